@@ -1,0 +1,1 @@
+"""The option grammar of every Pemu command, and the schemas behind the options."""
