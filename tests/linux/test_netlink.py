@@ -143,7 +143,8 @@ def test_error_number_is_the_guest_s_for_both_byte_orders() -> None:
     mips = {errno.ENETUNREACH: 128}.__getitem__
     little = netlink.translate(message, 0, False, False, mips)
     assert struct.unpack_from("<i", little, 16) == (-128,)
-    assert little[:16] == message[:16] and little[20:] == message[20:]
+    assert little[:16] == message[:16]
+    assert little[20:] == message[20:]
     big = netlink.translate(message, 0, False, True, mips)
     assert struct.unpack_from(">i", big, 16) == (-128,)
     assert struct.unpack_from(">IHHII", big, 20) == (16, 24, 5, 1, 0)
