@@ -1,0 +1,48 @@
+"""A MIPS processor as the engine sees it. Imports no instruction: the table comes when asked for."""
+
+from __future__ import annotations
+
+from pemu.engine.architecture import Architecture, SystemCall
+from pemu.isa.mips.models import model
+from pemu.isa.mips.state import layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.insn import InstructionSet
+
+MODE_FR0, MODE_FR1 = 0, 1
+"""Translation modes: indices into the modes of the architecture."""
+
+# System calls, Linux: number in v0, arguments from a0 on, result in v0, error mark in a3.
+V0, V1, A0, A1, A2, A3, SP = 2, 3, 4, 5, 6, 7, 29
+
+
+def _instructions() -> InstructionSet:
+    from pemu.isa.mips.table import instructions
+
+    return instructions()
+
+
+def architecture(model_name: str, big_endian: bool, abi: str) -> Architecture:
+    """Return the description of processor `model_name` running programs of `abi`.
+
+    `abi`: "o32" (32-bit registers), "n32" or "n64" (64-bit registers). Raises
+    `models.UnknownModel` for a name that is not in the list, `models.UnsupportedModel` for one
+    that needs instructions which do not exist yet.
+    """
+    xlen = 32 if abi == "o32" else 64
+    chosen = model(model_name, xlen)
+    registers_for_arguments = range(A0, A0 + (4 if abi == "o32" else 8))
+    return Architecture(
+        f"mips-{chosen.name}-{'be' if big_endian else 'le'}-{abi}",
+        source=_instructions,
+        layout=layout(xlen, abi),
+        xlen=xlen,
+        address_bits=41 if abi == "n64" else 32,
+        big_endian=big_endian,
+        features=chosen.features,
+        modes=(frozenset(), frozenset({"fr1"})),
+        delay_slots=True,
+        hot_registers=tuple(("gpr", number) for number in (SP, V0, V1, A0, A1, A2)),
+        system_call=SystemCall(V0, tuple(registers_for_arguments), V0, A3),
+    )

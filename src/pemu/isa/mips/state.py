@@ -1,0 +1,41 @@
+"""The registers of a MIPS processor.
+
+`hi` and `lo` are files of four: index 0 is the classic pair, 1 to 3 are the other accumulators of
+the DSP extension. How `fpr` holds values depends on the FPU register mode (FR): with FR=0 a double
+lies in an even register's slot, the single of that register in the slot's low half and the single
+of the odd register in its high half; with FR=1 each slot stands alone, singles in the low half.
+"""
+
+from __future__ import annotations
+
+from pemu.engine.state import Layout, Register
+from pemu.isa.mips.names import FCC, FPR, GPR_N64, GPR_O32, HI, LO
+
+
+def layout(xlen: int, abi: str) -> Layout:
+    """Return the state of a processor with `xlen` bits a register (32 or 64).
+
+    `abi` ("o32", "n32", "n64") only chooses the names that registers are displayed by.
+    """
+    general = GPR_O32 if abi == "o32" else GPR_N64
+    return Layout(
+        (
+            Register("gpr", xlen, 32, zero=0, names=general),
+            Register("hi", xlen, 4, names=HI),
+            Register("lo", xlen, 4, names=LO),
+            Register("fpr", 64, 32, group="float", names=FPR),
+            Register("fcc", 8, 8, group="float", names=FCC),
+            # FCSR without condition codes, cause and flags, which have registers of their own.
+            Register("fcsr", 32, group="float", memory=True),
+            Register("fp_cause", 8, group="float", memory=True),
+            Register("fp_flags", 8, group="float", memory=True),
+            Register("fcr0", 32, group="float", memory=True),
+            Register("dspctl", 32, group="system", memory=True),
+            # LL remembers address and value; SC compares the value (see atomic.py).
+            Register("llbit", 8, group="hidden", memory=True),
+            Register("lladdr", xlen, group="hidden", memory=True),
+            Register("llvalue", xlen, group="hidden", memory=True),
+            Register("userlocal", xlen, group="system", memory=True),
+            Register("hwrena", 32, group="hidden", memory=True),
+        )
+    )
