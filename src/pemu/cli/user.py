@@ -1,0 +1,232 @@
+"""User mode: `pemu-mips` and its kin, which run one Linux program of another processor."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pemu.cli import outcome
+from pemu.cli.user_options import CHILD_OPTIONS, OPTIONS, CpuHelp, UserOptions
+from pemu.log import Log
+from pemu.options.command import Command
+from pemu.options.error import OptionError, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from pemu.options.command import Parsed
+
+COMMAND = Command(OPTIONS)
+
+# The host's dynamic loader and C library read these variables in every process. Where a guest
+# gives them to execve() their paths are the guest's: they travel under another name.
+_HOST_VARIABLES = (b"LD_", b"GLIBC_TUNABLES=", b"GCONV_PATH=", b"LOCPATH=", b"MALLOC_")
+_HIDDEN = b"PEMU_HIDDEN_"
+
+
+def entry(target: str) -> NoReturn:
+    """Be the console command `pemu-<target>`."""
+    _leave(main(target))
+
+
+def main(target: str, words: Sequence[str] | None = None) -> int:
+    """Run the command line `words` (without the command's name) and return the exit status.
+
+    `target` is a name of `pemu.linux.target.TARGETS`. Without `words`, those of this process.
+    """
+    given = sys.argv[1:] if words is None else words
+    return outcome.run(f"pemu-{target}", lambda: _start(target, given))
+
+
+def child(target: str) -> NoReturn:
+    """Go on in a process that `command` has made for a guest's execve()."""
+    _leave(outcome.run(f"pemu-{target}", lambda: _go_on(target, sys.argv[1:])))
+
+
+def command(target: str, options: UserOptions) -> list[str]:
+    """What to execute for a guest's execve() of a program for `target`, under the same options.
+
+    To be followed by the program's path and the whole argv of the guest, argv[0] first, and given
+    `host_environ` of the guest's environment. It depends on neither the current directory nor the
+    environment: Python starts isolated, without `site`, which is also the fastest way.
+    """
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    code = f"import sys;sys.path[:0]=[{package!r}]"
+    for place in sys.path:
+        if place != package and os.path.isdir(os.path.join(place, "llvmlite")):
+            code += f";sys.path+=[{os.path.abspath(place)!r}]"
+            break
+    code += f";from pemu.cli.user import child;child({target!r})"
+    python = os.path.realpath(sys.executable or "/proc/self/exe")
+    words = Command(OPTIONS + CHILD_OPTIONS).words(options, UserOptions())
+    return [python, "-I", "-S", "-X", "utf8", "-c", code, *words, "--"]
+
+
+def host_environ(environ: Sequence[bytes]) -> list[bytes]:
+    """The environment for `command`'s process, from which that one makes `environ` again."""
+    return [
+        _HIDDEN + entry if entry.startswith((*_HOST_VARIABLES, _HIDDEN)) else entry
+        for entry in environ
+    ]
+
+
+def _start(target: str, words: Sequence[str]) -> int:
+    environ = _environ()
+    variables = {}
+    for entry in environ:
+        if entry.startswith((b"PEMU_", b"QEMU_")):
+            name, _, value = entry.partition(b"=")
+            variables[os.fsdecode(name)] = os.fsdecode(value)
+    parsed = _parse(COMMAND, target, words, variables)
+    if parsed is None:
+        return 1  # as QEMU answers -cpu help
+    if parsed.final:
+        if parsed.final.name == "version":
+            return outcome.show(_version(target))
+        from pemu.cli.user_help import usage
+
+        return outcome.show(usage(target))
+    if not parsed.rest:
+        raise OptionError(f"no program to run was given; write pemu-{target} <program>")
+    options = UserOptions()
+    parsed.assign(options)
+    options.program = parsed.rest[0]
+    if not options.prefix:
+        options.prefix = default_prefix(target)
+    if not os.path.isdir(options.prefix):
+        options.prefix = ""  # as QEMU does; a program that needs it says so when it is loaded
+    argv = [os.fsencode(word) for word in parsed.rest]
+    if options.argv0 is not None:
+        argv[0] = os.fsencode(options.argv0)
+    return _run(target, options, argv, _changed(environ, parsed))
+
+
+def _go_on(target: str, words: Sequence[str]) -> int:
+    parsed = _parse(Command(OPTIONS + CHILD_OPTIONS), target, words, {})
+    assert parsed is not None
+    options = UserOptions()
+    parsed.assign(options)
+    options.child = True
+    options.program, *argv = parsed.rest
+    environ = [entry.removeprefix(_HIDDEN) for entry in _environ()]
+    return _run(target, options, [os.fsencode(word) for word in argv], environ)
+
+
+def _parse(
+    schema: Command, target: str, words: Sequence[str], variables: dict[str, str]
+) -> Parsed | None:
+    """What `words` and `variables` give; None if they asked for the models, which are shown."""
+    try:
+        return schema.parse(words, variables)
+    except CpuHelp:
+        from pemu.cli.user_help import cpu_models
+
+        outcome.show(cpu_models(target))
+        return None
+
+
+def _run(target: str, options: UserOptions, argv: list[bytes], environ: list[bytes]) -> int:
+    for given in options.jit:
+        for key, value in given.items():
+            if value is not None:
+                name = "jit_mode" if key == "mode" else key.replace("-", "_")
+                setattr(options, name, value)
+    if options.cpu and not options.child:
+        from pemu.cli.user_help import check_cpu
+
+        check_cpu(target, options.cpu)
+    options.log = _log(target, options)
+
+    from pemu.linux.main import run_user
+
+    return run_user(target, options, argv, environ)
+
+
+def _log(target: str, options: UserOptions) -> Log:
+    """The log that -d, -D, -strace and -trace ask for."""
+    items = options.log_items
+    if options.strace:
+        items = (*items, "strace")
+    path = options.log_file
+    events: list[str] = []
+    if options.trace:
+        from pemu.log import trace_events
+
+        patterns = [given["enable"] for given in options.trace if given["enable"]]
+        for given in options.trace:
+            path = given["file"] or path
+            if given["events"]:
+                patterns += _lines(given["events"])
+        events, unmatched = trace_events(patterns)
+        for name in unmatched:
+            outcome.fail(f"pemu-{target}", f"warning: trace event {quoted(name)} does not exist")
+    return Log(items, path, append=options.child, events=events)
+
+
+def _lines(path: str) -> list[str]:
+    """The patterns in an events file; what follows '#' is a comment."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            words = [line.partition("#")[0].strip() for line in file]
+    except OSError as error:
+        raise OptionError(
+            f"-trace: events file {quoted(path)} cannot be read ({error.strerror}); give a text "
+            "file with one pattern a line"
+        ) from None
+    return [word for word in words if word]
+
+
+def _environ() -> list[bytes]:
+    """The environment exactly as execve() set it, in order: "NAME=value" entries.
+
+    os.environ is not that: Python adds LC_CTYPE in the C locale, and keeps one entry a name.
+    """
+    try:
+        with open("/proc/self/environ", "rb", buffering=0) as file:
+            return [entry for entry in file.readall().split(b"\0") if entry]
+    except OSError:
+        return [name + b"=" + value for name, value in os.environb.items()]
+
+
+def _changed(environ: list[bytes], parsed: Parsed) -> list[bytes]:
+    """`environ` with the changes of -E and -U made in the order in which they were given."""
+    for option, words in parsed.given:
+        if option.name not in ("E", "U"):
+            continue
+        for word in words:
+            change = os.fsencode(word)
+            name = change.partition(b"=")[0] + b"="
+            environ = [entry for entry in environ if not entry.startswith(name)]
+            if option.name == "E":
+                environ.append(change)
+    return environ
+
+
+def default_prefix(target: str) -> str:
+    """Where Debian's QEMU looks for a target's loader and libraries when -L is not given."""
+    return f"/etc/qemu-binfmt/{target}"
+
+
+def _version(target: str) -> str:
+    from pemu.version import VERSION
+
+    return f"pemu-{target} version {VERSION}"
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process without Python's clean-up, which takes milliseconds and changes nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            status = status or 1
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        _leave(outcome.fail("pemu.cli.user", "no target was given; write a name such as mips"))
+    _leave(main(sys.argv[1], sys.argv[2:]))
