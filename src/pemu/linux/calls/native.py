@@ -1,0 +1,95 @@
+"""The calls that native code makes without entering Python; this module serves the other times.
+
+Only calls whose arguments and results need no conversion on some ABI stand here.  Where a guest's
+descriptor needs a conversion of its data (`fdtable`), reading and writing go through here.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pemu.linux import fdtable
+from pemu.linux.argtypes import (
+    Fd,
+    InBuf,
+    Int,
+    Mode,
+    Off,
+    Off64,
+    OutBuf,
+    Size,
+    UInt,
+    host_range,
+    host_range_for_writing,
+)
+from pemu.linux.hostcalls import NR, HostBuffer
+from pemu.linux.syscall import passthrough
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.process import Thread
+
+TRANSLATED_LIMIT = 1 << 20
+"""Bytes that one read or write of a translated descriptor moves at most."""
+
+
+def read_special(t: Thread, fd: int, start: int, size: int) -> int:
+    translator = fdtable.translator(fdtable.check(fd))
+    if translator is None:
+        return t.host_syscall(NR["read"], fd, host_range_for_writing(t.mem, start, size), size)
+    buffer = HostBuffer(min(size, TRANSLATED_LIMIT))
+    result = t.host_syscall(NR["read"], fd, buffer.address, buffer.size)
+    if result > 0:
+        t.mem.write(start, translator.from_host(t, buffer.raw[:result]))
+    return result
+
+
+def write_special(t: Thread, fd: int, start: int, size: int) -> int:
+    translator = fdtable.translator(fdtable.check(fd))
+    if translator is None:
+        return t.host_syscall(NR["write"], fd, host_range(t.mem, start, size), size)
+    data = translator.to_host(t, t.mem.read(start, min(size, TRANSLATED_LIMIT)))
+    buffer = HostBuffer(len(data), data)
+    return t.host_syscall(NR["write"], fd, buffer.address, len(data))
+
+
+def close_special(t: Thread, fd: int) -> int:
+    result = t.host_syscall(NR["close"], fdtable.check(fd))
+    if result != -errno.EBADF:
+        fdtable.forget(fd)
+    return result
+
+
+def dup_special(t: Thread, fd: int) -> int:
+    result = t.host_syscall(NR["dup"], fdtable.check(fd))
+    if result >= 0:
+        fdtable.duplicated(fd, result)
+    return result
+
+
+passthrough("read", Fd, OutBuf(2), Size, native=True, special=read_special)
+passthrough("write", Fd, InBuf(2), Size, native=True, special=write_special)
+passthrough("close", Fd, native=True, special=close_special)
+passthrough("dup", Fd, native=True, special=dup_special)
+passthrough("pread64", Fd, OutBuf(2), Size, Off64, native=True)
+passthrough("pwrite64", Fd, InBuf(2), Size, Off64, native=True)
+passthrough("lseek", Fd, Off, Int, native=True)
+passthrough("ftruncate", Fd, Off, native=True)
+passthrough("fsync", Fd, native=True)
+passthrough("fdatasync", Fd, native=True)
+passthrough("fchdir", Fd, native=True)
+passthrough("fchmod", Fd, Mode, native=True)
+passthrough("flock", Fd, Int, native=True)
+passthrough("umask", Mode, native=True, returns="o")
+passthrough("getpid", native=True)
+passthrough("getppid", native=True)
+passthrough("gettid", native=True)
+passthrough("getuid", native=True)
+passthrough("geteuid", native=True)
+passthrough("getgid", native=True)
+passthrough("getegid", native=True)
+passthrough("getpgrp", native=True)
+passthrough("getpgid", Int, native=True)
+passthrough("getsid", Int, native=True)
+passthrough("sched_yield", native=True)
+passthrough("getrandom", OutBuf(1), Size, UInt, native=True)

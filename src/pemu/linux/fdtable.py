@@ -1,0 +1,135 @@
+"""What Pemu has to know about file descriptors.
+
+Guest descriptors are host descriptors, and the host keeps the book.  Two kinds are special: Pemu's
+own, which a guest must not close, and those whose data depend on the byte order or on signal
+numbers (signalfd; eventfd, timerfd, inotify, netlink for a big-endian guest), which carry a
+translator.  A byte in `SPECIAL` tells them, also native code, which leaves them to Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.process import Thread
+
+SIZE = 1 << 16
+"""Descriptors that `SPECIAL` covers; higher ones always go through Python."""
+
+OWN = 1
+TRANSLATED = 2
+
+SPECIAL = mmap.mmap(-1, SIZE)
+SPECIAL_ADDRESS = ctypes.addressof(ctypes.c_char.from_buffer(SPECIAL))
+"""Host address of `SPECIAL`."""
+
+_own: set[int] = set()
+_translators: dict[int, Translator] = {}
+
+
+class Translator:
+    """Turns data between guest and host form for one descriptor; the base passes them as they are.
+
+    One object serves all duplicates of a descriptor.
+    """
+
+    __slots__ = ()
+
+    def from_host(self, t: Thread, data: bytes) -> bytes:
+        """What the guest gets for `data` read or received."""
+        return data
+
+    def to_host(self, t: Thread, data: bytes) -> bytes:
+        """What the host gets for `data` that the guest writes or sends."""
+        return data
+
+
+def special(fd: int) -> int:
+    """0 for an ordinary descriptor, else OWN or TRANSLATED."""
+    if 0 <= fd < SIZE:
+        return SPECIAL[fd]
+    return OWN if fd in _own else TRANSLATED if fd in _translators else 0
+
+
+def is_own(fd: int) -> bool:
+    return fd in _own
+
+
+def own_fds() -> list[int]:
+    """Pemu's own descriptors, sorted."""
+    return sorted(_own)
+
+
+def check(fd: int) -> int:
+    """`fd`; raises OSError(EBADF) for one of Pemu's own, which does not exist for the guest."""
+    if fd in _own:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+    return fd
+
+
+def claim(fd: int) -> int:
+    """Declare `fd` Pemu's own, at its present number."""
+    _own.add(fd)
+    if 0 <= fd < SIZE:
+        SPECIAL[fd] = OWN
+    return fd
+
+
+def release(fd: int) -> None:
+    """Pemu has closed its own `fd`."""
+    _own.discard(fd)
+    if 0 <= fd < SIZE:
+        SPECIAL[fd] = 0
+
+
+def reserve(fd: int) -> int:
+    """Move a descriptor of Pemu's own out of the guest's way, close-on-exec; returns the new one.
+
+    The new number is beyond the soft limit of open files where the hard limit allows that: a
+    descriptor stays valid when the limit goes back, and the guest cannot name it.
+    """
+    import fcntl
+    import os
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = 64
+    if hard == resource.RLIM_INFINITY or hard > soft:
+        top = soft + room if hard == resource.RLIM_INFINITY else min(hard, soft + room)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (top, hard))
+        try:
+            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, soft)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    else:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(soft - room, 3))
+    os.close(fd)
+    return claim(moved)
+
+
+def translator(fd: int) -> Translator | None:
+    return _translators.get(fd)
+
+
+def set_translator(fd: int, translator: Translator) -> None:
+    """Put `translator` between the guest and descriptor `fd`, until that is closed."""
+    _translators[fd] = translator
+    if 0 <= fd < SIZE:
+        SPECIAL[fd] = TRANSLATED
+
+
+def forget(fd: int) -> None:
+    """The guest has closed `fd`, or something new is under that number."""
+    if _translators.pop(fd, None) is not None and 0 <= fd < SIZE:
+        SPECIAL[fd] = 0
+
+
+def duplicated(old: int, new: int) -> None:
+    """`new` is a duplicate of `old` now."""
+    forget(new)
+    found = _translators.get(old)
+    if found is not None:
+        set_translator(new, found)

@@ -1,0 +1,1 @@
+"""What is specific to the MIPS ABIs of Linux: numbers, constants, layouts."""
