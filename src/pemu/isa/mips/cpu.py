@@ -1,4 +1,4 @@
-"""A MIPS processor as the engine sees it. Imports no instruction: the table comes when asked for."""
+"""A MIPS processor as the engine sees it. Imports no instruction: the table comes when asked."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ _EITHER = {
     "mips4_32": ("mips4", "mips32"),
     "mips4_32r2": ("mips4", "mips32r2"),
     "mips5_32r2": ("mips5", "mips32r2"),
+    "rotate": ("mips32r2", "vr5400"),
 }
 """Features that any one of the listed gives: instructions of a 64-bit level that a 32-bit one took
 over. `mips4_32` reads "MIPS IV or MIPS32"."""

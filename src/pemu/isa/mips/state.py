@@ -11,6 +11,30 @@ from __future__ import annotations
 from pemu.engine.state import Layout, Register
 from pemu.isa.mips.names import FCC, FPR, GPR_N64, GPR_O32, HI, LO
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.builder import InsnBuilder, RegisterFile
+    from pemu.engine.values import Value
+
+    class Cpu(InsnBuilder):
+        """What the meaning of a MIPS instruction is handed: the builder with these registers."""
+
+        gpr: RegisterFile
+        hi: RegisterFile
+        lo: RegisterFile
+        fpr: RegisterFile
+        fcc: RegisterFile
+        fcsr: Value
+        fp_cause: Value
+        fp_flags: Value
+        fcr0: Value
+        dspctl: Value
+        llbit: Value
+        lladdr: Value
+        llvalue: Value
+        userlocal: Value
+        hwrena: Value
+
 
 def layout(xlen: int, abi: str) -> Layout:
     """Return the state of a processor with `xlen` bits a register (32 or 64).
@@ -39,3 +63,13 @@ def layout(xlen: int, abi: str) -> Layout:
             Register("hwrena", 32, group="hidden", memory=True),
         )
     )
+
+
+def word(cpu: Cpu, index: Value | int) -> Value:
+    """Return the low 32 bits of a general register: the operand of a 32-bit operation."""
+    return cpu.gpr[index].trunc(32)
+
+
+def set_word(cpu: Cpu, index: Value | int, value: Value) -> None:
+    """Write a 32-bit result to a general register, where it stands sign-extended."""
+    cpu.gpr[index] = value.sext(cpu.arch.xlen)

@@ -1,7 +1,17 @@
 """The table that every MIPS instruction is declared on, and the ways operands are written.
 
-Fields are named as in the architecture manuals (rs, rt, rd, sa, fs, ...). A field in an assembly
-text may carry a kind after a colon that says how it is written; `disassembler` knows the kinds.
+Fields are named as in the architecture manuals (rs, rt, rd, base, sa, fs, cc, ...). How a field is
+written in assembly follows from its name (rs, rt, rd, base: general register; fs, ft, fd, fr:
+floating-point register; cc: condition code; ac: DSP accumulator) or from a kind after a colon:
+
+    {x:g} {x:f} {x:cc} {x:ac}   registers as above, also for fields with other names
+    {x:$}           number of a register without name: $5
+    {x:d} {x:u}     signed, unsigned decimal number
+    {x:x}           hexadecimal number 0x1f; `{x:x+1-lsb}` adds terms (numbers, other fields)
+    {x:branch}      word offset from the delay slot, written as the target address
+    {x:jump}        word index in the 256 MiB segment, written as the target address
+
+A mnemonic `.word` means that disassemblers know no name for the pattern.
 """
 
 from __future__ import annotations
