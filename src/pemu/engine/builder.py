@@ -311,3 +311,26 @@ class Helper:
         self.result = result
         self.body = body
         self.convention = convention
+
+
+def with_registers(kind: type[InsnBuilder], arch: Architecture) -> type[InsnBuilder]:
+    """Return `kind` with the architecture's registers as attributes."""
+    members: dict[str, object] = {"__slots__": ()}
+    for register in arch.layout.registers:
+        if register.name in dir(InsnBuilder):
+            raise StagingError(f"register {register.name} has the name of a builder method")
+        members[register.name] = _attribute(register)
+    return type(kind.__name__, (kind,), members)
+
+
+def _attribute(register: Register) -> property:
+    def read_file(builder: InsnBuilder) -> RegisterFile:
+        return RegisterFile(builder, register)
+
+    def read(builder: InsnBuilder) -> Value:
+        return RegisterFile(builder, register)[0]
+
+    def write(builder: InsnBuilder, value: Value | int) -> None:
+        RegisterFile(builder, register)[0] = value
+
+    return property(read_file) if register.count else property(read, write)

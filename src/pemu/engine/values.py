@@ -91,12 +91,16 @@ def _fold_div(a: int, b: int) -> int:
 
 
 class Value:
-    """`width` bits: `known` holds them if they are known while translating, else None."""
+    """`width` bits: `known` holds them if they are known while translating, else None.
 
-    __slots__ = ("emitter", "known", "symbol", "width")
+    `sum`: for a sum of a value and a known number, the two (address modes use it).
+    """
+
+    __slots__ = ("emitter", "known", "sum", "symbol", "width")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, emitter: Emitter, width: int, symbol: str | None, known: int | None) -> None:
+        self.sum: tuple[Value, int] | None = None
         self.emitter = emitter
         self.width = width
         self.symbol = symbol
@@ -148,7 +152,10 @@ class Value:
                 return self
             if self.known is not None:
                 return self._constant(self.known + other.known)
-        elif self.known == 0:
+            total = self._emit("add", other)
+            total.sum = (self, signed(other.known, self.width))
+            return total
+        if self.known == 0:
             return other
         return self._emit("add", other)
 

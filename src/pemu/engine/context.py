@@ -1,0 +1,78 @@
+"""Layout of the engine's context: what all guest threads of a process share, for native code.
+
+Byte offsets of 8-byte fields from the context's start, in the order of their use.
+"""
+
+from __future__ import annotations
+
+BLOCK_TABLE = 0  # host address of the hash table of blocks (pointers to block headers)
+BLOCK_MASK = 8  # entries of that table, minus one
+ARENA_NEXT = 16  # next free byte for blocks
+ARENA_END = 24
+LOCK = 32  # 1 while a thread inserts a block
+PAGE_FLAGS = 40  # host address of the guest page flags (memory.AddressSpace)
+HOT_THRESHOLD = 48  # block executions before a block is reported as hot
+CODE_START = 56  # host range that all generated code lies in
+CODE_END = 64
+FUNCTIONS = 72  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
+MAX_INSNS = 136  # instructions in a block at most (1 when single-stepping)
+HOOK_COUNT = 144
+HOOKS = 152  # host address of hooked guest addresses, 8 bytes each
+OPTIONS = 160  # bit 0: do not chain blocks; bit 1: leave native code at each new block
+HOT_RING = 168  # host address of a ring of hot block headers
+HOT_HEAD = 176  # entries ever written to it
+CALLS = 184  # host address of the table of native system calls, CALL_ENTRY bytes each
+CALL_BASE = 192  # number of the first
+CALL_COUNT = 200
+ERRNO_MAP = 208  # host address of guest error numbers by host error number, 2 bytes each
+MEMORY_LIMIT = 216  # size of guest memory in bytes
+BLOCK_COUNT = 224  # blocks ever translated
+EPOCH = 232  # code generation; grows when all code is thrown away
+WARM_TABLE = 240  # host address of the table of cached regions, 0 if none
+WARM_MASK = 248
+WARM_COUNT = 256  # cached regions put to use
+SIZE = 512
+
+FUNCTION_NAMES = (
+    "pemu_tier0",
+    "pemu_link",
+    "pemu_dispatch",
+    "pemu_leave_region",
+    "pemu_native_call",
+    "pemu_jump_miss",
+)
+"""Runtime functions that compiled regions reach through the context, in order from FUNCTIONS."""
+
+CALL_ENTRY = 32
+HOT_RING_ENTRIES = 4096
+
+OPTION_NO_CHAIN = 1
+OPTION_REPORT_BLOCKS = 2
+
+# A block: header, then ops. Offsets in the header.
+TAG = 0  # guest pc combined with the translation mode
+FAST_ENTRY = 8  # native entry for compiled regions; `pemu_tier0` until a region is installed
+NEXT = 16  # next block with the same hash
+BLOCK_PC = 24
+COUNTER = 32  # i32: executions left before the block is hot
+GUEST_BYTES = 36  # i32: bytes of guest code, delay slot included
+STATUS = 40  # i32, see below
+BYTES = 44  # i32: size of the block in the arena
+TARGET = 48  # guest pc of the taken branch, 0 if unknown
+FALLTHROUGH = 56  # guest pc after the block, 0 if never reached directly
+HEADER = 64
+
+VALID, STALE, COMPILED, WARM = 1, 2, 4, 8
+
+OP = 16
+"""Bytes of an op: handler (8), operands (6), slot of the op in its block (1), place (1)."""
+
+OPERANDS = 8
+SLOT = 14
+PLACE = 15  # instruction index in the block; bit 7: in a delay slot (of the branch at that index)
+
+# A block's last op, when it ends in a known place: op, two chains, two addresses.
+CHAIN_TAKEN, CHAIN_NEXT, PC_TAKEN, PC_NEXT = 16, 24, 32, 40
+END_BYTES = 48
+
+MAX_BLOCK_INSNS = 64

@@ -1,0 +1,407 @@
+"""One translation engine a process: generated code, its memory, and what all its cpus share."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from _thread import RLock
+
+from pemu.engine import context as c
+from pemu.engine import runtime
+from pemu.engine import state as s
+from pemu.engine.codecache import CodeCache
+from pemu.engine.vcpu import cpu_class
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.engine.architecture import Architecture
+    from pemu.engine.compiler import Compiler
+    from pemu.engine.memory import AddressSpace
+    from pemu.engine.vcpu import Cpu
+
+CODE_AREA_BYTES = 1 << 29
+"""Host address space reserved for generated code. One range, so that the fault handler can tell
+with two comparisons whether generated code faulted; code reaches its data within +-2 GiB."""
+
+ARENA_BYTES = 48 << 20
+"""Room for tier 0 blocks (about 40 bytes a guest instruction); when full, all is thrown away."""
+
+BLOCK_TABLE_ENTRIES = 1 << 17
+
+NEVER_HOT = 0x7FFFFFFF
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+_MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000
+_FAILED = (1 << 64) - 1
+
+
+def host_map(address: int, size: int, protection: int, flags: int, fd: int = -1) -> int:
+    """Call the host's mmap(2); raises OSError."""
+    result: int | None = _libc.mmap(address or None, size, protection, flags, fd, 0)
+    if result is None or result == _FAILED:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def _reserve(size: int, protection: int) -> int:
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    return host_map(0, size, protection, flags)
+
+
+class _SigAction(ctypes.Structure):
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_uint64 * 16),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+_SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
+_SIGBUS, _SIGSEGV = 7, 11
+
+
+class Engine:
+    """Translates and runs guest code for the cpus it makes.
+
+    `cache`: directory-backed store of generated code, or None to keep none. `hot_threshold`:
+    executions of a block before it is compiled (tier 1); `NEVER_HOT` keeps everything in tier 0.
+    """
+
+    def __init__(
+        self,
+        arch: Architecture,
+        memory: AddressSpace,
+        *,
+        cache: CodeCache | None = None,
+        mode: str = "auto",
+    ) -> None:
+        self.arch = arch
+        self.memory = memory
+        self.cache = cache
+        self.mode = mode
+        self.lock = RLock()
+        self.cpus: list[Cpu] = []
+        self.on_new_block: Callable[[Cpu, int], None] | None = None
+        self._cpu_class = cpu_class(arch.layout)
+        self._compiler: Compiler | None = None
+        self._hooks: set[int] = set()
+        self._hook_array: ctypes.Array[ctypes.c_uint64] | None = None
+        self._keep: list[object] = []
+        self._old_arenas: list[tuple[int, int, int]] = []
+        self.code_start = _reserve(CODE_AREA_BYTES, 0)
+        self._code_next = self.code_start
+        self._context_bytes = mmap.mmap(-1, 4096)
+        self.context_address = _reserve_view(self._context_bytes)
+        self.context = memoryview(self._context_bytes).cast("Q")
+        self._load_tier0()
+        self._set(c.CODE_START, self.code_start)
+        self._set(c.CODE_END, self.code_start + CODE_AREA_BYTES)
+        rw = mmap.PROT_READ | mmap.PROT_WRITE
+        self._table = _reserve(8 * BLOCK_TABLE_ENTRIES, rw)
+        self._set(c.BLOCK_TABLE, self._table)
+        self._set(c.BLOCK_MASK, BLOCK_TABLE_ENTRIES - 1)
+        self._new_arena()
+        self._set(c.PAGE_FLAGS, memory.flags_addr)
+        self._set(c.MEMORY_LIMIT, memory.size)
+        self._set(c.MAX_INSNS, c.MAX_BLOCK_INSNS)
+        self._set(c.HOT_THRESHOLD, {"tier0": NEVER_HOT, "tier1": 1}.get(mode, 1000))
+        memory.on_code_change = self.invalidate
+
+    # Start-up.
+
+    def _set(self, field: int, value: int) -> None:
+        self.context[field >> 3] = value
+
+    def _get(self, field: int) -> int:
+        return self.context[field >> 3]
+
+    def _load_tier0(self) -> None:
+        stored = None
+        if self.cache is not None:
+            stored = self.cache.open_tier0(self.arch.name)
+        if stored is None:
+            from pemu.engine.tier0 import compile_tier0
+
+            code, data, symbols = compile_tier0(self.arch)
+            if self.cache is not None:
+                self.cache.store_tier0(self.arch.name, code, data, symbols)
+            base = self.place_code(code, data)
+        else:
+            base = self._code_next
+            fd, offset, code_size, data, symbols = stored
+            try:
+                self._map_code_file(fd, offset, code_size, data)
+            finally:
+                os.close(fd)
+        self.tier0_start = base
+        self.tier0_end = self._code_next
+        self.symbols = {name: base + offset for name, offset in symbols.items()}
+        prototype = ctypes.CFUNCTYPE
+        address = self.symbols
+        self.enter = prototype(None, ctypes.c_void_p)(address["pemu_enter"])
+        self._native_syscall = prototype(
+            ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
+        )(address["pemu_syscall"])
+        self.copy = prototype(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)(
+            address["pemu_copy"]
+        )
+        one = prototype(None, ctypes.c_void_p)
+        one(address["pemu_functions"])(self.context_address)
+        self._native_lock = one(address["pemu_lock"])
+        self._native_unlock = one(address["pemu_unlock"])
+        self._native_invalidate = prototype(
+            ctypes.c_int64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
+        )(address["pemu_invalidate"])
+        self._install_handler(_SIGSEGV, address["pemu_on_fault"])
+        self._install_handler(_SIGBUS, address["pemu_on_fault"])
+
+    def _map_code_file(self, fd: int, offset: int, code_size: int, data: bytes) -> None:
+        result: int = _libc.mmap(
+            self._code_next,
+            code_size,
+            mmap.PROT_READ | mmap.PROT_EXEC,
+            mmap.MAP_PRIVATE | _MAP_FIXED,
+            fd,
+            offset,
+        )
+        if result == _FAILED:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+        self._place_data(self._code_next + code_size, data)
+
+    def _place_data(self, address: int, data: bytes) -> None:
+        size = (len(data) + 4095) // 4096 * 4096
+        if size:
+            _libc.mprotect(address, size, mmap.PROT_READ | mmap.PROT_WRITE)
+            ctypes.memmove(address, data, len(data))
+        self._code_next = address + size
+
+    def place_code(self, code: bytes, data: bytes) -> int:
+        """Copy a linked blob into the code area and return its host address.
+
+        Raises MemoryError when the area is full.
+        """
+        with self.lock:
+            base = self._code_next
+            if base + len(code) + len(data) + 4096 > self.code_start + CODE_AREA_BYTES:
+                raise MemoryError("code area full")
+            _libc.mprotect(base, len(code), mmap.PROT_READ | mmap.PROT_WRITE)
+            ctypes.memmove(base, code, len(code))
+            _libc.mprotect(base, len(code), mmap.PROT_READ | mmap.PROT_EXEC)
+            self._place_data(base + len(code), data)
+            return base
+
+    def _install_handler(self, signal: int, address: int) -> None:
+        action = _SigAction()
+        action.handler = address
+        action.flags = _SA_SIGINFO | _SA_ONSTACK
+        for i in range(16):
+            action.mask[i] = _FAILED
+        if _libc.sigaction(signal, ctypes.byref(action), None):
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+
+    def install_signal(self, signal: int) -> None:
+        """Let the native handler record host signal `signal` for the guest."""
+        self._install_handler(signal, self.symbols["pemu_on_signal"])
+
+    # Cpus.
+
+    def new_cpu(self) -> Cpu:
+        """Make a cpu; `attach()` it on the host thread that will run it."""
+        cpu = self._cpu_class(self)
+        with self.lock:
+            self.cpus.append(cpu)
+        return cpu
+
+    def remove_cpu(self, cpu: Cpu) -> None:
+        """Forget a cpu whose thread has ended."""
+        with self.lock:
+            self.cpus.remove(cpu)
+
+    def kick_all(self) -> None:
+        """Make every cpu leave native code soon."""
+        for cpu in self.cpus:
+            cpu.kick()
+
+    def syscall(self, cpu: Cpu, number: int, *arguments: int) -> int:
+        """Make a host system call that signals for `cpu`'s thread cannot slip past.
+
+        Returns the kernel's result (-errno on error), or -512 if a signal or kick was pending.
+        """
+        slots = cpu.syscall_arguments
+        for index, argument in enumerate(arguments):
+            slots[index] = argument
+        result: int = self._native_syscall(cpu.address, number, cpu.syscall_address)
+        return result
+
+    def set_native_calls(
+        self, base: int, table: bytes, errno_map: bytes
+    ) -> None:
+        """Install the table of system calls that native code makes itself.
+
+        `table`: entries as `runtime.native_call` describes, for numbers from `base` on.
+        `errno_map`: 4096 guest error numbers of 2 bytes, by host error number.
+        """
+        kept = (ctypes.create_string_buffer(table), ctypes.create_string_buffer(errno_map))
+        self._keep.append(kept)
+        self._set(c.CALLS, ctypes.addressof(kept[0]))
+        self._set(c.CALL_BASE, base)
+        self._set(c.ERRNO_MAP, ctypes.addressof(kept[1]))
+        self._set(c.CALL_COUNT, len(table) // c.CALL_ENTRY)
+
+    # Blocks.
+
+    def _new_arena(self) -> None:
+        self._arena = _reserve(ARENA_BYTES, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._set(c.ARENA_NEXT, self._arena)
+        self._set(c.ARENA_END, self._arena + ARENA_BYTES)
+
+    def flush(self) -> None:
+        """Throw all translated code away. Threads in old code leave it at their next block."""
+        with self.lock:
+            self._native_lock(self.context_address)
+            try:
+                epoch = self._get(c.EPOCH) + 1
+                self._old_arenas.append((epoch, self._arena, ARENA_BYTES))
+                self._new_arena()
+                ctypes.memset(self._table, 0, 8 * BLOCK_TABLE_ENTRIES)
+                self._set(c.EPOCH, epoch)
+            finally:
+                self._native_unlock(self.context_address)
+            if self._compiler is not None:
+                self._compiler.forget_all()
+            self.kick_all()
+
+    def reclaim(self) -> None:
+        """Free memory of old code that no thread can still be in."""
+        with self.lock:
+            oldest = min((cpu.epoch for cpu in self.cpus), default=self._get(c.EPOCH))
+            kept = []
+            for epoch, address, size in self._old_arenas:
+                if epoch <= oldest:
+                    _libc.munmap(address, size)
+                else:
+                    kept.append((epoch, address, size))
+            self._old_arenas = kept
+
+    @property
+    def epoch(self) -> int:
+        """Generation of translated code; grows with each `flush`."""
+        return self._get(c.EPOCH)
+
+    @property
+    def has_old_code(self) -> bool:
+        """True while memory of thrown-away code waits for threads to leave it."""
+        return bool(self._old_arenas)
+
+    def invalidate(self, start: int, end: int) -> None:
+        """Drop translations of guest-virtual addresses `start` up to `end`."""
+        with self.lock:
+            self._native_invalidate(self.context_address, self._arena, start, end)
+            if self._compiler is not None:
+                self._compiler.forget(start, end)
+
+    # Hooks and logging.
+
+    def set_hooks(self, addresses: set[int]) -> None:
+        """Leave native code (reason HOOK) before the instructions at these addresses."""
+        with self.lock:
+            changed = self._hooks ^ addresses
+            self._hooks = set(addresses)
+            array = (ctypes.c_uint64 * max(len(addresses), 1))(*sorted(addresses))
+            self._keep.append(array)
+            self._set(c.HOOK_COUNT, 0)
+            self._set(c.HOOKS, ctypes.addressof(array))
+            self._set(c.HOOK_COUNT, len(addresses))
+            for address in changed:
+                self.invalidate(address, address + 1)
+
+    def set_single_step(self, enabled: bool) -> None:
+        """Translate blocks of one instruction (plus delay slot)."""
+        with self.lock:
+            self._set(c.MAX_INSNS, 1 if enabled else c.MAX_BLOCK_INSNS)
+            self.flush()
+
+    def set_options(self, *, chain: bool = True, report_blocks: bool = False) -> None:
+        """Choose whether blocks are chained and whether each new block is reported."""
+        options = (0 if chain else c.OPTION_NO_CHAIN) | (
+            c.OPTION_REPORT_BLOCKS if report_blocks else 0
+        )
+        self._set(c.OPTIONS, options)
+
+    # Hot code.
+
+    def hot(self, cpu: Cpu, block: int) -> None:
+        """A block's counter has run out: have it compiled."""
+        if self.mode == "tier0":
+            return
+        if self._compiler is None:
+            from pemu.engine.compiler import Compiler
+
+            self._compiler = Compiler(self)
+        self._compiler.request(block, wait=self.mode == "tier1")
+
+    def region_pc(self, host_pc: int) -> int | None:
+        """Guest pc of the access at a host address in compiled code, or None."""
+        if self._compiler is None:
+            return None
+        return self._compiler.guest_pc(host_pc)
+
+    # Fork.
+
+    def before_fork(self) -> None:
+        """Take every lock that a child must not inherit held."""
+        self.lock.acquire()
+        if self._compiler is not None:
+            self._compiler.before_fork()
+        self._native_lock(self.context_address)
+
+    def after_fork_parent(self) -> None:
+        """Release them in the parent."""
+        self._native_unlock(self.context_address)
+        if self._compiler is not None:
+            self._compiler.after_fork_parent()
+        self.lock.release()
+
+    def after_fork_child(self, cpu: Cpu) -> None:
+        """Release them in the child, where only `cpu`'s thread lives on."""
+        self._native_unlock(self.context_address)
+        if self._compiler is not None:
+            self._compiler.after_fork_child()
+        self.cpus[:] = [cpu]
+        self.lock.release()
+
+    def close(self) -> None:
+        """Finish: save what the cache should keep."""
+        if self._compiler is not None:
+            self._compiler.close()
+
+
+def _reserve_view(buffer: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+EXIT_NAMES = {
+    value: name for name, value in vars(runtime).items() if name.startswith("EXIT_")
+}
+"""Names of exit reasons, for messages."""
+
+__all__ = ["Engine", "host_map", "s"]

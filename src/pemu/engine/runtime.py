@@ -1,0 +1,470 @@
+"""The native runtime: finding, translating and chaining blocks without entering Python.
+
+Everything here is emitted once, together with the tier 0 handlers, and then comes from the code
+cache. A *handler* is a function of `PARAMETERS` arguments that ends in a tail call: op, state,
+memory base, carry, then the registers that compiled regions hand to each other. `carry` is how a
+branch tells the end of its block what it decided: 1 or 0, or the target address.
+"""
+
+from __future__ import annotations
+
+from pemu.engine import context as c
+from pemu.engine import state as s
+from pemu.engine.builder import Code
+from pemu.engine.host_x86_64 import INTERRUPTED, PARAMETERS
+from pemu.engine.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.architecture import Architecture
+
+# Reasons for leaving native code (state field EXIT_REASON).
+EXIT_SYSCALL = 1
+EXIT_EXCEPTION = 2
+EXIT_FAULT = 3
+EXIT_INTERRUPT = 4
+EXIT_HOOK = 5
+EXIT_TRACK = 6
+EXIT_HOT = 7
+EXIT_FLUSH = 8  # the guest asks for translations around EXIT_ADDRESS to be dropped
+EXIT_FULL = 9  # no room for another block
+EXIT_NEW_BLOCK = 10  # option REPORT_BLOCKS: EXIT_BLOCK has just been translated
+
+# How an instruction ends, as the decoder reports it.
+PLAIN, BRANCH, LIKELY, JUMP, JUMP_REGISTER, STOP, STOP_NEXT = range(7)
+
+FETCHING = 1
+"""In CURRENT_OP: the access that faults is an instruction fetch."""
+
+PASSED = PARAMETERS - 4
+HANDLER_TYPES = ("ptr", "ptr", "ptr", *["i64"] * (PARAMETERS - 3))
+PARAMETER_NAMES = ("%op", "%state", "%mem", "%carry", *(f"%h{i}" for i in range(PASSED)))
+PARAMETER_LIST = ", ".join(
+    f"{kind} {name}" for kind, name in zip(HANDLER_TYPES, PARAMETER_NAMES, strict=True)
+)
+ATTRIBUTES = 'nounwind "frame-pointer"="none"'
+
+_POISON = ", ".join(["i64 poison"] * PASSED)
+
+
+class Function(Code):
+    """A native function under construction."""
+
+    __slots__ = ("_header",)
+
+    def __init__(self, header: str) -> None:
+        super().__init__()
+        self._header = header
+
+    @property
+    def text(self) -> str:
+        """The whole definition as IR text."""
+        body = "\n".join([*self.entry_lines, "  br label %start", "start:", *self.lines])
+        return f"define {self._header} {{\nentry:\n{body}\n}}\n"
+
+    # Fields of the engine's structures, as 64-bit (or narrower) values.
+
+    def state_field(self, field: s.Field) -> str:
+        """Pointer operand of a state field."""
+        return self.offset("%state", field.offset)
+
+    def get(self, field: s.Field) -> Value:
+        """Read a state field."""
+        return self.raw_load(self.state_field(field), field.size * 8, align=field.size)
+
+    def put(self, field: s.Field, value: Value | int) -> None:
+        """Write a state field."""
+        if isinstance(value, int):
+            value = self.const(value, field.size * 8)
+        self.raw_store(self.state_field(field), value, align=field.size)
+
+    def pointer(self, value: Value) -> str:
+        """Turn a 64-bit value into a pointer operand."""
+        return self.op(f"inttoptr i64 {value.ir} to ptr")
+
+    def address(self, pointer: str) -> Value:
+        """Turn a pointer operand into a 64-bit value."""
+        return self.name(self.op(f"ptrtoint ptr {pointer} to i64"), 64)
+
+    def context(self) -> str:
+        """Pointer operand of the engine's context."""
+        return self.pointer(self.get(s.CONTEXT))
+
+    def at(self, pointer: str, offset: int, width: int = 64) -> Value:
+        """Read `width` bits at a byte offset from a pointer operand."""
+        return self.raw_load(self.offset(pointer, offset), width)
+
+    def set_at(self, pointer: str, offset: int, value: Value) -> None:
+        """Write a value at a byte offset from a pointer operand."""
+        self.raw_store(self.offset(pointer, offset), value)
+
+    def tail(self, target: str, op: str = "%op", carry: str = "%carry") -> None:
+        """Go on in the handler `target` (an operand); ends the basic block."""
+        self.do(
+            f"musttail call preserve_nonecc void {target}(ptr {op}, ptr %state, ptr %mem, "
+            f"i64 {carry}, {_POISON})"
+        )
+        self.do("ret void")
+
+    def run_op(self, op: str, carry: str = "%carry") -> None:
+        """Go on with the op at pointer operand `op`."""
+        handler = self.op(f"load ptr, ptr {op}, align 8")
+        self.tail(handler, op, carry)
+
+    def run_block(self, block: str) -> None:
+        """Go on with the first op of the block at pointer operand `block`."""
+        self.run_op(self.offset(block, c.HEADER), "poison")
+
+    def leave(self, reason: int) -> None:
+        """Return to Python with an exit reason; all else has been stored."""
+        self.put(s.EXIT_REASON, reason)
+        self.do("ret void")
+
+    def store_op_pc(self) -> Value:
+        """Store the address of the present op's instruction in the state's pc; return `place`."""
+        slot = self.at("%op", c.SLOT, 8).zext(64)
+        block = self.offset("%op", -(slot << 4))
+        place = self.at("%op", c.PLACE, 8)
+        return self._op_pc(block, place)
+
+    def _op_pc(self, block: str, place: Value) -> Value:
+        index = (place & 0x7F).zext(64)
+        self.put(s.PC, self.at(block, c.BLOCK_PC) + (index << 2))
+        return place
+
+
+def handler(name: str, linkage: str = "internal ") -> Function:
+    """Return a new handler function."""
+    return Function(f"{linkage}preserve_nonecc void @{name}({PARAMETER_LIST}) {ATTRIBUTES}")
+
+
+def _find(f: Function, ctx: str, tag: Value) -> Value:
+    """Emit a search for the block with `tag`; yields its address or 0."""
+    slot = ((tag.lshr(2)) & f.at(ctx, c.BLOCK_MASK)) << 3
+    table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
+    found = f.var(64, f.raw_load(f.offset(table, slot), 64, align=8))
+    searching = f.var(1, 1)
+    with f.while_(lambda: found.value.ne(0) & searching.value):
+        block = f.pointer(found.value)
+        with f.if_(f.at(block, c.TAG).eq(tag)) as arm:
+            searching.value = 0
+        with arm.otherwise():
+            found.value = f.at(block, c.NEXT)
+    return found.value
+
+
+def _wide(f: Function, pc: Value) -> Value:
+    return pc.zext(64)
+
+
+def tag_of(f: Function, pc: Value) -> Value:
+    """The tag of the block at `pc` in the present translation mode."""
+    return pc ^ f.get(s.MODE_TAG)
+
+
+def dispatch() -> str:
+    """`pemu_dispatch`: go on at the state's pc; where native code is entered."""
+    f = handler("pemu_dispatch", "hidden ")
+    ctx = f.context()
+    tag = tag_of(f, f.get(s.PC))
+    block = f.var(64, _find(f, ctx, tag))
+    with f.if_(block.value.eq(0), unlikely=True):
+        block.value = f.call(64, "@pemu_translate", "ptr %state, ptr %mem", "ptr, ptr")
+        with f.if_(block.value.eq(0)):
+            f.do("ret void")
+            f.place(f.label("dead"))
+    f.run_block(f.pointer(block.value))
+    return f.text
+
+
+def tier0_entry() -> str:
+    """`pemu_tier0`: what a block's fast entry is until a region takes its place."""
+    f = handler("pemu_tier0", "hidden ")
+    f.run_block("%op")
+    return f.text
+
+
+def region_entry(arch: Architecture) -> str:
+    """`pemu_enter_region`: first op of a compiled block; `%op` is that op."""
+    f = handler("pemu_enter_region", "hidden ")
+    block = f.offset("%op", -c.HEADER)
+    arguments = []
+    for name, index in arch.hot_registers:
+        register = arch.layout.by_name[name]
+        value = f.at("%state", register.offset + index * register.stride, register.width)
+        arguments.append(f"i64 {value.zext(64).ir}")
+    arguments += ["i64 poison"] * (PASSED + 1 - len(arguments))
+    entry = f.op(f"load ptr, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
+    f.do(
+        f"musttail call preserve_nonecc void {entry}(ptr {block}, ptr %state, ptr %mem, "
+        f"{', '.join(arguments)})"
+    )
+    f.do("ret void")
+    return f.text
+
+
+def block_entry() -> str:
+    """`pemu_enter_block`: first op of a block: counts, and polls the exit flag."""
+    f = handler("pemu_enter_block")
+    block = f.offset("%op", -c.HEADER)
+    with f.if_(f.raw_load(f.state_field(s.EXIT_FLAG), 32, volatile=True).ne(0), unlikely=True):
+        f.put(s.PC, f.at(block, c.BLOCK_PC))
+        f.leave(EXIT_INTERRUPT)
+        f.place(f.label("dead"))
+    counter = f.offset(block, c.COUNTER)
+    left = f.raw_load(counter, 32, align=4) - 1
+    f.raw_store(counter, left, align=4)
+    with f.if_(left.eq(0), unlikely=True):
+        f.put(s.EXIT_BLOCK, f.address(block))
+        f.put(s.PC, f.at(block, c.BLOCK_PC))
+        f.leave(EXIT_HOT)
+        f.place(f.label("dead"))
+    f.run_op(f.offset("%op", c.OP))
+    return f.text
+
+
+def stale_block() -> str:
+    """`pemu_stale_block`: first op of a block whose guest code has changed."""
+    f = handler("pemu_stale_block", "hidden ")
+    f.put(s.PC, f.at(f.offset("%op", -c.HEADER), c.BLOCK_PC))
+    f.tail("@pemu_dispatch")
+    return f.text
+
+
+def _follow(f: Function, chain: int, pc: int) -> None:
+    """Emit: go to the block of a chain, or find it and chain it."""
+    known = f.at("%op", chain)
+    with f.if_(known.ne(0)):
+        f.run_block(f.pointer(known))
+        f.place(f.label("dead"))
+    f.put(s.PC, f.at("%op", pc))
+    f.put(s.LINK_SLOT, f.address(f.offset("%op", chain)))
+    f.tail("@pemu_link")
+
+
+def link_miss() -> str:
+    """`pemu_link`: go on at the state's pc and note the block found there in LINK_SLOT."""
+    f = handler("pemu_link", "hidden ")
+    ctx = f.context()
+    slot = f.get(s.LINK_SLOT)
+    block = f.var(64, _find(f, ctx, tag_of(f, f.get(s.PC))))
+    with f.if_(block.value.eq(0), unlikely=True):
+        block.value = f.call(64, "@pemu_translate", "ptr %state, ptr %mem", "ptr, ptr")
+        with f.if_(block.value.eq(0)):
+            f.do("ret void")
+            f.place(f.label("dead"))
+    with f.if_((f.at(ctx, c.OPTIONS) & c.OPTION_NO_CHAIN).eq(0)):
+        f.raw_store(f.pointer(slot), block.value, align=8)
+    f.run_block(f.pointer(block.value))
+    return f.text
+
+
+def block_ends() -> list[str]:
+    """The ops that end blocks: two ways by carry, one way, and by a register."""
+    two = handler("pemu_end_branch")
+    with two.if_(two.name("%carry", 64).ne(0)) as arm:
+        _follow(two, c.CHAIN_TAKEN, c.PC_TAKEN)
+        two.place(two.label("dead"))
+    with arm.otherwise():
+        _follow(two, c.CHAIN_NEXT, c.PC_NEXT)
+        two.place(two.label("dead"))
+    two.do("unreachable")
+    one = handler("pemu_end_jump")
+    _follow(one, c.CHAIN_TAKEN, c.PC_TAKEN)
+    register = handler("pemu_end_register")
+    target = register.name("%carry", 64)
+    ctx = register.context()
+    tag = tag_of(register, target)
+    table = register.pointer(register.at(ctx, c.BLOCK_TABLE))
+    slot = (tag.lshr(2) & register.at(ctx, c.BLOCK_MASK)) << 3
+    first = register.raw_load(register.offset(table, slot), 64, align=8)
+    with register.if_(first.ne(0)):
+        block = register.pointer(first)
+        with register.if_(register.at(block, c.TAG).eq(tag)):
+            register.run_block(block)
+            register.place(register.label("dead"))
+    register.put(s.PC, target)
+    register.tail("@pemu_dispatch")
+    nowhere = handler("pemu_end_next")
+    nowhere.put(s.PC, nowhere.at("%op", c.PC_TAKEN))
+    nowhere.tail("@pemu_dispatch")
+    return [two.text, one.text, register.text, nowhere.text]
+
+
+def exits(arch: Architecture) -> list[str]:
+    """Handlers that leave native code from within a block."""
+    raised = handler("pemu_raise", "hidden ")
+    raised.store_op_pc()
+    raised.leave(EXIT_EXCEPTION)
+    hook = handler("pemu_hook", "hidden ")
+    with hook.if_(hook.get(s.SKIP_HOOK).ne(0)):
+        hook.put(s.SKIP_HOOK, 0)
+        hook.run_op(hook.offset("%op", c.OP))
+        hook.place(hook.label("dead"))
+    hook.store_op_pc()
+    hook.leave(EXIT_HOOK)
+    left = handler("pemu_leave_region", "hidden ")
+    left.do("ret void")
+    call = handler("pemu_system_call", "hidden ")
+    call.store_op_pc()
+    call.put(s.PC, call.get(s.PC) + arch.insn_bytes)
+    call.tail("@pemu_native_call")
+    miss = handler("pemu_jump_miss", "hidden ")
+    miss.put(s.PC, miss.name("%carry", 64))
+    miss.tail("@pemu_dispatch")
+    flush = handler("pemu_flush", "hidden ")
+    flush.store_op_pc()
+    flush.put(s.PC, flush.get(s.PC) + arch.insn_bytes)
+    flush.leave(EXIT_FLUSH)
+    return [f.text for f in (raised, hook, left, call, miss, flush)]
+
+
+# Kinds of arguments in a native system call's table entry (see `native_call`).
+SIGNED, UNSIGNED, POINTER = 0, 1, 2
+
+
+def native_call(arch: Architecture) -> str:
+    """`pemu_native_call`: make the system call the guest asks for here, or leave for Python.
+
+    A table entry: u16 host number, u8 argument count, u8 flags (bit 0: present), six u8 kinds, six
+    u8 ranges (for pointers: index of the size argument, or 255 for the bytes in the next
+    field), six u16 sizes.
+    """
+    f = handler("pemu_native_call", "hidden ")
+    call = arch.system_call
+    general = arch.layout.by_name[arch.general]
+
+    def register(index: int) -> str:
+        return f.offset("%state", general.offset + index * general.stride)
+
+    def read(index: int) -> Value:
+        return f.raw_load(register(index), general.width, align=general.stride)
+
+    def out() -> None:
+        f.leave(EXIT_SYSCALL)
+        f.place(f.label("dead"))
+
+    if call is None:
+        f.leave(EXIT_SYSCALL)
+        return f.text
+    ctx = f.context()
+    index = read(call.number).zext(64) - f.at(ctx, c.CALL_BASE)
+    with f.if_(index.uge(f.at(ctx, c.CALL_COUNT)), unlikely=True):
+        out()
+    entry = f.offset(f.pointer(f.at(ctx, c.CALLS)), index << 5)
+    with f.if_(f.at(entry, 3, 8).eq(0)):
+        out()
+    f.entry_lines.append("  %arguments = alloca [6 x i64], align 16")
+    base = f.address("%mem")
+    limit = f.at(ctx, c.MEMORY_LIMIT)
+    for position, number in enumerate(call.arguments):
+        raw = read(number)
+        kind = f.at(entry, 4 + position, 8)
+        low = raw.trunc(32)
+        value = f.var(64, low.sext(64) if general.width == 32 else raw.zext(64))
+        with f.if_(kind.eq(UNSIGNED)):
+            value.value = raw.zext(64)
+        with f.if_(kind.eq(POINTER)):
+            guest = low.zext(64) if arch.address_bits == 32 else raw.zext(64)
+            source = f.at(entry, 10 + position, 8)
+            size = f.var(64, f.at(entry, 16 + 2 * position, 16).zext(64))
+            for other, other_number in enumerate(call.arguments):
+                with f.if_(source.eq(other)):
+                    size.value = read(other_number).zext(64)
+            with f.if_(guest.uge(limit) | size.value.ugt(limit - guest), unlikely=True):
+                out()
+            value.value = guest.eq(0).select(f.const(0, 64), base + guest)
+        f.set_at("%arguments", 8 * position, value.value)
+    host_number = f.at(entry, 0, 16).zext(64)
+    result = f.call(
+        64,
+        "@pemu_syscall",
+        f"ptr %state, i64 {host_number.ir}, ptr %arguments",
+        "ptr, i64, ptr",
+    )
+    # EFAULT and EINTR may be Pemu's own doing (tracked pages, signals): Python sorts them out.
+    with f.if_(result.eq(INTERRUPTED) | result.eq(-14) | result.eq(-4), unlikely=True):
+        out()
+    failed = result.uge(-4095)
+    final = f.var(64, result)
+    with f.if_(failed, unlikely=True):
+        table = f.pointer(f.at(ctx, c.ERRNO_MAP))
+        final.value = f.raw_load(f.offset(table, (-result) << 1), 16).zext(64)
+    f.raw_store(register(call.result), final.value.trunc(general.width), align=general.stride)
+    f.raw_store(register(call.error), failed.zext(general.width), align=general.stride)
+    f.tail("@pemu_dispatch")
+    return f.text
+
+
+def lock_functions() -> str:
+    """`pemu_lock(ctx)`, `pemu_unlock(ctx)`: the spin lock around block insertion."""
+    return f"""
+define hidden void @pemu_lock(ptr %ctx) nounwind {{
+entry:
+  %lock = getelementptr i8, ptr %ctx, i64 {c.LOCK}
+  br label %try
+try:
+  %old = atomicrmw xchg ptr %lock, i32 1 acquire
+  %free = icmp eq i32 %old, 0
+  br i1 %free, label %done, label %wait
+wait:
+  call i64 asm sideeffect "movl $$24, %eax; syscall", "={{rax}},~{{rcx}},~{{r11}},~{{memory}}"()
+  br label %try
+done:
+  ret void
+}}
+
+define hidden void @pemu_unlock(ptr %ctx) nounwind {{
+  %lock = getelementptr i8, ptr %ctx, i64 {c.LOCK}
+  store atomic i32 0, ptr %lock release, align 4
+  ret void
+}}
+"""
+
+
+def invalidate() -> str:
+    """`pemu_invalidate(ctx, arena, start, end)`: drop blocks of a guest range; how many.
+
+    A dropped block leaves the hash table, and its first op sends whoever still goes there back to
+    `pemu_dispatch`.
+    """
+    f = Function(
+        "hidden i64 @pemu_invalidate(ptr %ctx, ptr %arena, i64 %from, i64 %to) nounwind"
+    )
+    f.do("call void @pemu_lock(ptr %ctx)")
+    first, end = f.name("%from", 64), f.name("%to", 64)
+    limit = f.at("%ctx", c.ARENA_NEXT)
+    at = f.var(64, f.address("%arena"))
+    dropped = f.var(64, 0)
+    with f.while_(lambda: at.value.ult(limit)):
+        block = f.pointer(at.value)
+        start = f.at(block, c.BLOCK_PC)
+        bytes_ = f.at(block, c.GUEST_BYTES, 32).zext(64)
+        status = f.at(block, c.STATUS, 32)
+        overlap = start.ult(end) & (start + bytes_).ugt(first)
+        with f.if_(overlap & (status & c.STALE).eq(0)):
+            f.set_at(block, c.STATUS, status | c.STALE)
+            f.do(
+                f"store atomic ptr @pemu_stale_block, ptr {f.offset(block, c.HEADER)} release, "
+                "align 8"
+            )
+            f.do(f"store ptr @pemu_tier0, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
+            slot = (f.at(block, c.TAG).lshr(2) & f.at("%ctx", c.BLOCK_MASK)) << 3
+            table = f.pointer(f.at("%ctx", c.BLOCK_TABLE))
+            link = f.var(64, f.address(f.offset(table, slot)))
+            looking = f.var(1, 1)
+            with f.while_(lambda: looking.value):
+                here = f.raw_load(f.pointer(link.value), 64, align=8)
+                with f.if_(here.eq(at.value)) as found:
+                    f.raw_store(f.pointer(link.value), f.at(block, c.NEXT), align=8)
+                    looking.value = 0
+                with found.otherwise():
+                    with f.if_(here.eq(0)) as missing:
+                        looking.value = 0
+                    with missing.otherwise():
+                        link.value = f.address(f.offset(f.pointer(here), c.NEXT))
+            dropped.value = dropped.value + 1
+        at.value = at.value + f.at(block, c.BYTES, 32).zext(64)
+    f.do("call void @pemu_unlock(ptr %ctx)")
+    f.do(f"ret i64 {dropped.value.ir}")
+    return f.text

@@ -1,0 +1,249 @@
+"""A guest processor as Python sees it: registers by name, and `run`."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+from pemu.engine import context as c
+from pemu.engine import state as s
+from pemu.engine.host_x86_64 import ALTSTACK_BYTES, DEFAULT_MXCSR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pemu.engine.engine import Engine
+
+EXIT_SYSCALL = 1
+EXIT_EXCEPTION = 2
+EXIT_FAULT = 3
+EXIT_INTERRUPT = 4
+EXIT_HOOK = 5
+EXIT_TRACK = 6
+EXIT_HOT = 7
+EXIT_FLUSH = 8
+EXIT_FULL = 9
+EXIT_NEW_BLOCK = 10
+
+FAULT_WRITE, FAULT_BUS, FAULT_FETCH, FAULT_MISALIGNED = 1, 2, 4, 8
+
+MODE_SHIFT = 44
+FLUSH_BYTES = 32
+
+_FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Stack(ctypes.Structure):
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+class Cpu:
+    """One guest processor (a thread, in user mode).
+
+    Registers are attributes by their declared names: files as views (`cpu.gpr[4]`), single ones as
+    integers. `pc` is exact whenever `run` has returned.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        layout = engine.arch.layout
+        size = s.ENGINE_BYTES + layout.size
+        self._bytes = mmap.mmap(-1, (size + 4095) // 4096 * 4096)
+        self._host = ctypes.addressof(ctypes.c_char.from_buffer(self._bytes))
+        self.engine = engine
+        self.address = self._host + s.ENGINE_BYTES
+        whole = memoryview(self._bytes)
+        self.memory = whole
+        self._u32 = whole.cast("I")
+        self._u64 = whole.cast("Q")
+        for register in layout.registers:
+            if register.count:
+                start = s.ENGINE_BYTES + register.offset
+                part = whole[start : start + register.count * register.stride]
+                self.__dict__[register.name] = part.cast(_FORMATS[register.stride])
+        self._set(s.CONTEXT, engine.context_address)
+        self._set(s.MEMORY_BASE, engine.memory.base)
+        self._set32(s.GUEST_MXCSR, DEFAULT_MXCSR)
+        self._call = (ctypes.c_int64 * 6)()
+        self.syscall_arguments = self._call
+        self.syscall_address = ctypes.addressof(self._call)
+        self.epoch = engine.epoch
+        self.exit_reason = 0
+        self.exit_code = 0
+        self.exit_addr = 0
+        self.in_delay_slot = False
+        self._altstack: object = None
+
+    def _set(self, field: s.Field, value: int) -> None:
+        self._u64[(s.ENGINE_BYTES + field.offset) >> 3] = value
+
+    def _get(self, field: s.Field) -> int:
+        return self._u64[(s.ENGINE_BYTES + field.offset) >> 3]
+
+    def _set32(self, field: s.Field, value: int) -> None:
+        self._u32[(s.ENGINE_BYTES + field.offset) >> 2] = value
+
+    def _get32(self, field: s.Field) -> int:
+        return self._u32[(s.ENGINE_BYTES + field.offset) >> 2]
+
+    @property
+    def pc(self) -> int:
+        """Guest-virtual address of the next instruction."""
+        return self._u64[(s.ENGINE_BYTES + s.PC.offset) >> 3]
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self._u64[(s.ENGINE_BYTES + s.PC.offset) >> 3] = value
+
+    @property
+    def mode(self) -> int:
+        """Translation mode: an index into the architecture's `modes`."""
+        return self._get(s.MODE_TAG) >> MODE_SHIFT
+
+    @mode.setter
+    def mode(self, value: int) -> None:
+        self._set(s.MODE_TAG, value << MODE_SHIFT)
+
+    @property
+    def mxcsr(self) -> int:
+        """The host's floating-point control and status as generated code left it."""
+        return self._get32(s.GUEST_MXCSR)
+
+    @mxcsr.setter
+    def mxcsr(self, value: int) -> None:
+        self._set32(s.GUEST_MXCSR, value)
+
+    def attach(self) -> None:
+        """Give the calling host thread the signal stack by which handlers find this cpu."""
+        area = mmap.mmap(-1, 2 * ALTSTACK_BYTES)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+        bottom = (start + ALTSTACK_BYTES - 1) // ALTSTACK_BYTES * ALTSTACK_BYTES
+        ctypes.c_uint64.from_address(bottom).value = self.address
+        stack = _Stack(bottom, 0, ALTSTACK_BYTES)
+        if _libc.sigaltstack(ctypes.byref(stack), None):
+            raise OSError(ctypes.get_errno(), "sigaltstack")
+        self._altstack = area
+
+    def detach(self) -> None:
+        """Take the signal stack away again, before the thread ends or another cpu attaches."""
+        stack = _Stack(None, 2, 0)
+        _libc.sigaltstack(ctypes.byref(stack), None)
+        self._altstack = None
+
+    def kick(self) -> None:
+        """Make `run` return with EXIT_INTERRUPT soon. Any thread may call this."""
+        self._u32[(s.ENGINE_BYTES + s.EXIT_FLAG.offset) >> 2] = 1
+
+    @property
+    def interrupted(self) -> bool:
+        """True if a signal or kick is pending."""
+        return self._get32(s.EXIT_FLAG) != 0
+
+    def take_signal(self) -> bytes | None:
+        """Return the 128-byte host siginfo that the native handler recorded, once, or None."""
+        if not self._get32(s.SIGNAL_PENDING):
+            return None
+        self._set32(s.SIGNAL_PENDING, 0)
+        start = s.ENGINE_BYTES + s.SIGINFO.offset
+        return bytes(self.memory[start : start + s.SIGINFO_BYTES])
+
+    def skip_hook(self) -> None:
+        """Let the next `run` pass the hook at the present pc without stopping."""
+        self._set32(s.SKIP_HOOK, 1)
+
+    def run(self) -> None:
+        """Run guest code until something that the engine itself cannot settle.
+
+        Sets `exit_reason` (EXIT_SYSCALL, EXIT_EXCEPTION, EXIT_FAULT, EXIT_INTERRUPT, EXIT_HOOK or
+        EXIT_TRACK), `exit_code` and `exit_addr`.
+        """
+        engine = self.engine
+        enter = engine.enter
+        address = self.address
+        reason_at = (s.ENGINE_BYTES + s.EXIT_REASON.offset) >> 2
+        while True:
+            if self.epoch != engine.epoch:
+                self.epoch = engine.epoch
+                engine.reclaim()
+            enter(address)
+            reason = self._u32[reason_at]
+            if reason == EXIT_SYSCALL:
+                break
+            if reason == EXIT_FAULT:
+                self._locate_fault()
+                break
+            if reason == EXIT_INTERRUPT:
+                self._set32(s.EXIT_FLAG, 0)
+                if engine.has_old_code and not self._get32(s.SIGNAL_PENDING):
+                    continue
+                break
+            if reason == EXIT_HOT:
+                engine.hot(self, self._get(s.EXIT_BLOCK))
+            elif reason == EXIT_FLUSH:
+                line = self._get(s.EXIT_ADDRESS) & -FLUSH_BYTES
+                engine.invalidate(line, line + FLUSH_BYTES)
+            elif reason == EXIT_FULL:
+                engine.flush()
+            elif reason == EXIT_NEW_BLOCK:
+                if engine.on_new_block is not None:
+                    engine.on_new_block(self, self._get(s.EXIT_BLOCK))
+            else:
+                self.exit_code = self._get(s.EXIT_CODE)
+                self.exit_addr = self._get(s.EXIT_ADDRESS)
+                break
+        self.exit_reason = reason
+
+    def _locate_fault(self) -> None:
+        """Turn a host fault into guest terms: address, kind and the pc of the instruction."""
+        engine = self.engine
+        host_pc = self._get(s.FAULT_HOST_PC)
+        current = self._get(s.CURRENT_OP)
+        self.exit_code = self._get(s.EXIT_CODE)
+        self.exit_addr = self._get(s.EXIT_ADDRESS)
+        self.in_delay_slot = False
+        self._set(s.FAULT_HOST_PC, 0)
+        self._set(s.CURRENT_OP, 0)
+        if not host_pc:
+            return
+        self.exit_addr -= engine.memory.base
+        if engine.tier0_start <= host_pc < engine.tier0_end:
+            if current == 1:
+                self.exit_code |= FAULT_FETCH
+                return
+            slot = ctypes.c_uint8.from_address(current + c.SLOT).value
+            place = ctypes.c_uint8.from_address(current + c.PLACE).value
+            block = current - slot * c.OP
+            start = ctypes.c_uint64.from_address(block + c.BLOCK_PC).value
+            self.in_delay_slot = bool(place & 0x80)
+            self.pc = start + (place & 0x7F) * engine.arch.insn_bytes
+            return
+        guest_pc = engine.region_pc(host_pc)
+        if guest_pc is None:
+            raise RuntimeError(f"fault at host address {host_pc:#x} in no known code")
+        self.pc = guest_pc
+
+
+def _single(offset: int, size: int) -> property:
+    """A property for one register that is not part of a file."""
+    start = s.ENGINE_BYTES + offset
+    end = start + size
+
+    def get(cpu: Cpu) -> int:
+        return int.from_bytes(cpu.memory[start:end], "little")
+
+    def put(cpu: Cpu, value: int) -> None:
+        cpu.memory[start:end] = value.to_bytes(size, "little")
+
+    return property(get, put)
+
+
+def cpu_class(layout: s.Layout) -> type[Cpu]:
+    """Return a `Cpu` class with the single registers of `layout` as properties."""
+    members: dict[str, Any] = {
+        register.name: _single(register.offset, register.stride)
+        for register in layout.registers
+        if not register.count
+    }
+    return type("Cpu", (Cpu,), members)
