@@ -8,10 +8,36 @@ from __future__ import annotations
 
 _INDEX = {
     "native": """
-        close dup fchdir fchmod fdatasync flock fsync ftruncate getegid geteuid getgid getpgid
-        getpgrp getpid getppid getrandom getsid gettid getuid lseek pread64 pwrite64 read
-        sched_yield umask write
+        clock_gettime clock_gettime64 close dup fchdir fchmod fdatasync flock fsync ftruncate
+        getegid geteuid getgid getpgid getpgrp getpid getppid getsid gettid gettimeofday getuid
+        lseek pread64 pwrite64 read sched_yield umask write
     """,
+    "clocks": """
+        clock_getres clock_getres_time64 clock_nanosleep clock_nanosleep_time64 clock_settime
+        clock_settime64 nanosleep settimeofday stime time times
+    """,
+    "credentials": """
+        capget capset getgroups getresgid getresuid setfsgid setfsuid setgid setgroups setpgid
+        setregid setresgid setresuid setreuid setsid setuid
+    """,
+    "limits": "getrlimit getrusage prlimit64 setrlimit",
+    "prctl": "prctl",
+    "random": "getrandom",
+    "scheduling": """
+        getcpu getpriority ioprio_get ioprio_set membarrier nice sched_get_priority_max
+        sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
+        sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr
+        sched_setparam sched_setscheduler setpriority
+    """,
+    "system": """
+        acct personality reboot setdomainname sethostname swapoff swapon sysfs sysinfo syslog uname
+        ustat
+    """,
+    "timers": """
+        alarm getitimer setitimer timer_create timer_delete timer_getoverrun timer_gettime
+        timer_gettime64 timer_settime timer_settime64
+    """,
+    "timex": "adjtimex clock_adjtime clock_adjtime64",
 }
 """Names of calls by module; "native" holds the calls that native code makes by itself."""
 

@@ -16,14 +16,16 @@ from pemu.linux.argtypes import (
     Mode,
     Off,
     Off64,
+    Out,
     OutBuf,
     Size,
-    UInt,
     host_range,
     host_range_for_writing,
 )
 from pemu.linux.hostcalls import NR, HostBuffer
+from pemu.linux.nametypes import ClockId
 from pemu.linux.syscall import passthrough
+from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, TIMEZONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,4 +94,13 @@ passthrough("getpgrp", native=True)
 passthrough("getpgid", Int, native=True)
 passthrough("getsid", Int, native=True)
 passthrough("sched_yield", native=True)
-passthrough("getrandom", OutBuf(1), Size, UInt, native=True)
+passthrough("clock_gettime", ClockId, Out(TIMESPEC), native=True)
+passthrough(
+    "clock_gettime64",
+    ClockId,
+    Out(TIMESPEC64),
+    abis=("o32", "n32"),
+    native=True,
+    host="clock_gettime",
+)
+passthrough("gettimeofday", Out(TIMEVAL), Out(TIMEZONE), native=True)

@@ -1,0 +1,67 @@
+"""Timers: POSIX timers by clock, the interval timers of a process, and alarm.
+
+A timer's signal is the host's, translated as any other when it arrives.
+"""
+
+from __future__ import annotations
+
+from pemu.engine.memory import GuestFault
+
+from pemu.linux.argtypes import In, Int, Out, Ptr, UInt
+from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.nametypes import Bits, ClockId, Named
+from pemu.linux.sigevent import host_sigevent
+from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.time_structs import ITIMERSPEC, ITIMERSPEC64, ITIMERVAL, host_itimerspec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.process import Thread
+
+_32BIT = ("o32", "n32")
+
+Timer = Named("timer", "ITIMER_REAL ITIMER_VIRTUAL ITIMER_PROF")
+TimerFlags = Bits("int", "TIMER_ABSTIME 1")
+
+passthrough("setitimer", Timer, In(ITIMERVAL), Out(ITIMERVAL))
+passthrough("getitimer", Timer, Out(ITIMERVAL))
+passthrough("alarm", UInt)
+passthrough("timer_settime", Int, TimerFlags, In(ITIMERSPEC), Out(ITIMERSPEC))
+passthrough("timer_gettime", Int, Out(ITIMERSPEC))
+passthrough("timer_gettime64", Int, Out(ITIMERSPEC64), abis=_32BIT, host="timer_gettime")
+passthrough("timer_getoverrun", Int)
+passthrough("timer_delete", Int)
+
+
+@syscall("timer_create", ClockId, Ptr, Ptr)
+def timer_create(t: Thread, clock: int, event: int, result: int) -> int:
+    notify = host_sigevent(t, event) if event else b""
+    timer = HostBuffer(4)
+    done = t.host_syscall(
+        NR["timer_create"], clock, address_of(notify) if notify else 0, timer.address
+    )
+    if done >= 0:
+        number = int.from_bytes(timer.raw, "little")
+        try:
+            t.mem.put_u32(result, number)
+        except GuestFault:
+            t.host_syscall(NR["timer_delete"], number)
+            raise
+    return done
+
+
+@syscall("timer_settime64", Int, TimerFlags, In(ITIMERSPEC64), Out(ITIMERSPEC64), abis=_32BIT)
+def timer_settime64(t: Thread, timer: int, flags: int, new: int, old: int) -> int:
+    value = host_itimerspec(t.mem, new, ITIMERSPEC64)
+    before = HostBuffer(32)
+    result = t.host_syscall(
+        NR["timer_settime"],
+        timer,
+        flags,
+        address_of(value) if value else 0,
+        before.address if old else 0,
+    )
+    if result >= 0 and old:
+        layout = ITIMERSPEC64.of(t.mem)
+        t.mem.write(old, ITIMERSPEC64.convert(before.raw, ITIMERSPEC64.host(), layout))
+    return result

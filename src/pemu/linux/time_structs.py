@@ -1,0 +1,70 @@
+"""The time structures of the kernel's interface.
+
+Names with 64 are those of the calls that 32-bit ABIs got for the time after 2038.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from pemu.linux.structs import Struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.memory import AddressSpace
+
+TIMESPEC = Struct("timespec", "long tv_sec", "long tv_nsec")
+TIMESPEC64 = Struct("timespec", "s64 tv_sec", "s64 tv_nsec")
+TIMEVAL = Struct("timeval", "long tv_sec", "long tv_usec")
+TIMEVAL64 = Struct("timeval", "s64 tv_sec", "s64 tv_usec")
+TIMEZONE = Struct("timezone", "int tz_minuteswest", "int tz_dsttime")
+ITIMERSPEC = Struct("itimerspec", (TIMESPEC, "it_interval"), (TIMESPEC, "it_value"))
+ITIMERSPEC64 = Struct("itimerspec", (TIMESPEC64, "it_interval"), (TIMESPEC64, "it_value"))
+ITIMERVAL = Struct("itimerval", (TIMEVAL, "it_interval"), (TIMEVAL, "it_value"))
+TMS = Struct("tms", "long tms_utime", "long tms_stime", "long tms_cutime", "long tms_cstime")
+
+NANOSECONDS = 1_000_000_000
+
+_HOST_TIMESPEC = struct.Struct("<qq")
+
+
+def read_timespec(mem: AddressSpace, address: int, layout: Struct) -> tuple[int, int]:
+    """Seconds and nanoseconds of the guest's `layout` (TIMESPEC or TIMESPEC64), not checked.
+
+    With a 32-bit long the upper half of a 64-bit tv_nsec is padding.
+    """
+    value = layout.read(mem, address)
+    nsec: int = value.tv_nsec
+    if layout is TIMESPEC64 and mem.word_size == 4:
+        nsec = ((nsec & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+    return value.tv_sec, nsec
+
+
+def host_timespec(mem: AddressSpace, address: int, layout: Struct) -> bytes | None:
+    """The guest's `layout` as the host has it; None for NULL."""
+    return _HOST_TIMESPEC.pack(*read_timespec(mem, address, layout)) if address else None
+
+
+def host_itimerspec(mem: AddressSpace, address: int, layout: Struct) -> bytes | None:
+    """The guest's `layout` (ITIMERSPEC or ITIMERSPEC64) as the host has it; None for NULL."""
+    if not address:
+        return None
+    part = TIMESPEC if layout is ITIMERSPEC else TIMESPEC64
+    second = address + part.size(mem)
+    return _HOST_TIMESPEC.pack(*read_timespec(mem, address, part)) + _HOST_TIMESPEC.pack(
+        *read_timespec(mem, second, part)
+    )
+
+
+def interval(mem: AddressSpace, address: int, layout: Struct) -> int:
+    """The nanoseconds of a guest's timespec; raises OSError(EINVAL) when it is not normalized."""
+    sec, nsec = read_timespec(mem, address, layout)
+    if sec < 0 or not 0 <= nsec < NANOSECONDS:
+        raise OSError(errno.EINVAL, "Invalid argument")
+    return sec * NANOSECONDS + nsec
+
+
+def pack_nanoseconds(value: int) -> bytes:
+    """A host timespec of `value` nanoseconds, at most what a signed 64-bit count holds."""
+    return _HOST_TIMESPEC.pack(*divmod(min(value, (1 << 63) - 1), NANOSECONDS))
