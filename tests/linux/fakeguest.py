@@ -85,6 +85,8 @@ class Guest:
         self.tid = os.getpid()
         self.restart = 0
         self.restart_block: Any = None
+        self.thread: Any = self
+        """The guest, for functions that want a `Thread`."""
         self._next = DATA
         names = syscall.table_for(self.target).names
         self.numbers = {call: number for number, call in names.items()}
@@ -152,8 +154,12 @@ class Guest:
         self.load(call, *args)
         return self.dispatch(call)
 
+    def trap(self) -> None:
+        """Make the call that the registers ask for."""
+        syscall.dispatch(self.thread)
+
     def dispatch(self, call: str = "system call") -> int:
-        syscall.dispatch(self)  # type: ignore[arg-type]
+        self.trap()
         regs = self.cpu.gpr
         if regs[7]:
             number = TO_HOST[regs[2]]

@@ -27,7 +27,7 @@ def test_error_number_is_the_guests(guest: Guest) -> None:
     guest.load("flock", 1000, 8 | 1 | 4)
     guest.load("read", 0, 0xFFFF, 1)
     guest.load("close", 999)
-    syscall.dispatch(guest)  # type: ignore[arg-type]
+    guest.trap()
     assert (guest.cpu.gpr[2], guest.cpu.gpr[7]) == (9, 1)
 
 
@@ -105,10 +105,10 @@ def test_interrupted_call_keeps_its_registers_and_is_settled_by_the_signal(guest
         guest.interrupt_next = True
         before = list(guest.cpu.gpr)
         guest.cpu.pc = 0x400004
-        syscall.dispatch(guest)  # type: ignore[arg-type]
+        guest.trap()
         assert list(guest.cpu.gpr) == before
         assert guest.restart == syscall.ERESTARTSYS
-        syscall.settle_restart(guest, handler_ran, restart)  # type: ignore[arg-type]
+        syscall.settle_restart(guest.thread, handler_ran, restart)
         assert guest.restart == 0
         if expected is None:
             assert guest.cpu.pc == 0x400000
@@ -120,7 +120,7 @@ def test_restart_block_is_resumed_by_restart_syscall(guest: Guest) -> None:
     guest.load("getppid")
     guest.restart = syscall.ERESTART_RESTARTBLOCK
     guest.restart_block = lambda t: 77
-    syscall.settle_restart(guest, False)  # type: ignore[arg-type]
+    syscall.settle_restart(guest.thread, False)
     assert guest.cpu.gpr[2] == guest.numbers["restart_syscall"]
     assert guest.dispatch() == 77
 

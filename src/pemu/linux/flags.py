@@ -29,10 +29,11 @@ class Flags:
     match by equality.  Bits without a row are dropped when translated, or kept if `keep` is set.
     """
 
-    __slots__ = ("_cache", "_fields", "_keep", "_rows")
+    __slots__ = ("_cache", "_fields", "_keep", "_pairs", "_rows")
 
     def __init__(self, rows: str, fields: tuple[int, ...] = (), keep: bool = False) -> None:
         self._rows = parse(rows)
+        self._pairs = [(guest, host) for _, guest, host in self._rows]
         self._fields = fields
         self._keep = keep
         self._cache: dict[int, int] = {}
@@ -40,13 +41,13 @@ class Flags:
     def to_host(self, value: int) -> int:
         host = self._cache.get(value)
         if host is None:
-            host = self._translate(value, 1, 2)
+            host = self._translate(value, self._pairs)
             if len(self._cache) < 4096:
                 self._cache[value] = host
         return host
 
     def to_guest(self, value: int) -> int:
-        return self._translate(value, 2, 1)
+        return self._translate(value, [(host, guest) for guest, host in self._pairs])
 
     def unknown(self, value: int) -> int:
         """The bits of a guest value that no row covers."""
@@ -56,13 +57,12 @@ class Flags:
             value &= ~mask
         return value
 
-    def _translate(self, value: int, source: int, target: int) -> int:
+    def _translate(self, value: int, pairs: list[tuple[int, int]]) -> int:
         result = 0
         rest = value
-        for row in self._rows:
-            bits: int = row[source]
+        for bits, other in pairs:
             if bits and value & self._mask(bits) == bits and rest & bits:
-                result |= row[target]
+                result |= other
                 rest &= ~bits
         return result | rest if self._keep else result
 

@@ -77,9 +77,9 @@ class HostBuffer:
 
     def __init__(self, size: int, content: bytes = b"") -> None:
         self._array = (ctypes.c_char * size)()
-        if content:
-            self._array[: len(content)] = content
         self.address = ctypes.addressof(self._array)
+        if content:
+            ctypes.memmove(self.address, content, min(len(content), size))
         self.size = size
 
     @property

@@ -67,6 +67,7 @@ class Layout:
         signed, unsigned = "", ""
         position = 0
         self.alignment = 1
+        self.size = 0
         self._simple = True
         for field in fields:
             layout = None
