@@ -40,7 +40,7 @@ def jal(cpu: Cpu, index: Value) -> None:
     cpu.jump(jump_target(cpu, index))
 
 
-@MIPS.insn("011101 index:26", "jalx {index:jump}")
+@MIPS.insn("011101 index:26", "jalx {index:jumpx}")
 def jalx(cpu: Cpu, index: Value) -> None:
     """Call in another instruction encoding; no model here has one."""
     cpu.trap(RESERVED_INSTRUCTION)

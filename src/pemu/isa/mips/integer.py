@@ -432,7 +432,7 @@ def dext(cpu: Cpu, rs: Value, rt: Value, msbd: Value, lsb: Value) -> None:
 
 @MIPS.insn(
     "011111 rs:5 rt:5 msbd:5 lsb:5 000001",
-    "dextm {rt}, {rs}, {lsb:x}, {msbd:x+33}",
+    "dext {rt}, {rs}, {lsb:x}, {msbd:x+33}",
     needs="mips64r2",
 )
 def dextm(cpu: Cpu, rs: Value, rt: Value, msbd: Value, lsb: Value) -> None:
@@ -441,7 +441,7 @@ def dextm(cpu: Cpu, rs: Value, rt: Value, msbd: Value, lsb: Value) -> None:
 
 @MIPS.insn(
     "011111 rs:5 rt:5 msbd:5 lsb:5 000010",
-    "dextu {rt}, {rs}, {lsb:x+32}, {msbd:x+1}",
+    "dext {rt}, {rs}, {lsb:x+32}, {msbd:x+1}",
     needs="mips64r2",
 )
 def dextu(cpu: Cpu, rs: Value, rt: Value, msbd: Value, lsb: Value) -> None:
@@ -459,7 +459,7 @@ def dins(cpu: Cpu, rs: Value, rt: Value, msb: Value, lsb: Value) -> None:
 
 @MIPS.insn(
     "011111 rs:5 rt:5 msb:5 lsb:5 000101",
-    "dinsm {rt}, {rs}, {lsb:x}, {msb:x+33-lsb}",
+    "dins {rt}, {rs}, {lsb:x}, {msb:x+33-lsb}",
     needs="mips64r2",
 )
 def dinsm(cpu: Cpu, rs: Value, rt: Value, msb: Value, lsb: Value) -> None:
@@ -468,7 +468,7 @@ def dinsm(cpu: Cpu, rs: Value, rt: Value, msb: Value, lsb: Value) -> None:
 
 @MIPS.insn(
     "011111 rs:5 rt:5 msb:5 lsb:5 000110",
-    "dinsu {rt}, {rs}, {lsb:x+32}, {msb:x+1-lsb}",
+    "dins {rt}, {rs}, {lsb:x+32}, {msb:x+1-lsb}",
     needs="mips64r2",
 )
 def dinsu(cpu: Cpu, rs: Value, rt: Value, msb: Value, lsb: Value) -> None:

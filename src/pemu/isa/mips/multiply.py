@@ -64,12 +64,12 @@ def multu(cpu: Cpu, rs: Value, rt: Value) -> None:
     set_accumulator(cpu, unsigned_product(cpu, rs, rt))
 
 
-@MIPS.insn("000000 rs:5 rt:5 0000000000 011010", "div $0, {rs}, {rt}")
+@MIPS.insn("000000 rs:5 rt:5 0000000000 011010", "div zero, {rs}, {rt}")
 def div(cpu: Cpu, rs: Value, rt: Value) -> None:
     set_division(cpu, word(cpu, rs), word(cpu, rt), is_signed=True)
 
 
-@MIPS.insn("000000 rs:5 rt:5 0000000000 011011", "divu $0, {rs}, {rt}")
+@MIPS.insn("000000 rs:5 rt:5 0000000000 011011", "divu zero, {rs}, {rt}")
 def divu(cpu: Cpu, rs: Value, rt: Value) -> None:
     set_division(cpu, word(cpu, rs), word(cpu, rt), is_signed=False)
 
@@ -88,12 +88,12 @@ def dmultu(cpu: Cpu, rs: Value, rt: Value) -> None:
     cpu.lo[0] = product.trunc(64)
 
 
-@MIPS.insn("000000 rs:5 rt:5 0000000000 011110", "ddiv $0, {rs}, {rt}", needs="mips3")
+@MIPS.insn("000000 rs:5 rt:5 0000000000 011110", "ddiv zero, {rs}, {rt}", needs="mips3")
 def ddiv(cpu: Cpu, rs: Value, rt: Value) -> None:
     set_division(cpu, cpu.gpr[rs], cpu.gpr[rt], is_signed=True)
 
 
-@MIPS.insn("000000 rs:5 rt:5 0000000000 011111", "ddivu $0, {rs}, {rt}", needs="mips3")
+@MIPS.insn("000000 rs:5 rt:5 0000000000 011111", "ddivu zero, {rs}, {rt}", needs="mips3")
 def ddivu(cpu: Cpu, rs: Value, rt: Value) -> None:
     set_division(cpu, cpu.gpr[rs], cpu.gpr[rt], is_signed=False)
 

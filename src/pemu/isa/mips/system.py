@@ -31,23 +31,23 @@ def rdhwr(cpu: Cpu) -> None:
     cpu.trap(RESERVED_INSTRUCTION)
 
 
-@MIPS.insn("011111 00000 rt:5 00000 00000 111011", "rdhwr {rt}, $0", overrides="rdhwr")
+@MIPS.insn("011111 00000 rt:5 00000 00000 111011", "rdhwr {rt}, hwr_cpunum", overrides="rdhwr")
 def rdhwr_cpu_number(cpu: Cpu, rt: Value) -> None:
     cpu.gpr[rt] = cpu.const(0, cpu.arch.xlen)
 
 
-@MIPS.insn("011111 00000 rt:5 00001 00000 111011", "rdhwr {rt}, $1", overrides="rdhwr")
+@MIPS.insn("011111 00000 rt:5 00001 00000 111011", "rdhwr {rt}, hwr_synci_step", overrides="rdhwr")
 def rdhwr_synci_step(cpu: Cpu, rt: Value) -> None:
     cpu.gpr[rt] = cpu.const(SYNCI_STEP, cpu.arch.xlen)
 
 
-@MIPS.insn("011111 00000 rt:5 00010 00000 111011", "rdhwr {rt}, $2", overrides="rdhwr")
+@MIPS.insn("011111 00000 rt:5 00010 00000 111011", "rdhwr {rt}, hwr_cc", overrides="rdhwr")
 def rdhwr_cycle_counter(cpu: Cpu, rt: Value) -> None:
     cycles = cpu.call(64, "@llvm.readcyclecounter", "", "")
     set_word(cpu, rt, cycles.udiv(CYCLES_PER_COUNT).trunc(32))
 
 
-@MIPS.insn("011111 00000 rt:5 00011 00000 111011", "rdhwr {rt}, $3", overrides="rdhwr")
+@MIPS.insn("011111 00000 rt:5 00011 00000 111011", "rdhwr {rt}, hwr_ccres", overrides="rdhwr")
 def rdhwr_counter_resolution(cpu: Cpu, rt: Value) -> None:
     cpu.gpr[rt] = cpu.const(CYCLES_PER_COUNT, cpu.arch.xlen)
 
@@ -73,10 +73,10 @@ _coprocessor_unusable(0, "010000 --------------------------", ".word", name="cop
 _coprocessor_unusable(0, "010000 1 code:25", "c0 {code:x}", name="c0", overrides="cop0")
 
 for _name, _pattern, _operands, _needs, _also in (
-    ("mfc0", "00000 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:$}, {sel:u}", "", ""),
-    ("mtc0", "00100 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:$}, {sel:u}", "", ""),
-    ("dmfc0", "00001 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:$}, {sel:u}", "mips3", ""),
-    ("dmtc0", "00101 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:$}, {sel:u}", "mips3", ""),
+    ("mfc0", "00000 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:c0}{sel:c0sel}", "", ""),
+    ("mtc0", "00100 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:c0}{sel:c0sel}", "", ""),
+    ("dmfc0", "00001 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:c0}{sel:c0sel}", "mips3", ""),
+    ("dmtc0", "00101 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:c0}{sel:c0sel}", "mips3", ""),
     ("rdpgpr", "01010 rt:5 rd:5 00000000000", "{rd}, {rt}", "mips32r2", ""),
     ("wrpgpr", "01110 rt:5 rd:5 00000000000", "{rd}, {rt}", "mips32r2", ""),
     ("di", "01011 rt:5 01100 00000 000000", "{rt}", "mips32r2", ""),
@@ -117,14 +117,14 @@ for _name, _pattern, _operands, _needs in (
     ("mtc2", "00100 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:$}, {sel:u}", ""),
     ("dmfc2", "00001 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:$}, {sel:u}", "mips3"),
     ("dmtc2", "00101 rt:5 rd:5 00000000 sel:3", "{rt}, {rd:$}, {sel:u}", "mips3"),
-    ("mfhc2", "00011 rt:5 code:16", "{rt}, {code:x}", "mips32r2"),
-    ("mthc2", "00111 rt:5 code:16", "{rt}, {code:x}", "mips32r2"),
+    ("mfhc2", "00011 rt:5 rd:5 -----------", "{rt}, {rd:$}", "mips32r2"),
+    ("mthc2", "00111 rt:5 rd:5 -----------", "{rt}, {rd:$}", "mips32r2"),
     ("cfc2", "00010 rt:5 rd:5 00000000000", "{rt}, {rd:$}", ""),
     ("ctc2", "00110 rt:5 rd:5 00000000000", "{rt}, {rd:$}", ""),
-    ("bc2f", "01000 cc:3 00 offset:16", "{cc:c2cc}{offset:branch}", ""),
-    ("bc2t", "01000 cc:3 01 offset:16", "{cc:c2cc}{offset:branch}", ""),
-    ("bc2fl", "01000 cc:3 10 offset:16", "{cc:c2cc}{offset:branch}", "mips2"),
-    ("bc2tl", "01000 cc:3 11 offset:16", "{cc:c2cc}{offset:branch}", "mips2"),
+    ("bc2f", "01000 cc:3 00 offset:16", "{cc:cc2}, {offset:branch}", ""),
+    ("bc2t", "01000 cc:3 01 offset:16", "{cc:cc2}, {offset:branch}", ""),
+    ("bc2fl", "01000 cc:3 10 offset:16", "{cc:cc2}, {offset:branch}", "mips2"),
+    ("bc2tl", "01000 cc:3 11 offset:16", "{cc:cc2}, {offset:branch}", "mips2"),
 ):
     _coprocessor_unusable(
         2, f"010010 {_pattern}", f"{_name} {_operands}", name=_name, needs=_needs, overrides="cop2"

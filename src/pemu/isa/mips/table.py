@@ -8,8 +8,9 @@ floating-point register; cc: condition code; ac: DSP accumulator) or from a kind
     {x:$}           number of a register without name: $5
     {x:d} {x:u}     signed, unsigned decimal number
     {x:x}           hexadecimal number 0x1f; `{x:x+1-lsb}` adds terms (numbers, other fields)
+    {x:c0}{sel:c0sel}   coprocessor 0 register by number and selection
     {x:branch}      word offset from the delay slot, written as the target address
-    {x:jump}        word index in the 256 MiB segment, written as the target address
+    {x:jump} {x:jumpx}       word index in the 256 MiB segment, written as the target address
 
 A mnemonic `.word` means that disassemblers know no name for the pattern.
 """

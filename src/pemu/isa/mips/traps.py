@@ -22,9 +22,9 @@ def syscall(cpu: Cpu) -> None:
     cpu.syscall()
 
 
-@MIPS.insn("000000 code:20 001101", "break {code:x}")
-def break_(cpu: Cpu, code: Value) -> None:
-    cpu.trap(BREAKPOINT, None, code)
+@MIPS.insn("000000 high:10 low:10 001101", "break {high:x}, {low:x}")
+def break_(cpu: Cpu, high: Value, low: Value) -> None:
+    cpu.trap(BREAKPOINT, None, high.concat(low))
 
 
 @MIPS.insn("011100 code:20 111111", "sdbbp {code:x}", needs="mips32")

@@ -1,0 +1,137 @@
+"""The disassembler against GNU objdump: the same text for every instruction of real programs."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from pemu.engine.architecture import Architecture
+from pemu.isa.mips.cpu import architecture
+from pemu.isa.mips.disassembler import disassemble
+from tests.conftest import need
+
+OBJDUMP = "mips-linux-gnu-objdump"
+LINE = re.compile(r"^\s*([0-9a-f]+):\t([0-9a-f]{8}) \t(.*?)\s*$")
+SYMBOL = re.compile(r"(0x)?([0-9a-f]+) <.*>$")
+
+
+def objdump(*words: str | Path) -> Iterator[tuple[int, int, str]]:
+    """Yield (address, word, text) of each line, with addresses written without symbols."""
+    done = subprocess.Popen(
+        [need(OBJDUMP, "binutils-mips-linux-gnu"), *map(str, words)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.stdout is not None
+    for line in done.stdout:
+        if found := LINE.match(line):
+            text = found[3].partition(" # ")[0]
+            yield int(found[1], 16), int(found[2], 16), SYMBOL.sub(r"0x\2", text)
+    assert done.wait() == 0
+
+
+def assert_same_text(arch: Architecture, lines: Iterator[tuple[int, int, str]]) -> None:
+    seen = 0
+    differences: Counter[tuple[str, str, str]] = Counter()
+    text = lru_cache(1 << 16)(lambda word: disassemble(arch, word, 0))
+    for address, word, expected in lines:
+        seen += 1
+        # Only branches and jumps depend on the address.
+        ours = disassemble(arch, word, address) if "\t0x" in expected or ",0x" in expected else ""
+        ours = ours or text(word)
+        if ours != expected:
+            differences[f"{word:08x}", expected, ours] += 1
+    assert seen > 100
+    assert not differences, f"{len(differences)} of {seen}: {differences.most_common(20)}"
+
+
+GUESTS = (
+    ("mips", "24Kf", True, "o32"),
+    ("mipsel", "24Kf", False, "o32"),
+    ("mips64", "MIPS64R2-generic", True, "n64"),
+)
+
+
+@pytest.mark.parametrize("program", ["exc-static", "fptest-static", "hello-dynamic"])
+@pytest.mark.parametrize(("target", "model", "big_endian", "abi"), GUESTS)
+def test_guest_programs_read_as_in_objdump(
+    guests: Path, target: str, model: str, big_endian: bool, abi: str, program: str
+) -> None:
+    path = guests / "user" / target / program
+    if not path.exists():
+        pytest.skip(f"no {path.name} for {target}")
+    assert_same_text(architecture(model, big_endian, abi), objdump("-d", path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("triple", "model", "big_endian", "abi"),
+    [
+        ("mips-linux-gnu", "24Kf", True, "o32"),
+        ("mipsel-linux-gnu", "24Kf", False, "o32"),
+        ("mips64-linux-gnuabi64", "MIPS64R2-generic", True, "n64"),
+        ("mips64el-linux-gnuabi64", "MIPS64R2-generic", False, "n64"),
+    ],
+)
+@pytest.mark.parametrize("library", ["libc.so.6", "libm.so.6"])
+def test_libraries_read_as_in_objdump(
+    triple: str, model: str, big_endian: bool, abi: str, library: str
+) -> None:
+    path = Path(f"/usr/{triple}/lib/{library}")
+    if not path.exists():
+        pytest.skip(f"{path} is not installed (package libc6-*-cross)")
+    assert_same_text(architecture(model, big_endian, abi), objdump("-d", path))
+
+
+# What objdump writes in ways of its own, for words that no program has.
+PECULIAR = re.compile(r"^\.word|\.ob\b| or |^(c0|d?m[ft]c0|mfp[cs]|mtp[cs]|bc0[ft])\b")
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "abi"),
+    [
+        (("-m", "mips:isa32r2"), "24Kf", "o32"),
+        (("-m", "mips:isa64r2", "-M", "gpr-names=64"), "MIPS64R2-generic", "n64"),
+        (("-m", "mips:isa32"), "4Kc", "o32"),
+        (("-m", "mips:4000", "-M", "gpr-names=64"), "R4000", "n64"),
+        (("-m", "mips:5400", "-M", "gpr-names=64"), "VR5432", "n64"),
+    ],
+)
+def test_every_declared_pattern_reads_as_in_objdump(
+    tmp_path: Path, options: tuple[str, ...], model: str, abi: str
+) -> None:
+    arch = architecture(model, True, abi)
+    chance = random.Random(1)
+    words = []
+    for insn in arch.source().select(arch.features):
+        for _ in range(20):
+            word = chance.getrandbits(32)
+            for field in insn.fields:
+                if chance.random() < 0.3:
+                    word &= ~(((1 << field.width) - 1) << field.low)
+            fields = sum(((1 << f.width) - 1) << f.low for f in insn.fields)
+            words.append((word & fields) | insn.match)
+    binary = tmp_path / "words"
+    binary.write_bytes(b"".join(word.to_bytes(4, "big") for word in words))
+    lines = objdump("-b", "binary", "-EB", "-D", *options, binary)
+    assert_same_text(arch, (line for line in lines if not PECULIAR.match(line[2])))
+
+
+def test_symbols_annotate_targets() -> None:
+    arch = architecture("24Kf", True, "o32")
+    assert disassemble(arch, 0x10000003, 0x400000, lambda _: "main+0x10") == (
+        "b\t400010 <main+0x10>"
+    )
+    assert disassemble(arch, 0x0C100000, 0x400000, lambda _: None) == "jal\t0x400000"
+
+
+def test_word_without_instruction_reads_as_data() -> None:
+    arch = architecture("24Kf", True, "o32")
+    assert disassemble(arch, 0xFFFFFFFF, 0) == ".word\t0xffffffff"
