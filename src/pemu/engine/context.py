@@ -58,8 +58,7 @@ COUNTER = 32  # i32: executions left before the block is hot
 GUEST_BYTES = 36  # i32: bytes of guest code, delay slot included
 STATUS = 40  # i32, see below
 BYTES = 44  # i32: size of the block in the arena
-TARGET = 48  # guest pc of the taken branch, 0 if unknown
-FALLTHROUGH = 56  # guest pc after the block, 0 if never reached directly
+ENTRY = 48  # which entry of its region the block is
 HEADER = 64
 
 VALID, STALE, COMPILED, WARM = 1, 2, 4, 8
@@ -76,3 +75,5 @@ CHAIN_TAKEN, CHAIN_NEXT, PC_TAKEN, PC_NEXT = 16, 24, 32, 40
 END_BYTES = 48
 
 MAX_BLOCK_INSNS = 64
+
+BLOCK_TABLE_ENTRIES = 1 << 17

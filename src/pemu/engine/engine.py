@@ -29,8 +29,6 @@ with two comparisons whether generated code faulted; code reaches its data withi
 ARENA_BYTES = 48 << 20
 """Room for tier 0 blocks (about 40 bytes a guest instruction); when full, all is thrown away."""
 
-BLOCK_TABLE_ENTRIES = 1 << 17
-
 NEVER_HOT = 0x7FFFFFFF
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -114,9 +112,9 @@ class Engine:
         self._set(c.CODE_START, self.code_start)
         self._set(c.CODE_END, self.code_start + CODE_AREA_BYTES)
         rw = mmap.PROT_READ | mmap.PROT_WRITE
-        self._table = _reserve(8 * BLOCK_TABLE_ENTRIES, rw)
+        self._table = _reserve(8 * c.BLOCK_TABLE_ENTRIES, rw)
         self._set(c.BLOCK_TABLE, self._table)
-        self._set(c.BLOCK_MASK, BLOCK_TABLE_ENTRIES - 1)
+        self._set(c.BLOCK_MASK, c.BLOCK_TABLE_ENTRIES - 1)
         self._new_arena()
         self._set(c.PAGE_FLAGS, memory.flags_addr)
         self._set(c.MEMORY_LIMIT, memory.size)
@@ -282,7 +280,7 @@ class Engine:
                 epoch = self._get(c.EPOCH) + 1
                 self._old_arenas.append((epoch, self._arena, ARENA_BYTES))
                 self._new_arena()
-                ctypes.memset(self._table, 0, 8 * BLOCK_TABLE_ENTRIES)
+                ctypes.memset(self._table, 0, 8 * c.BLOCK_TABLE_ENTRIES)
                 self._set(c.EPOCH, epoch)
             finally:
                 self._native_unlock(self.context_address)

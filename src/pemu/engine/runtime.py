@@ -205,7 +205,7 @@ def region_entry(arch: Architecture) -> str:
 
 def block_entry() -> str:
     """`pemu_enter_block`: first op of a block: counts, and polls the exit flag."""
-    f = handler("pemu_enter_block")
+    f = handler("pemu_enter_block", "hidden ")
     block = f.offset("%op", -c.HEADER)
     with f.if_(f.raw_load(f.state_field(s.EXIT_FLAG), 32, volatile=True).ne(0), unlikely=True):
         f.put(s.PC, f.at(block, c.BLOCK_PC))
@@ -261,7 +261,7 @@ def link_miss() -> str:
 
 def block_ends() -> list[str]:
     """The ops that end blocks: two ways by carry, one way, and by a register."""
-    two = handler("pemu_end_branch")
+    two = handler("pemu_end_branch", "hidden ")
     with two.if_(two.name("%carry", 64).ne(0)) as arm:
         _follow(two, c.CHAIN_TAKEN, c.PC_TAKEN)
         two.place(two.label("dead"))
@@ -269,9 +269,9 @@ def block_ends() -> list[str]:
         _follow(two, c.CHAIN_NEXT, c.PC_NEXT)
         two.place(two.label("dead"))
     two.do("unreachable")
-    one = handler("pemu_end_jump")
+    one = handler("pemu_end_jump", "hidden ")
     _follow(one, c.CHAIN_TAKEN, c.PC_TAKEN)
-    register = handler("pemu_end_register")
+    register = handler("pemu_end_register", "hidden ")
     target = register.name("%carry", 64)
     ctx = register.context()
     tag = tag_of(register, target)
@@ -285,7 +285,7 @@ def block_ends() -> list[str]:
             register.place(register.label("dead"))
     register.put(s.PC, target)
     register.tail("@pemu_dispatch")
-    nowhere = handler("pemu_end_next")
+    nowhere = handler("pemu_end_next", "hidden ")
     nowhere.put(s.PC, nowhere.at("%op", c.PC_TAKEN))
     nowhere.tail("@pemu_dispatch")
     return [two.text, one.text, register.text, nowhere.text]

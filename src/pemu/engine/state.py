@@ -87,6 +87,7 @@ HOST_STOPPED = Field(-116, 4)
 CODE_EPOCH = Field(-128, 8)  # code generation this thread saw when it entered native code
 SIGINFO = Field(-128 - SIGINFO_BYTES, SIGINFO_BYTES)
 LINK_SLOT = Field(-264, 8)  # region exit that wants to be linked
+BLOCK_TABLE = Field(-272, 8)  # host address of the hash table of blocks
 
 
 class Layout:

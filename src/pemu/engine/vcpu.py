@@ -65,6 +65,7 @@ class Cpu:
                 self.__dict__[register.name] = part.cast(_FORMATS[register.stride])
         self._set(s.CONTEXT, engine.context_address)
         self._set(s.MEMORY_BASE, engine.memory.base)
+        self._set(s.BLOCK_TABLE, engine.context[c.BLOCK_TABLE >> 3])
         self._set32(s.GUEST_MXCSR, DEFAULT_MXCSR)
         self._call = (ctypes.c_int64 * 6)()
         self.syscall_arguments = self._call

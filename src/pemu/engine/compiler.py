@@ -1,0 +1,414 @@
+"""The tier 1 compiler: takes hot blocks, forms regions, compiles them in batches, installs them.
+
+Runs on a background thread while the guest goes on in tier 0; LLVM works without the GIL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import struct
+import threading
+from bisect import bisect_right
+from typing import cast
+
+from pemu.engine import context as c
+from pemu.engine.builder import with_registers
+from pemu.engine.decoder import PythonDecoder
+from pemu.engine.lines import LineTable
+from pemu.engine.llvm import LOCK, compile_ir
+from pemu.engine.region import GuestBlock, RegionBuilder, order
+from pemu.engine.tier0 import MODE_SHIFT, helper_definitions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.builder import Helper
+    from pemu.engine.engine import Engine
+    from pemu.engine.insn import Insn
+
+MAX_BLOCKS = 64
+"""Blocks in a region: compile time grows faster than linearly with a function's size."""
+
+MAX_WORDS = 700
+
+MAX_BATCH = 24
+"""Regions in a module: a module costs 1.5-2 ms before its first instruction, but none of its
+regions can run before the last one is compiled."""
+
+
+class Region:
+    """A compiled region: host addresses, and the guest code that it stands for."""
+
+    __slots__ = ("entries", "name", "ranges")
+
+    def __init__(
+        self, name: str, entries: list[int], ranges: list[tuple[int, int]]
+    ) -> None:
+        self.name = name
+        self.entries = entries
+        self.ranges = ranges
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """True if the region holds code from a guest range."""
+        return any(first < end and last > start for first, last in self.ranges)
+
+
+class _Module:
+    """A batch of regions in the code area, with what is needed to locate faults."""
+
+    __slots__ = ("bases", "end", "lines", "start", "table")
+
+    def __init__(
+        self, start: int, end: int, lines: dict[str, bytes], bases: list[tuple[int, int]]
+    ) -> None:
+        self.bases = bases
+        self.start = start
+        self.end = end
+        self.lines = lines
+        self.table: LineTable | None = None
+
+
+class Compiler:
+    """Compiles hot blocks for an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        arch = engine.arch
+        table = arch.source()
+        self._features = [arch.features | extra for extra in arch.modes]
+        self._decoders = [
+            PythonDecoder(table.select(features), arch.insn_bytes * 8)
+            for features in self._features
+        ]
+        self._builder = with_registers(RegionBuilder, arch)
+        self._calls: dict[str, bool] = {}
+        self._modules: list[_Module] = []
+        self._regions: dict[str, Region] = {}
+        self._serial = 0
+        self._queue: list[int] = []
+        self._wake = threading.Condition()
+        self._busy = False
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._changed: list[tuple[int, int]] = []
+        order_of_bytes = ">" if arch.big_endian else "<"
+        self._word_format = order_of_bytes + {2: "H", 4: "I"}[arch.insn_bytes]
+        self._ends = {
+            engine.symbols["pemu_end_branch"]: "branch",
+            engine.symbols["pemu_end_jump"]: "jump",
+            engine.symbols["pemu_end_register"]: "register",
+        }
+        self.compiled_blocks = 0
+
+    # Requests.
+
+    def request(self, block: int, *, wait: bool) -> None:
+        """Have the block at host address `block` compiled; now, or by the background thread."""
+        if wait:
+            with self._engine.lock:
+                self._compile([block])
+            return
+        with self._wake:
+            self._queue.append(block)
+            if self._thread is None:
+                self._start()
+            self._wake.notify()
+
+    def _start(self) -> None:
+        # The thread must not receive the guest's signals.
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._thread = threading.Thread(target=self._work, name="pemu-compiler", daemon=True)
+        self._thread.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                self._busy = False
+                while not self._queue and not self._stopping:
+                    self._wake.wait()
+                if self._stopping:
+                    return
+                batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+                self._busy = True
+            self._compile(batch)
+
+    def close(self) -> None:
+        """Stop the background thread before the process ends."""
+        with self._wake:
+            self._stopping = True
+            self._queue.clear()
+            self._wake.notify()
+        # LLVM must not be torn down under a compiling thread.
+        LOCK.acquire()
+
+    # Guest blocks.
+
+    def _u64(self, address: int) -> int:
+        return ctypes.c_uint64.from_address(address).value
+
+    def _u32(self, address: int) -> int:
+        return ctypes.c_uint32.from_address(address).value
+
+    def _find(self, tag: int) -> int:
+        engine = self._engine
+        slot = (tag >> 2) & (c.BLOCK_TABLE_ENTRIES - 1)
+        block = self._u64(engine.context[c.BLOCK_TABLE >> 3] + 8 * slot)
+        while block:
+            if self._u64(block + c.TAG) == tag:
+                return block
+            block = self._u64(block + c.NEXT)
+        return 0
+
+    def _executed(self, block: int) -> int:
+        threshold = self._engine.context[c.HOT_THRESHOLD >> 3]
+        left = ctypes.c_int32.from_address(block + c.COUNTER).value
+        return threshold - left
+
+    def _region_base(self, blocks: list[GuestBlock]) -> int:
+        return min(block.pc for block in blocks)
+
+    def _is_call(self, insn: Insn, mode: int) -> bool:
+        known = self._calls.get(insn.name)
+        if known is None:
+            probe = cast(RegionBuilder, self._builder(self._engine.arch, self._features[mode]))
+            ones = dict.fromkeys((field.name for field in insn.fields), 1)
+            known = probe.is_call(insn, ones)
+            self._calls[insn.name] = known
+        return known
+
+    def _read_block(self, header: int, mode: int) -> tuple[GuestBlock, bool] | None:
+        """Read a tier 0 block: (block, whether it ends in a call), or None if it is gone."""
+        if self._u32(header + c.STATUS) & c.STALE:
+            return None
+        engine = self._engine
+        pc = self._u64(header + c.BLOCK_PC)
+        size = self._u32(header + c.GUEST_BYTES)
+        try:
+            code = engine.memory.read(pc, size)
+        except Exception:  # the page has gone since
+            return None
+        words = [word for (word,) in struct.iter_unpack(self._word_format, code)]
+        end = header + self._u32(header + c.BYTES) - c.END_BYTES
+        kind = self._ends.get(self._u64(end), "")
+        taken = after = None
+        if kind:
+            taken = self._u64(end + c.PC_TAKEN) if kind != "register" else None
+            after = self._u64(end + c.PC_NEXT) if kind == "branch" else None
+        block = GuestBlock(pc, header, words, taken, after)
+        call = False
+        branch_at = len(words) - (2 if engine.arch.delay_slots else 1)
+        if kind and branch_at >= 0:
+            insn = self._decoders[mode](words[branch_at])
+            call = insn is not None and self._is_call(insn, mode)
+            if call:
+                block.after = pc + size
+                block.taken = None
+        return block, call
+
+    def _form(self, head: int) -> tuple[int, dict[int, GuestBlock]] | None:
+        """Collect the region around a hot block: (mode, blocks by guest address)."""
+        start = self._u64(head + c.BLOCK_PC)
+        mode = (self._u64(head + c.TAG) ^ start) >> MODE_SHIFT
+        if mode >= len(self._features):
+            return None
+        least = max(1, self._executed(head) // 64)
+        blocks: dict[int, GuestBlock] = {}
+        pending = [(head, True)]
+        words = 0
+        while pending and len(blocks) < MAX_BLOCKS and words < MAX_WORDS:
+            header, is_entry = pending.pop(0)
+            pc = self._u64(header + c.BLOCK_PC)
+            if pc in blocks:
+                blocks[pc].is_entry |= is_entry
+                continue
+            found = self._read_block(header, mode)
+            if found is None:
+                continue
+            block, call = found
+            block.is_entry = is_entry
+            blocks[pc] = block
+            words += len(block.words)
+            for target in (block.after, block.taken):
+                if target is None:
+                    continue
+                following = self._find(target ^ (mode << MODE_SHIFT))
+                if following and self._executed(following) >= least:
+                    pending.append((following, call))
+        if start not in blocks:
+            return None
+        for block in blocks.values():
+            targets = (block.after, block.taken) if block.taken is not None else (block.after,)
+            block.successors = [t for t in targets if t is not None and t in blocks]
+            if block.taken is None and block.after is not None:
+                # A call: its return point is entered from outside only.
+                block.successors = []
+        return mode, blocks
+
+    # Compiling.
+
+    def _compile(self, batch: list[int]) -> None:
+        engine = self._engine
+        with engine.lock:
+            epoch = engine.epoch
+            self._changed.clear()
+            formed = []
+            covered: set[int] = set()
+            for head in batch:
+                if head in covered or self._u32(head + c.STATUS) & (c.STALE | c.COMPILED):
+                    continue
+                region = self._form(head)
+                if region is None:
+                    continue
+                formed.append((head, *region))
+                covered |= {b.header for b in region[1].values() if b.is_entry}
+        if not formed:
+            return
+        text, regions = self._text(formed)
+        blob = compile_ir(text)
+        with engine.lock:
+            if engine.epoch != epoch:
+                return
+            try:
+                base = engine.place_code(blob.code, blob.data)
+            except MemoryError:
+                return
+            bases = sorted(
+                (blob.symbols[region.name], self._region_base(blocks))
+                for region, blocks in regions
+            )
+            self._modules.append(_Module(base, base + len(blob.code), blob.lines, bases))
+            for region, _ in regions:
+                if any(region.overlaps(*change) for change in self._changed):
+                    continue
+                self._install(region, base + blob.symbols[region.name])
+
+    def _text(
+        self, formed: list[tuple[int, int, dict[int, GuestBlock]]]
+    ) -> tuple[str, list[tuple[Region, list[GuestBlock]]]]:
+        arch = self._engine.arch
+        functions: list[str] = []
+        declarations: set[str] = set()
+        helpers: dict[str, Helper] = {}
+        metadata = [
+            '!0 = !{!"branch_weights", i32 1, i32 1000}',
+            '!1 = !{!"branch_weights", i32 1000, i32 1}',
+            '!2 = !{i32 2, !"Debug Info Version", i32 3}',
+            '!3 = !{i32 7, !"Dwarf Version", i32 4}',
+            '!4 = !DIFile(filename: "g", directory: "/")',
+            "!5 = distinct !DICompileUnit(language: DW_LANG_C99, file: !4, "
+            "emissionKind: LineTablesOnly)",
+            "!6 = !DISubroutineType(types: !7)",
+            "!7 = !{null}",
+            "!llvm.dbg.cu = !{!5}",
+            "!llvm.module.flags = !{!2, !3}",
+        ]
+        regions = []
+        for head, mode, blocks in formed:
+            self._serial += 1
+            name = f"r{self._serial}"
+            scope = 8 + len(regions)
+            head_pc = self._u64(head + c.BLOCK_PC)
+            ordered = order(head_pc, blocks)
+            base = self._region_base(ordered)
+            metadata.append(
+                f'!{scope} = distinct !DISubprogram(name: "{base:x}", scope: !4, file: !4, '
+                "line: 0, type: !6, unit: !5, spFlags: DISPFlagDefinition)"
+            )
+            builder = cast(RegionBuilder, self._builder(arch, self._features[mode]))
+            functions.append(builder.build(name, scope, mode, ordered, self._decoders[mode]))
+            declarations |= builder.declarations
+            helpers.update(builder.helpers)
+            size = arch.insn_bytes
+            regions.append(
+                (
+                    Region(
+                        name,
+                        [block.header for block in ordered if block.is_entry],
+                        [(block.pc, block.pc + size * len(block.words)) for block in ordered],
+                    ),
+                    ordered,
+                )
+            )
+        for definition, needed in helper_definitions(helpers):
+            functions.append(definition)
+            declarations |= needed
+        return "\n".join([*sorted(declarations), *functions, *metadata, ""]), regions
+
+    def _install(self, region: Region, address: int) -> None:
+        enter = self._engine.symbols["pemu_enter_region"]
+        for number, header in enumerate(region.entries):
+            status = ctypes.c_uint32.from_address(header + c.STATUS)
+            if status.value & (c.STALE | c.COMPILED):
+                continue
+            status.value |= c.COMPILED
+            ctypes.c_uint64.from_address(header + c.ENTRY).value = number
+            ctypes.c_uint64.from_address(header + c.FAST_ENTRY).value = address
+            ctypes.c_uint64.from_address(header + c.HEADER).value = enter
+            self.compiled_blocks += 1
+        self._regions[region.name] = region
+
+    # Changes of guest code.
+
+    def forget(self, start: int, end: int) -> None:
+        """Take regions with code from a guest range out of use. The engine's lock is held."""
+        self._changed.append((start, end))
+        gone = [name for name, region in self._regions.items() if region.overlaps(start, end)]
+        symbols = self._engine.symbols
+        for name in gone:
+            region = self._regions.pop(name)
+            for header in region.entries:
+                status = ctypes.c_uint32.from_address(header + c.STATUS)
+                if status.value & c.STALE:
+                    continue
+                status.value &= ~c.COMPILED
+                ctypes.c_uint64.from_address(header + c.FAST_ENTRY).value = symbols["pemu_tier0"]
+                ctypes.c_uint32.from_address(header + c.COUNTER).value = self._engine.context[
+                    c.HOT_THRESHOLD >> 3
+                ]
+                ctypes.c_uint64.from_address(header + c.HEADER).value = symbols["pemu_enter_block"]
+        if gone:
+            self._engine.kick_all()
+
+    def forget_all(self) -> None:
+        """All blocks are gone."""
+        self._regions.clear()
+        with self._wake:
+            self._queue.clear()
+
+    # Faults.
+
+    def guest_pc(self, host_pc: int) -> int | None:
+        """Guest address of the instruction whose access is at a host address, or None."""
+        for module in reversed(self._modules):
+            if module.start <= host_pc < module.end:
+                if module.table is None:
+                    module.table = LineTable(module.lines)
+                offset = host_pc - module.start
+                function = bisect_right(module.bases, (offset, 1 << 64)) - 1
+                line = module.table.line(offset)
+                if function < 0 or not line:
+                    return None
+                return module.bases[function][1] + (line - 1) * self._engine.arch.insn_bytes
+        return None
+
+    # Fork.
+
+    def before_fork(self) -> None:
+        """Wait until LLVM is idle."""
+        LOCK.acquire()
+        self._wake.acquire()
+
+    def after_fork_parent(self) -> None:
+        """Let the background thread go on."""
+        self._wake.release()
+        LOCK.release()
+
+    def after_fork_child(self) -> None:
+        """The background thread does not exist here; the next request starts one."""
+        self._wake = threading.Condition()
+        self._thread = None
+        self._queue = []
+        LOCK.release()
+
+

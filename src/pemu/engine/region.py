@@ -1,0 +1,703 @@
+"""Tier 1: a region of hot blocks as one native function.
+
+Guest registers live in SSA inside a region. Before each guest access, and wherever the region is
+left, those that differ from the state structure ("dirty") are stored, so that the state is exact
+at every point where control can leave. A register that may be dirty at a loop's head is stored on
+the edges into it instead, or it would be stored again in every iteration.
+
+Registers become `alloca`s that LLVM promotes. Which type an alloca has (a double, two singles, an
+integer) is known only when the whole region has been staged; so accesses are kept as small tuples
+among the lines and turned into text at the end.
+"""
+
+from __future__ import annotations
+
+from pemu.engine import context as c
+from pemu.engine import runtime
+from pemu.engine import state as s
+from pemu.engine.builder import InsnBuilder
+from pemu.engine.insn import bind
+from pemu.engine.tier0 import MODE_SHIFT, RESERVED_INSTRUCTION, guest_offset
+from pemu.engine.values import StagingError, Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from pemu.engine.architecture import Architecture
+    from pemu.engine.insn import Insn
+    from pemu.engine.state import Register
+
+from contextlib import contextmanager
+
+Key = tuple[str, int]
+"""A register: name of the file, index."""
+
+_READ, _WRITE, _FLUSH = 0, 1, 2
+
+
+class GuestBlock:
+    """A block to be compiled: its guest code and where it may go.
+
+    `pc`, `words`: address and instruction words, delay slot included. `ending`: how it ends
+    (`runtime.BRANCH`, ...); `taken`, `after`: guest addresses, where known. `branch_at`: index of
+    the branch among the words, or -1.
+    """
+
+    __slots__ = (
+        "after",
+        "dirty_in",
+        "defs",
+        "edges",
+        "header",
+        "is_entry",
+        "is_loop_head",
+        "live_in",
+        "pc",
+        "successors",
+        "taken",
+        "uses",
+        "words",
+    )
+
+    def __init__(
+        self, pc: int, header: int, words: list[int], taken: int | None, after: int | None
+    ) -> None:
+        self.pc = pc
+        self.header = header
+        self.words = words
+        self.taken = taken
+        self.after = after
+        self.successors: list[int] = []
+        self.is_entry = False
+        self.is_loop_head = False
+        self.dirty_in: set[Key] = set()
+        self.uses: set[Key] = set()
+        self.defs: set[Key] = set()
+        self.live_in: set[Key] = set()
+        self.edges: list[int] = []
+
+
+class RegionBuilder(InsnBuilder):
+    """Stages guest blocks into one function."""
+
+    __slots__ = (
+        "_address",
+        "_base",
+        "_block",
+        "_blocks",
+        "_debug",
+        "_dirty",
+        "_ended",
+        "_hot",
+        "_kinds",
+        "_mode",
+        "_name",
+        "_pending",
+        "_registers",
+        "_scope",
+        "_slot_count",
+        "_unsure",
+        "call_target",
+        "lines",
+    )
+
+    lines: list[Any]
+
+    def __init__(self, arch: Architecture, features: frozenset[str]) -> None:
+        super().__init__(arch, features)
+        self._dirty: set[Key] = set()
+        self._kinds: dict[Key, set[tuple[int, str]]] = {}
+        self._registers: dict[Key, Register] = {}
+        self._hot: list[Key] = list(arch.hot_registers)
+        self._unsure = 0
+        self._slot_count = 0
+        self._address = 0
+        self._base = 0
+        self._mode = 0
+        self._debug = ""
+        self._name = ""
+        self._scope = 0
+        self._ended = False
+        self._pending: tuple[str, Value, Value, bool] | None = None
+        self._blocks: dict[int, GuestBlock] = {}
+        self._block = GuestBlock(0, 0, [], None, None)
+        self.call_target = False
+        for name, index in self._hot:
+            register = arch.layout.by_name[name]
+            key = (name, index)
+            self._registers[key] = register
+            self._kinds[key] = {(0, f"i{register.stride * 8}")}
+
+    # Emission that marks guest accesses with their instruction.
+
+    def op(self, text: str) -> str:
+        if " volatile " in text:
+            text += self._debug
+        return super().op(text)
+
+    def do(self, text: str) -> None:
+        if text.startswith("store volatile "):
+            text += self._debug
+        super().do(text)
+
+    # Registers.
+
+    def _key(
+        self, register: Register, index: Value | int, byte: Value | int
+    ) -> tuple[Key, int] | None:
+        if isinstance(index, Value):
+            if index.known is None:
+                return None
+            index = index.known
+        if isinstance(byte, Value):
+            if byte.known is None:
+                return None
+            byte = byte.known
+        key = (register.name, index)
+        self._registers[key] = register
+        return key, byte
+
+    def _in_memory(self, register: Register, index: Value | int, byte: Value | int) -> str:
+        pointer = "%state"
+        known = register.offset
+        for part, scale in ((index, register.stride), (byte, 1)):
+            if isinstance(part, int):
+                known += part * scale
+            elif part.known is not None:
+                known += part.known * scale
+            else:
+                pointer = self.offset(pointer, part.zext(64) * scale)
+        return self.offset(pointer, known)
+
+    def read_register(
+        self, register: Register, index: Value | int, byte: Value | int, kind: str
+    ) -> str | int:
+        if register.memory:
+            return self.op(f"load {kind}, ptr {self._in_memory(register, index, byte)}, align 1")
+        where = self._key(register, index, byte)
+        if where is None:
+            for key in sorted(self._dirty):
+                if key[0] == register.name:
+                    self._flush_one(key)
+            return self.op(f"load {kind}, ptr {self._in_memory(register, index, byte)}, align 1")
+        key, at = where
+        if key[1] == register.zero:
+            return 0
+        self._kinds.setdefault(key, set()).add((at, kind))
+        if key not in self._block.defs:
+            self._block.uses.add(key)
+        self._temporaries += 1
+        name = f"%t{self._temporaries}"
+        self.lines.append((_READ, name, key, at, kind))
+        return name
+
+    def write_register(
+        self, register: Register, index: Value | int, byte: Value | int, kind: str, operand: str
+    ) -> None:
+        if register.memory:
+            self.do(f"store {kind} {operand}, ptr {self._in_memory(register, index, byte)}, align 1")
+            return
+        where = self._key(register, index, byte)
+        if where is None:
+            raise StagingError(f"write to {register.name} at an index known only when running")
+        key, at = where
+        if key[1] == register.zero:
+            return
+        self._kinds.setdefault(key, set()).add((at, kind))
+        whole = kind in ("double", f"i{register.stride * 8}")
+        if not whole and key not in self._block.defs:
+            self._block.uses.add(key)
+        if whole and not self._unsure:
+            self._block.defs.add(key)
+        self._dirty.add(key)
+        if operand == str(self._address + 2 * self.arch.insn_bytes):
+            self.call_target = True
+        self.lines.append((_WRITE, operand, key, at, kind))
+
+    def _flush_one(self, key: Key) -> None:
+        if key not in self._block.defs:
+            self._block.uses.add(key)
+        self.lines.append((_FLUSH, key))
+
+    def _flush(self) -> None:
+        """Store all dirty registers, without forgetting that they are."""
+        for key in sorted(self._dirty):
+            self._flush_one(key)
+
+    # Control inside an instruction.
+
+    @contextmanager
+    def _if(self, condition: Value, unlikely: bool) -> Iterator[Any]:
+        before = set(self._dirty)
+        self._unsure += 1
+        with super()._if(condition, unlikely) as arm:
+            yield arm
+        self._unsure -= 1
+        self._dirty |= before
+
+    @contextmanager
+    def while_(self, condition: Callable[[], Value]) -> Iterator[None]:
+        self._flush()
+        self._dirty = set()
+        self._unsure += 1
+        with super().while_(condition):
+            yield
+            self._flush()
+        self._unsure -= 1
+
+    @property
+    def pc(self) -> Value:
+        return self.const(self._address, self.arch.xlen)
+
+    def _field(self, field: s.Field) -> str:
+        return self.offset("%state", field.offset)
+
+    def guest_pointer(self, address: Value, size: int) -> str:
+        self._flush()
+        if not self._unsure:
+            self._dirty = set()
+        if self.arch.address_bits == 32 and address.sum is not None and address.width == 32:
+            base, distance = address.sum
+            if base.known is None and -32768 <= distance < 32768:
+                # Guard pages on both sides make up for the missing wrap-around at 2**32.
+                wide = base.zext(64).ir
+                pointer = self.op(f"getelementptr i8, ptr %mem, i64 {wide}")
+                return self.op(f"getelementptr i8, ptr {pointer}, i64 {distance}")
+        return self.offset("%mem", guest_offset(self.arch, address))
+
+    def branch(self, condition: Value, target: Value, *, likely: bool = False) -> None:
+        self._pending = ("branch", condition, target, likely)
+
+    def jump(self, target: Value) -> None:
+        self._pending = ("jump", self.const(1, 1), target, False)
+
+    def trap(self, code: int, when: Value | None = None, argument: Value | int = 0) -> None:
+        if isinstance(argument, int):
+            argument = self.const(argument, 64)
+        if when is None:
+            self._raise(code, argument)
+            self._ended = True
+            self.place(self.label("dead"))
+            return
+        if when.known == 0:
+            return
+        trap, fine = self.label("trap"), self.label("fine")
+        self.do(f"br i1 {when.ir}, label %{trap}, label %{fine}, !prof !0")
+        self.place(trap)
+        self._raise(code, argument)
+        self.place(fine)
+
+    def _raise(self, code: int, argument: Value) -> None:
+        self._flush()
+        self.do(f"store i64 {code}, ptr {self._field(s.EXIT_CODE)}, align 8")
+        self.raw_store(self._field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+        self._leave(runtime.EXIT_EXCEPTION, self._address)
+
+    def _leave(self, reason: int, pc: int) -> None:
+        self.do(f"store i64 {pc}, ptr {self._field(s.PC)}, align 8")
+        self.do(f"store i32 {reason}, ptr {self._field(s.EXIT_REASON)}, align 4")
+        self.do("ret void")
+
+    def _runtime(self, name: str, carry: str = "poison") -> None:
+        """Go on in a runtime function; everything is in the state structure."""
+        context = self.op(f"load ptr, ptr {self._field(s.CONTEXT)}, align 8")
+        at = self.offset(context, c.FUNCTIONS + 8 * c.FUNCTION_NAMES.index(name))
+        function = self.op(f"load ptr, ptr {at}, align 8")
+        poison = ", ".join(["i64 poison"] * runtime.PASSED)
+        self.do(
+            f"musttail call preserve_nonecc void {function}(ptr %op, ptr %state, ptr %mem, "
+            f"i64 {carry}, {poison})"
+        )
+        self.do("ret void")
+
+    def _after(self) -> int:
+        return self._address + self.arch.insn_bytes
+
+    def syscall(self) -> None:
+        self._flush()
+        self.do(f"store i64 {self._after()}, ptr {self._field(s.PC)}, align 8")
+        self._runtime("pemu_native_call")
+        self._ended = True
+        self.place(self.label("dead"))
+
+    def end_block(self) -> None:
+        self._pending = ("next", self.const(1, 1), self.const(0, 1), False)
+
+    def flush_code(self, address: Value) -> None:
+        self._flush()
+        self.raw_store(self._field(s.EXIT_ADDRESS), address.zext(64), align=8)
+        self._leave(runtime.EXIT_FLUSH, self._after())
+        self._ended = True
+        self.place(self.label("dead"))
+
+    def set_mode(self, mode: Value | int) -> None:
+        if isinstance(mode, int):
+            mode = self.const(mode, 32)
+        self.raw_store(self._field(s.MODE_TAG), mode.zext(64) << MODE_SHIFT, align=8)
+        self.end_block()
+
+    # Blocks and edges.
+
+    def _hot_arguments(self) -> str:
+        arguments = []
+        for key in self._hot:
+            register = self._registers[key]
+            self._temporaries += 1
+            name = f"%t{self._temporaries}"
+            kind = f"i{register.stride * 8}"
+            self.lines.append((_READ, name, key, 0, kind))
+            arguments.append(f"i64 {self.name(name, register.stride * 8).zext(64).ir}")
+        arguments += ["i64 poison"] * (runtime.PASSED + 1 - len(arguments))
+        return ", ".join(arguments)
+
+    def _enter_block(self, block: str) -> None:
+        """Go on in the block at pointer operand `block`, hot registers in host registers."""
+        entry = self.op(f"load ptr, ptr {self.offset(block, c.FAST_ENTRY)}, align 8")
+        self.do(
+            f"musttail call preserve_nonecc void {entry}(ptr {block}, ptr %state, ptr %mem, "
+            f"{self._hot_arguments()})"
+        )
+        self.do("ret void")
+
+    def _edge(self, target: int) -> None:
+        """Go to guest address `target`, inside the region or not; ends the basic block."""
+        inside = self._blocks.get(target)
+        if inside is not None:
+            self._block.edges.append(target)
+            if inside.is_loop_head:
+                self._flush()
+            else:
+                inside.dirty_in |= self._dirty
+            self.do(f"br label %B{target:x}")
+            return
+        self._flush()
+        slot = f"@{self._name}_slot{self._slot_count}"
+        self._slot_count += 1
+        block = self.op(f"load ptr, ptr {slot}, align 8")
+        missing = self.op(f"icmp eq ptr {block}, null")
+        miss, known = self.label("miss"), self.label("known")
+        self.do(f"br i1 {missing}, label %{miss}, label %{known}, !prof !0")
+        self.place(miss)
+        self.do(f"store i64 {target}, ptr {self._field(s.PC)}, align 8")
+        self.do(f"store ptr {slot}, ptr {self._field(s.LINK_SLOT)}, align 8")
+        self._runtime("pemu_link")
+        self.place(known)
+        self._enter_block(block)
+
+    def _indirect(self, target: Value) -> None:
+        """Go to an address that a register holds; ends the basic block."""
+        self._flush()
+        wide = target.zext(64)
+        tag = wide ^ (self._mode << MODE_SHIFT)
+        table = self.op(f"load ptr, ptr {self._field(s.BLOCK_TABLE)}, align 8")
+        slot = (tag.lshr(2) & (c.BLOCK_TABLE_ENTRIES - 1)) << 3
+        block = self.op(f"load ptr, ptr {self.offset(table, slot)}, align 8")
+        empty = self.op(f"icmp eq ptr {block}, null")
+        check, known, miss = self.label("check"), self.label("known"), self.label("miss")
+        self.do(f"br i1 {empty}, label %{miss}, label %{check}, !prof !0")
+        self.place(check)
+        found = self.raw_load(block, 64, align=8).eq(tag)
+        self.do(f"br i1 {found.ir}, label %{known}, label %{miss}, !prof !1")
+        self.place(known)
+        self._enter_block(block)
+        self.place(miss)
+        self._runtime("pemu_jump_miss", wide.ir)
+
+    def _debug_at(self, pc: int) -> None:
+        line = (pc - self._base) // self.arch.insn_bytes + 1
+        self._debug = f", !dbg !DILocation(line: {line}, scope: !{self._scope})"
+
+    def _stage(self, insn: Insn | None, word: int, pc: int, blame: int) -> None:
+        self._address = blame
+        self._debug_at(blame)
+        if insn is None:
+            self.trap(RESERVED_INSTRUCTION)
+            return
+        values = {
+            field.name: self.const(field.of(word), field.width) for field in insn.fields
+        }
+        self._address = pc
+        bind(insn, self, values)
+
+    def _stage_block(self, block: GuestBlock, decode: Callable[[int], Insn | None]) -> None:
+        self._block = block
+        self._dirty = set() if block.is_loop_head else set(block.dirty_in)
+        self._ended = False
+        self._pending = None
+        self.place(f"B{block.pc:x}")
+        if block.is_loop_head or block.is_entry:
+            self._poll(block)
+        size = self.arch.insn_bytes
+        pc = block.pc
+        words = iter(block.words)
+        for word in words:
+            self._stage(decode(word), word, pc, pc)
+            if self._ended:
+                return
+            pending, self._pending = self._pending, None
+            if pending is None:
+                pc += size
+                continue
+            if pending[0] == "next":
+                self._flush()
+                self.do(f"store i64 {pc + size}, ptr {self._field(s.PC)}, align 8")
+                self._runtime("pemu_dispatch")
+                return
+            self._stage_branch(pending, pc, next(words, None), decode)
+            return
+        self._edge(pc)
+
+    def _stage_branch(
+        self,
+        pending: tuple[str, Value, Value, bool],
+        pc: int,
+        slot: int | None,
+        decode: Callable[[int], Insn | None],
+    ) -> None:
+        kind, condition, target, likely = pending
+        size = self.arch.insn_bytes
+        after = pc + size
+        not_taken = ""
+        before: set[Key] = set()
+        if likely:
+            taken, not_taken = self.label("taken"), self.label("nottaken")
+            before = set(self._dirty)
+            self.do(f"br i1 {condition.ir}, label %{taken}, label %{not_taken}")
+            self.place(taken)
+            self._unsure += 1
+        if self.arch.delay_slots:
+            after += size
+            assert slot is not None
+            insn = decode(slot)
+            # An access that faults in a delay slot restarts at the branch.
+            self._stage_slot(insn, slot, pc)
+            if self._ended:
+                if likely:
+                    self._unsure -= 1
+                    self.lines.append("  unreachable")
+                    self.place(not_taken)
+                    self._dirty = before
+                    self._edge(after)
+                else:
+                    self.lines.append("  unreachable")
+                return
+        if kind == "jump":
+            if target.known is None:
+                self._indirect(target)
+            else:
+                self._edge(target.known)
+            return
+        assert target.known is not None
+        if likely:
+            self._edge(target.known)
+            self._unsure -= 1
+            self.place(not_taken)
+            self._dirty = before
+            self._edge(after)
+            return
+        taken, fall = self.label("taken"), self.label("fall")
+        self.do(f"br i1 {condition.ir}, label %{taken}, label %{fall}")
+        self.place(taken)
+        self._edge(target.known)
+        self.place(fall)
+        self._edge(after)
+
+    def _stage_slot(self, insn: Insn | None, word: int, branch: int) -> None:
+        self._stage(insn, word, branch, branch)
+        if self._pending is not None:
+            # A branch (or a change of mode) in a delay slot.
+            self._pending = None
+            self.trap(RESERVED_INSTRUCTION)
+
+    def _poll(self, block: GuestBlock) -> None:
+        flag = self.raw_load(self._field(s.EXIT_FLAG), 32, volatile=True, align=4)
+        asked = flag.ne(0)
+        leave, stay = self.label("leave"), self.label("stay")
+        self.do(f"br i1 {asked.ir}, label %{leave}, label %{stay}, !prof !0")
+        self.place(leave)
+        self._flush()
+        self._leave(runtime.EXIT_INTERRUPT, block.pc)
+        self.place(stay)
+
+    def is_call(self, insn: Insn, fields: dict[str, int]) -> bool:
+        """True if the instruction, with these field values, leaves its return address behind."""
+        self._address = 0x1000
+        values = {f.name: self.const(fields[f.name], f.width) for f in insn.fields}
+        bind(insn, self, values)
+        return self._pending is not None and self.call_target
+
+    # The whole function.
+
+    def build(
+        self,
+        name: str,
+        scope: int,
+        mode: int,
+        blocks: list[GuestBlock],
+        decode: Callable[[int], Insn | None],
+    ) -> str:
+        """Stage `blocks` (in reverse post-order) and return the function's IR text.
+
+        `scope`: number of the metadata node of the function's DISubprogram.
+        """
+        self._name = name
+        self._scope = scope
+        self._mode = mode
+        self._base = min(block.pc for block in blocks)
+        self._blocks = {block.pc: block for block in blocks}
+        for block in blocks:
+            self._stage_block(block, decode)
+        _liveness(blocks, self._blocks)
+        return self._render(blocks)
+
+    def _type(self, key: Key) -> str:
+        """LLVM type of a register's alloca: one scalar, or "halves"."""
+        kinds = self._kinds.get(key, set())
+        size = self._registers[key].stride
+        whole = {kind for at, kind in kinds if kind in ("double", f"i{size * 8}") and at == 0}
+        if not whole and kinds and all(kind in ("float", "i32") for _, kind in kinds) and size == 8:
+            return "halves"
+        return "double" if "double" in whole else f"i{size * 8}"
+
+    def _half_type(self, key: Key, at: int) -> str:
+        kinds = {kind for where, kind in self._kinds[key] if where == at}
+        return "float" if "float" in kinds else "i32"
+
+    def _pieces(self, key: Key) -> list[tuple[str, str, int]]:
+        """(alloca, type, byte offset in the register) of what must move to or from the state."""
+        name = f"%r.{key[0]}.{key[1]}"
+        kind = self._type(key)
+        if kind != "halves":
+            return [(name, kind, 0)]
+        halves = sorted({at for at, _ in self._kinds[key]})
+        return [(f"{name}.{at}", self._half_type(key, at), at) for at in halves]
+
+    def _render(self, blocks: list[GuestBlock]) -> str:
+        out = [
+            f"define hidden preserve_nonecc void @{self._name}({runtime.PARAMETER_LIST}) "
+            f"{runtime.ATTRIBUTES} !dbg !{self._scope} {{",
+            "entry:",
+            *self.entry_lines,
+        ]
+        keys = sorted(self._kinds)
+        pieces = {key: self._pieces(key) for key in keys}
+        for key in keys:
+            out += [f"  {pointer} = alloca {kind}" for pointer, kind, _ in pieces[key]]
+        for position, key in enumerate(self._hot):
+            register = self._registers[key]
+            passed = ("%carry", *(f"%h{i}" for i in range(runtime.PASSED)))[position]
+            bits = register.stride * 8
+            (pointer, _kind, _at) = pieces[key][0]
+            if bits == 64:
+                out.append(f"  store i64 {passed}, ptr {pointer}")
+            else:
+                out.append(f"  %hot{position} = trunc i64 {passed} to i{bits}")
+                out.append(f"  store i{bits} %hot{position}, ptr {pointer}")
+        entries = [block for block in blocks if block.is_entry]
+        if len(entries) == 1:
+            out.append(f"  br label %E{entries[0].pc:x}")
+        else:
+            out.append(f"  %which_at = getelementptr i8, ptr %op, i64 {c.ENTRY}")
+            out.append("  %which = load i64, ptr %which_at, align 8")
+            cases = " ".join(
+                f"i64 {number}, label %E{block.pc:x}" for number, block in enumerate(entries)
+            )
+            out.append(f"  switch i64 %which, label %E{entries[0].pc:x} [ {cases} ]")
+        serial = 0
+        hot = set(self._hot)
+        for block in entries:
+            out.append(f"E{block.pc:x}:")
+            for key in sorted(block.live_in - hot):
+                register = self._registers[key]
+                for pointer, kind, at in pieces[key]:
+                    serial += 1
+                    offset = register.offset + key[1] * register.stride + at
+                    out += [
+                        f"  %l{serial}p = getelementptr i8, ptr %state, i64 {offset}",
+                        f"  %l{serial} = load {kind}, ptr %l{serial}p, align 1",
+                        f"  store {kind} %l{serial}, ptr {pointer}",
+                    ]
+            out.append(f"  br label %B{block.pc:x}")
+        for line in self.lines:
+            if isinstance(line, str):
+                out.append(line)
+                continue
+            serial += 1
+            key = line[2] if line[0] != _FLUSH else line[1]
+            if line[0] == _FLUSH:
+                register = self._registers[key]
+                for number, (pointer, kind, at) in enumerate(pieces[key]):
+                    offset = register.offset + key[1] * register.stride + at
+                    mark = f"%f{serial}_{number}"
+                    out += [
+                        f"  {mark} = load {kind}, ptr {pointer}",
+                        f"  {mark}p = getelementptr i8, ptr %state, i64 {offset}",
+                        f"  store {kind} {mark}, ptr {mark}p, align 1",
+                    ]
+                continue
+            _, operand, _, at, kind = line
+            where = pieces[key][0][0]
+            if self._type(key) == "halves":
+                where = f"%r.{key[0]}.{key[1]}.{at}"
+            elif at:
+                out.append(f"  %a{serial} = getelementptr i8, ptr {where}, i64 {at}")
+                where = f"%a{serial}"
+            if line[0] == _READ:
+                out.append(f"  {operand} = load {kind}, ptr {where}")
+            else:
+                out.append(f"  store {kind} {operand}, ptr {where}")
+        out.append("}")
+        slots = [
+            f"@{self._name}_slot{number} = internal global ptr null"
+            for number in range(self._slot_count)
+        ]
+        return "\n".join([*slots, *out, ""])
+
+
+def _liveness(blocks: list[GuestBlock], by_pc: dict[int, GuestBlock]) -> None:
+    """Find the registers whose values each block needs from before it."""
+    for block in blocks:
+        block.live_in = set(block.uses)
+    changed = True
+    while changed:
+        changed = False
+        for block in reversed(blocks):
+            live = set(block.uses)
+            for target in block.edges:
+                live |= by_pc[target].live_in - block.defs
+            if live != block.live_in:
+                block.live_in = live
+                changed = True
+
+
+def order(head: int, blocks: dict[int, GuestBlock]) -> list[GuestBlock]:
+    """Return the blocks in reverse post-order from all entries, marking loop heads."""
+    roots = [head, *(pc for pc, block in blocks.items() if block.is_entry and pc != head)]
+    done: list[int] = []
+    seen: set[int] = set()
+    for root in roots:
+        if root in seen:
+            continue
+        seen.add(root)
+        stack: list[tuple[int, int]] = [(root, 0)]
+        while stack:
+            pc, position = stack.pop()
+            successors = blocks[pc].successors
+            while position < len(successors) and successors[position] in seen:
+                position += 1
+            if position < len(successors):
+                stack.append((pc, position + 1))
+                following = successors[position]
+                seen.add(following)
+                stack.append((following, 0))
+            else:
+                done.append(pc)
+    done.reverse()
+    place = {pc: index for index, pc in enumerate(done)}
+    for pc in done:
+        for target in blocks[pc].successors:
+            if place[target] <= place[pc]:
+                blocks[target].is_loop_head = True
+    return [blocks[pc] for pc in done]
