@@ -16,6 +16,7 @@ from pemu.engine import context as c
 from pemu.engine.builder import with_registers
 from pemu.engine.decoder import PythonDecoder
 from pemu.engine.lines import LineTable
+from pemu.engine.faults import GuestFault
 from pemu.engine.llvm import LOCK, compile_ir
 from pemu.engine.region import GuestBlock, RegionBuilder, order
 from pemu.engine.tier0 import MODE_SHIFT, helper_definitions
@@ -186,7 +187,7 @@ class Compiler:
         size = self._u32(header + c.GUEST_BYTES)
         try:
             code = engine.memory.read(pc, size)
-        except Exception:  # the page has gone since
+        except GuestFault:  # the page has gone since
             return None
         words = [word for (word,) in struct.iter_unpack(self._word_format, code)]
         end = header + self._u32(header + c.BYTES) - c.END_BYTES

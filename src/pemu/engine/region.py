@@ -435,6 +435,7 @@ class RegionBuilder(InsnBuilder):
         for word in words:
             self._stage(decode(word), word, pc, pc)
             if self._ended:
+                self.do("unreachable")
                 return
             pending, self._pending = self._pending, None
             if pending is None:
