@@ -135,7 +135,7 @@ class ArgType:
         return lambda t, regs: ((get(t, regs) & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
     def host(self, argument: Argument) -> Decoder:
-        """What the host gets: an int, bytes whose address is passed, or a Conversion."""
+        """What the host gets: an int, bytes whose address is passed, a Conversion, None: NULL."""
         return self.decode(argument)
 
     def direct(self, abi: Abi) -> bool:
@@ -388,13 +388,15 @@ class PathType(ArgType):
     """A NUL-terminated path; bytes for Python and the host.
 
     `prefixed` paths are looked up under -L first, as QEMU does for calls that only read.
+    `optional` ones may be NULL: None for Python.
     """
 
-    __slots__ = ("prefixed",)
+    __slots__ = ("optional", "prefixed")
 
-    def __init__(self, name: str, prefixed: bool) -> None:
+    def __init__(self, name: str, prefixed: bool, optional: bool = False) -> None:
         super().__init__(name)
         self.prefixed = prefixed
+        self.optional = optional
 
     def decode(self, argument: Argument) -> Decoder:
         get = POINTER.decode(argument)
@@ -405,12 +407,16 @@ class PathType(ArgType):
         def prefixed(t: Thread, regs: Registers) -> bytes:
             path = read_path(t.mem, get(t, regs))
             if t.process.prefix and path[:1] == b"/":
-                from pemu.linux.loader import translate_path
+                from pemu.linux.paths import under_prefix
 
-                return translate_path(t.process.prefix, path)
+                return under_prefix(t, path)
             return path
 
-        return prefixed if self.prefixed else plain
+        def or_null(t: Thread, regs: Registers) -> bytes | None:
+            start = get(t, regs)
+            return read_path(t.mem, start) if start else None
+
+        return prefixed if self.prefixed else or_null if self.optional else plain
 
     def direct(self, abi: Abi) -> bool:
         return False
@@ -589,19 +595,28 @@ def show_struct(t: Thread, struct: Struct, start: int) -> str:
     from pemu.engine.memory import GuestFault
 
     try:
-        return show_record(struct.read(t.mem, start))
+        record = struct.read(t.mem, start).__dict__
+        if struct.shown:
+            record = {name: record[name] for name in struct.shown}
+        shown = ", ".join(show_field(name, value) for name, value in record.items())
+        return "{" + shown + (", ...}" if struct.shown else "}")
     except GuestFault:
         return show_pointer(start)
 
 
-def show_record(value: Any) -> str:
+def show_field(name: str, value: Any) -> str:
+    return f"{name}={value:#o}" if name.endswith("_mode") else f"{name}={show_value(value)}"
+
+
+def show_value(value: Any) -> str:
+    """A value of a structure's field."""
     if isinstance(value, bytes):
         return quote(value.rstrip(b"\0"))
     if isinstance(value, tuple):
-        return "[" + ", ".join(show_record(item) for item in value) + "]"
+        return "[" + ", ".join(show_value(item) for item in value) + "]"
     if isinstance(value, int):
         return str(value)
-    return "{" + ", ".join(f"{n}={show_record(v)}" for n, v in value.__dict__.items()) + "}"
+    return "{" + ", ".join(show_field(n, v) for n, v in value.__dict__.items()) + "}"
 
 
 Int = ArgType("int")
@@ -622,6 +637,7 @@ Ptr = POINTER
 Path = PathType("path", True)
 PlainPath = PathType("path", False)
 String = PlainPath
+OptionalString = PathType("string", False, True)
 
 
 def InBuf(size: int) -> BufferType:

@@ -127,6 +127,12 @@ def forget(fd: int) -> None:
         SPECIAL[fd] = 0
 
 
+def forget_range(first: int, last: int) -> None:
+    """The guest has closed the descriptors from `first` to `last`."""
+    for fd in [fd for fd in _translators if first <= fd <= last]:
+        forget(fd)
+
+
 def duplicated(old: int, new: int) -> None:
     """`new` is a duplicate of `old` now."""
     forget(new)

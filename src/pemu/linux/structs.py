@@ -161,12 +161,17 @@ def _nested(layout: Layout, value: Record | dict[str, Any]) -> bytes:
 class Struct:
     """A C structure; `fields` as the module's docstring says."""
 
-    __slots__ = ("_fields", "_layouts", "name")
+    __slots__ = ("_fields", "_layouts", "name", "shown")
 
     def __init__(
-        self, name: str, *fields: str | tuple[Struct, str] | tuple[Struct, str, int]
+        self,
+        name: str,
+        *fields: str | tuple[Struct, str] | tuple[Struct, str, int],
+        shown: tuple[str, ...] = (),
     ) -> None:
         self.name = name
+        self.shown = shown
+        """The fields that -strace shows; all when empty."""
         self._fields = tuple(_parse(field) for field in fields)
         self._layouts: dict[tuple[int, str], Layout] = {}
 

@@ -301,6 +301,8 @@ def _convert_and_call_host(number: int, decoders: list[Decoder]) -> Entry:
                 arguments.append(value)
             elif type(value) is bytes:
                 arguments.append(address_of(value))
+            elif value is None:
+                arguments.append(0)
             else:
                 arguments.append(value.address)
         result = t.host_syscall(number, *arguments)

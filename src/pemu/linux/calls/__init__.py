@@ -20,6 +20,24 @@ _INDEX = {
         capget capset getgroups getresgid getresuid setfsgid setfsuid setgid setgroups setpgid
         setregid setresgid setresuid setreuid setsid setuid
     """,
+    "dirs": """
+        chdir chroot getcwd getdents getdents64 link linkat mkdir mkdirat mknod mknodat
+        pivot_root readdir readlink readlinkat rename renameat renameat2 rmdir symlink symlinkat
+        unlink unlinkat
+    """,
+    "fdio": """
+        _llseek copy_file_range preadv preadv2 pwritev pwritev2 readv sendfile sendfile64 splice
+        tee vmsplice writev
+    """,
+    "files": """
+        close_range creat dup2 dup3 fadvise64 fallocate fcntl fcntl64 ftruncate64 memfd_create
+        open openat openat2 pipe pipe2 readahead sync sync_file_range syncfs
+        truncate truncate64
+    """,
+    "fsinfo": """
+        fsconfig fsmount fsopen fspick fstatfs fstatfs64 mount mount_setattr move_mount
+        name_to_handle_at open_by_handle_at open_tree statfs statfs64 umount umount2
+    """,
     "limits": "getrlimit getrusage prlimit64 setrlimit",
     "prctl": "prctl",
     "random": "getrandom",
@@ -28,6 +46,11 @@ _INDEX = {
         sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
         sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr
         sched_setparam sched_setscheduler setpriority
+    """,
+    "stat": """
+        access chmod chown faccessat faccessat2 fchmodat fchown fchownat fstat fstat64 fstatat64
+        futimesat lchown lstat lstat64 newfstatat stat stat64 statx utime utimensat
+        utimensat_time64 utimes
     """,
     "system": """
         acct personality reboot setdomainname sethostname swapoff swapon sysfs sysinfo syslog uname
@@ -38,6 +61,14 @@ _INDEX = {
         timer_gettime64 timer_settime timer_settime64
     """,
     "timex": "adjtimex clock_adjtime clock_adjtime64",
+    "watch": """
+        fanotify_init fanotify_mark inotify_add_watch inotify_init inotify_init1
+        inotify_rm_watch
+    """,
+    "xattr": """
+        fgetxattr flistxattr fremovexattr fsetxattr getxattr lgetxattr listxattr llistxattr
+        lremovexattr lsetxattr removexattr setxattr
+    """,
 }
 """Names of calls by module; "native" holds the calls that native code makes by itself."""
 

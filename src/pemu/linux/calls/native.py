@@ -23,7 +23,7 @@ from pemu.linux.argtypes import (
     host_range_for_writing,
 )
 from pemu.linux.hostcalls import NR, HostBuffer
-from pemu.linux.nametypes import ClockId
+from pemu.linux.nametypes import Bits, ClockId, Named
 from pemu.linux.syscall import passthrough
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, TIMEZONE
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 TRANSLATED_LIMIT = 1 << 20
 """Bytes that one read or write of a translated descriptor moves at most."""
+
+
+Whence = Named("whence", "SEEK_SET SEEK_CUR SEEK_END SEEK_DATA SEEK_HOLE")
+LockOperation = Bits("flock operation", "LOCK_SH 1 LOCK_EX 2 LOCK_UN 8 LOCK_NB 4")
 
 
 def read_special(t: Thread, fd: int, start: int, size: int) -> int:
@@ -75,13 +79,13 @@ passthrough("close", Fd, native=True, special=close_special)
 passthrough("dup", Fd, native=True, special=dup_special)
 passthrough("pread64", Fd, OutBuf(2), Size, Off64, native=True)
 passthrough("pwrite64", Fd, InBuf(2), Size, Off64, native=True)
-passthrough("lseek", Fd, Off, Int, native=True)
+passthrough("lseek", Fd, Off, Whence, native=True)
 passthrough("ftruncate", Fd, Off, native=True)
 passthrough("fsync", Fd, native=True)
 passthrough("fdatasync", Fd, native=True)
 passthrough("fchdir", Fd, native=True)
 passthrough("fchmod", Fd, Mode, native=True)
-passthrough("flock", Fd, Int, native=True)
+passthrough("flock", Fd, LockOperation, native=True)
 passthrough("umask", Mode, native=True, returns="o")
 passthrough("getpid", native=True)
 passthrough("getppid", native=True)

@@ -1,0 +1,202 @@
+"""Directories, names and links."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from pemu.linux import fdtable
+from pemu.linux.argtypes import (
+    AtFd,
+    Fd,
+    Int,
+    Mode,
+    OutBuf,
+    Path,
+    PlainPath,
+    Ptr,
+    Size,
+    UInt,
+    host_range_for_writing,
+)
+from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.mips.fcntl import AtFlags, RenameFlags, UnlinkFlags
+from pemu.linux.paths import special_link
+from pemu.linux.syscall import passthrough, syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pemu.linux.process import Thread
+
+LISTING_LIMIT = 1 << 16
+"""Bytes of a directory that one call asks the host for at most."""
+
+# getdents64: inode, offset of the next entry, size of the record, type; then the name.
+_HEADER = struct.Struct("<QqHB")
+_HEADER_BE = struct.Struct(">QqHB")
+
+
+def _entries(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Inode, next offset, type and name of the entries in the host's records."""
+    position = 0
+    while position < len(data):
+        inode, following, size, kind = _HEADER.unpack_from(data, position)
+        name = data[position + _HEADER.size : position + size]
+        yield inode, following, kind, name[: name.index(b"\0")]
+        position += size
+
+
+def _list(t: Thread, fd: int, size: int) -> bytes:
+    """Up to `size` bytes of the host's records; raises OSError."""
+    buffer = HostBuffer(min(size, LISTING_LIMIT))
+    result = t.host_syscall(NR["getdents64"], fd, buffer.address, buffer.size)
+    if result < 0:
+        raise OSError(-result, "getdents64")
+    return buffer.raw[:result]
+
+
+def _hidden(fd: int, data: bytes) -> frozenset[bytes]:
+    """The names of Pemu's own descriptors, when this is a listing of /proc/PID/fd."""
+    own = frozenset(str(number).encode() for number in fdtable.own_fds())
+    if not any(b"%s\0" % name in data for name in own):
+        return frozenset()
+    import os
+
+    try:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return frozenset()
+    shows_descriptors = path.startswith("/proc/") and path.endswith(("/fd", "/fdinfo"))
+    return own if shows_descriptors else frozenset()
+
+
+def _align(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
+
+
+@syscall("getdents64", Fd, OutBuf(2), UInt)
+def getdents64(t: Thread, fd: int, start: int, size: int) -> int:
+    host_range_for_writing(t.mem, start, size)
+    while True:
+        data = _list(t, fd, size)
+        hidden = _hidden(fd, data)
+        if t.target.big_endian or hidden:
+            data = _records64(t, data, hidden)
+            if not data and hidden:
+                continue
+        t.mem.write(start, data)
+        return len(data)
+
+
+def _records64(t: Thread, data: bytes, hidden: frozenset[bytes]) -> bytes:
+    header = _HEADER_BE if t.target.big_endian else _HEADER
+    records = []
+    for inode, following, kind, name in _entries(data):
+        if name not in hidden:
+            size = _align(header.size + len(name) + 1, 8)
+            record = header.pack(inode, following, size, kind) + name
+            records.append(record.ljust(size, b"\0"))
+    return b"".join(records)
+
+
+@syscall("getdents", Fd, OutBuf(2), UInt)
+def getdents(t: Thread, fd: int, start: int, size: int) -> int:
+    """The type stands in the last byte of a record, which is never longer than the host's."""
+    host_range_for_writing(t.mem, start, size)
+    word = t.target.word
+    order = ">" if t.target.big_endian else "<"
+    header = struct.Struct(order + ("QQH" if word == 8 else "IIH"))
+    mask = (1 << 8 * word) - 1
+    while True:
+        data = _list(t, fd, size)
+        hidden = _hidden(fd, data)
+        records = []
+        for inode, following, kind, name in _entries(data):
+            if name in hidden:
+                continue
+            length = _align(header.size + len(name) + 2, word)
+            record = header.pack(inode & mask, following & mask, length) + name
+            records.append(record.ljust(length - 1, b"\0") + bytes((kind,)))
+        if records or not data:
+            t.mem.write(start, b"".join(records))
+            return sum(map(len, records))
+
+
+@syscall("readdir", Fd, Ptr, UInt)
+def readdir(t: Thread, fd: int, start: int, count: int) -> int:
+    """One entry: inode, offset, length of the name, name."""
+    data = _list(t, fd, 512)
+    for inode, following, _, name in _entries(data):
+        result = t.host_syscall(NR["lseek"], fd, following, 0)
+        if result < 0:
+            return result
+        form = (">" if t.target.big_endian else "<") + "IIH"
+        fields = struct.pack(form, inode & 0xFFFFFFFF, following & 0xFFFFFFFF, len(name))
+        t.mem.write(start, fields + name + b"\0")
+        return 1
+    return 0
+
+
+def load_everything() -> None:
+    """Import what may be needed later: after a change of the root directory it is out of reach."""
+    import importlib
+    import pkgutil
+
+    import pemu
+
+    for module in pkgutil.walk_packages(pemu.__path__, "pemu."):
+        if not module.name.startswith(("pemu.cli", "pemu.options")):
+            importlib.import_module(module.name)
+
+
+@syscall("chroot", PlainPath)
+def chroot(t: Thread, path: bytes) -> int:
+    load_everything()
+    return t.host_syscall(NR["chroot"], address_of(path))
+
+
+@syscall("pivot_root", PlainPath, PlainPath)
+def pivot_root(t: Thread, new: bytes, old: bytes) -> int:
+    load_everything()
+    return t.host_syscall(NR["pivot_root"], address_of(new), address_of(old))
+
+
+@syscall("readlink", Path, OutBuf(2), Int)
+def readlink(t: Thread, path: bytes, start: int, size: int) -> int:
+    return _read_link(t, -100, path, start, size)
+
+
+@syscall("readlinkat", AtFd, Path, OutBuf(3), Int)
+def readlinkat(t: Thread, dirfd: int, path: bytes, start: int, size: int) -> int:
+    return _read_link(t, dirfd, path, start, size)
+
+
+def _read_link(t: Thread, dirfd: int, path: bytes, start: int, size: int) -> int:
+    if size <= 0:
+        return -errno.EINVAL
+    target = special_link(t, path)
+    if target is None:
+        place = host_range_for_writing(t.mem, start, size)
+        return t.host_syscall(NR["readlinkat"], dirfd, address_of(path), place, size)
+    t.mem.write(start, target[:size])
+    return len(target[:size])
+
+
+passthrough("getcwd", OutBuf(1), Size)
+passthrough("chdir", PlainPath)
+passthrough("mkdir", PlainPath, Mode)
+passthrough("mkdirat", AtFd, PlainPath, Mode)
+passthrough("rmdir", PlainPath)
+passthrough("mknod", PlainPath, Mode, UInt)
+passthrough("mknodat", AtFd, PlainPath, Mode, UInt)
+passthrough("link", PlainPath, PlainPath)
+passthrough("linkat", AtFd, PlainPath, AtFd, PlainPath, AtFlags)
+passthrough("symlink", PlainPath, PlainPath)
+passthrough("symlinkat", PlainPath, AtFd, PlainPath)
+passthrough("unlink", PlainPath)
+passthrough("unlinkat", AtFd, PlainPath, UnlinkFlags)
+passthrough("rename", PlainPath, PlainPath)
+passthrough("renameat", AtFd, PlainPath, AtFd, PlainPath)
+passthrough("renameat2", AtFd, PlainPath, AtFd, PlainPath, RenameFlags)

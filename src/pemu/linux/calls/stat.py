@@ -1,0 +1,203 @@
+"""Status, access, owners, modes and times of files."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from pemu.linux.argtypes import (
+    AtFd,
+    Fd,
+    In,
+    Int,
+    Mode,
+    OptionalString,
+    Out,
+    Path,
+    PlainPath,
+    Ptr,
+)
+from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.mips.fcntl import AccessFlags, AccessMode, AtFlags
+from pemu.linux.nametypes import Bits
+from pemu.linux.paths import followed
+from pemu.linux.stat_structs import HOST_STAT, STAT_64, STAT_O32, STATX
+from pemu.linux.structs import Struct
+from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, read_timespec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.process import Thread
+
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EMPTY_PATH = 0x1000
+_O32 = ("o32",)
+_64 = ("n32", "n64")
+
+
+def write_status(t: Thread, dirfd: int, path: bytes, flags: int, start: int, form: Struct) -> int:
+    """Find the status of a file and write it to `start` as `form`."""
+    if not flags & AT_SYMLINK_NOFOLLOW:
+        path = followed(t, path)
+    layout = HOST_STAT.host()
+    buffer = HostBuffer(layout.size)
+    result = t.host_syscall(NR["newfstatat"], dirfd, address_of(path), buffer.address, flags)
+    if result < 0:
+        return result
+    found = layout.unpack(buffer.raw).__dict__
+    del found["pad"], found["unused"]
+    if form is STAT_O32 and max(found["st_size"], found["st_ino"] >> 1) >> 31:
+        return -errno.EOVERFLOW
+    form.write(t.mem, start, **found)
+    return 0
+
+
+@syscall("stat", Path, Out(STAT_O32), abis=_O32)
+def stat_o32(t: Thread, path: bytes, start: int) -> int:
+    return write_status(t, AT_FDCWD, path, 0, start, STAT_O32)
+
+
+@syscall("lstat", Path, Out(STAT_O32), abis=_O32)
+def lstat_o32(t: Thread, path: bytes, start: int) -> int:
+    return write_status(t, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, start, STAT_O32)
+
+
+@syscall("fstat", Fd, Out(STAT_O32), abis=_O32)
+def fstat_o32(t: Thread, fd: int, start: int) -> int:
+    return write_status(t, _descriptor(fd), b"", AT_EMPTY_PATH, start, STAT_O32)
+
+
+@syscall("stat", Path, Out(STAT_64), abis=_64)
+@syscall("stat64", Path, Out(STAT_64))
+def stat(t: Thread, path: bytes, start: int) -> int:
+    return write_status(t, AT_FDCWD, path, 0, start, STAT_64)
+
+
+@syscall("lstat", Path, Out(STAT_64), abis=_64)
+@syscall("lstat64", Path, Out(STAT_64))
+def lstat(t: Thread, path: bytes, start: int) -> int:
+    return write_status(t, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, start, STAT_64)
+
+
+@syscall("fstat", Fd, Out(STAT_64), abis=_64)
+@syscall("fstat64", Fd, Out(STAT_64))
+def fstat(t: Thread, fd: int, start: int) -> int:
+    return write_status(t, _descriptor(fd), b"", AT_EMPTY_PATH, start, STAT_64)
+
+
+def _descriptor(fd: int) -> int:
+    """`fd` for newfstatat, where AT_FDCWD would mean the current directory."""
+    if fd < 0:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+    return fd
+
+
+@syscall("newfstatat", AtFd, Path, Out(STAT_64), AtFlags)
+@syscall("fstatat64", AtFd, Path, Out(STAT_64), AtFlags)
+def fstatat(t: Thread, dirfd: int, path: bytes, start: int, flags: int) -> int:
+    return write_status(t, dirfd, path, flags, start, STAT_64)
+
+
+StatxMask = Bits(
+    "statx mask",
+    "STATX_BASIC_STATS 0x7ff STATX_TYPE 1 STATX_MODE 2 STATX_NLINK 4 STATX_UID 8 STATX_GID 0x10"
+    " STATX_ATIME 0x20 STATX_MTIME 0x40 STATX_CTIME 0x80 STATX_INO 0x100 STATX_SIZE 0x200"
+    " STATX_BLOCKS 0x400 STATX_BTIME 0x800 STATX_MNT_ID 0x1000 STATX_DIOALIGN 0x2000",
+)
+
+
+@syscall("statx", AtFd, Path, AtFlags, StatxMask, Out(STATX))
+def statx(t: Thread, dirfd: int, path: bytes, flags: int, mask: int, start: int) -> int:
+    if not flags & AT_SYMLINK_NOFOLLOW:
+        path = followed(t, path)
+    host = STATX.host()
+    buffer = HostBuffer(host.size)
+    result = t.host_syscall(NR["statx"], dirfd, address_of(path), flags, mask, buffer.address)
+    if result >= 0:
+        guest = STATX.of(t.mem)
+        data = buffer.raw
+        t.mem.write(start, STATX.convert(data, host, guest) if t.target.big_endian else data)
+    return result
+
+
+@syscall("access", Path, AccessMode)
+def access(t: Thread, path: bytes, mode: int) -> int:
+    return t.host_syscall(NR["access"], address_of(followed(t, path)), mode)
+
+
+@syscall("faccessat", AtFd, Path, AccessMode)
+def faccessat(t: Thread, dirfd: int, path: bytes, mode: int) -> int:
+    return t.host_syscall(NR["faccessat"], dirfd, address_of(followed(t, path)), mode)
+
+
+@syscall("faccessat2", AtFd, Path, AccessMode, AccessFlags)
+def faccessat2(t: Thread, dirfd: int, path: bytes, mode: int, flags: int) -> int:
+    path = followed(t, path)
+    return t.host_syscall(NR["faccessat2"], dirfd, address_of(path), mode, flags)
+
+
+passthrough("chmod", PlainPath, Mode)
+passthrough("fchmodat", AtFd, PlainPath, Mode)
+passthrough("chown", PlainPath, Int, Int)
+passthrough("lchown", PlainPath, Int, Int)
+passthrough("fchown", Fd, Int, Int)
+passthrough("fchownat", AtFd, PlainPath, Int, Int, AtFlags)
+
+
+UTIMBUF = Struct("utimbuf", "long actime", "long modtime")
+_TIMES = struct.Struct("<qqqq")
+
+
+def set_times(
+    t: Thread, dirfd: int, path: bytes | None, times: tuple[int, ...], flags: int = 0
+) -> int:
+    """Seconds and nanoseconds of access and change; empty for now."""
+    host = _TIMES.pack(*times) if times else b""
+    name = 0 if path is None else address_of(path)
+    return t.host_syscall(NR["utimensat"], dirfd, name, address_of(host) if times else 0, flags)
+
+
+@syscall("utime", PlainPath, In(UTIMBUF))
+def utime(t: Thread, path: bytes, start: int) -> int:
+    if not start:
+        return set_times(t, AT_FDCWD, path, ())
+    times = UTIMBUF.read(t.mem, start)
+    return set_times(t, AT_FDCWD, path, (times.actime, 0, times.modtime, 0))
+
+
+def _timevals(t: Thread, start: int) -> tuple[int, ...]:
+    if not start:
+        return ()
+    first, second = TIMEVAL.read_array(t.mem, start, 2)
+    if not (0 <= first.tv_usec < 1000000 and 0 <= second.tv_usec < 1000000):
+        raise OSError(errno.EINVAL, "Invalid argument")
+    return (first.tv_sec, first.tv_usec * 1000, second.tv_sec, second.tv_usec * 1000)
+
+
+@syscall("utimes", PlainPath, Ptr)
+def utimes(t: Thread, path: bytes, start: int) -> int:
+    return set_times(t, AT_FDCWD, path, _timevals(t, start))
+
+
+@syscall("futimesat", AtFd, OptionalString, Ptr)
+def futimesat(t: Thread, dirfd: int, path: bytes | None, start: int) -> int:
+    return set_times(t, dirfd, path, _timevals(t, start))
+
+
+def _timespecs(t: Thread, start: int, form: Struct) -> tuple[int, ...]:
+    if not start:
+        return ()
+    second = start + form.size(t.mem)
+    return read_timespec(t.mem, start, form) + read_timespec(t.mem, second, form)
+
+
+@syscall("utimensat", AtFd, OptionalString, Ptr, AtFlags)
+def utimensat(t: Thread, dirfd: int, path: bytes | None, start: int, flags: int) -> int:
+    return set_times(t, dirfd, path, _timespecs(t, start, TIMESPEC), flags)
+
+
+@syscall("utimensat_time64", AtFd, OptionalString, Ptr, AtFlags)
+def utimensat_time64(t: Thread, dirfd: int, path: bytes | None, start: int, flags: int) -> int:
+    return set_times(t, dirfd, path, _timespecs(t, start, TIMESPEC64), flags)
