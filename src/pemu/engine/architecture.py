@@ -19,9 +19,7 @@ class SystemCall:
 
     __slots__ = ("arguments", "error", "number", "result")
 
-    def __init__(
-        self, number: int, arguments: tuple[int, ...], result: int, error: int
-    ) -> None:
+    def __init__(self, number: int, arguments: tuple[int, ...], result: int, error: int) -> None:
         self.number = number
         self.arguments = arguments
         self.result = result

@@ -98,9 +98,7 @@ class CodeCache:
             return False
         return status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
-    def open_tier0(
-        self, name: str
-    ) -> tuple[int, int, int, bytes, dict[str, int]] | None:
+    def open_tier0(self, name: str) -> tuple[int, int, int, bytes, dict[str, int]] | None:
         """Find an architecture's tier 0.
 
         Returns (file descriptor, offset of the code, its size, data, symbols), or None.
@@ -125,9 +123,7 @@ class CodeCache:
         text = "\n".join(f"{symbol} {offset}" for symbol, offset in symbols.items()).encode()
         code_at = (_HEADER.size + len(text) + len(data) + _PAGE - 1) // _PAGE * _PAGE
         body = (text + data).ljust(code_at - _HEADER.size, b"\0") + code
-        header = _HEADER.pack(
-            MAGIC, zlib.crc32(body), len(text), len(data), code_at, len(code)
-        )
+        header = _HEADER.pack(MAGIC, zlib.crc32(body), len(text), len(data), code_at, len(code))
         temporary = f"{self.directory}/.{name}.{os.getpid()}"
         try:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)

@@ -42,9 +42,7 @@ class Region:
 
     __slots__ = ("entries", "name", "ranges")
 
-    def __init__(
-        self, name: str, entries: list[int], ranges: list[tuple[int, int]]
-    ) -> None:
+    def __init__(self, name: str, entries: list[int], ranges: list[tuple[int, int]]) -> None:
         self.name = name
         self.entries = entries
         self.ranges = ranges
@@ -258,11 +256,11 @@ class Compiler:
             for head in batch:
                 if head in covered or self._u32(head + c.STATUS) & (c.STALE | c.COMPILED):
                     continue
-                region = self._form(head)
-                if region is None:
+                shape = self._form(head)
+                if shape is None:
                     continue
-                formed.append((head, *region))
-                covered |= {b.header for b in region[1].values() if b.is_entry}
+                formed.append((head, *shape))
+                covered |= {b.header for b in shape[1].values() if b.is_entry}
         if not formed:
             return
         text, regions = self._text(formed)
@@ -275,8 +273,7 @@ class Compiler:
             except MemoryError:
                 return
             bases = sorted(
-                (blob.symbols[region.name], self._region_base(blocks))
-                for region, blocks in regions
+                (blob.symbols[region.name], self._region_base(blocks)) for region, blocks in regions
             )
             self._modules.append(_Module(base, base + len(blob.code), blob.lines, bases))
             for region, _ in regions:
@@ -304,7 +301,7 @@ class Compiler:
             "!llvm.dbg.cu = !{!5}",
             "!llvm.module.flags = !{!2, !3}",
         ]
-        regions = []
+        regions: list[tuple[Region, list[GuestBlock]]] = []
         for head, mode, blocks in formed:
             self._serial += 1
             name = f"r{self._serial}"
@@ -411,5 +408,3 @@ class Compiler:
         self._thread = None
         self._queue = []
         LOCK.release()
-
-

@@ -250,9 +250,7 @@ class Engine:
         result: int = self._native_syscall(cpu.address, number, cpu.syscall_address)
         return result
 
-    def set_native_calls(
-        self, base: int, table: bytes, errno_map: bytes
-    ) -> None:
+    def set_native_calls(self, base: int, table: bytes, errno_map: bytes) -> None:
         """Install the table of system calls that native code makes itself.
 
         `table`: entries as `runtime.native_call` describes, for numbers from `base` on.
@@ -397,9 +395,7 @@ def _reserve_view(buffer: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
-EXIT_NAMES = {
-    value: name for name, value in vars(runtime).items() if name.startswith("EXIT_")
-}
+EXIT_NAMES = {value: name for name, value in vars(runtime).items() if name.startswith("EXIT_")}
 """Names of exit reasons, for messages."""
 
 __all__ = ["Engine", "host_map", "s"]

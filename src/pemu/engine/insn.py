@@ -100,15 +100,15 @@ def _parse_pattern(name: str, pattern: str) -> tuple[int, int, int, tuple[BitFie
     mask = match = 0
     fields: list[BitField] = []
     low = total
-    for text, width in tokens:
-        low -= width
+    for text, bits in tokens:
+        low -= bits
         if text in ("0", "1"):
             mask |= 1 << low
             match |= int(text) << low
         elif text != "-":
-            if any(field.name == text for field in fields):
+            if any(known.name == text for known in fields):
                 raise PatternError(f"{name}: field {text} stands twice in the pattern")
-            fields.append(BitField(text, low, width))
+            fields.append(BitField(text, low, bits))
     return total, mask, match, tuple(fields)
 
 
@@ -150,7 +150,7 @@ class InstructionSet:
         """
 
         def declare(meaning: Meaning) -> Meaning:
-            code = meaning.__code__  # type: ignore[attr-defined]
+            code = meaning.__code__
             insn = Insn(
                 name or code.co_name.strip("_"),
                 pattern,
@@ -217,6 +217,6 @@ class InstructionSet:
 
 def bind(insn: Insn, builder: Any, values: dict[str, Any]) -> None:
     """Run an instruction's meaning against `builder` with the given field values."""
-    code = insn.meaning.__code__  # type: ignore[attr-defined]
+    code = insn.meaning.__code__
     arguments = [values[name] for name in code.co_varnames[1 : code.co_argcount]]
     insn.meaning(builder, *arguments)

@@ -103,10 +103,10 @@ def link(image: bytes) -> Blob:
         name, info, _other, index, value, _size = struct.unpack_from(
             "<IBBHQQ", image, sections[symtab][4] + offset
         )
-        base = place.get(index)
-        symbol_values.append(None if base is None else base + value)
-        if base is not None and name and info >> 4 == 1:
-            exported[string(strings, name)] = base + value
+        section_base = place.get(index)
+        symbol_values.append(None if section_base is None else section_base + value)
+        if section_base is not None and name and info >> 4 == 1:
+            exported[string(strings, name)] = section_base + value
 
     for section in sections:
         if section[1] != _SHT_RELA:

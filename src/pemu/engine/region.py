@@ -197,7 +197,9 @@ class RegionBuilder(InsnBuilder):
         self, register: Register, index: Value | int, byte: Value | int, kind: str, operand: str
     ) -> None:
         if register.memory:
-            self.do(f"store {kind} {operand}, ptr {self._in_memory(register, index, byte)}, align 1")
+            self.do(
+                f"store {kind} {operand}, ptr {self._in_memory(register, index, byte)}, align 1"
+            )
             return
         where = self._key(register, index, byte)
         if where is None:
@@ -415,9 +417,7 @@ class RegionBuilder(InsnBuilder):
         if insn is None:
             self.trap(RESERVED_INSTRUCTION)
             return
-        values = {
-            field.name: self.const(field.of(word), field.width) for field in insn.fields
-        }
+        values = {field.name: self.const(field.of(word), field.width) for field in insn.fields}
         self._address = pc
         bind(insn, self, values)
 
@@ -473,8 +473,7 @@ class RegionBuilder(InsnBuilder):
             assert slot is not None
             insn = decode(slot)
             # An access that faults in a delay slot restarts at the branch.
-            self._stage_slot(insn, slot, pc)
-            if self._ended:
+            if self._stage_slot(insn, slot, pc):
                 if likely:
                     self._unsure -= 1
                     self.lines.append("  unreachable")
@@ -505,12 +504,14 @@ class RegionBuilder(InsnBuilder):
         self.place(fall)
         self._edge(after)
 
-    def _stage_slot(self, insn: Insn | None, word: int, branch: int) -> None:
+    def _stage_slot(self, insn: Insn | None, word: int, branch: int) -> bool:
+        """Stage a delay slot; True if control never comes out of it."""
         self._stage(insn, word, branch, branch)
         if self._pending is not None:
             # A branch (or a change of mode) in a delay slot.
             self._pending = None
             self.trap(RESERVED_INSTRUCTION)
+        return self._ended
 
     def _poll(self, block: GuestBlock) -> None:
         flag = self.raw_load(self._field(s.EXIT_FLAG), 32, volatile=True, align=4)

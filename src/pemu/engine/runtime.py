@@ -428,9 +428,7 @@ def invalidate() -> str:
     A dropped block leaves the hash table, and its first op sends whoever still goes there back to
     `pemu_dispatch`.
     """
-    f = Function(
-        "hidden i64 @pemu_invalidate(ptr %ctx, ptr %arena, i64 %from, i64 %to) nounwind"
-    )
+    f = Function("hidden i64 @pemu_invalidate(ptr %ctx, ptr %arena, i64 %from, i64 %to) nounwind")
     f.do("call void @pemu_lock(ptr %ctx)")
     first, end = f.name("%from", 64), f.name("%to", 64)
     limit = f.at("%ctx", c.ARENA_NEXT)

@@ -34,7 +34,7 @@ OPERAND_BYTES = c.SLOT - c.OPERANDS
 
 def operand_places(insn: Insn) -> list[tuple[BitField, int, int]]:
     """Return (field, byte offset in the op, bytes) for the fields that the meaning takes."""
-    code = insn.meaning.__code__  # type: ignore[attr-defined]
+    code = insn.meaning.__code__
     used = set(code.co_varnames[1 : code.co_argcount])
     places = []
     at = 0
@@ -169,9 +169,7 @@ class Tier0Builder(InsnBuilder):
             f"i64 {self.carry}, {passed})"
         )
         self.do("ret void")
-        return "\n".join(
-            ["entry:", *self.entry_lines, "  br label %start", "start:", *self.lines]
-        )
+        return "\n".join(["entry:", *self.entry_lines, "  br label %start", "start:", *self.lines])
 
 
 def guest_offset(arch: Architecture, address: Value) -> Value:

@@ -61,10 +61,14 @@ class Emitter:
         self.declarations.add(f"declare i{width} {function}({parameters})")
         return Value(self, width, self.op(f"call i{width} {function}({arguments})"), None)
 
-    def raw_load(self, pointer: str, width: int, *, volatile: bool = False, align: int = 1) -> Value:
+    def raw_load(
+        self, pointer: str, width: int, *, volatile: bool = False, align: int = 1
+    ) -> Value:
         """Load `width` bits from the host pointer operand `pointer`."""
         how = "volatile " if volatile else ""
-        return Value(self, width, self.op(f"load {how}i{width}, ptr {pointer}, align {align}"), None)
+        return Value(
+            self, width, self.op(f"load {how}i{width}, ptr {pointer}, align {align}"), None
+        )
 
     def raw_store(
         self, pointer: str, value: Value, *, volatile: bool = False, align: int = 1
@@ -315,7 +319,10 @@ class Value:
     def _unary(self, intrinsic: str, extra: str = "", extra_type: str = "") -> Value:
         kind = f"i{self.width}"
         return self.emitter.call(
-            self.width, f"@llvm.{intrinsic}.{kind}", f"{kind} {self.ir}{extra}", f"{kind}{extra_type}"
+            self.width,
+            f"@llvm.{intrinsic}.{kind}",
+            f"{kind} {self.ir}{extra}",
+            f"{kind}{extra_type}",
         )
 
     def clz(self) -> Value:

@@ -31,9 +31,16 @@ FAULT_WRITE, FAULT_BUS, FAULT_FETCH, FAULT_MISALIGNED = 1, 2, 4, 8
 MODE_SHIFT = 44
 FLUSH_BYTES = 32
 
-_FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
-
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _cast(view: memoryview, size: int) -> memoryview:
+    """View bytes as unsigned integers of `size` bytes."""
+    if size == 8:
+        return view.cast("Q")
+    if size == 4:
+        return view.cast("I")
+    return view.cast("H") if size == 2 else view
 
 
 class _Stack(ctypes.Structure):
@@ -62,7 +69,7 @@ class Cpu:
             if register.count:
                 start = s.ENGINE_BYTES + register.offset
                 part = whole[start : start + register.count * register.stride]
-                self.__dict__[register.name] = part.cast(_FORMATS[register.stride])
+                self.__dict__[register.name] = _cast(part, register.stride)
         self._set(s.CONTEXT, engine.context_address)
         self._set(s.MEMORY_BASE, engine.memory.base)
         self._set(s.BLOCK_TABLE, engine.context[c.BLOCK_TABLE >> 3])
