@@ -129,6 +129,7 @@ class AddressSpace:
     ) -> None:
         self.size = 1 << bits
         self.order = "big" if big_endian else "little"
+        self.word_size = 4 if bits == 32 else 8
         self.page_size = page_size
         self.top = min(reserved or self.size, 0x7FFF8000 if bits == 32 else 1 << 40)
         self.on_code_change: Callable[[int, int], None] | None = None
@@ -220,6 +221,10 @@ class AddressSpace:
         """Read 64 bits in guest byte order."""
         return self._get(address, 8)
 
+    def word(self, address: int) -> int:
+        """Read as many bits as a pointer has (`word_size` bytes) in guest byte order."""
+        return self._get(address, self.word_size)
+
     def put_u8(self, address: int, value: int) -> None:
         """Write a byte."""
         self._put(address, value, 1)
@@ -235,6 +240,10 @@ class AddressSpace:
     def put_u64(self, address: int, value: int) -> None:
         """Write 64 bits in guest byte order."""
         self._put(address, value, 8)
+
+    def put_word(self, address: int, value: int) -> None:
+        """Write as many bits as a pointer has in guest byte order."""
+        self._put(address, value, self.word_size)
 
     def _all(self, address: int, size: int, flag: int) -> bool:
         if address < 0 or address + size > self.size:
