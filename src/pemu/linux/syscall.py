@@ -127,14 +127,16 @@ def syscall(
     name: str,
     *types: ArgType,
     abis: tuple[str, ...] = ABIS,
+    native: bool = False,
     returns: str = "d",
 ) -> Callable[[F], F]:
     """Declare the system call `name`, made by the decorated function.
 
-    `abis`: where this declaration holds.  `returns`: see `Call`.
+    `abis`: where this declaration holds.  `native`: on ABIs where its types allow that, native
+    code makes the host's call of this name without asking the function.  `returns`: see `Call`.
     """
 
-    call = Call(name, types, None, None, name, False, returns)
+    call = Call(name, types, None, None, name, native, returns)
 
     def declare(function: F) -> F:
         call.function = function

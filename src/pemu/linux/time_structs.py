@@ -8,11 +8,15 @@ from __future__ import annotations
 import errno
 import struct
 
+from pemu.linux.argtypes import StructType
+from pemu.linux.hostcalls import HostBuffer, address_of
 from pemu.linux.structs import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.memory import AddressSpace
+    from pemu.linux.argtypes import Abi, Argument, Decoder
+    from pemu.linux.process import Thread
 
 TIMESPEC = Struct("timespec", "long tv_sec", "long tv_nsec")
 TIMESPEC64 = Struct("timespec", "s64 tv_sec", "s64 tv_nsec")
@@ -46,15 +50,24 @@ def host_timespec(mem: AddressSpace, address: int, layout: Struct) -> bytes | No
     return _HOST_TIMESPEC.pack(*read_timespec(mem, address, layout)) if address else None
 
 
-def host_itimerspec(mem: AddressSpace, address: int, layout: Struct) -> bytes | None:
-    """The guest's `layout` (ITIMERSPEC or ITIMERSPEC64) as the host has it; None for NULL."""
-    if not address:
-        return None
-    part = TIMESPEC if layout is ITIMERSPEC else TIMESPEC64
-    second = address + part.size(mem)
-    return _HOST_TIMESPEC.pack(*read_timespec(mem, address, part)) + _HOST_TIMESPEC.pack(
-        *read_timespec(mem, second, part)
+def settime64(t: Thread, number: int, timer: int, flags: int, new: int, old: int) -> int:
+    """Make timer_settime or timerfd_settime, host call `number`, with guest ITIMERSPEC64s.
+
+    The upper half of tv_nsec is padding in a 32-bit guest, so that the host cannot have its memory.
+    """
+    value = b""
+    if new:
+        second = new + TIMESPEC64.size(t.mem)
+        value = _HOST_TIMESPEC.pack(*read_timespec(t.mem, new, TIMESPEC64))
+        value += _HOST_TIMESPEC.pack(*read_timespec(t.mem, second, TIMESPEC64))
+    before = HostBuffer(32)
+    result = t.host_syscall(
+        number, timer, flags, address_of(value) if new else 0, before.address if old else 0
     )
+    if result >= 0 and old:
+        layout = ITIMERSPEC64.of(t.mem)
+        t.mem.write(old, ITIMERSPEC64.convert(before.raw, ITIMERSPEC64.host(), layout))
+    return result
 
 
 def interval(mem: AddressSpace, address: int, layout: Struct) -> int:
@@ -68,3 +81,22 @@ def interval(mem: AddressSpace, address: int, layout: Struct) -> int:
 def pack_nanoseconds(value: int) -> bytes:
     """A host timespec of `value` nanoseconds, at most what a signed 64-bit count holds."""
     return _HOST_TIMESPEC.pack(*divmod(min(value, (1 << 63) - 1), NANOSECONDS))
+
+
+class _Timespec64In(StructType):
+    """A TIMESPEC64 that a 32-bit guest gives, or NULL: the upper half of its tv_nsec is padding."""
+
+    __slots__ = ()
+
+    def direct(self, abi: Abi) -> bool:
+        return False
+
+    def host(self, argument: Argument) -> Decoder:
+        get = self.decode(argument)
+        return lambda t, regs: host_timespec(t.mem, get(t, regs), TIMESPEC64) or 0
+
+    def native(self, argument: Argument) -> str | None:
+        return None
+
+
+InTimespec64 = _Timespec64In(TIMESPEC64, True, False)

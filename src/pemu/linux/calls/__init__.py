@@ -10,7 +10,7 @@ _INDEX = {
     "native": """
         clock_gettime clock_gettime64 close dup fchdir fchmod fdatasync flock fsync ftruncate
         getegid geteuid getgid getpgid getpgrp getpid getppid getsid gettid gettimeofday getuid
-        lseek pread64 pwrite64 read sched_yield umask write
+        lseek pread64 pwrite64 read recvfrom sched_yield sendto umask write
     """,
     "clocks": """
         clock_getres clock_getres_time64 clock_nanosleep clock_nanosleep_time64 clock_settime
@@ -29,6 +29,10 @@ _INDEX = {
         _llseek copy_file_range preadv preadv2 pwritev pwritev2 readv sendfile sendfile64 splice
         tee vmsplice writev
     """,
+    "eventfds": """
+        eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_gettime timerfd_gettime64
+        timerfd_settime timerfd_settime64
+    """,
     "files": """
         close_range creat dup2 dup3 fadvise64 fallocate fcntl fcntl64 ftruncate64 memfd_create
         open openat openat2 pipe pipe2 readahead sync sync_file_range syncfs
@@ -38,7 +42,20 @@ _INDEX = {
         fsconfig fsmount fsopen fspick fstatfs fstatfs64 mount mount_setattr move_mount
         name_to_handle_at open_by_handle_at open_tree statfs statfs64 umount umount2
     """,
+    "ioctl": "ioctl",
+    "ipc_sysv": """
+        ipc msgctl msgget msgrcv msgsnd semctl semget semop semtimedop semtimedop_time64 shmat
+        shmctl shmdt shmget
+    """,
     "limits": "getrlimit getrusage prlimit64 setrlimit",
+    "mqueue": """
+        mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend
+        mq_timedsend_time64 mq_unlink
+    """,
+    "poll": """
+        _newselect epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait poll
+        ppoll ppoll_time64 pselect6 pselect6_time64
+    """,
     "prctl": "prctl",
     "random": "getrandom",
     "scheduling": """
@@ -46,6 +63,11 @@ _INDEX = {
         sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
         sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr
         sched_setparam sched_setscheduler setpriority
+    """,
+    "sockets": """
+        accept accept4 bind connect getpeername getsockname getsockopt listen recv recvmmsg
+        recvmmsg_time64 recvmsg send sendmmsg sendmsg setsockopt shutdown socket socketcall
+        socketpair
     """,
     "stat": """
         access chmod chown faccessat faccessat2 fchmodat fchown fchownat fstat fstat64 fstatat64

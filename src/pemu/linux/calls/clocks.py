@@ -23,7 +23,7 @@ from pemu.linux.time_structs import (
     TIMEVAL,
     TIMEZONE,
     TMS,
-    host_timespec,
+    InTimespec64,
     interval,
     pack_nanoseconds,
 )
@@ -44,14 +44,9 @@ TimerFlags = Bits("int", "TIMER_ABSTIME 1")
 passthrough("settimeofday", In(TIMEVAL), In(TIMEZONE))
 passthrough("times", Out(TMS))
 passthrough("clock_settime", ClockId, In(TIMESPEC))
+passthrough("clock_settime64", ClockId, InTimespec64, abis=_32BIT, host="clock_settime")
 passthrough("clock_getres", ClockId, Out(TIMESPEC))
 passthrough("clock_getres_time64", ClockId, Out(TIMESPEC64), abis=_32BIT, host="clock_getres")
-
-
-@syscall("clock_settime64", ClockId, In(TIMESPEC64), abis=_32BIT)
-def clock_settime64(t: Thread, clock: int, value: int) -> int:
-    new = host_timespec(t.mem, value, TIMESPEC64)
-    return t.host_syscall(NR["clock_settime"], clock, address_of(new) if new else 0)
 
 
 @syscall("time", Ptr, abis=("o32",))

@@ -24,7 +24,8 @@ from pemu.linux.argtypes import (
 )
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.nametypes import Bits, ClockId, Named
-from pemu.linux.syscall import passthrough
+from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
+from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, TIMEZONE
 
 TYPE_CHECKING = False
@@ -108,3 +109,42 @@ passthrough(
     host="clock_gettime",
 )
 passthrough("gettimeofday", Out(TIMEVAL), Out(TIMEZONE), native=True)
+
+
+def send_special(
+    t: Thread, fd: int, start: int, size: int, flags: int, address: int, length: int
+) -> int:
+    from pemu.linux.calls.sockets import send_to
+
+    return send_to(t, fd, start, size, flags, address, length)
+
+
+passthrough(
+    "sendto",
+    Fd,
+    InBuf(2),
+    Size,
+    MessageFlags,
+    SockaddrInType(5),
+    Int,
+    native=True,
+    special=send_special,
+)
+
+
+@syscall(
+    "recvfrom",
+    Fd,
+    OutBuf(2),
+    Size,
+    MessageFlags,
+    SockaddrOutType(5),
+    SocklenPtr,
+    native=True,
+)
+def recvfrom(
+    t: Thread, fd: int, start: int, size: int, flags: int, address: int, length: int
+) -> int:
+    from pemu.linux.calls.sockets import receive_from
+
+    return receive_from(t, fd, start, size, flags, address, length)

@@ -59,7 +59,7 @@ def nice(t: Thread, increment: int) -> int:
     return -errno.EPERM if result == -errno.EACCES else result
 
 
-# --- affinity: an array of longs, bit n of the whole stands for processor n ------------------------
+# --- affinity: an array of longs, bit n of the whole stands for processor n -----------------------
 
 
 def _mask_to_host(t: Thread, data: bytes) -> bytes:

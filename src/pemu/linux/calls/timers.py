@@ -5,14 +5,13 @@ A timer's signal is the host's, translated as any other when it arrives.
 
 from __future__ import annotations
 
-from pemu.engine.memory import GuestFault
-
+from pemu.engine.faults import GuestFault
 from pemu.linux.argtypes import In, Int, Out, Ptr, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.nametypes import Bits, ClockId, Named
 from pemu.linux.sigevent import host_sigevent
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.time_structs import ITIMERSPEC, ITIMERSPEC64, ITIMERVAL, host_itimerspec
+from pemu.linux.time_structs import ITIMERSPEC, ITIMERSPEC64, ITIMERVAL, settime64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,16 +51,4 @@ def timer_create(t: Thread, clock: int, event: int, result: int) -> int:
 
 @syscall("timer_settime64", Int, TimerFlags, In(ITIMERSPEC64), Out(ITIMERSPEC64), abis=_32BIT)
 def timer_settime64(t: Thread, timer: int, flags: int, new: int, old: int) -> int:
-    value = host_itimerspec(t.mem, new, ITIMERSPEC64)
-    before = HostBuffer(32)
-    result = t.host_syscall(
-        NR["timer_settime"],
-        timer,
-        flags,
-        address_of(value) if value else 0,
-        before.address if old else 0,
-    )
-    if result >= 0 and old:
-        layout = ITIMERSPEC64.of(t.mem)
-        t.mem.write(old, ITIMERSPEC64.convert(before.raw, ITIMERSPEC64.host(), layout))
-    return result
+    return settime64(t, NR["timer_settime"], timer, flags, new, old)

@@ -1,0 +1,448 @@
+"""Sockets."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from pemu.engine.faults import GuestFault
+from pemu.linux import ancillary, fdtable, sockaddr
+from pemu.linux.argtypes import (
+    A0,
+    SP,
+    Fd,
+    FlagsType,
+    In,
+    InBuf,
+    Int,
+    OutBuf,
+    Ptr,
+    Size,
+    UInt,
+    host_range,
+    host_range_for_writing,
+)
+from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.iovec import gather, host_iovec, scatter
+from pemu.linux.mips.socket_numbers import SOCKET_TYPES
+from pemu.linux.nametypes import Named
+from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
+from pemu.linux.structs import Struct
+from pemu.linux.syscall import passthrough, syscall, table_for
+from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, interval
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.process import Thread
+
+AF_NETLINK = 16
+CONTROL_MAX = 1 << 16
+"""Bytes of control messages that a guest may send; the kernel's limit is lower (optmem_max)."""
+TRANSLATED_LIMIT = 1 << 20
+"""Bytes that one message of a translated socket holds at most."""
+
+Family = Named(
+    "int",
+    "AF_UNSPEC AF_UNIX AF_INET AF_AX25 AF_IPX AF_APPLETALK AF_NETROM AF_BRIDGE AF_ATMPVC AF_X25"
+    " AF_INET6 AF_ROSE AF_DECnet AF_NETBEUI AF_SECURITY AF_KEY AF_NETLINK AF_PACKET AF_ASH"
+    " AF_ECONET AF_ATMSVC AF_RDS AF_SNA AF_IRDA AF_PPPOX AF_WANPIPE AF_LLC AF_IB AF_MPLS AF_CAN"
+    " AF_TIPC AF_BLUETOOTH AF_IUCV AF_RXRPC AF_ISDN AF_PHONET AF_IEEE802154 AF_CAIF AF_ALG AF_NFC"
+    " AF_VSOCK AF_KCM AF_QIPCRTR AF_SMC AF_XDP AF_MCTP",
+)
+SocketType = FlagsType("int", SOCKET_TYPES)
+How = Named("int", "SHUT_RD SHUT_WR SHUT_RDWR")
+MSG_CTRUNC, MSG_DONTWAIT, MSG_WAITFORONE = 8, 0x40, 0x10000
+
+passthrough("bind", Fd, SockaddrInType(2), Int)
+passthrough("connect", Fd, SockaddrInType(2), Int)
+passthrough("listen", Fd, Int)
+passthrough("shutdown", Fd, How)
+
+# --- making sockets ------------------------------------------------------------------------------
+
+
+def _made(t: Thread, fd: int, family: int, protocol: int) -> None:
+    fdtable.forget(fd)
+    if family == AF_NETLINK:
+        from pemu.linux.translators import Netlink
+
+        fdtable.set_translator(fd, Netlink(protocol))
+
+
+@syscall("socket", Family, SocketType, Int)
+def socket(t: Thread, family: int, kind: int, protocol: int) -> int:
+    fd = t.host_syscall(NR["socket"], family, kind, _protocol(t, family, kind, protocol))
+    if fd >= 0:
+        _made(t, fd, family, protocol)
+    return fd
+
+
+def _protocol(t: Thread, family: int, kind: int, protocol: int) -> int:
+    """Packet sockets name their protocol in network order, as a number of the caller's order."""
+    packets = family == sockaddr.AF_PACKET or (family == sockaddr.AF_INET and kind & 0xF == 10)
+    if packets and t.target.big_endian:
+        return (protocol & 0xFF) << 8 | (protocol >> 8 & 0xFF)
+    return protocol
+
+
+@syscall("socketpair", Family, SocketType, Int, Ptr)
+def socketpair(t: Thread, family: int, kind: int, protocol: int, result: int) -> int:
+    pair = HostBuffer(8)
+    done = t.host_syscall(NR["socketpair"], family, kind, protocol, pair.address)
+    if done >= 0:
+        first, second = struct.unpack("<ii", pair.raw)
+        fdtable.forget(first)
+        fdtable.forget(second)
+        t.mem.put_u32(result, first)
+        t.mem.put_u32(result + 4, second)
+    return done
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+class _AddressResult:
+    """Room for an address that the host tells, and for its length."""
+
+    __slots__ = ("_address", "_length", "_room", "address", "buffer", "length", "used")
+
+    def __init__(self, t: Thread, address: int, length: int) -> None:
+        self._address = address
+        self._length = length
+        self.address = self.length = 0
+        if address:
+            room = t.mem.u32(length)
+            if room >> 31:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            self._room = room
+            self.buffer = HostBuffer(sockaddr.MAX_SIZE)
+            self.used = HostBuffer(4, sockaddr.MAX_SIZE.to_bytes(4, "little"))
+            self.address = self.buffer.address
+            self.length = self.used.address
+
+    def finish(self, t: Thread) -> None:
+        if self._address:
+            used = int.from_bytes(self.used.raw, "little")
+            data = sockaddr.to_guest(self.buffer.raw[:used], t.target.big_endian)
+            if self._room:
+                t.mem.write(self._address, data[: self._room])
+            t.mem.put_u32(self._length, used)
+
+
+def _name(t: Thread, call: str, fd: int, address: int, length: int) -> int:
+    if not address:
+        return -errno.EFAULT
+    name = _AddressResult(t, address, length)
+    result = t.host_syscall(NR[call], fd, name.address, name.length)
+    if result >= 0:
+        name.finish(t)
+    return result
+
+
+@syscall("getsockname", Fd, SockaddrOutType(2), SocklenPtr)
+def getsockname(t: Thread, fd: int, address: int, length: int) -> int:
+    return _name(t, "getsockname", fd, address, length)
+
+
+@syscall("getpeername", Fd, SockaddrOutType(2), SocklenPtr)
+def getpeername(t: Thread, fd: int, address: int, length: int) -> int:
+    return _name(t, "getpeername", fd, address, length)
+
+
+def _accept(t: Thread, fd: int, address: int, length: int, flags: int) -> int:
+    name = _AddressResult(t, address, length)
+    result = t.host_syscall(NR["accept4"], fd, name.address, name.length, flags)
+    if result >= 0:
+        fdtable.forget(result)
+        name.finish(t)
+    return result
+
+
+@syscall("accept", Fd, SockaddrOutType(2), SocklenPtr)
+def accept(t: Thread, fd: int, address: int, length: int) -> int:
+    return _accept(t, fd, address, length, 0)
+
+
+@syscall("accept4", Fd, SockaddrOutType(2), SocklenPtr, SocketType)
+def accept4(t: Thread, fd: int, address: int, length: int, flags: int) -> int:
+    return _accept(t, fd, address, length, flags & ~0xF)
+
+
+# --- options -------------------------------------------------------------------------------------
+
+
+@syscall("setsockopt", Fd, Int, Int, Ptr, Int)
+def setsockopt(t: Thread, fd: int, level: int, option: int, value: int, size: int) -> int:
+    from pemu.linux.socket_options import set_option
+
+    return set_option(t, fd, level, option, value, size)
+
+
+@syscall("getsockopt", Fd, Int, Int, Ptr, SocklenPtr)
+def getsockopt(t: Thread, fd: int, level: int, option: int, value: int, length: int) -> int:
+    from pemu.linux.socket_options import get_option
+
+    return get_option(t, fd, level, option, value, length)
+
+
+# --- plain data: where native code does not do it ------------------------------------------------
+
+
+def send_to(
+    t: Thread, fd: int, start: int, size: int, flags: int, address: int = 0, length: int = 0
+) -> int:
+    name = b""
+    if address:
+        if length < 0:
+            return -errno.EINVAL
+        name = t.mem.read(address, min(length, sockaddr.MAX_SIZE))
+        name = sockaddr.to_host(name, t.target.big_endian)
+    translator = fdtable.translator(fdtable.check(fd))
+    if translator is None:
+        place = host_range(t.mem, start, size)
+    else:
+        data = translator.to_host(t, t.mem.read(start, min(size, TRANSLATED_LIMIT)))
+        place, size = address_of(data), len(data)
+    return t.host_syscall(
+        NR["sendto"], fd, place, size, flags, address_of(name) if address else 0, len(name)
+    )
+
+
+def receive_from(
+    t: Thread, fd: int, start: int, size: int, flags: int, address: int = 0, length: int = 0
+) -> int:
+    name = _AddressResult(t, address, length)
+    translator = fdtable.translator(fdtable.check(fd))
+    if translator is None:
+        place = host_range_for_writing(t.mem, start, size)
+        result = t.host_syscall(NR["recvfrom"], fd, place, size, flags, name.address, name.length)
+    else:
+        buffer = HostBuffer(min(size, TRANSLATED_LIMIT))
+        result = t.host_syscall(
+            NR["recvfrom"], fd, buffer.address, buffer.size, flags, name.address, name.length
+        )
+        if result > 0:
+            t.mem.write(start, translator.from_host(t, buffer.raw[:result]))
+    if result >= 0:
+        name.finish(t)
+    return result
+
+
+@syscall("send", Fd, InBuf(2), Size, MessageFlags, abis=("o32",))
+def send(t: Thread, fd: int, start: int, size: int, flags: int) -> int:
+    return send_to(t, fd, start, size, flags)
+
+
+@syscall("recv", Fd, OutBuf(2), Size, MessageFlags, abis=("o32",))
+def recv(t: Thread, fd: int, start: int, size: int, flags: int) -> int:
+    return receive_from(t, fd, start, size, flags)
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+MSGHDR = Struct(
+    "msghdr",
+    "ptr msg_name",
+    "int msg_namelen",
+    "ptr msg_iov",
+    "size_t msg_iovlen",
+    "ptr msg_control",
+    "size_t msg_controllen",
+    "uint msg_flags",
+)
+MMSGHDR = Struct("mmsghdr", (MSGHDR, "msg_hdr"), "uint msg_len")
+MESSAGES_MAX = 1024
+_HOST_MSGHDR = struct.Struct("<Qi4xQQQQi4x")
+_FLAGS_AT = 48
+
+
+def _vectors(t: Thread, start: int, count: int, leaves: bool) -> bytes:
+    if count > 1024:
+        raise OSError(errno.EMSGSIZE, "Message too long")
+    return host_iovec(t, start, count, leaves)
+
+
+def _send(t: Thread, fd: int, message: int, flags: int) -> int:
+    header = MSGHDR.read(t.mem, message)
+    name = b""
+    if header.msg_name:
+        if header.msg_namelen < 0:
+            return -errno.EINVAL
+        size = min(header.msg_namelen, sockaddr.MAX_SIZE)
+        name = sockaddr.to_host(t.mem.read(header.msg_name, size), t.target.big_endian)
+    control = b""
+    if header.msg_control and header.msg_controllen:
+        if header.msg_controllen > CONTROL_MAX:
+            return -errno.ENOBUFS
+        control = ancillary.to_host(t, t.mem.read(header.msg_control, header.msg_controllen))
+    translator = fdtable.translator(fdtable.check(fd))
+    if translator is None:
+        vectors = _vectors(t, header.msg_iov, header.msg_iovlen, False)
+    else:
+        data = gather(t, header.msg_iov, header.msg_iovlen, TRANSLATED_LIMIT)
+        data = translator.to_host(t, data)
+        vectors = struct.pack("<QQ", address_of(data), len(data))
+    host = _HOST_MSGHDR.pack(
+        address_of(name) if name else 0,
+        len(name),
+        address_of(vectors),
+        len(vectors) // 16,
+        address_of(control) if control else 0,
+        len(control),
+        0,
+    )
+    return t.host_syscall(NR["sendmsg"], fd, address_of(host), flags)
+
+
+def _receive(t: Thread, fd: int, message: int, flags: int) -> int:
+    header = MSGHDR.read(t.mem, message)
+    if header.msg_namelen < 0:
+        return -errno.EINVAL
+    name = HostBuffer(sockaddr.MAX_SIZE) if header.msg_name else None
+    room = min(header.msg_controllen, CONTROL_MAX) if header.msg_control else 0
+    control = HostBuffer(ancillary.host_room(t, room)) if room else None
+    translator = fdtable.translator(fdtable.check(fd))
+    data = None
+    if translator is None:
+        vectors = _vectors(t, header.msg_iov, header.msg_iovlen, True)
+    else:
+        pairs = struct.iter_unpack("<QQ", _vectors(t, header.msg_iov, header.msg_iovlen, True))
+        data = HostBuffer(min(sum(length for _, length in pairs), TRANSLATED_LIMIT))
+        vectors = struct.pack("<QQ", data.address, data.size)
+    host = HostBuffer(
+        _HOST_MSGHDR.size,
+        _HOST_MSGHDR.pack(
+            name.address if name else 0,
+            name.size if name else 0,
+            address_of(vectors),
+            len(vectors) // 16,
+            control.address if control else 0,
+            control.size if control else 0,
+            0,
+        ),
+    )
+    result = t.host_syscall(NR["recvmsg"], fd, host.address, flags)
+    if result < 0:
+        return result
+    _, name_used, _, _, _, control_used, happened = _HOST_MSGHDR.unpack(host.raw)
+    if translator is not None and data is not None:
+        got = translator.from_host(t, data.raw[: min(result, data.size)])
+        scatter(t, header.msg_iov, header.msg_iovlen, got)
+    layout = MSGHDR.of(t.mem)
+    if name is not None:
+        got = sockaddr.to_guest(name.raw[:name_used], t.target.big_endian)
+        got = got[: header.msg_namelen]
+        if got:
+            t.mem.write(header.msg_name, got)
+        t.mem.put_u32(message + layout.offsets["msg_namelen"], name_used)
+    out = b""
+    if control is not None:
+        out, cut = ancillary.to_guest(t, control.raw[:control_used], room)
+        if out:
+            t.mem.write(header.msg_control, out)
+        happened |= MSG_CTRUNC if cut else 0
+    t.mem.put_word(message + layout.offsets["msg_controllen"], len(out))
+    t.mem.put_u32(message + layout.offsets["msg_flags"], happened)
+    return result
+
+
+@syscall("sendmsg", Fd, Ptr, MessageFlags)
+def sendmsg(t: Thread, fd: int, message: int, flags: int) -> int:
+    return _send(t, fd, message, flags)
+
+
+@syscall("recvmsg", Fd, Ptr, MessageFlags)
+def recvmsg(t: Thread, fd: int, message: int, flags: int) -> int:
+    return _receive(t, fd, message, flags)
+
+
+@syscall("sendmmsg", Fd, Ptr, UInt, MessageFlags)
+def sendmmsg(t: Thread, fd: int, messages: int, count: int, flags: int) -> int:
+    step = MMSGHDR.size(t.mem)
+    length_at = MMSGHDR.of(t.mem).offsets["msg_len"]
+    for i in range(min(count, MESSAGES_MAX)):
+        message = messages + i * step
+        try:
+            result = _send(t, fd, message, flags)
+        except (OSError, GuestFault):
+            if i:
+                return i
+            raise
+        if result < 0:
+            return i or result
+        t.mem.put_u32(message + length_at, result)
+    return min(count, MESSAGES_MAX)
+
+
+def _receive_many(
+    t: Thread, fd: int, messages: int, count: int, flags: int, timeout: int, layout: Struct
+) -> int:
+    """Receive until all messages are filled; the time limit is looked at after each."""
+    import time
+
+    deadline = None
+    if timeout:
+        deadline = time.monotonic_ns() + interval(t.mem, timeout, layout)
+    step = MMSGHDR.size(t.mem)
+    length_at = MMSGHDR.of(t.mem).offsets["msg_len"]
+    done = 0
+    result = 0
+    while done < min(count, MESSAGES_MAX):
+        message = messages + done * step
+        try:
+            result = _receive(t, fd, message, flags & ~MSG_WAITFORONE)
+        except (OSError, GuestFault):
+            if done:
+                break
+            raise
+        if result < 0:
+            break
+        t.mem.put_u32(message + length_at, result)
+        done += 1
+        if flags & MSG_WAITFORONE:
+            flags |= MSG_DONTWAIT
+        if deadline is not None and time.monotonic_ns() >= deadline:
+            break
+    if deadline is not None and done:
+        left = max(0, deadline - time.monotonic_ns())
+        sec, nsec = divmod(left, 1_000_000_000)
+        layout.write(t.mem, timeout, tv_sec=sec, tv_nsec=nsec)
+    return done or result
+
+
+@syscall("recvmmsg", Fd, Ptr, UInt, MessageFlags, In(TIMESPEC))
+def recvmmsg(t: Thread, fd: int, messages: int, count: int, flags: int, timeout: int) -> int:
+    return _receive_many(t, fd, messages, count, flags, timeout, TIMESPEC)
+
+
+@syscall("recvmmsg_time64", Fd, Ptr, UInt, MessageFlags, In(TIMESPEC64), abis=("o32", "n32"))
+def recvmmsg_time64(t: Thread, fd: int, messages: int, count: int, flags: int, timeout: int) -> int:
+    return _receive_many(t, fd, messages, count, flags, timeout, TIMESPEC64)
+
+
+# --- o32's one call for all -----------------------------------------------------------------------
+
+_SOCKETCALLS = (
+    *(("socket", 3), ("bind", 3), ("connect", 3), ("listen", 2), ("accept", 3)),
+    *(("getsockname", 3), ("getpeername", 3), ("socketpair", 4), ("send", 4), ("recv", 4)),
+    *(("sendto", 6), ("recvfrom", 6), ("shutdown", 2), ("setsockopt", 5), ("getsockopt", 5)),
+    *(("sendmsg", 3), ("recvmsg", 3), ("accept4", 4), ("recvmmsg", 5), ("sendmmsg", 4)),
+)
+"""Names and counts of arguments, by the number of the operation less one."""
+
+
+@syscall("socketcall", Int, Ptr, abis=("o32",))
+def socketcall(t: Thread, operation: int, arguments: int) -> int | None:
+    if not 0 < operation <= len(_SOCKETCALLS):
+        return -errno.EINVAL
+    name, count = _SOCKETCALLS[operation - 1]
+    table = table_for(t.target)
+    number = next(number for number, other in table.names.items() if other == name)
+    entry = table.entry(number)
+    assert entry is not None
+    # Arguments as o32 passes them: four in registers, the others on the stack.
+    registers = [0] * 32
+    for i in range(min(count, 4)):
+        registers[A0 + i] = t.mem.u32(arguments + 4 * i)
+    registers[SP] = arguments
+    return entry(t, registers)

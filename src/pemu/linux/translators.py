@@ -1,0 +1,145 @@
+"""Descriptors whose data the host gives in its own byte order or with its own signal numbers.
+
+`fdtable` keeps which descriptor has which translator; here stand the translators of eventfd,
+timerfd, signalfd, inotify and netlink, and how a descriptor that comes from elsewhere (a socket's
+SCM_RIGHTS, an exec) is recognized.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from pemu.linux import fdtable
+from pemu.linux.byteorder import swap
+from pemu.linux.fdtable import Translator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.process import Thread
+
+
+class Counter(Translator):
+    """eventfd and timerfd: one 64-bit number, turned for a big-endian guest."""
+
+    __slots__ = ()
+
+    def from_host(self, t: Thread, data: bytes) -> bytes:
+        return swap(data, "Q*")
+
+    def to_host(self, t: Thread, data: bytes) -> bytes:
+        return swap(data, "Q*")
+
+
+class Inotify(Translator):
+    """inotify: events of wd, mask, cookie and length, and a name of that length."""
+
+    __slots__ = ()
+
+    def from_host(self, t: Thread, data: bytes) -> bytes:
+        out = bytearray()
+        pos = 0
+        while pos + 16 <= len(data):
+            end = pos + 16 + int.from_bytes(data[pos + 12 : pos + 16], "little")
+            out += swap(data[pos:end], "4I")
+            pos = end
+        return bytes(out)
+
+
+SIGNALFD_SIGINFO_BYTES = 128
+SIGCHLD, CLD_EXITED = 17, 1
+_SIGNALFD_LAYOUT = "12I4Q2HIQI"
+_SIGNO, _ERRNO, _CODE, _STATUS, _INT, _PTR = 0, 4, 8, 40, 44, 48
+
+# SI_TIMER, SI_MESGQ and SI_ASYNCIO are -2, -3 and -4 on the host, but -3, -4 and -2 on MIPS.
+_CODES = {-2: -3, -3: -4, -4: -2}
+
+
+class SignalInfo(Translator):
+    """signalfd: `struct signalfd_siginfo`, with the guest's signal numbers."""
+
+    __slots__ = ()
+
+    def from_host(self, t: Thread, data: bytes) -> bytes:
+        out = bytearray()
+        for pos in range(0, len(data), SIGNALFD_SIGINFO_BYTES):
+            out += self._record(t, bytearray(data[pos : pos + SIGNALFD_SIGINFO_BYTES]))
+        return bytes(out)
+
+    def _record(self, t: Thread, record: bytearray) -> bytes:
+        from pemu.linux.mips.signals import host_to_guest_signal
+
+        from pemu.linux.mips.errno import to_guest
+
+        signal, error, code = struct.unpack_from("<Iii", record)
+        struct.pack_into("<I", record, _SIGNO, host_to_guest_signal(signal))
+        struct.pack_into("<i", record, _ERRNO, to_guest(error) if error else 0)
+        if code < 0:
+            struct.pack_into("<i", record, _CODE, _CODES.get(code, code))
+            if t.target.big_endian and t.target.word == 8:
+                # An int lies in the upper half of a union with a pointer.
+                record[_INT : _INT + 4] = record[_PTR + 4 : _PTR + 8]
+        elif signal == SIGCHLD and code != CLD_EXITED:
+            status = struct.unpack_from("<i", record, _STATUS)[0]
+            struct.pack_into("<i", record, _STATUS, host_to_guest_signal(status))
+        return swap(record, _SIGNALFD_LAYOUT) if t.target.big_endian else bytes(record)
+
+
+class Netlink(Translator):
+    """A netlink socket of one protocol (see `netlink`)."""
+
+    __slots__ = ("protocol",)
+
+    def __init__(self, protocol: int) -> None:
+        self.protocol = protocol
+
+    def from_host(self, t: Thread, data: bytes) -> bytes:
+        from pemu.linux.mips.errno import to_guest
+        from pemu.linux.netlink import translate
+
+        return translate(data, self.protocol, False, t.target.big_endian, to_guest)
+
+    def to_host(self, t: Thread, data: bytes) -> bytes:
+        from pemu.linux.mips.errno import to_guest
+        from pemu.linux.netlink import translate
+
+        return translate(data, self.protocol, True, t.target.big_endian, to_guest)
+
+
+def counter(t: Thread, fd: int) -> int:
+    """`fd`, a new eventfd or timerfd, with what it needs; a negative result passes."""
+    if fd >= 0:
+        fdtable.forget(fd)
+        if t.target.big_endian:
+            fdtable.set_translator(fd, Counter())
+    return fd
+
+
+def adopt(t: Thread, fd: int) -> None:
+    """Give a descriptor that this process did not make itself the translator it needs."""
+    fdtable.forget(fd)
+    try:
+        link = os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return
+    if link == "anon_inode:[signalfd]":
+        fdtable.set_translator(fd, SignalInfo())
+    elif link.startswith("socket:"):
+        protocol = _netlink_protocol(fd)
+        if protocol is not None:
+            fdtable.set_translator(fd, Netlink(protocol))
+    elif t.target.big_endian:
+        if link in ("anon_inode:[eventfd]", "anon_inode:[timerfd]"):
+            fdtable.set_translator(fd, Counter())
+        elif link in ("anon_inode:inotify", "anon_inode:[inotify]"):
+            fdtable.set_translator(fd, Inotify())
+
+
+def _netlink_protocol(fd: int) -> int | None:
+    from socket import SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, socket
+
+    held = socket(fileno=os.dup(fd))
+    with held:
+        if held.getsockopt(SOL_SOCKET, SO_DOMAIN) != 16:  # AF_NETLINK
+            return None
+        return held.getsockopt(SOL_SOCKET, SO_PROTOCOL)
