@@ -37,6 +37,20 @@ class GuestError(OSError):
     """A call failed; `errno` is the host's number of the guest's error."""
 
 
+_spaces: dict[str, AddressSpace] = {}
+
+
+def empty_space(name: str, word: int, big_endian: bool) -> AddressSpace:
+    """A target's address space, one for all tests: each reserves terabytes of host addresses."""
+    space = _spaces.get(name)
+    if space is None:
+        space = _spaces[name] = AddressSpace(32 if word == 4 else 41, big_endian)
+    for start, end, *_ in list(space.regions()):
+        space.unmap(start, end - start)
+    space.on_code_change = None
+    return space
+
+
 class FakeLog:
     """Keeps what is logged under `items` in `text`."""
 
@@ -70,7 +84,7 @@ class Guest:
         self.target: Any = SimpleNamespace(
             name=name, abi=abi, big_endian=big_endian, word=word, xlen=xlen
         )
-        self.mem = AddressSpace(32 if word == 4 else 41, big_endian)
+        self.mem = empty_space(name, word, big_endian)
         self.mem.map(DATA, DATA_SIZE, RW, ANONYMOUS)
         self.mem.map(STACK - 0x10000, 0x20000, RW, ANONYMOUS)
         gpr = memoryview(bytearray(32 * xlen // 8)).cast("I" if xlen == 32 else "Q")

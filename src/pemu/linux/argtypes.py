@@ -33,6 +33,7 @@ PAGE_SHIFT = 12
 PATH_MAX = 4096
 A0 = 4
 SP = 29
+GUEST_O_CREAT, GUEST_O_TMPFILE = 0x100, 0x400000
 
 
 class Abi:
@@ -151,7 +152,10 @@ class ArgType:
         return "i"
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
-        """For -strace; `raw` are all unsigned arguments, `result` is None before the call."""
+        """For -strace; `raw` are all unsigned arguments, `result` is None before the call.
+
+        Empty for an argument that has no meaning in this call.
+        """
         return str(signed(raw[index], 32))
 
 
@@ -193,7 +197,23 @@ class UnsignedType(ArgType):
         return "u"
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
-        return format(raw[index] & 0xFFFFFFFF, self.form)
+        value = raw[index] & 0xFFFFFFFF
+        return octal(value) if self.form == "o" else format(value, self.form)
+
+
+def octal(value: int) -> str:
+    """A number as C writes it in octal."""
+    return f"0{value:o}" if value else "0"
+
+
+class CreationModeType(UnsignedType):
+    """The mode of a file that may be created, shown only where the flags before it say so."""
+
+    __slots__ = ()
+
+    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
+        creating = raw[index - 1] & GUEST_O_CREAT or raw[index - 1] & GUEST_O_TMPFILE
+        return super().show(t, raw, index, result) if creating else ""
 
 
 class WordType(ArgType):
@@ -605,7 +625,7 @@ def show_struct(t: Thread, struct: Struct, start: int) -> str:
 
 
 def show_field(name: str, value: Any) -> str:
-    return f"{name}={value:#o}" if name.endswith("_mode") else f"{name}={show_value(value)}"
+    return f"{name}={octal(value)}" if name.endswith("_mode") else f"{name}={show_value(value)}"
 
 
 def show_value(value: Any) -> str:
@@ -622,7 +642,8 @@ def show_value(value: Any) -> str:
 Int = ArgType("int")
 UInt = UnsignedType("unsigned int")
 Hex = UnsignedType("unsigned int", "#x")
-Mode = UnsignedType("mode_t", "#o")
+Mode = UnsignedType("mode_t", "o")
+CreationMode = CreationModeType("mode_t", "o")
 Fd = FdType("fd")
 AtFd = FdType("dirfd")
 Long = WordType("long", True)

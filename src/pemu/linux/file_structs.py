@@ -8,6 +8,8 @@ FLOCK_32 = Struct(
     "flock", "short l_type", "short l_whence", "s32 l_start", "s32 l_len", "s32 l_sysid",
     "s32 l_pid", "s32 pad[4]",
 )  # fmt: skip
+"""With l_sysid before l_pid, as C libraries have it; the kernel swapped them in 5.19."""
+
 FLOCK_64 = Struct(
     "flock64", "short l_type", "short l_whence", "s64 l_start", "s64 l_len", "s32 l_pid"
 )

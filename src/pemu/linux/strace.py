@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 
 from pemu.engine.memory import GuestFault
+from pemu.linux.argtypes import octal
 from pemu.linux.mips.errno import to_guest
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
@@ -62,14 +63,14 @@ def traced(t: Thread, table: SyscallTable, number: int) -> int | None:
         raw = []
     types = call.types[: len(raw)]
     first = next((i for i, type in enumerate(types) if type.leaves), len(types))
-    shown = [types[i].show(t, raw, i, None) for i in range(first)]
+    shown = [part for i in range(first) if (part := types[i].show(t, raw, i, None))]
     if not call.returns:
         _begin(t, f"{name}({','.join(shown)})\n")
         return run(t, entry, regs)
     _begin(t, f"{name}({','.join(shown)}")
     result = run(t, entry, regs)
-    rest = "".join(f",{shown}" for shown in _rest(t, call, raw, first, result))
-    _end(t, name, (rest if first else rest[1:]) + ")" + _outcome(t, result, call.returns))
+    rest = "".join(f",{argument}" for argument in _rest(t, call, raw, first, result) if argument)
+    _end(t, name, (rest if shown else rest[1:]) + ")" + _outcome(t, result, call.returns))
     return result
 
 
@@ -86,7 +87,7 @@ def _outcome(t: Thread, result: int | None, form: str) -> str:
         return f" = -1 errno={to_guest(-result)} ({os.strerror(-result)})"
     if form == "x":
         return f" = 0x{result:08x}"
-    return f" = {result:#o}" if form == "o" else f" = {result}"
+    return f" = {octal(result)}" if form == "o" else f" = {result}"
 
 
 def _begin(t: Thread, text: str) -> None:

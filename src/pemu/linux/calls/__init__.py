@@ -25,13 +25,13 @@ _INDEX = {
         pivot_root readdir readlink readlinkat rename renameat renameat2 rmdir symlink symlinkat
         unlink unlinkat
     """,
-    "fdio": """
-        _llseek copy_file_range preadv preadv2 pwritev pwritev2 readv sendfile sendfile64 splice
-        tee vmsplice writev
-    """,
     "eventfds": """
         eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_gettime timerfd_gettime64
         timerfd_settime timerfd_settime64
+    """,
+    "fdio": """
+        _llseek copy_file_range preadv preadv2 pwritev pwritev2 readv sendfile sendfile64 splice
+        tee vmsplice writev
     """,
     "files": """
         close_range creat dup2 dup3 fadvise64 fallocate fcntl fcntl64 ftruncate64 memfd_create
@@ -48,6 +48,10 @@ _INDEX = {
         shmctl shmdt shmget
     """,
     "limits": "getrlimit getrusage prlimit64 setrlimit",
+    "memory": """
+        brk cachectl cacheflush madvise mincore mlock mlock2 mlockall mmap mmap2 mprotect mremap
+        msync munlock munlockall munmap pkey_alloc pkey_free pkey_mprotect sysmips
+    """,
     "mqueue": """
         mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend
         mq_timedsend_time64 mq_unlink

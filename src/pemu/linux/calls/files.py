@@ -7,8 +7,8 @@ import errno
 from pemu.linux import fdtable
 from pemu.linux.argtypes import (
     AtFd,
+    CreationMode,
     Fd,
-    HexLong,
     In,
     Mode,
     Off,
@@ -35,6 +35,7 @@ from pemu.linux.mips.fcntl import (
     LOCK64_COMMANDS,
     LOCK_COMMANDS,
     OPEN_FLAGS,
+    FcntlArgument,
     FcntlCommand,
     OpenFlags,
     PipeFlags,
@@ -68,12 +69,12 @@ def open_file(t: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
     return t.host_syscall(NR["openat"], dirfd, address_of(path), flags, mode)
 
 
-@syscall("open", Path, OpenFlags, Mode)
+@syscall("open", Path, OpenFlags, CreationMode)
 def open_(t: Thread, path: bytes, flags: int, mode: int) -> int:
     return open_file(t, AT_FDCWD, path, flags, mode)
 
 
-@syscall("openat", AtFd, Path, OpenFlags, Mode)
+@syscall("openat", AtFd, Path, OpenFlags, CreationMode)
 def openat(t: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
     return open_file(t, dirfd, path, flags, mode)
 
@@ -185,7 +186,7 @@ def lock(t: Thread, fd: int, command: int, start: int, wide: bool) -> int:
         if not wide:
             if max(found["l_start"], found["l_len"]) >> 31:
                 return -errno.EOVERFLOW
-            found["l_sysid"] = given.l_sysid
+            found["l_sysid"] = found["l_pid"]
             found["pad"] = given.pad
         layout.write(t.mem, start, **found)
     return result
@@ -254,12 +255,12 @@ def control(t: Thread, fd: int, guest_command: int, argument: int, has_64: bool)
     return result
 
 
-@syscall("fcntl", Fd, FcntlCommand, HexLong)
+@syscall("fcntl", Fd, FcntlCommand, FcntlArgument)
 def fcntl(t: Thread, fd: int, command: int, argument: int) -> int:
     return control(t, fd, command, _fcntl_argument(t, command, argument), t.target.word == 8)
 
 
-@syscall("fcntl64", Fd, FcntlCommand, HexLong)
+@syscall("fcntl64", Fd, FcntlCommand, FcntlArgument)
 def fcntl64(t: Thread, fd: int, command: int, argument: int) -> int:
     return control(t, fd, command, _fcntl_argument(t, command, argument), True)
 

@@ -9,6 +9,7 @@ from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.fcntl import OpenFlags
 from pemu.linux.nametypes import Bits
 from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.translators import Inotify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,21 +25,6 @@ InotifyMask = Bits(
 )
 
 
-class InotifyEvents(fdtable.Translator):
-    """Events: descriptor, mask, cookie and length of the name, 32 bits each; then the name."""
-
-    __slots__ = ()
-
-    def from_host(self, t: Thread, data: bytes) -> bytes:
-        events = []
-        position = 0
-        while position + 16 <= len(data):
-            end = position + 16 + int.from_bytes(data[position + 12 : position + 16], "little")
-            events.append(swap(data[position:end], "4I"))
-            position = end
-        return b"".join(events)
-
-
 @syscall("inotify_init")
 def inotify_init(t: Thread) -> int:
     return inotify_init1(t, 0)
@@ -48,7 +34,7 @@ def inotify_init(t: Thread) -> int:
 def inotify_init1(t: Thread, flags: int) -> int:
     fd = t.host_syscall(NR["inotify_init1"], flags)
     if fd >= 0 and t.target.big_endian:
-        fdtable.set_translator(fd, InotifyEvents())
+        fdtable.set_translator(fd, Inotify())
     return fd
 
 

@@ -5,7 +5,7 @@ Sources: the kernel's MIPS and generic `asm/fcntl.h`; `linux/fcntl.h`; for the h
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import FlagsType, UnsignedType
+from pemu.linux.argtypes import FlagsType, UnsignedType, WordType
 from pemu.linux.flags import Enum, Flags
 from pemu.linux.nametypes import Bits
 
@@ -113,3 +113,25 @@ class FcntlCommandType(UnsignedType):
 
 
 FcntlCommand = FcntlCommandType("command")
+
+_F_SETFD, _F_SETFL = 2, 4
+_WITHOUT_ARGUMENT = frozenset((1, 3, 11, 23, 1025, 1032, 1034))
+
+
+class FcntlArgumentType(WordType):
+    """What the command before it wants: flags, a number, an address or nothing."""
+
+    __slots__ = ()
+
+    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
+        command = raw[index - 1] & 0xFFFFFFFF
+        if command in _WITHOUT_ARGUMENT:
+            return ""
+        if command == _F_SETFD:
+            return "FD_CLOEXEC" if raw[index] & 1 else "0"
+        if command == _F_SETFL:
+            return OPEN_FLAGS.show(raw[index] & 0xFFFFFFFF)
+        return super().show(t, raw, index, result)
+
+
+FcntlArgument = FcntlArgumentType("argument", False, "#x")
