@@ -139,6 +139,9 @@ def _run(target: str, options: UserOptions, argv: list[bytes], environ: list[byt
         check_cpu(target, options.cpu)
     options.log = _log(target, options)
 
+    options.child_command = lambda: command(target, options)
+    options.child_environ = host_environ
+
     from pemu.linux.main import run_user
 
     return run_user(target, options, argv, environ)

@@ -40,6 +40,8 @@ class UserOptions:
     jit_mode: 'auto', 'tier0' (never use LLVM on regions) or 'tier1' (compile all code at once).
     cache, cache_dir, cache_size: use the code cache; its directory, empty for the user's own; its
         limit in bytes, 0 for the default.
+    child_command, child_environ: how a guest's execve() of a program for the same target is
+        executed: first words of the command, and its environment.
     child: this process runs what another one under Pemu has passed to execve().
     ignored: host signals, bit n-1 for signal n, that execve() left ignored and that Python's start
         has set to something else since.
@@ -51,6 +53,8 @@ class UserOptions:
         "cache_dir",
         "cache_size",
         "child",
+        "child_command",
+        "child_environ",
         "cpu",
         "gdb",
         "guest_base",
@@ -96,6 +100,8 @@ class UserOptions:
         self.cache_dir = ""
         self.cache_size = 0
         self.child = False
+        self.child_command: Callable[[], list[str]] = list
+        self.child_environ: Callable[[list[bytes]], list[bytes]] = list
         self.ignored = 0
 
 

@@ -31,6 +31,7 @@ EPOCH = 232  # code generation; grows when all code is thrown away
 WARM_TABLE = 240  # host address of the table of cached regions, 0 if none
 WARM_MASK = 248
 WARM_COUNT = 256  # cached regions put to use
+DESCRIPTOR_FLAGS = 264  # host address of a byte for each file descriptor, not 0 if special
 SIZE = 512
 
 FUNCTION_NAMES = (

@@ -62,16 +62,8 @@ def _reserve(size: int, protection: int) -> int:
     return host_map(0, size, protection, flags)
 
 
-class _SigAction(ctypes.Structure):
-    _fields_ = (
-        ("handler", ctypes.c_void_p),
-        ("mask", ctypes.c_uint64 * 16),
-        ("flags", ctypes.c_int),
-        ("restorer", ctypes.c_void_p),
-    )
-
-
-_SA_SIGINFO, _SA_ONSTACK = 4, 0x08000000
+_SA_NOCLDSTOP, _SA_SIGINFO, _SA_RESTORER, _SA_ONSTACK = 1, 4, 0x04000000, 0x08000000
+_NR_RT_SIGACTION = 13
 _SIGBUS, _SIGSEGV = 7, 11
 
 
@@ -206,19 +198,19 @@ class Engine:
             self._place_data(base + len(code), data)
             return base
 
-    def _install_handler(self, signal: int, address: int) -> None:
-        action = _SigAction()
-        action.handler = address
-        action.flags = _SA_SIGINFO | _SA_ONSTACK
-        for i in range(16):
-            action.mask[i] = _FAILED
-        if _libc.sigaction(signal, ctypes.byref(action), None):
+    def _install_handler(self, signal: int, address: int, more: int = 0) -> None:
+        # The C library's sigaction refuses the two signals that it keeps for itself.
+        flags = _SA_SIGINFO | _SA_ONSTACK | _SA_RESTORER | more
+        restorer = self.symbols["pemu_restorer"]
+        action = (ctypes.c_uint64 * 4)(address, flags, restorer, _FAILED)
+        if _libc.syscall(_NR_RT_SIGACTION, signal, ctypes.byref(action), None, 8):
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
 
-    def install_signal(self, signal: int) -> None:
+    def install_signal(self, signal: int, no_child_stop: bool = False) -> None:
         """Let the native handler record host signal `signal` for the guest."""
-        self._install_handler(signal, self.symbols["pemu_on_signal"])
+        more = _SA_NOCLDSTOP if no_child_stop else 0
+        self._install_handler(signal, self.symbols["pemu_on_signal"], more)
 
     # Cpus.
 
@@ -250,16 +242,19 @@ class Engine:
         result: int = self._native_syscall(cpu.address, number, cpu.syscall_address)
         return result
 
-    def set_native_calls(self, base: int, table: bytes, errno_map: bytes) -> None:
+    def set_native_calls(self, base: int, table: bytes, errno_map: bytes, descriptors: int) -> None:
         """Install the table of system calls that native code makes itself.
 
         `table`: entries as `runtime.native_call` describes, for numbers from `base` on.
         `errno_map`: 4096 guest error numbers of 2 bytes, by host error number.
+        `descriptors`: host address of a byte for each file descriptor, not 0 for those that
+        Python has to look after.
         """
         kept = (ctypes.create_string_buffer(table), ctypes.create_string_buffer(errno_map))
         self._keep.append(kept)
         self._set(c.CALLS, ctypes.addressof(kept[0]))
         self._set(c.CALL_BASE, base)
+        self._set(c.DESCRIPTOR_FLAGS, descriptors)
         self._set(c.ERRNO_MAP, ctypes.addressof(kept[1]))
         self._set(c.CALL_COUNT, len(table) // c.CALL_ENTRY)
 

@@ -61,6 +61,12 @@ pemu_fault_landing:
   cld
   jmp pemu_leave
 
+.globl pemu_restorer
+.p2align 4
+pemu_restorer:
+  movl $15, %eax
+  syscall
+
 .globl pemu_syscall
 .globl pemu_syscall_end
 .globl pemu_syscall_interrupted
@@ -146,6 +152,14 @@ copying:
   store i64 ptrtoint (ptr @pemu_copy_failed to i64), ptr %rip_at
   ret void
 not_copying:
+  %code_at = getelementptr i8, ptr %info, i64 8
+  %si_code = load i32, ptr %code_at
+  %sent = icmp sle i32 %si_code, 0
+  br i1 %sent, label %by_somebody, label %real
+by_somebody:
+  tail call void @pemu_on_signal(i32 %signal, ptr %info, ptr %context)
+  ret void
+real:
   %sp = call i64 asm sideeffect "movq %rsp, $0", "=r"()
   %bottom = and i64 %sp, {-ALTSTACK_BYTES}
   %bottom_at = inttoptr i64 %bottom to ptr

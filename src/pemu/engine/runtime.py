@@ -320,7 +320,9 @@ def exits(arch: Architecture) -> list[str]:
 
 
 # Kinds of arguments in a native system call's table entry (see `native_call`).
-SIGNED, UNSIGNED, POINTER = 0, 1, 2
+SIGNED, UNSIGNED, POINTER, DESCRIPTOR = range(4)
+DESCRIPTORS = 1 << 16
+"""File descriptors that the table of special ones covers."""
 
 
 def native_call(arch: Architecture) -> str:
@@ -374,6 +376,13 @@ def native_call(arch: Architecture) -> str:
             with f.if_(guest.uge(limit) | size.value.ugt(limit - guest), unlikely=True):
                 out()
             value.value = guest.eq(0).select(f.const(0, 64), base + guest)
+        with f.if_(kind.eq(DESCRIPTOR)):
+            descriptor = low.zext(64)
+            with f.if_(descriptor.uge(DESCRIPTORS), unlikely=True):
+                out()
+            special = f.pointer(f.at(ctx, c.DESCRIPTOR_FLAGS))
+            with f.if_(f.raw_load(f.offset(special, descriptor), 8).ne(0), unlikely=True):
+                out()
         f.set_at("%arguments", 8 * position, value.value)
     host_number = f.at(entry, 0, 16).zext(64)
     result = f.call(

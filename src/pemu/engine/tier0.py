@@ -674,6 +674,7 @@ EXPORTS = (
     "pemu_copy",
     "pemu_on_fault",
     "pemu_on_signal",
+    "pemu_restorer",
     "pemu_functions",
     "pemu_enter_region",
     "pemu_stale_block",

@@ -134,6 +134,13 @@ class Cpu:
             raise OSError(ctypes.get_errno(), "sigaltstack")
         self._altstack = area
 
+    def copy_from(self, other: Cpu) -> None:
+        """Take over another cpu's registers, pc and translation mode."""
+        self.memory[s.ENGINE_BYTES :] = other.memory[s.ENGINE_BYTES :]
+        self.pc = other.pc
+        self._set(s.MODE_TAG, other._get(s.MODE_TAG))
+        self.mxcsr = other.mxcsr
+
     def detach(self) -> None:
         """Take the signal stack away again, before the thread ends or another cpu attaches."""
         stack = _Stack(None, 2, 0)

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     Combination = Callable[[Value, list[Value]], Value]
     """Of an accumulator and products: the accumulator's new value."""
 
+    Limit = Callable[[Cpu, Value, Value], Value]
+    """Of an accumulator's new value, exact in twice its width, and the number of its flag: the
+    value that is kept."""
+
 UNSIGNED, SIGNED = False, True
 
 
@@ -90,22 +94,28 @@ def alternating(total: Value, products: list[Value]) -> Value:
     return added(subtracted(total, products[0::2]), products[1::2])
 
 
-def _accumulate(
-    products: Products, combine: Combination, saturating: int
-) -> Callable[[int], Meaning]:
-    """Make the meaning; `saturating`: bits that the result is limited to, 0 for no limit."""
+def limited(width: int) -> Limit:
+    """Limit what the accumulator would hold to `width` bits."""
+    return lambda cpu, exact, flag: saturate(cpu, exact.trunc(exact.width // 2), width, flag)
 
+
+def limited_by_sign(width: int) -> Limit:
+    """Limit a sum to `width` bits, told from its lowest `width` + 1 bits."""
+    return lambda cpu, exact, flag: saturate(cpu, exact.trunc(width + 1), width, flag)
+
+
+def unlimited(cpu: Cpu, exact: Value, flag: Value) -> Value:
+    """Keep all bits of the accumulator."""
+    return exact
+
+
+def _accumulate(products: Products, combine: Combination, limit: Limit) -> Callable[[int], Meaning]:
     def sized(size: int) -> Meaning:
         def meaning(cpu: Cpu, rs: Value, rt: Value, ac: Value) -> None:
             flag = accumulator_flag(ac)
             terms = products(cpu, flag, operand(cpu, rs, size), operand(cpu, rt, size))
-            total = accumulator(cpu, ac, size)
-            if saturating:
-                total = total.sext(4 * size)
-            total = combine(total, terms)
-            if saturating:
-                total = saturate(cpu, total, saturating, flag).sext(2 * size)
-            set_accumulator(cpu, ac, total)
+            exact = combine(accumulator(cpu, ac, size).sext(4 * size), terms)
+            set_accumulator(cpu, ac, limit(cpu, exact, flag).sext(4 * size).trunc(2 * size))
 
         return meaning
 
@@ -114,43 +124,50 @@ def _accumulate(
 
 LEFT, RIGHT = Lanes.left, Lanes.right
 
-for _op, _mnemonics, _needs, _products, _combine, _saturating in (
-    ("00000", "dpa.w.ph dpa.w.qh", "dspr2", integers(16, SIGNED), added, 0),
-    ("00001", "dps.w.ph dps.w.qh", "dspr2", integers(16, SIGNED), subtracted, 0),
-    ("00010", "mulsa.w.ph -", "dspr2", integers(16, SIGNED), alternating, 0),
-    ("00011", "dpau.h.qbl dpau.h.obl", "dsp", integers(8, UNSIGNED, LEFT), added, 0),
-    ("00100", "dpaq_s.w.ph dpaq_s.w.qh", "dsp", fractions(16), added, 0),
-    ("00101", "dpsq_s.w.ph dpsq_s.w.qh", "dsp", fractions(16), subtracted, 0),
-    ("00110", "mulsaq_s.w.ph mulsaq_s.w.qh", "dsp", fractions(16), alternating, 0),
-    ("00111", "dpau.h.qbr dpau.h.obr", "dsp", integers(8, UNSIGNED, RIGHT), added, 0),
-    ("01000", "dpax.w.ph -", "dspr2", integers(16, SIGNED, cross=True), added, 0),
-    ("01001", "dpsx.w.ph -", "dspr2", integers(16, SIGNED, cross=True), subtracted, 0),
-    ("01011", "dpsu.h.qbl dpsu.h.obl", "dsp", integers(8, UNSIGNED, LEFT), subtracted, 0),
-    ("01100", "dpaq_sa.l.w dpaq_sa.l.pw", "dsp", fractions(32), added, 64),
-    ("01101", "dpsq_sa.l.w dpsq_sa.l.pw", "dsp", fractions(32), subtracted, 64),
-    ("01110", "- mulsaq_s.l.pw", "dsp", fractions(32), alternating, 0),
-    ("01111", "dpsu.h.qbr dpsu.h.obr", "dsp", integers(8, UNSIGNED, RIGHT), subtracted, 0),
-    ("10000", "maq_sa.w.phl maq_sa.w.qhll", "dsp", fractions(16, only(0)), added, 32),
-    ("10001", "- maq_sa.w.qhlr", "dsp", fractions(16, only(1)), added, 32),
-    ("10010", "maq_sa.w.phr -", "dsp", fractions(16, only(1)), added, 32),
-    ("10010", "- maq_sa.w.qhrl", "dsp", fractions(16, only(2)), added, 32),
-    ("10011", "- maq_sa.w.qhrr", "dsp", fractions(16, only(3)), added, 32),
-    ("10100", "maq_s.w.phl maq_s.w.qhll", "dsp", fractions(16, only(0)), added, 0),
-    ("10101", "- maq_s.w.qhlr", "dsp", fractions(16, only(1)), added, 0),
-    ("10110", "maq_s.w.phr -", "dsp", fractions(16, only(1)), added, 0),
-    ("10110", "- maq_s.w.qhrl", "dsp", fractions(16, only(2)), added, 0),
-    ("10111", "- maq_s.w.qhrr", "dsp", fractions(16, only(3)), added, 0),
-    ("11000", "dpaqx_s.w.ph -", "dspr2", fractions(16, cross=True), added, 0),
-    ("11001", "dpsqx_s.w.ph -", "dspr2", fractions(16, cross=True), subtracted, 0),
-    ("11010", "dpaqx_sa.w.ph -", "dspr2", fractions(16, cross=True), added, 32),
-    ("11011", "dpsqx_sa.w.ph -", "dspr2", fractions(16, cross=True), subtracted, 32),
-    ("11100", "- maq_s.l.pwl", "dsp", fractions(32, only(0)), added, 0),
-    ("11110", "- maq_s.l.pwr", "dsp", fractions(32, only(1)), added, 0),
+for _op, _mnemonics, _needs, _products, _combine, _limit in (
+    ("00000", "dpa.w.ph dpa.w.qh", "dspr2", integers(16, SIGNED), added, unlimited),
+    ("00001", "dps.w.ph dps.w.qh", "dspr2", integers(16, SIGNED), subtracted, unlimited),
+    ("00010", "mulsa.w.ph -", "dspr2", integers(16, SIGNED), alternating, unlimited),
+    ("00011", "dpau.h.qbl dpau.h.obl", "dsp", integers(8, UNSIGNED, LEFT), added, unlimited),
+    ("00100", "dpaq_s.w.ph dpaq_s.w.qh", "dsp", fractions(16), added, unlimited),
+    ("00101", "dpsq_s.w.ph dpsq_s.w.qh", "dsp", fractions(16), subtracted, unlimited),
+    ("00110", "mulsaq_s.w.ph mulsaq_s.w.qh", "dsp", fractions(16), alternating, unlimited),
+    ("00111", "dpau.h.qbr dpau.h.obr", "dsp", integers(8, UNSIGNED, RIGHT), added, unlimited),
+    ("01000", "dpax.w.ph -", "dspr2", integers(16, SIGNED, cross=True), added, unlimited),
+    ("01001", "dpsx.w.ph -", "dspr2", integers(16, SIGNED, cross=True), subtracted, unlimited),
+    ("01011", "dpsu.h.qbl dpsu.h.obl", "dsp", integers(8, UNSIGNED, LEFT), subtracted, unlimited),
+    ("01100", "dpaq_sa.l.w dpaq_sa.l.pw", "dsp", fractions(32), added, limited_by_sign(64)),
+    ("01101", "dpsq_sa.l.w dpsq_sa.l.pw", "dsp", fractions(32), subtracted, limited_by_sign(64)),
+    ("01110", "- mulsaq_s.l.pw", "dsp", fractions(32), alternating, unlimited),
+    ("01111", "dpsu.h.qbr dpsu.h.obr", "dsp", integers(8, UNSIGNED, RIGHT), subtracted, unlimited),
+    (
+        "10000",
+        "maq_sa.w.phl maq_sa.w.qhll",
+        "dsp",
+        fractions(16, only(0)),
+        added,
+        limited_by_sign(32),
+    ),
+    ("10001", "- maq_sa.w.qhlr", "dsp", fractions(16, only(1)), added, limited_by_sign(32)),
+    ("10010", "maq_sa.w.phr -", "dsp", fractions(16, only(1)), added, limited_by_sign(32)),
+    ("10010", "- maq_sa.w.qhrl", "dsp", fractions(16, only(2)), added, limited_by_sign(32)),
+    ("10011", "- maq_sa.w.qhrr", "dsp", fractions(16, only(3)), added, limited_by_sign(32)),
+    ("10100", "maq_s.w.phl maq_s.w.qhll", "dsp", fractions(16, only(0)), added, unlimited),
+    ("10101", "- maq_s.w.qhlr", "dsp", fractions(16, only(1)), added, unlimited),
+    ("10110", "maq_s.w.phr -", "dsp", fractions(16, only(1)), added, unlimited),
+    ("10110", "- maq_s.w.qhrl", "dsp", fractions(16, only(2)), added, unlimited),
+    ("10111", "- maq_s.w.qhrr", "dsp", fractions(16, only(3)), added, unlimited),
+    ("11000", "dpaqx_s.w.ph -", "dspr2", fractions(16, cross=True), added, unlimited),
+    ("11001", "dpsqx_s.w.ph -", "dspr2", fractions(16, cross=True), subtracted, unlimited),
+    ("11010", "dpaqx_sa.w.ph -", "dspr2", fractions(16, cross=True), added, limited(32)),
+    ("11011", "dpsqx_sa.w.ph -", "dspr2", fractions(16, cross=True), subtracted, limited(32)),
+    ("11100", "- maq_s.l.pwl", "dsp", fractions(32, only(0)), added, unlimited),
+    ("11110", "- maq_s.l.pwr", "dsp", fractions(32, only(1)), added, unlimited),
 ):
     declare(
         *("110000 110100", _op, _mnemonics, _needs),
         *("rs:5 rt:5 000 ac:2", "{ac}, {rs}, {rt}"),
-        _accumulate(_products, _combine, _saturating),
+        _accumulate(_products, _combine, _limit),
     )
 
 

@@ -107,7 +107,7 @@ def _immediate(extraction: Extraction) -> Callable[[int], Meaning]:
 def _variable(extraction: Extraction) -> Callable[[int], Meaning]:
     def sized(size: int) -> Meaning:
         def meaning(cpu: Cpu, rs: Value, rt: Value, ac: Value) -> None:
-            amount = operand(cpu, rs, 5)
+            amount = operand(cpu, rs, 5 if size == 32 else 6)
             set_register(cpu, rt, extraction(cpu, accumulator(cpu, ac, size), amount))
 
         return meaning

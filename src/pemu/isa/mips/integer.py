@@ -160,7 +160,8 @@ def lui(cpu: Cpu, rt: Value, imm: Value) -> None:
 
 
 # Shifts. The patterns of rotations are those of right shifts with one more bit set; processors
-# without rotations take no notice of that bit.
+# without rotations take no notice of that bit. Arithmetic right shifts may use whole registers, as
+# their operand is sign-extended.
 
 
 @MIPS.insn("000000 00000 rt:5 rd:5 sa:5 000000", "sll {rd}, {rt}, {sa:x}")
@@ -175,7 +176,7 @@ def srl(cpu: Cpu, rt: Value, rd: Value, sa: Value) -> None:
 
 @MIPS.insn("000000 00000 rt:5 rd:5 sa:5 000011", "sra {rd}, {rt}, {sa:x}")
 def sra(cpu: Cpu, rt: Value, rd: Value, sa: Value) -> None:
-    set_word(cpu, rd, word(cpu, rt).ashr(sa.zext(32)))
+    cpu.gpr[rd] = cpu.gpr[rt].ashr(sa.zext(cpu.arch.xlen))
 
 
 @MIPS.insn("000000 rs:5 rt:5 rd:5 00000 000100", "sllv {rd}, {rt}, {rs}")
@@ -190,7 +191,7 @@ def srlv(cpu: Cpu, rs: Value, rt: Value, rd: Value) -> None:
 
 @MIPS.insn("000000 rs:5 rt:5 rd:5 00000 000111", "srav {rd}, {rt}, {rs}")
 def srav(cpu: Cpu, rs: Value, rt: Value, rd: Value) -> None:
-    set_word(cpu, rd, word(cpu, rt).ashr(word(cpu, rs) & 31))
+    cpu.gpr[rd] = cpu.gpr[rt].ashr(cpu.gpr[rs] & 31)
 
 
 @MIPS.insn(

@@ -47,6 +47,16 @@ _INDEX = {
         ipc msgctl msgget msgrcv msgsnd semctl semget semop semtimedop semtimedop_time64 shmat
         shmctl shmdt shmget
     """,
+    "process": "clone execve execveat fork vfork wait4 waitid waitpid",
+    "signals": """
+        kill pause pidfd_open rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo
+        rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo
+        sigaltstack sigreturn tgkill tkill
+    """,
+    "threads": """
+        exit exit_group futex futex_time64 get_robust_list set_robust_list set_thread_area
+        set_tid_address
+    """,
     "limits": "getrlimit getrusage prlimit64 setrlimit",
     "memory": """
         brk cachectl cacheflush madvise mincore mlock mlock2 mlockall mmap mmap2 mprotect mremap

@@ -1,0 +1,292 @@
+"""Processes: clone, fork, execve, wait."""
+
+from __future__ import annotations
+
+import errno
+import os
+from _thread import allocate_lock, get_native_id, start_new_thread
+
+from pemu.linux import signals
+from pemu.linux.argtypes import Hex, HexLong, Int, Path, Ptr
+from pemu.linux.elf import target_name
+from pemu.linux.hostcalls import NR, HostBuffer
+from pemu.linux.mips.signals import host_to_guest_signal
+from pemu.linux.process import Thread as GuestThread
+from pemu.linux.syscall import syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.process import Thread
+
+CLONE_VM, CLONE_VFORK, CLONE_THREAD = 0x100, 0x4000, 0x10000
+CLONE_SETTLS, CLONE_PARENT_SETTID = 0x80000, 0x100000
+CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
+_THREAD_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | CLONE_THREAD
+
+MAX_SCRIPT_DEPTH = 5
+"""Interpreters that are scripts themselves, as many as Linux follows."""
+
+
+@syscall("clone", HexLong, Ptr, Ptr, Ptr, Ptr)
+def clone(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
+    if flags & CLONE_THREAD:
+        if flags & _THREAD_FLAGS != _THREAD_FLAGS:
+            raise OSError(errno.EINVAL, "flags of a thread")
+        return _new_thread(t, flags, stack, parent_tid, tls, child_tid)
+    return _fork(t, flags, stack, parent_tid, tls, child_tid)
+
+
+@syscall("fork")
+def fork(t: Thread) -> int:
+    return _fork(t, 0, 0, 0, 0, 0)
+
+
+@syscall("vfork")
+def vfork(t: Thread) -> int:
+    return _fork(t, CLONE_VFORK, 0, 0, 0, 0)
+
+
+def _begin_child(t: Thread, flags: int, stack: int, tls: int) -> None:
+    """Set the registers with which a clone returns in the child."""
+    gpr = t.cpu.gpr
+    gpr[2] = 0
+    gpr[7] = 0
+    if stack:
+        gpr[29] = stack
+    if flags & CLONE_SETTLS:
+        t.cpu.userlocal = tls
+
+
+def _new_thread(
+    t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_tid: int
+) -> int:
+    engine = t.process.engine
+    cpu = engine.new_cpu()
+    cpu.copy_from(t.cpu)
+    started = allocate_lock()
+    started.acquire()
+    made: list[GuestThread] = []
+
+    def body() -> None:
+        cpu.attach()
+        thread = GuestThread(t.process, cpu)
+        thread.sigmask = t.sigmask
+        _begin_child(thread, flags, stack, tls)
+        if flags & CLONE_CHILD_CLEARTID:
+            thread.clear_child_tid = child_tid
+        if flags & CLONE_CHILD_SETTID:
+            t.mem.put_u32(child_tid, thread.tid)
+        t.process.threads[thread.tid] = thread
+        made.append(thread)
+        started.release()
+        t.process.run_thread(thread)
+
+    try:
+        start_new_thread(body, ())
+    except RuntimeError as error:
+        engine.remove_cpu(cpu)
+        raise OSError(errno.EAGAIN, "no more threads") from error
+    started.acquire()
+    tid = made[0].tid
+    if flags & CLONE_PARENT_SETTID:
+        t.mem.put_u32(parent_tid, tid)
+    return tid
+
+
+def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
+    """Make a child process.
+
+    CLONE_VM is not honoured outside of threads: the child of a vfork has memory of its own, and
+    the parent waits until it executes a program or ends.
+    """
+    engine = t.process.engine
+    reader = writer = -1
+    if flags & CLONE_VFORK:
+        reader, writer = _high_pipe()
+    signals.set_host_mask((1 << 128) - 1)
+    engine.before_fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        engine.after_fork_parent()
+        signals.set_host_mask(t.sigmask)
+        raise
+    if pid:
+        engine.after_fork_parent()
+        signals.set_host_mask(t.sigmask)
+        if flags & CLONE_PARENT_SETTID:
+            t.mem.put_u32(parent_tid, pid)
+        if reader >= 0:
+            os.close(writer)
+            while not _ended(reader):
+                pass
+            os.close(reader)
+        return pid
+    t.tid = get_native_id()
+    engine.after_fork_child(t.cpu)
+    t.process.threads = {t.tid: t}
+    t.robust_list = 0
+    t.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
+    if flags & CLONE_CHILD_SETTID:
+        t.mem.put_u32(child_tid, t.tid)
+    if reader >= 0:
+        os.close(reader)
+    signals.set_host_mask(t.sigmask)
+    _begin_child(t, flags, stack, tls)
+    return 0
+
+
+_OWN_DESCRIPTORS = 910
+
+
+def _high_pipe() -> tuple[int, int]:
+    """A pipe out of the way of the descriptors that programs number by hand."""
+    import fcntl
+
+    ends = os.pipe2(os.O_CLOEXEC)
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _OWN_DESCRIPTORS) for end in ends]
+    for end in ends:
+        os.close(end)
+    return high[0], high[1]
+
+
+def _ended(reader: int) -> bool:
+    """Wait on the pipe that closes when a vforked child is done."""
+    try:
+        return not os.read(reader, 1)
+    except InterruptedError:
+        return False
+
+
+# execve
+
+
+def _strings(t: Thread, address: int) -> list[bytes]:
+    word = t.target.word
+    result = []
+    while address:
+        pointer = t.mem.word(address)
+        if not pointer:
+            break
+        result.append(t.mem.read_cstr(pointer))
+        address += word
+    return result
+
+
+def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) -> int:
+    from pemu.linux.paths import followed, under_prefix
+
+    host = under_prefix(t, followed(t, path))
+    os.stat(host)
+    if not os.access(host, os.X_OK) or os.path.isdir(host):
+        raise OSError(errno.EACCES, "not executable")
+    original = path
+    program = host
+    for _ in range(MAX_SCRIPT_DEPTH):
+        with open(program, "rb") as file:
+            head = file.read(256)
+        if not head.startswith(b"#!"):
+            break
+        line = head[2:].split(b"\n")[0].strip(b" \t")
+        interpreter, _, argument = line.partition(b" ")
+        if not interpreter:
+            raise OSError(errno.ENOEXEC, "no interpreter")
+        argument = argument.strip(b" \t")
+        argv = [interpreter, *([argument] if argument else []), original, *argv[1:]]
+        original = interpreter
+        program = under_prefix(t, interpreter)
+        os.stat(program)
+    else:
+        raise OSError(errno.ELOOP, "too many interpreters")
+    name = target_name(head)
+    t.process.engine.close()
+    if name == t.target.name:
+        command = [os.fsencode(word) for word in t.process.child_command()]
+        words = [*command, program, *(argv or [b""])]
+        host_environment = t.process.child_environ(environ)
+    else:
+        command = [program]
+        words = argv
+        host_environment = environ
+    table = {}
+    for entry in host_environment:
+        key, _, value = entry.partition(b"=")
+        if key:
+            table[key] = value
+    os.execve(command[0], words, table)
+
+
+@syscall("execve", Path, Ptr, Ptr)
+def execve(t: Thread, path: bytes, argv: int, environ: int) -> int:
+    return _execute(t, path, _strings(t, argv), _strings(t, environ))
+
+
+@syscall("execveat", Int, Path, Ptr, Ptr, Int)
+def execveat(t: Thread, dirfd: int, path: bytes, argv: int, environ: int, flags: int) -> int:
+    if flags & 0x1000 and not path:
+        path = b"/proc/self/fd/%d" % dirfd
+    elif not path.startswith(b"/") and dirfd != -100:
+        path = os.readlink(b"/proc/self/fd/%d" % dirfd) + b"/" + path
+    return _execute(t, path, _strings(t, argv), _strings(t, environ))
+
+
+# wait
+
+
+def guest_status(status: int) -> int:
+    """A wait status with the guest's signal numbers."""
+    if status & 0xFF == 0x7F and status != 0xFFFF:
+        return host_to_guest_signal(status >> 8 & 0xFF) << 8 | 0x7F | status & ~0xFFFF
+    if status & 0x7F and status != 0xFFFF:
+        return host_to_guest_signal(status & 0x7F) | status & ~0x7F
+    return status
+
+
+def _put_usage(t: Thread, address: int, usage: bytes) -> None:
+    word = t.target.word
+    values = [
+        int.from_bytes(usage[at : at + 8], "little") & (1 << 8 * word) - 1 for at in range(0, 144, 8)
+    ]
+    order = "big" if t.target.big_endian else "little"
+    data = b"".join(value.to_bytes(word, order) for value in values)  # type: ignore[arg-type]
+    t.mem.write(address, data)
+
+
+def _wait(t: Thread, pid: int, status: int, options: int, usage: int) -> int:
+    buffer, usage_buffer = HostBuffer(4), HostBuffer(144)
+    result = t.host_syscall(NR["wait4"], pid, buffer.address, options, usage_buffer.address)
+    if result > 0:
+        if status:
+            t.mem.put_u32(status, guest_status(int.from_bytes(buffer.raw, "little")))
+        if usage:
+            _put_usage(t, usage, bytes(usage_buffer.raw))
+    return result
+
+
+@syscall("wait4", Int, Ptr, Hex, Ptr)
+def wait4(t: Thread, pid: int, status: int, options: int, usage: int) -> int:
+    return _wait(t, pid, status, options, usage)
+
+
+@syscall("waitpid", Int, Ptr, Hex)
+def waitpid(t: Thread, pid: int, status: int, options: int) -> int:
+    return _wait(t, pid, status, options, 0)
+
+
+@syscall("waitid", Int, Int, Ptr, Hex, Ptr)
+def waitid(t: Thread, kind: int, number: int, info: int, options: int, usage: int) -> int:
+    from pemu.linux.mips.signals import from_host
+
+    buffer, usage_buffer = HostBuffer(128), HostBuffer(144)
+    result = t.host_syscall(
+        NR["waitid"], kind, number, buffer.address, options, usage_buffer.address
+    )
+    if result >= 0:
+        if info:
+            raw = bytes(buffer.raw)
+            data = from_host(raw).pack(t.target) if raw[0] else bytes(128)
+            t.mem.write(info, data)
+        if usage:
+            _put_usage(t, usage, bytes(usage_buffer.raw))
+    return result
+

@@ -1,0 +1,115 @@
+"""Start a guest program: from a command line to a running process."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pemu.engine.codecache import CodeCache, default_directory
+from pemu.engine.engine import Engine
+from pemu.engine.memory import AddressSpace
+from pemu.isa.mips.cpu import architecture
+from pemu.linux.elf import ElfError
+from pemu.linux.loader import load
+from pemu.linux.process import Process, Thread
+from pemu.linux.target import TARGETS
+from pemu.options.error import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from pemu.cli.user_options import UserOptions
+    from pemu.engine.architecture import Architecture
+    from pemu.linux.target import Target
+
+
+def run_user(
+    target_name: str, options: UserOptions, argv: list[bytes], environ: list[bytes]
+) -> NoReturn:
+    """Run a program as `options` say; ends with the guest's exit status. Raises OptionError."""
+    target = TARGETS[target_name]
+    process, thread = start(target, options, argv, environ)
+    process.child_command = options.child_command
+    process.child_environ = options.child_environ
+    process.run_thread(thread)
+    # The first thread has ended before others: they end the process.
+    while True:
+        time.sleep(1 << 20)
+
+
+def _cache(options: UserOptions) -> CodeCache | None:
+    if not options.cache:
+        return None
+    directory = options.cache_dir or default_directory(dict(os.environ))
+    if not directory:
+        return None
+    return CodeCache(directory, options.cache_size) if options.cache_size else CodeCache(directory)
+
+
+def start(
+    target: Target, options: UserOptions, argv: list[bytes], environ: list[bytes]
+) -> tuple[Process, Thread]:
+    """Make a process with its first thread, ready to run. Raises OptionError."""
+    program = options.program
+    arch = architecture(options.cpu or target.default_cpu, target.big_endian, target.abi)
+    try:
+        memory = AddressSpace(
+            32 if target.abi != "n64" else 41,
+            target.big_endian,
+            options.page_size,
+            options.reserved_va,
+            options.guest_base,
+        )
+    except OSError as error:
+        raise OptionError(
+            f"the host gives no address space for the guest ({error.strerror}); try another -B"
+        ) from error
+    engine = Engine(arch, memory, cache=_cache(options), mode=options.jit_mode)
+    engine.set_options(
+        chain=not options.log.enabled("nochain"),
+        report_blocks=False,
+    )
+    process = Process(target, memory, engine, options)
+    process.argv = argv
+    process.environ = environ
+    random = _random(options)
+    try:
+        image = load(
+            memory,
+            target,
+            program,
+            argv,
+            environ,
+            prefix=options.prefix,
+            exec_name=os.fsencode(program),
+            stack_size=options.stack_size,
+            random=random,
+        )
+    except ElfError as error:
+        raise OptionError(f"{program}: {error}") from error
+    process.exe = os.path.abspath(program)
+    process.exe_image = image
+    cpu = engine.new_cpu()
+    cpu.attach()
+    cpu.pc = image.entry
+    cpu.gpr[29] = image.sp
+    thread = Thread(process, cpu)
+    process.threads[thread.tid] = thread
+    _native_calls(target, engine, arch)
+    if options.singlestep:
+        engine.set_single_step(True)
+    return process, thread
+
+
+def _random(options: UserOptions) -> bytes:
+    if options.seed is None:
+        return os.urandom(16)
+    return (options.seed * 0x9E3779B97F4A7C15F39CC0605CEDC835 & (1 << 128) - 1).to_bytes(16, "big")
+
+
+def _native_calls(target: Target, engine: Engine, arch: Architecture) -> None:
+    """Hand the engine the system calls that native code makes without asking."""
+    from pemu.linux.nativecalls import install
+
+    install(target, engine, arch)

@@ -1,0 +1,327 @@
+"""Signals as MIPS Linux has them: numbers, sets, siginfo, and the frames of handlers.
+
+Source: Linux `arch/mips/include/uapi/asm/{signal,siginfo,sigcontext,ucontext}.h` for the layouts.
+"""
+
+from __future__ import annotations
+
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.vcpu import Cpu
+    from pemu.linux.target import Target
+
+SIGSET_BYTES = 16
+NSIG = 128
+
+(SIGHUP, SIGINT, SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGEMT, SIGFPE, SIGKILL, SIGBUS, SIGSEGV) = (
+    range(1, 12)
+)
+(SIGSYS, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD, SIGPWR, SIGWINCH, SIGURG) = range(
+    12, 22
+)
+(SIGIO, SIGSTOP, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ) = range(
+    22, 32
+)
+
+NAMES = (
+    "0 HUP INT QUIT ILL TRAP ABRT EMT FPE KILL BUS SEGV SYS PIPE ALRM TERM USR1 USR2 CHLD PWR "
+    "WINCH URG IO STOP TSTP CONT TTIN TTOU VTALRM PROF XCPU XFSZ"
+).split()
+
+_HOST = (
+    "0 HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM EMT CHLD CONT STOP "
+    "TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+).split()
+
+_TO_HOST = {guest: _HOST.index(name) for guest, name in enumerate(NAMES)}
+_TO_GUEST = {host: guest for guest, host in _TO_HOST.items()}
+
+
+def guest_to_host_signal(number: int) -> int:
+    """The host's number of a guest signal; what is no signal stays as it is."""
+    return _TO_HOST.get(number, number)
+
+
+def host_to_guest_signal(number: int) -> int:
+    """The guest's number of a host signal."""
+    return _TO_GUEST.get(number, number)
+
+
+def signal_name(number: int) -> str:
+    """Name of a guest signal, as SIGSEGV."""
+    return f"SIG{NAMES[number]}" if 0 < number < 32 else f"SIGRT_{number - 32}"
+
+
+def _word_size(target: Target) -> int:
+    return 8 if target.abi == "n64" else 4
+
+
+def guest_sigset(data: bytes, target: Target) -> int:
+    """The set in guest memory as an integer: bit n-1 for guest signal n."""
+    size = _word_size(target)
+    order = "big" if target.big_endian else "little"
+    words = [
+        int.from_bytes(data[at : at + size], order)  # type: ignore[arg-type]
+        for at in range(0, len(data), size)
+    ]
+    return sum(word << (8 * size * index) for index, word in enumerate(words))
+
+
+def pack_sigset(bits: int, target: Target) -> bytes:
+    """A set as it stands in guest memory."""
+    size = _word_size(target)
+    order = "big" if target.big_endian else "little"
+    mask = (1 << 8 * size) - 1
+    return b"".join(
+        (bits >> (8 * size * index) & mask).to_bytes(size, order)  # type: ignore[arg-type]
+        for index in range(SIGSET_BYTES // size)
+    )
+
+
+def host_bits(guest: int) -> int:
+    """A guest set as the host's 64-bit set."""
+    bits = guest & ((1 << 64) - 1) & ~0x7FFFFFFF
+    for number in range(1, 32):
+        if guest >> (number - 1) & 1:
+            bits |= 1 << (_TO_HOST[number] - 1)
+    return bits
+
+
+def guest_bits(host: int) -> int:
+    """The host's 64-bit set as a guest set."""
+    bits = host & ~0x7FFFFFFF
+    for number in range(1, 32):
+        if host >> (number - 1) & 1:
+            bits |= 1 << (_TO_GUEST[number] - 1)
+    return bits
+
+
+def guest_to_host_sigset(data: bytes, target: Target) -> int:
+    """A set in guest memory as the host's 64-bit set."""
+    return host_bits(guest_sigset(data, target))
+
+
+# siginfo
+
+_CODES_TO_GUEST = {-2: -3, -3: -4, -4: -2}
+_CODES_TO_HOST = {guest: host for host, guest in _CODES_TO_GUEST.items()}
+
+SI_USER, SI_KERNEL = 0, 128
+
+
+class SigInfo:
+    """A siginfo in guest numbers. `kind` says which of the fields count:
+
+    "kill" (pid, uid), "timer" (pid: timer id, uid: overrun, value), "queue" (pid, uid, value),
+    "child" (pid, uid, status, utime, stime), "fault" (address), "poll" (band in value, fd in
+    status), "sys" (address, status: number, uid: architecture).
+    """
+
+    __slots__ = ("address", "code", "errno", "kind", "pid", "signo", "status", "times", "uid", "value")
+
+    def __init__(self, signo: int, code: int, kind: str = "kill") -> None:
+        self.signo = signo
+        self.code = code
+        self.kind = kind
+        self.errno = self.pid = self.uid = self.value = self.status = self.address = 0
+        self.times = (0, 0)
+
+    def pack(self, target: Target) -> bytes:
+        """The 128 bytes of guest memory."""
+        order = ">" if target.big_endian else "<"
+        word = "Q" if target.word == 8 else "I"
+        mask = (1 << 8 * target.word) - 1
+        head = struct.pack(order + "iii", self.signo, self.code, self.errno)
+        if target.word == 8:
+            head += bytes(4)
+        if self.kind == "fault":
+            body = struct.pack(order + word, self.address & mask)
+        elif self.kind == "child":
+            body = struct.pack(order + "iIi", self.pid, self.uid, self.status)
+            if target.word == 8:
+                body += bytes(4)
+            body += struct.pack(order + 2 * word, *(time & mask for time in self.times))
+        elif self.kind in ("queue", "timer"):
+            body = struct.pack(order + "iI", self.pid, self.uid & 0xFFFFFFFF)
+            body += _sigval(self.value, target)
+        elif self.kind == "poll":
+            body = struct.pack(order + word + "i", self.value & mask, self.status)
+        else:
+            body = struct.pack(order + "iI", self.pid, self.uid)
+        return (head + body).ljust(128, b"\0")
+
+
+def _sigval(value: int, target: Target) -> bytes:
+    """A union sigval: an int in its first four bytes as the host's low half."""
+    order = ">" if target.big_endian else "<"
+    if target.word == 4:
+        return struct.pack(order + "I", value & 0xFFFFFFFF)
+    return struct.pack(order + "Q", value)
+
+
+def from_host(data: bytes) -> SigInfo:
+    """Read the host's 128-byte siginfo."""
+    signo, errno, code = struct.unpack_from("<iii", data)
+    info = SigInfo(host_to_guest_signal(signo), _CODES_TO_GUEST.get(code, code))
+    info.errno = errno
+    first, second = struct.unpack_from("<iI", data, 16)
+    if code == -2:
+        info.kind = "timer"
+        info.pid, info.uid = first, second
+        (info.value,) = struct.unpack_from("<Q", data, 24)
+    elif code < 0 and code != -6:
+        info.kind = "queue"
+        info.pid, info.uid = first, second
+        (info.value,) = struct.unpack_from("<Q", data, 24)
+    elif code > 0 and code != 128 and signo == 17:
+        info.kind = "child"
+        info.pid, info.uid = first, second
+        (info.status,) = struct.unpack_from("<i", data, 24)
+        if code != 1:
+            info.status = host_to_guest_signal(info.status)
+        info.times = struct.unpack_from("<QQ", data, 32)
+    elif code > 0 and code != 128 and signo == 29:
+        info.kind = "poll"
+        info.value, info.status = struct.unpack_from("<qi", data, 16)
+    else:
+        info.pid, info.uid = first, second
+    return info
+
+
+def to_host(data: bytes, target: Target) -> bytes:
+    """Turn a guest siginfo for rt_sigqueueinfo into the host's 128 bytes."""
+    order = ">" if target.big_endian else "<"
+    signo, code, errno = struct.unpack_from(order + "iii", data)
+    at = 16 if target.word == 8 else 12
+    pid, uid = struct.unpack_from(order + "iI", data, at)
+    if target.word == 8:
+        (value,) = struct.unpack_from(order + "Q", data, at + 8)
+    else:
+        (value,) = struct.unpack_from(order + "I", data, at + 8)
+    head = struct.pack(
+        "<iiiiiIQ",
+        guest_to_host_signal(signo),
+        errno,
+        _CODES_TO_HOST.get(code, code),
+        0,
+        pid,
+        uid,
+        value,
+    )
+    return head.ljust(128, b"\0")
+
+
+# Frames
+
+USED_FP, USED_FR1 = 1, 2
+
+
+class Frames:
+    """Offsets of an ABI's frames, in bytes. Everything that a handler's context saves."""
+
+    __slots__ = (
+        "context_size",
+        "info",
+        "plain_context",
+        "plain_mask",
+        "plain_size",
+        "rt_context",
+        "rt_mask",
+        "rt_size",
+        "stack",
+        "target",
+        "ucontext",
+    )
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.context_size = 592 if target.abi == "o32" else 600
+        self.plain_context = 24
+        self.plain_mask = 24 + self.context_size
+        self.plain_size = self.plain_mask + SIGSET_BYTES
+        self.info = 24
+        self.ucontext = 152
+        self.stack = self.ucontext + (16 if target.abi == "n64" else 8)
+        self.rt_context = self.ucontext + (40 if target.abi == "n64" else 24)
+        self.rt_mask = self.rt_context + self.context_size
+        self.rt_size = (self.rt_mask + SIGSET_BYTES + 7) & ~7
+
+    def pack_context(self, cpu: Cpu, fcsr: int) -> bytes:
+        """The sigcontext for a cpu."""
+        target = self.target
+        order = ">" if target.big_endian else "<"
+        registers = [_extend(value, target.xlen) for value in cpu.gpr]  # type: ignore[attr-defined]
+        floats = list(cpu.fpr)  # type: ignore[attr-defined]
+        high = [_extend(value, target.xlen) for value in cpu.hi]  # type: ignore[attr-defined]
+        low = [_extend(value, target.xlen) for value in cpu.lo]  # type: ignore[attr-defined]
+        dsp: int = cpu.dspctl  # type: ignore[attr-defined]
+        if target.abi == "o32":
+            floats = _pairs(floats, cpu.mode == 1)
+            used = USED_FP | (USED_FR1 if cpu.mode == 1 else 0)
+            data = struct.pack(order + "IIQ", 0, 0, _extend(cpu.pc, 32))
+            data += struct.pack(order + "64Q", *registers, *floats)
+            data += struct.pack(order + "5I4x", 0, fcsr, 0, used, dsp)
+            data += struct.pack(order + "QQ", high[0], low[0])
+            rest = (high[1], low[1], high[2], low[2], high[3], low[3])
+            return data + struct.pack(order + "6I", *(value & 0xFFFFFFFF for value in rest))
+        used = USED_FP | (USED_FR1 if cpu.mode == 1 else 0)
+        data = struct.pack(order + "64Q", *registers, *floats)
+        data += struct.pack(order + "8QQ", *high, *low, cpu.pc)
+        return data + struct.pack(order + "4I", fcsr, used, dsp, 0)
+
+    def unpack_context(self, data: bytes, cpu: Cpu) -> int:
+        """Put a sigcontext back into a cpu; returns the FCSR."""
+        target = self.target
+        order = ">" if target.big_endian else "<"
+        mask = (1 << target.xlen) - 1
+        if target.abi == "o32":
+            (pc,) = struct.unpack_from(order + "Q", data, 8)
+            registers = struct.unpack_from(order + "32Q", data, 16)
+            floats = _slots(struct.unpack_from(order + "32Q", data, 272), cpu.mode == 1)
+            _, fcsr, _, _, dsp = struct.unpack_from(order + "5I", data, 528)
+            hi0, lo0 = struct.unpack_from(order + "QQ", data, 552)
+            hi1, lo1, hi2, lo2, hi3, lo3 = struct.unpack_from(order + "6I", data, 568)
+            high, low = (hi0, hi1, hi2, hi3), (lo0, lo1, lo2, lo3)
+        else:
+            registers = struct.unpack_from(order + "32Q", data, 0)
+            floats = list(struct.unpack_from(order + "32Q", data, 256))
+            high = struct.unpack_from(order + "4Q", data, 512)
+            low = struct.unpack_from(order + "4Q", data, 544)
+            (pc,) = struct.unpack_from(order + "Q", data, 576)
+            fcsr, _, dsp, _ = struct.unpack_from(order + "4I", data, 584)
+        for index in range(1, 32):
+            cpu.gpr[index] = registers[index] & mask  # type: ignore[attr-defined]
+        for index in range(32):
+            cpu.fpr[index] = floats[index]  # type: ignore[attr-defined]
+        for index in range(4):
+            cpu.hi[index] = high[index] & mask  # type: ignore[attr-defined]
+            cpu.lo[index] = low[index] & mask  # type: ignore[attr-defined]
+        cpu.dspctl = dsp  # type: ignore[attr-defined]
+        cpu.pc = pc & mask
+        return fcsr
+
+
+def _extend(value: int, xlen: int) -> int:
+    """Sign-extend a register to 64 bits, as the kernel stores it."""
+    return value | 0xFFFFFFFF00000000 if xlen == 32 and value >> 31 else value
+
+
+def _pairs(slots: list[int], fr1: bool) -> list[int]:
+    """FPU registers as a context has them: with FR=0, halves of doubles in 64 bits each."""
+    if fr1:
+        return slots
+    result = []
+    for index in range(0, 32, 2):
+        result += [slots[index] & 0xFFFFFFFF, slots[index] >> 32]
+    return result
+
+
+def _slots(context: tuple[int, ...], fr1: bool) -> list[int]:
+    if fr1:
+        return list(context)
+    result = [0] * 32
+    for index in range(0, 32, 2):
+        result[index] = context[index] & 0xFFFFFFFF | (context[index + 1] & 0xFFFFFFFF) << 32
+    return result

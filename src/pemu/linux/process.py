@@ -1,0 +1,206 @@
+"""A guest process and its threads: the loop that runs each, and what it leaves native code for."""
+
+from __future__ import annotations
+
+import os
+from _thread import get_native_id
+
+from pemu.engine.memory import TRACK
+from pemu.engine.vcpu import (
+    EXIT_EXCEPTION,
+    EXIT_FAULT,
+    EXIT_HOOK,
+    EXIT_INTERRUPT,
+    EXIT_SYSCALL,
+    EXIT_TRACK,
+    FAULT_WRITE,
+)
+from pemu.linux import syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from pemu.linux.signals import Action
+
+    from pemu.cli.user_options import UserOptions
+    from pemu.engine.engine import Engine
+    from pemu.engine.memory import AddressSpace
+    from pemu.engine.vcpu import Cpu
+    from pemu.linux.loader import LoadedImage
+    from pemu.linux.target import Target
+
+
+class ThreadExit(BaseException):
+    """The calling guest thread has ended; `status` counts if it was the last."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Process:
+    """A guest process.
+
+    `prefix`: directory of the guest's system files (-L), '' for none. `exe`: host path of the
+    program.
+    """
+
+    __slots__ = (
+        "argv",
+        "child_command",
+        "child_environ",
+        "engine",
+        "environ",
+        "exe",
+        "exe_image",
+        "log",
+        "mem",
+        "on_hook",
+        "options",
+        "prefix",
+        "sigactions",
+        "signals_installed",
+        "target",
+        "threads",
+    )
+
+    def __init__(
+        self, target: Target, mem: AddressSpace, engine: Engine, options: UserOptions
+    ) -> None:
+        self.target = target
+        self.mem = mem
+        self.engine = engine
+        self.options = options
+        self.prefix = options.prefix
+        self.log = options.log
+        self.exe = options.program
+        self.argv: list[bytes] = []
+        self.environ: list[bytes] = []
+        self.exe_image: LoadedImage | None = None
+        self.threads: dict[int, Thread] = {}
+        self.sigactions: dict[int, Action] = {}
+        self.signals_installed: set[int] = set()
+        self.on_hook: Callable[[Thread], None] | None = None
+        # Set by whoever starts the process: how a program of the same target is executed.
+        self.child_command: Callable[[], list[str]] = list
+        self.child_environ: Callable[[list[bytes]], list[bytes]] = list
+
+    def exit(self, status: int) -> NoReturn:
+        """End the process, from any of its threads."""
+        self.engine.close()
+        os._exit(status)
+
+    def run_thread(self, thread: Thread) -> None:
+        """Run a thread to its end, and end the process if it was the last."""
+        from pemu.linux.calls.threads import leave
+
+        try:
+            status = thread.run()
+        except BaseException:
+            # An error of Pemu's own: no thread may go on as if nothing had happened.
+            import sys
+            import traceback
+
+            error = sys.exc_info()[1]
+            os.write(2, f"pemu-{self.target.name}: internal error: {error!r}\n".encode())
+            if os.environ.get("PEMU_DEBUG") == "1":
+                traceback.print_exc()
+            os._exit(70)
+        leave(thread)
+        with self.engine.lock:
+            self.threads.pop(thread.tid, None)
+            last = not self.threads
+        if last:
+            self.exit(status)
+        thread.cpu.detach()
+        self.engine.remove_cpu(thread.cpu)
+
+
+class Thread:
+    """A guest thread, run by the host thread that made it; `tid` is the same for both."""
+
+    __slots__ = (
+        "altstack",
+        "clear_child_tid",
+        "cpu",
+        "mem",
+        "process",
+        "restart",
+        "restart_block",
+        "robust_list",
+        "saved_mask",
+        "sigmask",
+        "target",
+        "tid",
+    )
+
+    def __init__(self, process: Process, cpu: Cpu) -> None:
+        self.process = process
+        self.mem = process.mem
+        self.target = process.target
+        self.cpu = cpu
+        self.tid = get_native_id()
+        self.sigmask = 0
+        self.saved_mask: int | None = None
+        self.altstack = (0, 2, 0)
+        self.robust_list = 0
+        self.clear_child_tid = 0
+        self.restart = 0
+        self.restart_block: Callable[[Thread], int] | None = None
+
+    def host_syscall(self, number: int, *arguments: int) -> int:
+        """Make a host system call by its x86-64 number.
+
+        Returns the kernel's result, -errno on error; -512 if a signal for the guest came first.
+        """
+        return self.process.engine.syscall(self.cpu, number, *arguments)
+
+    def run(self) -> int:
+        """Run until the thread ends; returns its exit status."""
+        cpu = self.cpu
+        process = self.process
+        dispatch = syscall.dispatch
+        try:
+            while True:
+                cpu.run()
+                reason = cpu.exit_reason
+                if reason == EXIT_SYSCALL:
+                    dispatch(self)
+                    if self.restart or cpu.interrupted:
+                        self._deliver()
+                elif reason == EXIT_FAULT:
+                    self._fault()
+                elif reason == EXIT_INTERRUPT:
+                    self._deliver()
+                elif reason == EXIT_TRACK:
+                    self.mem.track(cpu.exit_addr)
+                elif reason == EXIT_EXCEPTION:
+                    from pemu.linux.signals import raise_exception
+
+                    raise_exception(self)
+                elif reason == EXIT_HOOK:
+                    if process.on_hook is not None:
+                        process.on_hook(self)
+                    cpu.skip_hook()
+        except ThreadExit as end:
+            return end.status
+
+    def _fault(self) -> None:
+        cpu = self.cpu
+        address = cpu.exit_addr
+        if 0 <= address < self.mem.size and cpu.exit_code & FAULT_WRITE:
+            page = self.mem.flags[address >> 12]
+            if page & TRACK:
+                self.mem.untrack(address)
+                return
+        print("FAULT", hex(cpu.pc), hex(address), cpu.exit_code, [hex(x) for x in cpu.gpr])
+        from pemu.linux.signals import raise_fault
+
+        raise_fault(self)
+
+    def _deliver(self) -> None:
+        from pemu.linux.signals import deliver
+
+        deliver(self)

@@ -1,0 +1,356 @@
+"""Signals of a guest thread: faults and exceptions become signals, signals become handler calls.
+
+The guest's mask is the host thread's mask too, except for the synchronous signals that the engine
+needs, so that the kernel does the queueing. A host signal with a guest handler is recorded by a
+native handler, which leaves everything masked; `deliver` builds the frame and sets the mask.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from pemu.engine.faults import GuestFault
+from pemu.engine.memory import MAPPED
+from pemu.engine.vcpu import FAULT_BUS, FAULT_MISALIGNED
+from pemu.isa.mips import fpu_control
+from pemu.linux import syscall
+from pemu.linux.mips import signals as ms
+from pemu.linux.mips.signals import Frames, SigInfo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.process import Process, Thread
+
+SIG_DFL, SIG_IGN = 0, 1
+SA_ONSTACK, SA_SIGINFO, SA_NOCLDWAIT, SA_NOCLDSTOP = 0x08000000, 8, 0x10000, 1
+SA_RESTART, SA_NODEFER, SA_RESETHAND = 0x10000000, 0x40000000, 0x80000000
+SS_ONSTACK, SS_DISABLE = 1, 2
+
+_SYNCHRONOUS = {ms.SIGSEGV, ms.SIGBUS, ms.SIGFPE, ms.SIGILL, ms.SIGTRAP}
+_STOPS = {ms.SIGSTOP, ms.SIGTSTP, ms.SIGTTIN, ms.SIGTTOU}
+_IGNORED = {ms.SIGCHLD, ms.SIGURG, ms.SIGWINCH, ms.SIGCONT}
+_CORE = {
+    ms.SIGQUIT,
+    ms.SIGILL,
+    ms.SIGTRAP,
+    ms.SIGABRT,
+    ms.SIGFPE,
+    ms.SIGBUS,
+    ms.SIGSEGV,
+    ms.SIGSYS,
+    ms.SIGXCPU,
+    ms.SIGXFSZ,
+    ms.SIGEMT,
+}
+
+_SEGV_MAPERR, _SEGV_ACCERR, _BUS_ADRALN, _BUS_ADRERR = 1, 2, 1, 2
+_FPE_INTDIV, _FPE_INTOVF = 1, 2
+_ILL_ILLOPC = 1
+_TRAP_BRKPT = 1
+
+_NR_SIGACTION, _NR_SIGPROCMASK = 13, 14
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Action:
+    """What a guest has chosen for a signal: handler address (or SIG_DFL, SIG_IGN), flags, mask."""
+
+    __slots__ = ("flags", "handler", "mask")
+
+    def __init__(self, handler: int, flags: int, mask: int) -> None:
+        self.handler = handler
+        self.flags = flags
+        self.mask = mask
+
+
+_DEFAULT = Action(SIG_DFL, 0, 0)
+
+
+def set_host_mask(guest_mask: int) -> None:
+    """Give the calling host thread the guest's mask; never masks what the engine needs."""
+    bits = ms.host_bits(guest_mask) & ~(1 << 10 | 1 << 6 | 1 << 7 | 1 << 3 | 1 << 4)
+    value = ctypes.c_uint64(bits)
+    _libc.syscall(_NR_SIGPROCMASK, 2, ctypes.byref(value), None, 8)
+
+
+def action_of(process: Process, signo: int) -> Action:
+    """What a signal does in a process."""
+    return process.sigactions.get(signo, _DEFAULT)
+
+
+def set_action(process: Process, signo: int, action: Action) -> None:
+    """Choose what a signal does, on the host too."""
+    process.sigactions[signo] = action
+    host = ms.guest_to_host_signal(signo)
+    if signo in (ms.SIGSEGV, ms.SIGBUS) or not 0 < host <= 64:
+        return
+    if action.handler == SIG_DFL or action.handler == SIG_IGN:
+        _host_action(host, action.handler, action.flags)
+    else:
+        process.engine.install_signal(host, action.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT) != 0)
+
+
+def _host_action(host: int, handler: int, flags: int) -> None:
+    kept = (1 if flags & SA_NOCLDSTOP else 0) | (2 if flags & SA_NOCLDWAIT else 0)
+    action = (ctypes.c_uint64 * 4)(handler, kept, 0, 0)
+    _libc.syscall(_NR_SIGACTION, host, ctypes.byref(action), None, 8)
+
+
+# Delivery
+
+
+def deliver(t: Thread) -> None:
+    """Handle what made the thread leave native code: a recorded signal, or an interrupted call."""
+    data = t.cpu.take_signal()
+    if data is None:
+        if t.restart:
+            syscall.settle_restart(t, False)
+        _restore_saved_mask(t, False)
+        return
+    info = ms.from_host(data)
+    send(t, info)
+
+
+def send(t: Thread, info: SigInfo) -> None:
+    """Let a signal take effect on the running thread now."""
+    signo = info.signo
+    action = action_of(t.process, signo)
+    if action.handler == SIG_IGN or (action.handler == SIG_DFL and signo in _IGNORED):
+        if t.restart:
+            syscall.settle_restart(t, False)
+        set_host_mask(t.sigmask)
+        return
+    if action.handler == SIG_DFL:
+        die(t, info)
+        return
+    if t.restart:
+        syscall.settle_restart(t, True, bool(action.flags & SA_RESTART))
+    saved = t.saved_mask if t.saved_mask is not None else t.sigmask
+    t.saved_mask = None
+    try:
+        _push_frame(t, info, action, saved)
+    except GuestFault:
+        t.process.sigactions.pop(ms.SIGSEGV, None)
+        die(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "fault"))
+        return
+    mask = saved_with(t.sigmask, action, signo)
+    if action.flags & SA_RESETHAND:
+        set_action(t.process, signo, _DEFAULT)
+    t.sigmask = mask
+    set_host_mask(mask)
+
+
+def saved_with(mask: int, action: Action, signo: int) -> int:
+    """The mask while a handler runs."""
+    mask |= action.mask
+    if not action.flags & SA_NODEFER:
+        mask |= 1 << (signo - 1)
+    return mask
+
+
+def _restore_saved_mask(t: Thread, handler_ran: bool) -> None:
+    if t.saved_mask is not None and not handler_ran:
+        t.sigmask = t.saved_mask
+        t.saved_mask = None
+        set_host_mask(t.sigmask)
+
+
+def on_altstack(t: Thread, sp: int) -> bool:
+    """True if a stack pointer lies in the thread's alternate stack."""
+    start, flags, size = t.altstack
+    return not flags & SS_DISABLE and start < sp <= start + size
+
+
+def _push_frame(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
+    target = t.target
+    cpu = t.cpu
+    gpr: memoryview = cpu.gpr  # type: ignore[attr-defined]
+    frames = Frames(target)
+    sp = gpr[29]
+    if target.abi == "o32":
+        sp -= 32
+    start, flags, size = t.altstack
+    if action.flags & SA_ONSTACK and not flags & SS_DISABLE and not on_altstack(t, gpr[29]):
+        sp = start + size
+    wants_info = bool(action.flags & SA_SIGINFO) or target.abi != "o32"
+    context = frames.pack_context(cpu, fpu_control.fcsr_value(cpu))
+    align = -8 if target.abi == "o32" else -16
+    if wants_info:
+        frame = (sp - frames.rt_size) & align
+        image = bytearray(frames.rt_size)
+        image[frames.info : frames.info + 128] = info.pack(target)
+        image[frames.stack : frames.stack + 3 * target.word] = pack_stack(t, gpr[29])
+        image[frames.rt_context : frames.rt_context + len(context)] = context
+        image[frames.rt_mask : frames.rt_mask + 16] = ms.pack_sigset(mask, target)
+    else:
+        frame = (sp - frames.plain_size) & align
+        image = bytearray(frames.plain_size)
+        image[frames.plain_context : frames.plain_context + len(context)] = context
+        image[frames.plain_mask : frames.plain_mask + 16] = ms.pack_sigset(mask, target)
+    if frame < 0:
+        raise GuestFault(frame)
+    t.mem.write(frame, image)
+    image_of = t.process.exe_image
+    assert image_of is not None
+    gpr[4] = info.signo
+    if wants_info:
+        gpr[5] = frame + frames.info
+        gpr[6] = frame + frames.ucontext
+        gpr[31] = image_of.sigreturn[1]
+    else:
+        gpr[5] = 0
+        gpr[6] = frame + frames.plain_context
+        gpr[31] = image_of.sigreturn[0]
+    gpr[29] = frame
+    gpr[25] = action.handler
+    cpu.pc = action.handler
+
+
+def pack_stack(t: Thread, sp: int) -> bytes:
+    """A stack_t that describes the alternate stack (MIPS: address, size, flags)."""
+    start, flags, size = t.altstack
+    if not flags & SS_DISABLE:
+        flags = SS_ONSTACK if on_altstack(t, sp) else 0
+    order = "big" if t.target.big_endian else "little"
+    word = t.target.word
+    return b"".join(
+        (
+            start.to_bytes(word, order),  # type: ignore[arg-type]
+            size.to_bytes(word, order),  # type: ignore[arg-type]
+            flags.to_bytes(4, order).ljust(word, b"\0"),  # type: ignore[arg-type]
+        )
+    )
+
+
+def return_from_handler(t: Thread, rt: bool) -> None:
+    """sigreturn(2), rt_sigreturn(2): restore what the frame at the stack pointer holds."""
+    frames = Frames(t.target)
+    sp: int = t.cpu.gpr[29]  # type: ignore[attr-defined]
+    size = frames.rt_size if rt else frames.plain_size
+    try:
+        image = t.mem.read(sp, size)
+    except GuestFault:
+        send(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "fault"))
+        return
+    context = frames.rt_context if rt else frames.plain_context
+    mask_at = frames.rt_mask if rt else frames.plain_mask
+    fcsr = frames.unpack_context(image[context : context + frames.context_size], t.cpu)
+    fpu_control.set_fcsr(t.cpu, fcsr)
+    t.sigmask = ms.guest_sigset(image[mask_at : mask_at + 16], t.target)
+    if rt:
+        order = "big" if t.target.big_endian else "little"
+        word = t.target.word
+        values = [
+            int.from_bytes(image[at : at + width], order)  # type: ignore[arg-type]
+            for at, width in (
+                (frames.stack, word),
+                (frames.stack + word, word),
+                (frames.stack + 2 * word, 4),
+            )
+        ]
+        if not on_altstack(t, t.cpu.gpr[29]):  # type: ignore[attr-defined]
+            t.altstack = (values[0], values[2] & SS_DISABLE, values[1])
+    t.restart = 0
+    set_host_mask(t.sigmask)
+
+
+# Faults and exceptions
+
+
+def raise_signal(t: Thread, info: SigInfo) -> None:
+    """Raise a synchronous signal: one that is masked or ignored kills."""
+    action = action_of(t.process, info.signo)
+    if t.sigmask >> (info.signo - 1) & 1 or action.handler == SIG_IGN:
+        t.process.sigactions.pop(info.signo, None)
+        die(t, info)
+        return
+    send(t, info)
+
+
+def raise_fault(t: Thread) -> None:
+    """Turn an access that the host refused into the signal a MIPS kernel gives."""
+    cpu = t.cpu
+    address = cpu.exit_addr
+    if t.process.log.enabled("int"):
+        t.process.log.write(f"fault at pc {cpu.pc:#x}, address {address & (1 << 64) - 1:#x}")
+    limit = 0x80000000 if t.target.word == 4 else 1 << 40
+    if cpu.exit_code & FAULT_MISALIGNED or not 0 <= address < limit:
+        info = SigInfo(ms.SIGBUS, ms.SI_KERNEL, "kill")
+        if cpu.exit_code & FAULT_MISALIGNED:
+            info = SigInfo(ms.SIGBUS, _BUS_ADRALN, "fault")
+            info.address = address
+        raise_signal(t, info)
+        return
+    if cpu.exit_code & FAULT_BUS:
+        info = SigInfo(ms.SIGBUS, _BUS_ADRERR, "fault")
+    else:
+        mapped = t.mem.flags[address >> 12] & MAPPED
+        info = SigInfo(ms.SIGSEGV, _SEGV_ACCERR if mapped else _SEGV_MAPERR, "fault")
+    info.address = address
+    raise_signal(t, info)
+
+
+def raise_exception(t: Thread) -> None:
+    """Turn a processor exception into the signal a MIPS kernel gives (arch/mips/kernel/traps)."""
+    cpu = t.cpu
+    code, argument = cpu.exit_code, cpu.exit_addr
+    pc = cpu.pc
+    if t.process.log.enabled("int"):
+        t.process.log.write(f"exception {code} (argument {argument:#x}) at pc {pc:#x}")
+    info = SigInfo(ms.SIGILL, ms.SI_KERNEL, "kill")
+    if code in (9, 13):
+        info = _breakpoint(pc, argument)
+    elif code == 12:
+        info = SigInfo(ms.SIGFPE, _FPE_INTOVF, "fault")
+        info.address = pc
+    elif code == 15:
+        info = SigInfo(ms.SIGFPE, fpu_control.fpe_code(cpu), "fault")
+        info.address = pc
+    elif code in (4, 5):
+        info = SigInfo(ms.SIGBUS, _BUS_ADRALN, "fault")
+        info.address = argument
+    raise_signal(t, info)
+
+
+def _breakpoint(pc: int, code: int) -> SigInfo:
+    """A break or trap instruction with this code: 6 overflow, 7 division by zero."""
+    if code in (6, 7):
+        info = SigInfo(ms.SIGFPE, _FPE_INTOVF if code == 6 else _FPE_INTDIV, "fault")
+        info.address = pc
+        return info
+    info = SigInfo(ms.SIGTRAP, _TRAP_BRKPT, "fault")
+    info.address = pc
+    return info
+
+
+def die(t: Thread, info: SigInfo) -> None:
+    """The default action of a signal: end (or stop) the process with it."""
+    signo = info.signo
+    host = ms.guest_to_host_signal(signo)
+    if signo in _STOPS:
+        _host_action(host, SIG_DFL, 0)
+        set_host_mask(t.sigmask & ~(1 << (signo - 1)))
+        os.kill(os.getpid(), host)
+        set_host_mask(t.sigmask)
+        return
+    if signo in _CORE:
+        _report(t, info)
+    t.process.engine.close()
+    _host_action(host, SIG_DFL, 0)
+    value = ctypes.c_uint64(0)
+    _libc.syscall(_NR_SIGPROCMASK, 2, ctypes.byref(value), None, 8)
+    os.kill(os.getpid(), host)
+    os._exit(128 + host)
+
+
+def _report(t: Thread, info: SigInfo) -> None:
+    import signal
+
+    name = signal.strsignal(ms.guest_to_host_signal(info.signo)) or "unknown"
+    lines = [f"pemu: uncaught target signal {info.signo} ({name}) - core dumped"]
+    where = f"pemu: guest pc {t.cpu.pc:#x}"
+    if info.kind == "fault" and info.signo in (ms.SIGSEGV, ms.SIGBUS):
+        where += f", address {info.address:#x}"
+    lines.append(where)
+    os.write(2, ("\n".join(lines) + "\n").encode())
