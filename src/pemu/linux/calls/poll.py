@@ -9,11 +9,11 @@ import errno
 import struct
 import time
 
-from pemu.linux.sigmask import call_with_mask
-
 from pemu.linux.argtypes import Fd, In, Int, Ptr, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.mips.signals import SIGSET_BYTES
 from pemu.linux.nametypes import Bits, Named
+from pemu.linux.sigmask import HOST_SIGSET_BYTES, call_with_mask
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
     ERESTARTNOHAND,
@@ -34,7 +34,6 @@ from pemu.linux.time_structs import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-
     from pemu.linux.process import Thread
     from pemu.linux.structs import Struct
 
@@ -136,9 +135,14 @@ def _ppoll(
     left = HostBuffer(16, limit)
     polled = _Polled(t, fds, count)
 
-    def wait() -> int:
+    def wait(host_mask: int) -> int:
         result = t.host_syscall(
-            NR["ppoll"], polled.buffer.address, count, left.address if timeout else 0, 0, 8
+            NR["ppoll"],
+            polled.buffer.address,
+            polled.count,
+            left.address if timeout else 0,
+            host_mask,
+            HOST_SIGSET_BYTES,
         )
         _write_left(t, timeout, layout, left)
         if result in _INTERRUPTED:
@@ -229,13 +233,14 @@ def _select(
     held = _Sets(t, min(count, 1 << 20), sets)
     left = HostBuffer(16, limit or b"")
 
-    def wait() -> int:
+    def wait(host_mask: int) -> int:
+        set_and_size = struct.pack("<QQ", host_mask, HOST_SIGSET_BYTES)
         result = t.host_syscall(
             NR["pselect6"],
             min(count, 1 << 20),
             *held.addresses,
             0 if limit is None else left.address,
-            0,
+            address_of(set_and_size),
         )
         _write_left(t, timeout, layout, left)
         if result in _INTERRUPTED:
@@ -328,17 +333,31 @@ class _Waited:
         self._count = min(count, EVENTS_AT_ONCE)
         self.buffer = HostBuffer(_HOST_EVENT.size * self._count)
 
-    def wait(self, t: Thread, deadline: int | None) -> int:
-        """Wait until `deadline`, nanoseconds of CLOCK_MONOTONIC; 0 does not wait, None always."""
+    def wait(self, t: Thread, deadline: int | None, mask: int = 0) -> int:
+        """Wait until `deadline`, nanoseconds of CLOCK_MONOTONIC; 0 does not wait, None always.
+
+        `mask`: the guest's signal set to wait under, or 0.
+        """
         timeout = -1
         if deadline is not None:
             left = max(0, deadline - time.monotonic_ns()) if deadline else 0
             timeout = min(-(-left // 1_000_000), 0x7FFFFFFF)
-        result = t.host_syscall(
-            NR["epoll_wait"], self._epfd, self.buffer.address, self._count, timeout
-        )
-        if result in _INTERRUPTED:
-            raise Restart(ERESTART_RESTARTBLOCK, lambda t: self.wait(t, deadline))
+
+        def wait(host_mask: int) -> int:
+            result = t.host_syscall(
+                NR["epoll_pwait"],
+                self._epfd,
+                self.buffer.address,
+                self._count,
+                timeout,
+                host_mask,
+                HOST_SIGSET_BYTES,
+            )
+            if result in _INTERRUPTED:
+                raise Restart(ERESTART_RESTARTBLOCK, lambda t: self.wait(t, deadline, mask))
+            return result
+
+        result = call_with_mask(t, mask, SIGSET_BYTES, wait)
         if result > 0:
             values = struct.unpack_from("<" + "IQ" * result, self.buffer.raw)
             t.mem.write(self._address, struct.pack(_event_format(t, result), *values))
@@ -348,10 +367,9 @@ class _Waited:
 def _epoll(
     t: Thread, epfd: int, events: int, count: int, deadline: int | None, mask: int, size: int
 ) -> int:
-    waited = _Waited(epfd, events, count)
-    if not mask:
-        return waited.wait(t, deadline)
-    return call_with_mask(t, mask, size, lambda: waited.wait(t, deadline))
+    if mask and size != SIGSET_BYTES:
+        return -errno.EINVAL
+    return _Waited(epfd, events, count).wait(t, deadline, mask)
 
 
 def _millisecond_deadline(timeout: int) -> int | None:

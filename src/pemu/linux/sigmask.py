@@ -1,0 +1,63 @@
+"""System calls that wait under another signal mask: ppoll, pselect6, epoll_pwait."""
+
+from __future__ import annotations
+
+import errno
+
+from pemu.linux.hostcalls import address_of
+from pemu.linux.mips.signals import (
+    SIGBUS,
+    SIGFPE,
+    SIGILL,
+    SIGKILL,
+    SIGSEGV,
+    SIGSET_BYTES,
+    SIGSTOP,
+    SIGTRAP,
+    guest_sigset,
+    host_bits,
+)
+from pemu.linux.syscall import Restart
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.linux.process import Thread
+
+HOST_SIGSET_BYTES = 8
+
+
+def _bits(*signals: int) -> int:
+    return sum(1 << (signal - 1) for signal in signals)
+
+
+_UNMASKABLE = _bits(SIGKILL, SIGSTOP)
+_ENGINE = host_bits(_bits(SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV))
+"""Signals by which the host tells the engine of faults; the host's mask never has them."""
+
+
+def call_with_mask(t: Thread, mask: int, size: int, call: Callable[[int], int]) -> int:
+    """Make `call` under the guest's signal set at `mask`, of `size` bytes; 0 for no other set.
+
+    `call` gets the host address of the host's set (8 bytes), or 0, and raises Restart when it was
+    interrupted: then the set stays for the delivery of the signal, and the handler's return or
+    the lack of a handler brings the old one back.
+    """
+    if not mask:
+        return call(0)
+    if size != SIGSET_BYTES:
+        raise OSError(errno.EINVAL, "Invalid argument")
+    wanted = guest_sigset(t.mem.read(mask, size), t.target) & ~_UNMASKABLE
+    host = (host_bits(wanted) & ~_ENGINE).to_bytes(HOST_SIGSET_BYTES, "little")
+    before = t.sigmask
+    t.saved_mask, t.sigmask = before, wanted
+    try:
+        result = call(address_of(host))
+    except Restart:
+        raise
+    except BaseException:
+        t.saved_mask, t.sigmask = None, before
+        raise
+    t.saved_mask, t.sigmask = None, before
+    return result
