@@ -71,7 +71,10 @@ def address_of(data: bytes) -> int:
 
 
 class HostBuffer:
-    """`size` zeroed bytes that a host call may fill; `address` is theirs, `raw` their content."""
+    """`size` zeroed bytes that a host call may fill; `address` is theirs, `raw` their content.
+
+    The address is good as long as the object is referred to.
+    """
 
     __slots__ = ("_array", "address", "size")
 

@@ -142,13 +142,16 @@ def readdir(t: Thread, fd: int, start: int, count: int) -> int:
 def load_everything() -> None:
     """Import what may be needed later: after a change of the root directory it is out of reach."""
     import importlib
-    import pkgutil
+    import os
 
     import pemu
 
-    for module in pkgutil.walk_packages(pemu.__path__, "pemu."):
-        if not module.name.startswith(("pemu.cli", "pemu.options")):
-            importlib.import_module(module.name)
+    root = pemu.__path__[0]
+    for folder, _, files in os.walk(root):
+        package = os.path.relpath(folder, os.path.dirname(root)).replace(os.sep, ".")
+        for file in sorted(files):
+            if file.endswith(".py") and file != "__main__.py":
+                importlib.import_module(f"{package}.{file[:-3]}".removesuffix(".__init__"))
 
 
 @syscall("chroot", PlainPath)

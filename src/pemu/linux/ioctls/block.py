@@ -12,7 +12,7 @@ from pemu.linux.ioctls.request import (
     Request,
     coded,
     fills,
-    host_ioctl,
+    host_ioctl_with,
     nothing,
     reads,
     same,
@@ -47,7 +47,7 @@ def change_partition(t: Thread, fd: int, number: int, argument: int) -> int:
     inner = HostBuffer(len(partition), partition)
     fields = {**given.__dict__, "data": inner.address, "datalen": len(partition)}
     content = PARTITION_ARGUMENT.host().pack(fields)
-    return host_ioctl(t, fd, number, HostBuffer(len(content), content).address)
+    return host_ioctl_with(t, fd, number, content)
 
 
 REQUESTS: tuple[Request, ...] = (

@@ -100,6 +100,12 @@ def host_ioctl(t: Thread, fd: int, number: int, argument: int) -> int:
     return t.host_syscall(NR["ioctl"], fd, number, argument)
 
 
+def host_ioctl_with(t: Thread, fd: int, number: int, content: bytes) -> int:
+    """The host's ioctl with a structure that it only reads."""
+    buffer = HostBuffer(len(content), content)
+    return host_ioctl(t, fd, number, buffer.address)
+
+
 def nothing(t: Thread, fd: int, number: int, argument: int) -> int:
     """A request without argument."""
     return host_ioctl(t, fd, number, 0)

@@ -17,6 +17,7 @@ from pemu.linux.ioctls.request import (
     coded,
     fills,
     host_ioctl,
+    host_ioctl_with,
     reads,
     same,
 )
@@ -109,7 +110,7 @@ def change_route(t: Thread, fd: int, number: int, argument: int) -> int:
         name = HostBuffer(17, t.mem.read_cstr(fields["rt_dev"], 16))
         fields["rt_dev"] = name.address
     content = RTENTRY.host().pack(fields)
-    return host_ioctl(t, fd, number, HostBuffer(len(content), content).address)
+    return host_ioctl_with(t, fd, number, content)
 
 
 REQUESTS: tuple[Request, ...] = (

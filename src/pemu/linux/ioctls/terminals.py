@@ -19,6 +19,7 @@ from pemu.linux.ioctls.request import (
     fills,
     fixed,
     host_ioctl,
+    host_ioctl_with,
     nothing,
     reads,
     same,
@@ -177,7 +178,7 @@ def set_modes(layout: Struct) -> Action:
         if layout is TERMIOS2:
             modes.ispeed, modes.ospeed = given.c_ispeed, given.c_ospeed
         content = modes.pack()
-        return host_ioctl(t, fd, number, HostBuffer(len(content), content).address)
+        return host_ioctl_with(t, fd, number, content)
 
     return action
 

@@ -1,0 +1,1 @@
+"""Linux user mode: programs, their memory, system calls, signals and threads."""
