@@ -102,7 +102,7 @@ class Guest:
         self.thread: Any = self
         """The guest, for functions that want a `Thread`."""
         self._next = DATA
-        names = syscall.table_for(self.target).names
+        names = syscall.table_for(self.thread.target).names
         self.numbers = {call: number for number, call in names.items()}
         self.interrupt_next = False
 
@@ -178,8 +178,7 @@ class Guest:
         if regs[7]:
             number = TO_HOST[regs[2]]
             raise GuestError(number, f"{call}: {errno.errorcode.get(number)}")
-        result = regs[2]
-        return result
+        return int(regs[2])
 
     def pair(self, value: int) -> tuple[int, ...]:
         """A 64-bit argument: two words on o32, else one register."""

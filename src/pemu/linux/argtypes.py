@@ -463,7 +463,7 @@ def show_string(t: Thread, start: int) -> str:
     """A NUL-terminated string as -strace shows paths and names: whole, quoted."""
     if not start:
         return "NULL"
-    from pemu.engine.memory import GuestFault
+    from pemu.engine.faults import GuestFault
 
     try:
         return quote(t.mem.read_cstr(start, PATH_MAX))
@@ -475,7 +475,7 @@ def show_bytes(t: Thread, start: int, length: int) -> str:
     """A buffer as -strace shows it: quoted, its first 32 bytes."""
     if not start:
         return "NULL"
-    from pemu.engine.memory import GuestFault
+    from pemu.engine.faults import GuestFault
 
     try:
         data = t.mem.read(start, min(max(length, 0), STRING_LIMIT))
@@ -612,7 +612,7 @@ class StructType(ArgType):
 
 def show_struct(t: Thread, struct: Struct, start: int) -> str:
     """A structure as -strace shows it: `{tv_sec=1, tv_nsec=0}`."""
-    from pemu.engine.memory import GuestFault
+    from pemu.engine.faults import GuestFault
 
     try:
         record = struct.read(t.mem, start).__dict__

@@ -106,7 +106,7 @@ class IoVecType(ArgType):
         start = address(t, raw[index])
         if self.leaves and (result is None or result < 0):
             return show_pointer(start)
-        from pemu.engine.memory import GuestFault
+        from pemu.engine.faults import GuestFault
 
         try:
             pairs = read_iovec(t, start, signed(raw[self.count], 32))

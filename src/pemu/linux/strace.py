@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from pemu.engine.memory import GuestFault
+from pemu.engine.faults import GuestFault
 from pemu.linux.argtypes import octal
 from pemu.linux.mips.errno import to_guest
 from pemu.linux.syscall import (

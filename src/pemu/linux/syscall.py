@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import sys
 
-from pemu.engine.memory import GuestFault
+from pemu.engine.faults import GuestFault
 from pemu.linux.argtypes import Abi, Argument, Conversion, untrack
 from pemu.linux.calls import module_of
 from pemu.linux.hostcalls import NR, address_of

@@ -10,6 +10,7 @@ import pytest
 
 from pemu.linux.calls.stat import UTIMBUF
 from pemu.linux.stat_structs import STAT_64, STAT_O32, STATFS, STATFS64_32, STATX
+from pemu.linux.structs import Struct
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL
 from tests.linux.fakeguest import Guest, GuestError
 
@@ -26,9 +27,8 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def agrees(guest: Guest, layout: object, start: int, path: Path) -> None:
-    assert layout in (STAT_64, STAT_O32)
-    found = guest.get(layout, start)  # type: ignore[arg-type]
+def agrees(guest: Guest, layout: Struct, start: int, path: Path) -> None:
+    found = guest.get(layout, start)
     real = path.stat()
     assert found.st_mode == real.st_mode
     assert found.st_size == real.st_size
@@ -181,11 +181,11 @@ def test_times_of_all_precisions(guest: Guest, file: Path) -> None:
 def test_statfs(guest: Guest, tmp_path: Path) -> None:
     real = os.statvfs(tmp_path)
     start = guest.out(STATFS)
-    try:
-        guest.call("statfs", bytes(tmp_path), start)
-    except GuestError as error:
-        assert error.errno == errno.EOVERFLOW and real.f_blocks >> 32
+    if real.f_blocks >> 32 and guest.target.word == 4:
+        with pytest.raises(GuestError, match="EOVERFLOW"):
+            guest.call("statfs", bytes(tmp_path), start)
     else:
+        guest.call("statfs", bytes(tmp_path), start)
         found = guest.get(STATFS, start)
         assert (found.f_bsize, found.f_blocks, found.f_frsize) == (
             real.f_bsize,
@@ -243,8 +243,8 @@ def test_file_handles(guest: Guest, file: Path) -> None:
     try:
         fd = guest.call("open_by_handle_at", directory, handle, 0)
     except GuestError as error:
-        assert error.errno in (errno.EPERM, errno.EBADF)
-    else:
-        assert os.fstat(fd).st_ino == file.stat().st_ino
-        os.close(fd)
-    os.close(directory)
+        pytest.skip(f"opening by handle is not allowed here ({error})")
+    finally:
+        os.close(directory)
+    assert os.fstat(fd).st_ino == file.stat().st_ino
+    os.close(fd)

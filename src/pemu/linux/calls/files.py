@@ -41,7 +41,7 @@ from pemu.linux.mips.fcntl import (
     PipeFlags,
 )
 from pemu.linux.nametypes import Bits, Named
-from pemu.linux.paths import open_special_file
+from pemu.linux.paths import followed, open_special_file
 from pemu.linux.syscall import passthrough, syscall
 
 TYPE_CHECKING = False
@@ -66,6 +66,7 @@ def open_file(t: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
         fd = open_special_file(t, path, flags)
         if fd is not None:
             return fd
+        path = followed(t, path)
     return t.host_syscall(NR["openat"], dirfd, address_of(path), flags, mode)
 
 
@@ -165,7 +166,8 @@ def pipe(t: Thread) -> int:
 def pipe2(t: Thread, start: int, flags: int) -> int:
     read, write = make_pipe(t, flags)
     try:
-        t.mem.write(start, b"".join(fd.to_bytes(4, t.mem.order) for fd in (read, write)))
+        t.mem.put_u32(start, read)
+        t.mem.put_u32(start + 4, write)
     except BaseException:
         t.host_syscall(NR["close"], read)
         t.host_syscall(NR["close"], write)
