@@ -92,7 +92,7 @@ def sigset(guest: Guest, *signals: int) -> int:
     bits = sum(1 << (number - 1) for number in signals)
     order = "big" if guest.target.big_endian else "little"
     words = [bits >> 8 * word * i & ((1 << 8 * word) - 1) for i in range(16 // word)]
-    return guest.put(b"".join(w.to_bytes(word, order) for w in words))  # type: ignore[arg-type]
+    return guest.put(b"".join(w.to_bytes(word, order) for w in words))
 
 
 def test_signalfd_tells_the_guest_s_signal_number(guest: Guest) -> None:

@@ -263,7 +263,7 @@ def test_queue_tells_its_state_and_takes_a_size(way: Way, queue: int) -> None:
     assert (found.qnum, found.cbytes, found.lspid) == (1, 5, os.getpid())
     assert found.stime > 1_000_000_000
     layout = MSG.guest(guest.target.word, guest.mem.order, True)
-    found.qbytes = 1000
+    found.__dict__["qbytes"] = 1000
     way.control("msgctl", queue, IPC_SET, guest.put(layout.pack(found.__dict__)))
     found = way.record(MSG, lambda place: way.control("msgctl", queue, IPC_STAT, place))
     assert found.qbytes == 1000

@@ -46,7 +46,7 @@ def test_affinity_can_be_set(guest: Guest) -> None:
     order = "big" if guest.target.big_endian else "little"
     place = chosen // (8 * word) * word
     value = 1 << chosen % (8 * word)
-    mask[place : place + word] = value.to_bytes(word, order)  # type: ignore[arg-type]
+    mask[place : place + word] = value.to_bytes(word, order)
     try:
         guest.call("sched_setaffinity", 0, 16, guest.put(bytes(mask)))
         assert os.sched_getaffinity(0) == {chosen}
