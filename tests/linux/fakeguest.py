@@ -56,13 +56,17 @@ class FakeLog:
 
     def __init__(self) -> None:
         self.items: set[str] = set()
+        self.events: set[str] = set()
         self.read_fd, self.fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def enabled(self, item: str) -> bool:
         return item in self.items
 
+    def traced(self, event: str) -> bool:
+        return event in self.events
+
     def write(self, text: str) -> None:
-        os.write(self.fd, text.encode())
+        os.write(self.fd, (text if text.endswith("\n") else text + "\n").encode())
 
     def take(self) -> str:
         """What was logged since the last time."""

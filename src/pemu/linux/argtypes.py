@@ -361,6 +361,32 @@ class PointerType(ArgType):
         return show_pointer(address(t, raw[index]))
 
 
+class StringsType(PointerType):
+    """The address of an array of strings that NULL ends: a program's arguments, its environment."""
+
+    __slots__ = ("shown",)
+
+    def __init__(self, name: str, shown: int) -> None:
+        super().__init__(name)
+        self.shown = shown
+        """How many strings -strace shows."""
+
+    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
+        from pemu.engine.faults import GuestFault
+
+        start = place = address(t, raw[index])
+        parts: list[str] = []
+        try:
+            while len(parts) < self.shown and (string := t.mem.word(place)):
+                parts.append(show_string(t, string))
+                place += t.target.word
+            if t.mem.word(place):
+                parts.append("...")
+        except GuestFault:
+            return show_pointer(start)
+        return "[" + ", ".join(parts) + "]"
+
+
 def address(t: Thread, raw: int) -> int:
     """A register's value as an address."""
     return raw if t.target.word == 8 else raw & 0xFFFFFFFF
@@ -655,6 +681,8 @@ Off64 = WideType("loff_t", True)
 U64 = WideType("u64", False)
 POINTER = PointerType("pointer")
 Ptr = POINTER
+Arguments = StringsType("argv", 32)
+Environment = StringsType("envp", 0)
 Path = PathType("path", True)
 PlainPath = PathType("path", False)
 String = PlainPath

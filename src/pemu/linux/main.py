@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pemu.cli.user_options import UserOptions
     from pemu.engine.architecture import Architecture
     from pemu.linux.target import Target
+    from pemu.log import Log
 
 
 def run_user(
@@ -96,7 +97,7 @@ def start(
     cpu.gpr[29] = image.sp
     thread = Thread(process, cpu)
     process.threads[thread.tid] = thread
-    _native_calls(target, engine, arch)
+    _native_calls(target, engine, arch, options.log)
     if options.singlestep:
         engine.set_single_step(True)
     return process, thread
@@ -108,8 +109,10 @@ def _random(options: UserOptions) -> bytes:
     return (options.seed * 0x9E3779B97F4A7C15F39CC0605CEDC835 & (1 << 128) - 1).to_bytes(16, "big")
 
 
-def _native_calls(target: Target, engine: Engine, arch: Architecture) -> None:
+def _native_calls(target: Target, engine: Engine, arch: Architecture, log: Log) -> None:
     """Hand the engine the system calls that native code makes without asking."""
+    if log.enabled("strace") or log.events:
+        return
     from pemu.linux.nativecalls import install
 
     install(target, engine, arch)

@@ -43,8 +43,38 @@ _unfinished = 0
 """The thread whose line the log ends in; 0 when the log is at a line's start."""
 
 
+_SEVERED = frozenset(("clone", "clone3", "execve", "execveat", "fork", "vfork"))
+"""Calls that two processes return from, or a new program: their lines end before the call."""
+
+
+def observed(t: Thread, table: SyscallTable, number: int) -> int | None:
+    """Make system call `number` as `dispatch` would, and log it as the log's owner wants."""
+    log = t.process.log
+    if log.traced("guest_user_syscall"):
+        shown = "".join(f" arg{i}=0x{value:016x}" for i, value in enumerate(_words(t, table), 1))
+        log.write(f"guest_user_syscall cpu={t.tid} num=0x{number:016x}{shown}")
+    if log.enabled("strace"):
+        result = traced(t, table, number)
+    else:
+        entry = table.entry(number) or missing(t, table, number)
+        result = run(t, entry, t.cpu.gpr)
+    if log.traced("guest_user_syscall_ret") and result is not None:
+        value = -to_guest(-result) if -MAX_ERRNO <= result < 0 else result
+        ret = value & 0xFFFFFFFFFFFFFFFF
+        log.write(f"guest_user_syscall_ret cpu={t.tid} num=0x{number:016x} ret=0x{ret:016x}")
+    return result
+
+
+def _words(t: Thread, table: SyscallTable) -> list[int]:
+    """The eight words that may be arguments."""
+    try:
+        return [table.abi.word_getter(slot)(t, t.cpu.gpr) for slot in range(8)]
+    except GuestFault:
+        return list(t.cpu.gpr[4:8])
+
+
 def traced(t: Thread, table: SyscallTable, number: int) -> int | None:
-    """Make system call `number` as `dispatch` would, and log it."""
+    """Make a system call and log it as -strace does."""
     regs = t.cpu.gpr
     shift = 0
     if table.names.get(number) == "syscall":
@@ -68,6 +98,8 @@ def traced(t: Thread, table: SyscallTable, number: int) -> int | None:
         _begin(t, f"{name}({','.join(shown)})\n")
         return run(t, entry, regs)
     _begin(t, f"{name}({','.join(shown)}")
+    if name in _SEVERED:
+        _sever(t)
     result = run(t, entry, regs)
     rest = "".join(f",{argument}" for argument in _rest(t, call, raw, first, result) if argument)
     _end(t, name, (rest if shown else rest[1:]) + ")" + _outcome(t, result, call.returns))
@@ -96,6 +128,13 @@ def _begin(t: Thread, text: str) -> None:
     start = " <unfinished ...>\n" if _unfinished else ""
     _unfinished = 0 if text.endswith("\n") else t.tid
     _write(t, f"{start}{t.tid} {text}")
+
+
+def _sever(t: Thread) -> None:
+    """End the line that the thread has begun; the rest of it goes into another."""
+    global _unfinished
+    _unfinished = 0
+    _write(t, " <unfinished ...>\n")
 
 
 def _end(t: Thread, name: str, text: str) -> None:

@@ -337,10 +337,11 @@ def dispatch(t: Thread) -> None:
     regs = t.cpu.gpr
     number = regs[V0]
     table = _tables.get(t.target.name) or table_for(t.target)
-    if "strace" in t.process.log.items:
-        from pemu.linux.strace import traced
+    log = t.process.log
+    if "strace" in log.items or log.events:
+        from pemu.linux.strace import observed
 
-        result = traced(t, table, number)
+        result = observed(t, table, number)
     else:
         entry = table.entry(number)
         if entry is None:

@@ -7,7 +7,7 @@ import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
 from pemu.linux import signals
-from pemu.linux.argtypes import Hex, HexLong, Int, Path, Ptr
+from pemu.linux.argtypes import Arguments, AtFd, Environment, Hex, HexLong, Int, Path, Ptr
 from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import host_to_guest_signal
@@ -216,12 +216,12 @@ def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) ->
     os.execve(command[0], words, table)
 
 
-@syscall("execve", Path, Ptr, Ptr)
+@syscall("execve", Path, Arguments, Environment)
 def execve(t: Thread, path: bytes, argv: int, environ: int) -> int:
     return _execute(t, path, _strings(t, argv), _strings(t, environ))
 
 
-@syscall("execveat", Int, Path, Ptr, Ptr, Int)
+@syscall("execveat", AtFd, Path, Arguments, Environment, Int)
 def execveat(t: Thread, dirfd: int, path: bytes, argv: int, environ: int, flags: int) -> int:
     if flags & 0x1000 and not path:
         path = b"/proc/self/fd/%d" % dirfd

@@ -34,12 +34,12 @@ _PRIVATE = 128
 ) = range(14)
 
 
-@syscall("exit", Int)
+@syscall("exit", Int, returns="")
 def exit_(t: Thread, status: int) -> int:
     raise ThreadExit(status & 0xFF)
 
 
-@syscall("exit_group", Int)
+@syscall("exit_group", Int, returns="")
 def exit_group(t: Thread, status: int) -> int:
     t.process.exit(status & 0xFF)
     return 0
