@@ -42,7 +42,7 @@ PARAMETER_NAMES = ("%op", "%state", "%mem", "%carry", *(f"%h{i}" for i in range(
 PARAMETER_LIST = ", ".join(
     f"{kind} {name}" for kind, name in zip(HANDLER_TYPES, PARAMETER_NAMES, strict=True)
 )
-ATTRIBUTES = 'nounwind "frame-pointer"="none"'
+ATTRIBUTES = 'nounwind strictfp "frame-pointer"="none"'
 
 _POISON = ", ".join(["i64 poison"] * PASSED)
 

@@ -352,7 +352,7 @@ def helper_definitions(helpers: dict[str, Helper]) -> list[tuple[str, set[str]]]
         )
         function = Function(
             f"internal {helper.convention} {helper.result} @{helper.name}({parameters}) "
-            "noinline nounwind cold"
+            "noinline nounwind strictfp cold"
         )
         helper.body(function, *(f"%a{i}" for i in range(len(helper.parameters))))
         result.append((function.text, function.declarations))

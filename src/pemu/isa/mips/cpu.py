@@ -41,7 +41,12 @@ def architecture(model_name: str, big_endian: bool, abi: str) -> Architecture:
         address_bits=41 if abi == "n64" else 32,
         big_endian=big_endian,
         features=chosen.features,
-        modes=(frozenset(), frozenset({"fr1"})),
+        modes=(
+            frozenset(),
+            frozenset({"fr1"}),
+            frozenset({"fpexact"}),
+            frozenset({"fr1", "fpexact"}),
+        ),
         delay_slots=True,
         hot_registers=tuple(("gpr", number) for number in (SP, V0, V1, A0, A1, A2)),
         system_call=SystemCall(V0, tuple(registers_for_arguments), V0, A3),

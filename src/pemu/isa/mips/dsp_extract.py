@@ -76,7 +76,7 @@ def saturated_halfword(cpu: Cpu, total: Value, amount: Value) -> Value:
 def field(*, advance: bool) -> Extraction:
     """Take the size + 1 bits from bit pos down; `advance`: and move pos below them.
 
-    Where there are not so many bits, EFI is set and the result is zero.
+    Where there are not so many bits, EFI is set and the result is zero. Never sign-extended.
     """
 
     def run(cpu: Cpu, total: Value, size: Value) -> Value:
@@ -85,7 +85,7 @@ def field(*, advance: bool) -> Extraction:
         there = size.ule(start)
         amount = ((start - size).zext(total.width)) & (total.width - 1)
         mask = (cpu.const(2, total.width) << size.zext(total.width)) - 1
-        result = (total.lshr(amount) & mask).trunc(total.width // 2)
+        result = (total.lshr(amount) & mask).trunc(total.width // 2).zext(cpu.arch.xlen)
         set_control(cpu, EFI, ~there)
         if advance:
             set_control(cpu, POS, there.select(start - size - 1, start))

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
         fcsr: Value
         fp_cause: Value
         fp_flags: Value
+        fp_op: Value
+        fp_a: Value
+        fp_b: Value
+        fp_c: Value
         fcr0: Value
         dspctl: Value
         llbit: Value
@@ -53,6 +57,11 @@ def layout(xlen: int, abi: str) -> Layout:
             Register("fcsr", 32, group="float", memory=True),
             Register("fp_cause", 8, group="float", memory=True),
             Register("fp_flags", 8, group="float", memory=True),
+            # The last operation and its operands: Cause is computed from them when it is read.
+            Register("fp_op", 32, group="hidden", memory=True),
+            Register("fp_a", 64, group="hidden", memory=True),
+            Register("fp_b", 64, group="hidden", memory=True),
+            Register("fp_c", 64, group="hidden", memory=True),
             Register("fcr0", 32, group="float", memory=True),
             Register("dspctl", 32, group="system", memory=True),
             # LL remembers address and value; SC compares the value (see atomic.py).

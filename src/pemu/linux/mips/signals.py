@@ -258,15 +258,15 @@ class Frames:
         low = [_extend(value, target.xlen) for value in cpu.lo]  # type: ignore[attr-defined]
         dsp: int = cpu.dspctl  # type: ignore[attr-defined]
         if target.abi == "o32":
-            floats = _pairs(floats, cpu.mode == 1)
-            used = USED_FP | (USED_FR1 if cpu.mode == 1 else 0)
+            floats = _pairs(floats, cpu.mode & 1 == 1)
+            used = USED_FP | (USED_FR1 if cpu.mode & 1 == 1 else 0)
             data = struct.pack(order + "IIQ", 0, 0, _extend(cpu.pc, 32))
             data += struct.pack(order + "64Q", *registers, *floats)
             data += struct.pack(order + "5I4x", 0, fcsr, 0, used, dsp)
             data += struct.pack(order + "QQ", high[0], low[0])
             rest = (high[1], low[1], high[2], low[2], high[3], low[3])
             return data + struct.pack(order + "6I", *(value & 0xFFFFFFFF for value in rest))
-        used = USED_FP | (USED_FR1 if cpu.mode == 1 else 0)
+        used = USED_FP | (USED_FR1 if cpu.mode & 1 == 1 else 0)
         data = struct.pack(order + "64Q", *registers, *floats)
         data += struct.pack(order + "8QQ", *high, *low, cpu.pc)
         return data + struct.pack(order + "4I", fcsr, used, dsp, 0)
@@ -279,7 +279,7 @@ class Frames:
         if target.abi == "o32":
             (pc,) = struct.unpack_from(order + "Q", data, 8)
             registers = struct.unpack_from(order + "32Q", data, 16)
-            floats = _slots(struct.unpack_from(order + "32Q", data, 272), cpu.mode == 1)
+            floats = _slots(struct.unpack_from(order + "32Q", data, 272), cpu.mode & 1 == 1)
             _, fcsr, _, _, dsp = struct.unpack_from(order + "5I", data, 528)
             hi0, lo0 = struct.unpack_from(order + "QQ", data, 552)
             hi1, lo1, hi2, lo2, hi3, lo3 = struct.unpack_from(order + "6I", data, 568)

@@ -1,0 +1,343 @@
+"""The MIPS FPU: registers in both modes, NaNs, exceptions. The instructions are in fpu_*.py.
+
+Rounding mode and the sticky inexact, underflow, overflow and division-by-zero flags live in the
+host's MXCSR (see `engine.fp`); the invalid flag and what programs wrote themselves in `fp_flags`.
+Cause holds the exceptions of the last operation only. To keep operations cheap they just note what
+they are and their operands (`fp_op`, `fp_a`, ...); who reads Cause has them computed again.
+
+NaNs have the legacy coding: a set top mantissa bit means signalling. An operation with a signalling
+NaN, or an invalid one, gives the default NaN; else the first operand that is a NaN passes on.
+Source: MIPS Architecture For Programmers, volume I-A, chapter 6.
+"""
+
+from __future__ import annotations
+
+from pemu.engine import fp
+from pemu.engine import state as s
+from pemu.engine.builder import Helper
+from pemu.isa.mips.exceptions import FLOATING_POINT, RESERVED_INSTRUCTION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.engine.runtime import Function
+    from pemu.engine.values import Emitter, Value
+    from pemu.isa.mips.state import Cpu
+
+FLAG_I, FLAG_U, FLAG_O, FLAG_Z, FLAG_V = 1, 2, 4, 8, 16
+
+KINDS = {"s": "float", "d": "double"}
+WIDTHS = {"s": 32, "d": 64}
+DEFAULT_NAN = {"s": 0x7FBFFFFF, "d": 0x7FF7FFFFFFFFFFFF}
+_QUIET_BIT = {"s": 22, "d": 51}
+_EXPONENT = {"s": 0x7F800000, "d": 0x7FF0000000000000}
+LARGEST = {32: 0x7FFFFFFF, 64: 0x7FFFFFFFFFFFFFFF}
+"""Result of a conversion to an integer that is invalid."""
+
+
+# Registers
+
+
+def _check_double(cpu: Cpu, register: Value) -> None:
+    if "fr1" not in cpu.features:
+        cpu.trap(RESERVED_INSTRUCTION, register.trunc(1))
+
+
+def check(cpu: Cpu, kind: str, *registers: Value) -> None:
+    """Raise a reserved instruction for odd registers where doubles take pairs."""
+    if kind in ("d", "l", "double"):
+        for register in registers:
+            _check_double(cpu, register)
+
+
+def read(cpu: Cpu, register: Value, kind: str) -> str:
+    """Read an FPU register as LLVM type "float", "double", "i32" or "i64"."""
+    if kind in ("double", "i64") or "fr1" in cpu.features:
+        return cpu.fpr.read(register, kind)
+    return cpu.fpr.read(register & 30, kind, (register & 1).zext(64) << 2)
+
+
+def write(cpu: Cpu, register: Value, kind: str, operand: str) -> None:
+    """Write an FPU register as LLVM type "float", "double", "i32" or "i64"."""
+    if kind in ("double", "i64") or "fr1" in cpu.features:
+        cpu.fpr.write(register, kind, operand)
+    else:
+        cpu.fpr.write(register & 30, kind, operand, (register & 1).zext(64) << 2)
+
+
+def read_high(cpu: Cpu, register: Value) -> str:
+    """Read the high word of a 64-bit register."""
+    return cpu.fpr.read(register, "i32", 4)
+
+
+# NaNs
+
+
+def _is_nan(value: Value, fmt: str) -> Value:
+    magnitude = value & ((1 << (value.width - 1)) - 1)
+    return magnitude.ugt(_EXPONENT[fmt])
+
+
+def is_signalling(value: Value, fmt: str) -> Value:
+    """One for a signalling NaN in the legacy coding."""
+    return _is_nan(value, fmt) & value.bit(_QUIET_BIT[fmt])
+
+
+def _offset(emitter: Emitter, name: str) -> str:
+    """Pointer to a hidden FPU register from within a helper."""
+    return emitter.offset("%state", _OFFSETS[name])
+
+
+def _layout_offsets() -> dict[str, int]:
+    from pemu.isa.mips.state import layout
+
+    found = {}
+    for xlen, abi in ((32, "o32"), (64, "n64")):
+        for register in layout(xlen, abi).registers:
+            found[f"{register.name}.{xlen}"] = register.offset
+    return found
+
+
+class _Offsets(dict[str, int]):
+    """Offsets of registers by "name.xlen", filled in on first use."""
+
+    def __missing__(self, key: str) -> int:
+        self.update(_layout_offsets())
+        return self[key]
+
+
+_OFFSETS = _Offsets()
+
+
+def raise_invalid(f: Function, xlen: int) -> None:
+    flags = _offset(f, f"fp_flags.{xlen}")
+    f.raw_store(flags, f.raw_load(flags, 8) | FLAG_V)
+
+
+def clear_invalid(f: Function) -> None:
+    f.entry_lines.append("  %mx = alloca i32, align 4")
+    fp.write_mxcsr(f, "%mx", fp.read_mxcsr(f, "%mx") & ~(fp.INVALID | fp.DENORMAL))
+
+
+def _select_nan(f: Function, fmt: str, operands: list[Value]) -> tuple[Value, Value]:
+    """What an operation with a NaN result gives: (bits, whether it was invalid)."""
+    default = f.const(DEFAULT_NAN[fmt], WIDTHS[fmt])
+    result = default
+    any_nan = f.const(0, 1)
+    signalling = f.const(0, 1)
+    for operand in reversed(operands):
+        nan = _is_nan(operand, fmt)
+        result = nan.select(operand, result)
+        any_nan = any_nan | nan
+        signalling = signalling | is_signalling(operand, fmt)
+    invalid = signalling | ~any_nan
+    return invalid.select(default, result), invalid
+
+
+def _nan_helper(fmt: str, count: int, xlen: int) -> Helper:
+    kind = KINDS[fmt]
+
+    def body(f: Function, *arguments: str) -> None:
+        clear_invalid(f)
+        operands = [fp.bits(f, kind, argument) for argument in arguments]
+        result, invalid = _select_nan(f, fmt, operands)
+        with f.if_(invalid):
+            raise_invalid(f, xlen)
+        f.do(f"ret {kind} {fp.from_bits(f, kind, result)}")
+
+    return Helper(f"fp_nan_{fmt}{count}_{xlen}", (kind,) * count, kind, body)
+
+
+_NAN_HELPERS = {
+    (fmt, count, xlen): _nan_helper(fmt, count, xlen)
+    for fmt in KINDS
+    for count in (1, 2)
+    for xlen in (32, 64)
+}
+
+
+def settle(cpu: Cpu, fmt: str, result: str, *operands: str) -> str:
+    """Replace a NaN that the host made by the one that the guest expects."""
+    kind = KINDS[fmt]
+    final = cpu.var(WIDTHS[fmt])
+    final.value = fp.bits(cpu, kind, result)
+    with cpu.if_(fp.unordered(cpu, kind, result, result), unlikely=True):
+        helper = _NAN_HELPERS[fmt, len(operands), cpu.arch.xlen]
+        final.value = fp.bits(cpu, kind, cpu.helper(helper, *operands))
+    return fp.from_bits(cpu, kind, final.value)
+
+
+# The table of operations: computed for real, and again for Cause.
+
+
+class Operation:
+    """An operation with exceptions: number, operand formats, and how to do it on the host."""
+
+    __slots__ = ("compute", "number", "operands", "result")
+
+    def __init__(
+        self,
+        number: int,
+        operands: str,
+        result: str,
+        compute: Callable[[Emitter, list[str], Nans], str],
+    ) -> None:
+        self.number = number
+        self.operands = operands
+        self.result = result
+        self.compute = compute
+
+
+class Nans:
+    """How steps of an operation treat NaN results; see `_Direct` and `_Again`."""
+
+    def settle(self, fmt: str, result: str, *operands: str) -> str:
+        """Return the guest's result of one step."""
+        raise NotImplementedError
+
+    def invalid(self, condition: Value) -> None:
+        """The operation is invalid if `condition` holds."""
+        raise NotImplementedError
+
+    def invalid_by_host(self, condition: Value) -> None:
+        """The operation is invalid if `condition` holds and the host found it invalid."""
+        raise NotImplementedError
+
+
+class Direct(Nans):
+    """While the guest runs: NaNs are settled out of line."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self.cpu = cpu
+
+    def settle(self, fmt: str, result: str, *operands: str) -> str:
+        return settle(self.cpu, fmt, result, *operands)
+
+
+class _Again(Nans):
+    """When Cause is wanted: only whether something was invalid counts."""
+
+    def __init__(self, f: Function, found: object) -> None:
+        self._f = f
+        self._found = found
+
+    def settle(self, fmt: str, result: str, *operands: str) -> str:
+        f = self._f
+        kind = KINDS[fmt]
+        nan = fp.unordered(f, kind, result, result)
+        chosen, invalid = _select_nan(f, fmt, [fp.bits(f, kind, operand) for operand in operands])
+        self.invalid(nan & invalid)
+        return fp.from_bits(f, kind, nan.select(chosen, fp.bits(f, kind, result)))
+
+    def invalid(self, condition: Value) -> None:
+        variable = self._found
+        variable.value = variable.value | condition  # type: ignore[attr-defined]
+
+    def invalid_by_host(self, condition: Value) -> None:
+        f = self._f
+        with f.if_(condition):
+            self.invalid((fp.read_mxcsr(f, "%mx") & fp.INVALID).ne(0))
+
+
+OPERATIONS: dict[str, Operation] = {}
+
+
+def define(
+    name: str,
+    operands: str,
+    result: str,
+    compute: Callable[[Emitter, list[str], Nans], str],
+) -> Operation:
+    """Enter an operation into the table. `operands`, `result`: formats, as "dd" and "d"."""
+    operation = Operation(len(OPERATIONS) + 1, operands, result, compute)
+    OPERATIONS[name] = operation
+    return operation
+
+
+LLVM_TYPE = {"s": "float", "d": "double", "w": "i32", "l": "i64"}
+
+
+def note(cpu: Cpu, number: int, operands: list[tuple[str, str]]) -> None:
+    """Note an operation for Cause: its number and (LLVM type, operand) of what it works on."""
+    cpu.fp_op = cpu.const(number, 32)
+    for register, (kind, operand) in zip(("fp_a", "fp_b", "fp_c"), operands, strict=False):
+        at = cpu.offset("%state", _OFFSETS[f"{register}.{cpu.arch.xlen}"])
+        cpu.do(f"store {kind} {operand}, ptr {at}, align 8")
+
+
+def perform(cpu: Cpu, operation: Operation, operands: list[str]) -> str:
+    """Do an operation: note it, raise what is enabled, return the result's operand."""
+    kinds = [LLVM_TYPE[fmt] for fmt in operation.operands]
+    note(cpu, operation.number, list(zip(kinds, operands, strict=True)))
+    if "fpexact" in cpu.features:
+        raise_enabled(cpu)
+    return operation.compute(cpu, operands, Direct(cpu))
+
+
+def raise_enabled(cpu: Cpu) -> None:
+    """Raise a floating-point exception if the noted operation has one that is enabled."""
+    cause = cpu.name(cpu.helper(cause_helper(cpu.arch.xlen)), 32)
+    enabled = (cpu.fcsr.lshr(7) & 0x1F) & cause
+    with cpu.if_(enabled.ne(0), unlikely=True):
+        cpu.fp_cause = cause.trunc(8)
+        cpu.fp_op = 0
+    cpu.trap(FLOATING_POINT, enabled.ne(0))
+
+
+_cause_helpers: dict[int, Helper] = {}
+
+
+def cause_helper(xlen: int) -> Helper:
+    """The helper that computes Cause (bits V Z O U I, 32 bits) of the noted operation."""
+    if xlen not in _cause_helpers:
+        _cause_helpers[xlen] = Helper(
+            f"fp_cause_{xlen}", (), "i32", lambda f: _cause_body(f, xlen)
+        )
+    return _cause_helpers[xlen]
+
+
+def _cause_body(f: Function, xlen: int) -> None:
+    f.entry_lines.append("  %mx = alloca i32, align 4")
+    number = f.raw_load(_offset(f, f"fp_op.{xlen}"), 32)
+    cause = f.var(32, f.raw_load(_offset(f, f"fp_cause.{xlen}"), 8).zext(32))
+    with f.if_(number.ne(0)):
+        before = fp.read_mxcsr(f, "%mx")
+        fp.write_mxcsr(f, "%mx", before & ~fp.EXCEPTIONS)
+        invalid = f.var(1, 0)
+        for operation in OPERATIONS.values():
+            with f.if_(number.eq(operation.number)):
+                operands = []
+                for name, fmt in zip(("fp_a", "fp_b", "fp_c"), operation.operands, strict=False):
+                    kind = LLVM_TYPE[fmt]
+                    at = _offset(f, f"{name}.{xlen}")
+                    operands.append(f.op(f"load {kind}, ptr {at}, align 8"))
+                operation.compute(f, operands, _Again(f, invalid))
+        after = fp.read_mxcsr(f, "%mx")
+        fp.write_mxcsr(f, "%mx", before)
+        with f.if_(invalid.value) as arm:
+            cause.value = f.const(FLAG_V, 32)
+        with arm.otherwise():
+            cause.value = guest_flags(after)
+    f.do(f"ret i32 {cause.value.ir}")
+
+
+def guest_flags(mxcsr: Value) -> Value:
+    """MXCSR's sticky exceptions as the guest's I U O Z bits (32 bits)."""
+    return (
+        (mxcsr.lshr(5) & 1)
+        | (mxcsr.lshr(3) & 2)
+        | (mxcsr.lshr(1) & 4)
+        | ((mxcsr << 1) & 8)
+    )
+
+
+def note_nothing(cpu: Cpu) -> None:
+    """The instruction counts as an operation without exceptions."""
+    cpu.fp_op = 0
+    cpu.fp_cause = 0
+
+
+def mxcsr_scratch(cpu: Cpu) -> str:
+    """A place in the state for MXCSR: the field the engine keeps it in."""
+    return cpu.offset("%state", s.GUEST_MXCSR.offset)

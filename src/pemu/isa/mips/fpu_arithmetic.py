@@ -1,0 +1,179 @@
+"""Arithmetic on singles and doubles."""
+
+from __future__ import annotations
+
+from pemu.engine import fp
+from pemu.isa.mips import fpu
+from pemu.isa.mips.table import MIPS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.values import Emitter, Value
+    from pemu.isa.mips.fpu import Nans
+    from pemu.isa.mips.state import Cpu
+
+FORMATS = {"s": "10000", "d": "10001"}
+_ONE = {"s": 0x3F800000, "d": 0x3FF0000000000000}
+
+
+def _step(e: Emitter, name: str, fmt: str, nans: Nans, *operands: str) -> str:
+    result = fp.operation(e, name, fpu.KINDS[fmt], *operands)
+    return nans.settle(fmt, result, *operands)
+
+
+def _one(e: Emitter, fmt: str) -> str:
+    return fp.from_bits(e, fpu.KINDS[fmt], e.const(_ONE[fmt], fpu.WIDTHS[fmt]))
+
+
+def _negated(e: Emitter, fmt: str, operand: str) -> str:
+    width = fpu.WIDTHS[fmt]
+    value = fp.bits(e, fpu.KINDS[fmt], operand) ^ (1 << (width - 1))
+    return fp.from_bits(e, fpu.KINDS[fmt], value)
+
+
+def _declare_two(name: str, host: str, function: str, fmt: str) -> None:
+    def compute(e: Emitter, o: list[str], nans: Nans) -> str:
+        return _step(e, host, fmt, nans, o[0], o[1])
+
+    operation = fpu.define(f"{name}.{fmt}", fmt * 2, fmt, compute)
+
+    def meaning(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
+        fpu.check(cpu, fmt, ft, fs, fd)
+        kind = fpu.KINDS[fmt]
+        a, b = fpu.read(cpu, fs, kind), fpu.read(cpu, ft, kind)
+        fpu.write(cpu, fd, kind, fpu.perform(cpu, operation, [a, b]))
+
+    MIPS.insn(
+        f"010001 {FORMATS[fmt]} ft:5 fs:5 fd:5 {function}",
+        f"{name}.{fmt} {{fd}}, {{fs}}, {{ft}}",
+        name=f"{name}_{fmt}",
+    )(meaning)
+
+
+def _declare_one(name: str, function: str, fmt: str, needs: str) -> None:
+    def compute(e: Emitter, o: list[str], nans: Nans) -> str:
+        if name == "recip":
+            return _step(e, "fdiv", fmt, nans, _one(e, fmt), o[0])
+        root = _step(e, "sqrt", fmt, nans, o[0])
+        return root if name == "sqrt" else _step(e, "fdiv", fmt, nans, _one(e, fmt), root)
+
+    operation = fpu.define(f"{name}.{fmt}", fmt, fmt, compute)
+
+    def meaning(cpu: Cpu, fs: Value, fd: Value) -> None:
+        fpu.check(cpu, fmt, fs, fd)
+        kind = fpu.KINDS[fmt]
+        result = fpu.perform(cpu, operation, [fpu.read(cpu, fs, kind)])
+        fpu.write(cpu, fd, kind, result)
+
+    MIPS.insn(
+        f"010001 {FORMATS[fmt]} 00000 fs:5 fd:5 {function}",
+        f"{name}.{fmt} {{fd}}, {{fs}}",
+        name=f"{name}_{fmt}",
+        needs=needs,
+    )(meaning)
+
+
+def _declare_fused(name: str, add: str, negate: bool, function: str, fmt: str) -> None:
+    """Multiply and add, rounded after each step."""
+
+    def compute(e: Emitter, o: list[str], nans: Nans) -> str:
+        product = _step(e, "fmul", fmt, nans, o[0], o[1])
+        total = _step(e, add, fmt, nans, product, o[2])
+        return _negated(e, fmt, total) if negate else total
+
+    operation = fpu.define(f"{name}.{fmt}", fmt * 3, fmt, compute)
+
+    def meaning(cpu: Cpu, fr: Value, ft: Value, fs: Value, fd: Value) -> None:
+        fpu.check(cpu, fmt, fr, ft, fs, fd)
+        kind = fpu.KINDS[fmt]
+        operands = [fpu.read(cpu, register, kind) for register in (fs, ft, fr)]
+        fpu.write(cpu, fd, kind, fpu.perform(cpu, operation, operands))
+
+    MIPS.insn(
+        f"010011 fr:5 ft:5 fs:5 fd:5 {function}",
+        f"{name}.{fmt} {{fd}}, {{fr}}, {{fs}}, {{ft}}",
+        name=f"{name}_{fmt}",
+        needs="mips4_32r2",
+    )(meaning)
+
+
+def _declare_sign(name: str, function: str, fmt: str) -> None:
+    """abs, neg, mov: on the bits, without exceptions."""
+
+    def meaning(cpu: Cpu, fs: Value, fd: Value) -> None:
+        fpu.check(cpu, fmt, fs, fd)
+        kind, width = fpu.KINDS[fmt], fpu.WIDTHS[fmt]
+        operand = fpu.read(cpu, fs, kind)
+        sign = 1 << (width - 1)
+        if name != "mov":
+            value = fp.bits(cpu, kind, operand)
+            value = value ^ sign if name == "neg" else value & (sign - 1)
+            operand = fp.from_bits(cpu, kind, value)
+            fpu.note_nothing(cpu)
+        fpu.write(cpu, fd, kind, operand)
+
+    MIPS.insn(
+        f"010001 {FORMATS[fmt]} 00000 fs:5 fd:5 {function}",
+        f"{name}.{fmt} {{fd}}, {{fs}}",
+        name=f"{name}_{fmt}",
+    )(meaning)
+
+
+def _declare_move_if(fmt: str) -> None:
+    """Moves on a condition: of a general register or of a condition code."""
+
+    def by_register(wanted: int, name: str, function: str) -> None:
+        def meaning(cpu: Cpu, rt: Value, fs: Value, fd: Value) -> None:
+            fpu.check(cpu, fmt, fs, fd)
+            condition = cpu.gpr[rt].eq(0)
+            _move(cpu, condition if wanted else ~condition, fs, fd)
+
+        MIPS.insn(
+            f"010001 {FORMATS[fmt]} rt:5 fs:5 fd:5 {function}",
+            f"{name}.{fmt} {{fd}}, {{fs}}, {{rt}}",
+            name=f"{name}_{fmt}",
+            needs="mips4_32",
+        )(meaning)
+
+    def by_code(wanted: int) -> None:
+        def meaning(cpu: Cpu, cc: Value, fs: Value, fd: Value) -> None:
+            fpu.check(cpu, fmt, fs, fd)
+            _move(cpu, cpu.fcc[cc].trunc(1).eq(wanted), fs, fd)
+
+        name = "movt" if wanted else "movf"
+        MIPS.insn(
+            f"010001 {FORMATS[fmt]} cc:3 0{wanted} fs:5 fd:5 010001",
+            f"{name}.{fmt} {{fd}}, {{fs}}, {{cc}}",
+            name=f"{name}_{fmt}",
+            needs="mips4_32",
+        )(meaning)
+
+    def _move(cpu: Cpu, condition: Value, fs: Value, fd: Value) -> None:
+        kind = fpu.KINDS[fmt]
+        new, old = fpu.read(cpu, fs, kind), fpu.read(cpu, fd, kind)
+        chosen = cpu.op(f"select i1 {condition.ir}, {kind} {new}, {kind} {old}")
+        fpu.write(cpu, fd, kind, chosen)
+
+    by_register(1, "movz", "010010")
+    by_register(0, "movn", "010011")
+    by_code(0)
+    by_code(1)
+
+
+for _fmt in FORMATS:
+    _declare_two("add", "fadd", "000000", _fmt)
+    _declare_two("sub", "fsub", "000001", _fmt)
+    _declare_two("mul", "fmul", "000010", _fmt)
+    _declare_two("div", "fdiv", "000011", _fmt)
+    _declare_one("sqrt", "000100", _fmt, "mips2")
+    _declare_one("recip", "010101", _fmt, "mips4_32r2")
+    _declare_one("rsqrt", "010110", _fmt, "mips4_32r2")
+    _declare_sign("abs", "000101", _fmt)
+    _declare_sign("mov", "000110", _fmt)
+    _declare_sign("neg", "000111", _fmt)
+    _code = {"s": "000", "d": "001"}[_fmt]
+    _declare_fused("madd", "fadd", False, f"100 {_code}", _fmt)
+    _declare_fused("msub", "fsub", False, f"101 {_code}", _fmt)
+    _declare_fused("nmadd", "fadd", True, f"110 {_code}", _fmt)
+    _declare_fused("nmsub", "fsub", True, f"111 {_code}", _fmt)
+    _declare_move_if(_fmt)

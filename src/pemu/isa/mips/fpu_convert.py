@@ -1,0 +1,193 @@
+"""Conversions between singles, doubles, words and longs."""
+
+from __future__ import annotations
+
+from pemu.engine import fp
+from pemu.engine.builder import Helper
+from pemu.isa.mips import fpu
+from pemu.isa.mips.fpu_arithmetic import FORMATS
+from pemu.isa.mips.table import MIPS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.runtime import Function
+    from pemu.engine.values import Emitter, Value
+    from pemu.isa.mips.fpu import Nans
+    from pemu.isa.mips.state import Cpu
+
+_INTEGER = {"w": 32, "l": 64}
+_INTEGER_FORMATS = {"w": "10100", "l": "10101"}
+_TARGETS = {"s": "100000", "d": "100001", "w": "100100", "l": "100101"}
+_ROUNDINGS = {"round": (fp.NEAREST, "00"), "ceil": (fp.UP, "10"), "floor": (fp.DOWN, "11")}
+
+
+def _needs(source: str, target: str) -> str:
+    return "mips3_32r2" if "l" in (source, target) else ""
+
+
+def _declare(name: str, source: str, target: str, pattern: str, needs: str, compute: object) -> None:
+    operation = fpu.define(f"{name}.{target}.{source}", source, target, compute)  # type: ignore[arg-type]
+
+    def meaning(cpu: Cpu, fs: Value, fd: Value) -> None:
+        fpu.check(cpu, source, fs)
+        fpu.check(cpu, target, fd)
+        operand = fpu.read(cpu, fs, fpu.LLVM_TYPE[source])
+        result = fpu.perform(cpu, operation, [operand])
+        fpu.write(cpu, fd, fpu.LLVM_TYPE[target], result)
+
+    text = f"{name}.{target}.{source}" if name in ("cvt",) else f"{name}.{target}.{source}"
+    MIPS.insn(
+        pattern,
+        f"{text} {{fd}}, {{fs}}",
+        name=f"{name}_{target}_{source}",
+        needs=needs,
+    )(meaning)
+
+
+def _nan_helper(source: str, target: str, xlen: int) -> Helper:
+    """Settle a NaN that changes its width: signalling ones become the default."""
+    kind, wide = fpu.KINDS[source], fpu.KINDS[target]
+
+    def body(f: Function, operand: str) -> None:
+        fpu.clear_invalid(f)
+        value = fp.bits(f, kind, operand)
+        signalling = fpu.is_signalling(value, source)
+        with f.if_(signalling):
+            fpu.raise_invalid(f, xlen)
+        result = signalling.select(
+            f.const(fpu.DEFAULT_NAN[target], fpu.WIDTHS[target]), _resized(value, source, target)
+        )
+        f.do(f"ret {wide} {fp.from_bits(f, wide, result)}")
+
+    return Helper(f"fp_nan_{target}_{source}_{xlen}", (kind,), wide, body)
+
+
+def _resized(value: Value, source: str, target: str) -> Value:
+    """The quiet NaN `value` in the other width; one without mantissa bits left is the default."""
+    if source == "s":
+        sign = value.bit(31).zext(64) << 63
+        return sign | 0x7FF0000000000000 | ((value & 0x7FFFFF).zext(64) << 29)
+    sign = value.bit(63).zext(32) << 31
+    mantissa = (value & ((1 << 52) - 1)).lshr(29).trunc(32)
+    kept = sign | 0x7F800000 | mantissa
+    return mantissa.eq(0).select(value.emitter.const(fpu.DEFAULT_NAN["s"], 32), kept)
+
+
+_NANS = {
+    (source, target, xlen): _nan_helper(source, target, xlen)
+    for source, target in (("s", "d"), ("d", "s"))
+    for xlen in (32, 64)
+}
+
+
+def _between_floats(source: str, target: str) -> None:
+    kind, wide = fpu.KINDS[source], fpu.KINDS[target]
+    how = "fpext" if source == "s" else "fptrunc"
+
+    def compute(e: Emitter, o: list[str], nans: Nans) -> str:
+        result = fp.convert(e, how, kind, wide, o[0])
+        if not isinstance(nans, fpu.Direct):
+            nans.invalid(fpu.is_signalling(fp.bits(e, kind, o[0]), source))
+            return result
+        cpu = nans.cpu
+        final = cpu.var(fpu.WIDTHS[target])
+        final.value = fp.bits(e, wide, result)
+        with cpu.if_(fp.unordered(e, wide, result, result), unlikely=True):
+            settled = cpu.helper(_NANS[source, target, cpu.arch.xlen], o[0])
+            final.value = fp.bits(e, wide, settled)
+        return fp.from_bits(e, wide, final.value)
+
+    _declare(
+        "cvt",
+        source,
+        target,
+        f"010001 {FORMATS[source]} 00000 fs:5 fd:5 {_TARGETS[target]}",
+        "",
+        compute,
+    )
+
+
+def _from_integer(source: str, target: str) -> None:
+    def compute(e: Emitter, o: list[str], nans: Nans) -> str:
+        return fp.convert(e, "sitofp", fpu.LLVM_TYPE[source], fpu.KINDS[target], o[0])
+
+    _declare(
+        "cvt",
+        source,
+        target,
+        f"010001 {_INTEGER_FORMATS[source]} 00000 fs:5 fd:5 {_TARGETS[target]}",
+        _needs(source, target),
+        compute,
+    )
+
+
+def _integer_helper(source: str, width: int, xlen: int) -> Helper:
+    """Decide about a conversion that gave the most negative number: that, or invalid."""
+    kind = fpu.KINDS[source]
+
+    def body(f: Function, operand: str) -> None:
+        f.entry_lines.append("  %mx = alloca i32, align 4")
+        mxcsr = fp.read_mxcsr(f, "%mx")
+        fp.write_mxcsr(f, "%mx", mxcsr & ~(fp.INVALID | fp.DENORMAL))
+        invalid = (mxcsr & fp.INVALID).ne(0)
+        with f.if_(invalid):
+            fpu.raise_invalid(f, xlen)
+        result = invalid.select(
+            f.const(fpu.LARGEST[width], width), f.const(1 << (width - 1), width)
+        )
+        f.do(f"ret i{width} {result.ir}")
+
+    return Helper(f"fp_int{width}_{source}_{xlen}", (kind,), f"i{width}", body)
+
+
+_INTEGER_HELPERS = {
+    (source, width, xlen): _integer_helper(source, width, xlen)
+    for source in FORMATS
+    for width in (32, 64)
+    for xlen in (32, 64)
+}
+
+
+def _to_integer(name: str, source: str, target: str, function: str) -> None:
+    kind, width = fpu.KINDS[source], _INTEGER[target]
+
+    def compute(e: Emitter, o: list[str], nans: Nans) -> str:
+        operand = o[0]
+        if name in _ROUNDINGS:
+            operand = fp.round_to(e, kind, operand, _ROUNDINGS[name][0])
+        result = fp.to_integer(e, kind, width, operand, truncate=name == "trunc")
+        doubtful = result.eq(1 << (width - 1))
+        if not isinstance(nans, fpu.Direct):
+            nans.invalid_by_host(doubtful)
+            return result.ir
+        cpu = nans.cpu
+        final = cpu.var(width)
+        final.value = result
+        with cpu.if_(doubtful, unlikely=True):
+            helper = _INTEGER_HELPERS[source, width, cpu.arch.xlen]
+            final.value = cpu.name(cpu.helper(helper, operand), width)
+        return final.value.ir
+
+    needs = _needs(source, target) or ("mips2" if name != "cvt" else "")
+    _declare(
+        name,
+        source,
+        target,
+        f"010001 {FORMATS[source]} 00000 fs:5 fd:5 {function}",
+        needs,
+        compute,
+    )
+
+
+for _source in FORMATS:
+    for _target, _bit in (("w", "1"), ("l", "0")):
+        _to_integer("cvt", _source, _target, _TARGETS[_target])
+        _to_integer("round", _source, _target, f"001{_bit}00")
+        _to_integer("trunc", _source, _target, f"001{_bit}01")
+        _to_integer("ceil", _source, _target, f"001{_bit}10")
+        _to_integer("floor", _source, _target, f"001{_bit}11")
+_between_floats("s", "d")
+_between_floats("d", "s")
+for _source in _INTEGER:
+    for _target in FORMATS:
+        _from_integer(_source, _target)
