@@ -97,7 +97,7 @@ class Engine:
         self._old_arenas: list[tuple[int, int, int]] = []
         self.code_start = _reserve(CODE_AREA_BYTES, 0)
         self._code_next = self.code_start
-        self._context_bytes = mmap.mmap(-1, 4096)
+        self._context_bytes = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE)
         self.context_address = _reserve_view(self._context_bytes)
         self.context = memoryview(self._context_bytes).cast("Q")
         self._load_tier0()

@@ -57,7 +57,7 @@ class Cpu:
     def __init__(self, engine: Engine) -> None:
         layout = engine.arch.layout
         size = s.ENGINE_BYTES + layout.size
-        self._bytes = mmap.mmap(-1, (size + 4095) // 4096 * 4096)
+        self._bytes = mmap.mmap(-1, (size + 4095) // 4096 * 4096, mmap.MAP_PRIVATE)
         self._host = ctypes.addressof(ctypes.c_char.from_buffer(self._bytes))
         self.engine = engine
         self.address = self._host + s.ENGINE_BYTES
@@ -125,7 +125,7 @@ class Cpu:
 
     def attach(self) -> None:
         """Give the calling host thread the signal stack by which handlers find this cpu."""
-        area = mmap.mmap(-1, 2 * ALTSTACK_BYTES)
+        area = mmap.mmap(-1, 2 * ALTSTACK_BYTES, mmap.MAP_PRIVATE)
         start = ctypes.addressof(ctypes.c_char.from_buffer(area))
         bottom = (start + ALTSTACK_BYTES - 1) // ALTSTACK_BYTES * ALTSTACK_BYTES
         ctypes.c_uint64.from_address(bottom).value = self.address

@@ -22,7 +22,7 @@ SIZE = 1 << 16
 OWN = 1
 TRANSLATED = 2
 
-SPECIAL = mmap.mmap(-1, SIZE)
+SPECIAL = mmap.mmap(-1, SIZE, mmap.MAP_PRIVATE)
 SPECIAL_ADDRESS = ctypes.addressof(ctypes.c_char.from_buffer(SPECIAL))
 """Host address of `SPECIAL`."""
 
