@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytest
 
 from pemu.engine.architecture import Architecture
 from pemu.engine.engine import Engine
 from pemu.engine.memory import AddressSpace
-from pemu.engine.vcpu import EXIT_EXCEPTION, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK, Cpu
+from pemu.engine.vcpu import EXIT_EXCEPTION, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK
 
 unicorn = pytest.importorskip("unicorn")
 const = pytest.importorskip("unicorn.mips_const")
@@ -87,7 +88,7 @@ class PemuMachine:
         self.memory.map(CODE, CODE_BYTES, access | mmap.PROT_EXEC, _PRIVATE_FIXED)
         self.memory.map(DATA, DATA_BYTES, access, _PRIVATE_FIXED)
         self.engine = Engine(arch, self.memory, mode=mode)
-        self.cpu: Cpu = self.engine.new_cpu()
+        self.cpu: Any = self.engine.new_cpu()
 
     def run(self, words: Sequence[int], state: State) -> State:
         """Run `words` to their end and return the state; raises Trap."""

@@ -91,7 +91,7 @@ def test_libraries_read_as_in_objdump(
 
 
 # What objdump writes in ways of its own, for words that no program has.
-PECULIAR = re.compile(r"^\.word|\.ob\b| or |^(c0|d?m[ft]c0|mfp[cs]|mtp[cs]|bc0[ft])\b")
+PECULIAR = re.compile(r"^\.word|\.ob\b| or |^(c0|d?m[ft]c0|mfp[cs]|mtp[cs]|bc0[ft]|c[ft]c1)\b")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_every_declared_pattern_reads_as_in_objdump(
     binary = tmp_path / "words"
     binary.write_bytes(b"".join(word.to_bytes(4, "big") for word in words))
     lines = objdump("-b", "binary", "-EB", "-D", *options, binary)
-    assert_same_text(arch, (line for line in lines if not PECULIAR.match(line[2])))
+    assert_same_text(arch, (line for line in lines if not PECULIAR.search(line[2])))
 
 
 def test_symbols_annotate_targets() -> None:

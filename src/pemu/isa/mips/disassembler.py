@@ -12,7 +12,7 @@ from functools import lru_cache
 from pemu.engine.architecture import Architecture
 from pemu.engine.insn import Insn
 from pemu.engine.values import signed
-from pemu.isa.mips.names import cp0_name
+from pemu.isa.mips.names import FLOAT_CONTROL, cp0_name
 
 SymbolLookup = Callable[[int], str | None]
 
@@ -91,6 +91,8 @@ def _number_text(kind: str, value: int, width: int, fields: dict[str, int]) -> s
             return f"$cc{value}"
         case "ac":
             return f"$ac{value}"
+        case "c1":
+            return FLOAT_CONTROL.get(value, f"${value}")
         case "c0":
             return cp0_name(value, fields["sel"])
         case "c0sel":

@@ -61,3 +61,15 @@ def cp0_name(number: int, selection: int) -> str:
     if selection < len(known):
         return f"c0_{known[selection]}"
     return f"${number},{selection}" if selection else f"${number}"
+
+
+FLOAT_CONTROL = {
+    0: "c1_fir",
+    1: "c1_ufr",
+    4: "c1_unfr",
+    25: "c1_fccr",
+    26: "c1_fexr",
+    28: "c1_fenr",
+    31: "c1_fcsr",
+}
+"""Control registers of coprocessor 1; the others are written by number."""

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from pemu.engine.builder import InsnBuilder, RegisterFile
     from pemu.engine.values import Value
 
+    class _Single:
+        """A register that is not part of a file: read as a value, given a value or a number."""
+
+        def __get__(self, cpu: Cpu, kind: type[Cpu]) -> Value: ...
+        def __set__(self, cpu: Cpu, value: Value | int) -> None: ...
+
     class Cpu(InsnBuilder):
         """What the meaning of a MIPS instruction is handed: the builder with these registers."""
 
@@ -24,20 +30,20 @@ if TYPE_CHECKING:
         lo: RegisterFile
         fpr: RegisterFile
         fcc: RegisterFile
-        fcsr: Value
-        fp_cause: Value
-        fp_flags: Value
-        fp_op: Value
-        fp_a: Value
-        fp_b: Value
-        fp_c: Value
-        fcr0: Value
-        dspctl: Value
-        llbit: Value
-        lladdr: Value
-        llvalue: Value
-        userlocal: Value
-        hwrena: Value
+        fcsr: _Single
+        fp_cause: _Single
+        fp_flags: _Single
+        fp_op: _Single
+        fp_a: _Single
+        fp_b: _Single
+        fp_c: _Single
+        fcr0: _Single
+        dspctl: _Single
+        llbit: _Single
+        lladdr: _Single
+        llvalue: _Single
+        userlocal: _Single
+        hwrena: _Single
 
 
 def layout(xlen: int, abi: str) -> Layout:

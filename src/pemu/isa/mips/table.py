@@ -9,6 +9,7 @@ floating-point register; cc: condition code; ac: DSP accumulator) or from a kind
     {x:d} {x:u}     signed, unsigned decimal number
     {x:x}           hexadecimal number 0x1f; `{x:x+1-lsb}` adds terms (numbers, other fields)
     {x:c0}{sel:c0sel}   coprocessor 0 register by number and selection
+    {x:c1}          coprocessor 1 control register
     {x:branch}      word offset from the delay slot, written as the target address
     {x:jump} {x:jumpx}       word index in the 256 MiB segment, written as the target address
 
