@@ -63,6 +63,7 @@ def _reserve(size: int, protection: int) -> int:
 
 
 _SA_NOCLDSTOP, _SA_SIGINFO, _SA_RESTORER, _SA_ONSTACK = 1, 4, 0x04000000, 0x08000000
+_SA_RESTART = 0x10000000
 _NR_RT_SIGACTION = 13
 _SIGBUS, _SIGSEGV = 7, 11
 
@@ -209,7 +210,9 @@ class Engine:
 
     def install_signal(self, signal: int, no_child_stop: bool = False) -> None:
         """Let the native handler record host signal `signal` for the guest."""
-        more = _SA_NOCLDSTOP if no_child_stop else 0
+        # The kernel goes back before a call that it would restart, where `pemu_syscall` gives
+        # INTERRUPTED as if the call had not begun; -EINTR is left to those that never restart.
+        more = _SA_RESTART | (_SA_NOCLDSTOP if no_child_stop else 0)
         self._install_handler(signal, self.symbols["pemu_on_signal"], more)
 
     # Cpus.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pemu.linux import fdtable
 from pemu.linux.argtypes import (
     Fd,
     FlagsType,
@@ -105,7 +106,9 @@ def mq_notify(t: Thread, queue: int, event: int) -> int:
         return t.host_syscall(NR["mq_notify"], queue, 0)
     notify = host_sigevent(t, event)
     if int.from_bytes(notify[12:16], "little") == SIGEV_THREAD:
-        # The value points to a cookie that the kernel sends back through a netlink socket.
+        # The value points to a cookie that the kernel sends back, as it is, through the netlink
+        # socket whose descriptor stands in the place of the signal.
+        fdtable.forget(int.from_bytes(notify[8:12], "little"))
         cookie = int.from_bytes(notify[:8], "little")
         place = host_range_for_writing(t.mem, cookie, NOTIFY_COOKIE_LEN)
         notify = place.to_bytes(8, "little") + notify[8:]
