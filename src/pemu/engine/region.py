@@ -280,7 +280,7 @@ class RegionBuilder(InsnBuilder):
             argument = self.const(argument, 64)
         if when is None:
             self._raise(code, argument)
-            self._ended = True
+            self._ended = not self._unsure
             self.place(self.label("dead"))
             return
         if when.known == 0:

@@ -8,6 +8,7 @@ module, compiled once and kept in the code cache.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import cast
 
 from pemu.engine import context as c
@@ -21,8 +22,10 @@ from pemu.engine.values import StagingError, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pemu.engine.architecture import Architecture
-    from pemu.engine.builder import Helper
+    from pemu.engine.builder import Helper, Otherwise
     from pemu.engine.insn import BitField, Insn
     from pemu.engine.state import Register
 
@@ -51,13 +54,21 @@ def operand_places(insn: Insn) -> list[tuple[BitField, int, int]]:
 class Tier0Builder(InsnBuilder):
     """Stages an instruction as a handler: fields come from the op, registers live in memory."""
 
-    __slots__ = ("carry", "ending", "next_op", "touches_memory")
+    __slots__ = ("_depth", "carry", "ending", "next_op")
 
     def __init__(self, arch: Architecture, features: frozenset[str]) -> None:
         super().__init__(arch, features)
+        self._depth = 0
         self.ending = runtime.PLAIN
         self.carry = "%carry"
         self.next_op = ""
+
+    @contextmanager
+    def _if(self, condition: Value, unlikely: bool) -> Iterator[Otherwise]:
+        self._depth += 1
+        with super()._if(condition, unlikely) as arm:
+            yield arm
+        self._depth -= 1
 
     def _address(self, register: Register, index: Value | int, byte: Value | int) -> str:
         known = register.offset
@@ -126,7 +137,8 @@ class Tier0Builder(InsnBuilder):
         if isinstance(argument, int):
             argument = self.const(argument, 64)
         if when is None:
-            self.ending = self.ending or runtime.STOP
+            if not self._depth:
+                self.ending = runtime.STOP
             self._raise(code, argument)
             self.place(self.label("dead"))
         else:

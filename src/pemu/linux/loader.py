@@ -25,6 +25,9 @@ _FIXED, _FIXED_NEW, _PRIVATE, _ANONYMOUS = 0x10, 0x100000, 2, 0x20
 MAX_PROGRAM = 1 << 31
 """Span of addresses of one program: what a 32-bit process has in all."""
 
+STACK_GAP = 128 << 20
+"""Address space that Linux keeps free of mappings below the top, for the stack to grow."""
+
 SIGRETURN_NUMBERS = {"o32": (4119, 4193), "n32": (0, 6211), "n64": (0, 5211)}
 """System call numbers of sigreturn and rt_sigreturn, by ABI."""
 
@@ -174,7 +177,7 @@ def load(
     """
     image = LoadedImage()
     stack_size = max(-(-stack_size // _PAGE), 16) * _PAGE
-    memory.mmap_top = max(memory.top - stack_size, 0)
+    memory.mmap_top = max(memory.top - max(stack_size, STACK_GAP), memory.top // 3)
     fd, elf = _open(path, target)
     image.elf = elf
     try:

@@ -8,7 +8,7 @@ import time
 from pemu.engine.codecache import CodeCache, default_directory
 from pemu.engine.engine import Engine
 from pemu.engine.memory import AddressSpace
-from pemu.isa.mips.cpu import architecture
+from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1, architecture
 from pemu.linux.elf import ElfError
 from pemu.linux.loader import load
 from pemu.linux.process import Process, Thread
@@ -95,6 +95,7 @@ def start(
     cpu.attach()
     cpu.pc = image.entry
     cpu.gpr[29] = image.sp
+    cpu.mode = MODE_FR0 if target.abi == "o32" else MODE_FR1
     thread = Thread(process, cpu)
     process.threads[thread.tid] = thread
     _native_calls(target, engine, arch, options.log)

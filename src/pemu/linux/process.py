@@ -195,7 +195,6 @@ class Thread:
             if page & TRACK:
                 self.mem.untrack(address)
                 return
-        print("FAULT", hex(cpu.pc), hex(address), cpu.exit_code, [hex(x) for x in cpu.gpr])
         from pemu.linux.signals import raise_fault
 
         raise_fault(self)

@@ -299,8 +299,12 @@ def raise_exception(t: Thread) -> None:
     if t.process.log.enabled("int"):
         t.process.log.write(f"exception {code} (argument {argument:#x}) at pc {pc:#x}")
     info = SigInfo(ms.SIGILL, ms.SI_KERNEL, "kill")
-    if code in (9, 13):
-        info = _breakpoint(pc, argument)
+    if code == 9:
+        # Assemblers put a break's code into the upper half of the field.
+        number = (argument & 0x3FF) << 10 | argument >> 10 if argument >> 10 else argument
+        info = _breakpoint(pc, number, SigInfo(ms.SIGTRAP, _TRAP_BRKPT, "fault"))
+    elif code == 13:
+        info = _breakpoint(pc, argument, SigInfo(ms.SIGTRAP, ms.SI_KERNEL, "kill"))
     elif code == 12:
         info = SigInfo(ms.SIGFPE, _FPE_INTOVF, "fault")
         info.address = pc
@@ -308,20 +312,19 @@ def raise_exception(t: Thread) -> None:
         info = SigInfo(ms.SIGFPE, fpu_control.fpe_code(cpu), "fault")
         info.address = pc
     elif code in (4, 5):
-        info = SigInfo(ms.SIGBUS, _BUS_ADRALN, "fault")
-        info.address = argument
+        info = SigInfo(ms.SIGBUS, ms.SI_KERNEL, "kill")
     raise_signal(t, info)
 
 
-def _breakpoint(pc: int, code: int) -> SigInfo:
-    """A break or trap instruction with this code: 6 overflow, 7 division by zero."""
+def _breakpoint(pc: int, code: int, other: SigInfo) -> SigInfo:
+    """A break or trap instruction with this code: 6 overflow, 7 division by zero, or `other`."""
     if code in (6, 7):
         info = SigInfo(ms.SIGFPE, _FPE_INTOVF if code == 6 else _FPE_INTDIV, "fault")
         info.address = pc
         return info
-    info = SigInfo(ms.SIGTRAP, _TRAP_BRKPT, "fault")
-    info.address = pc
-    return info
+    if other.kind == "fault":
+        other.address = pc
+    return other
 
 
 def die(t: Thread, info: SigInfo) -> None:
