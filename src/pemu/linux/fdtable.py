@@ -1,9 +1,10 @@
 """What Pemu has to know about file descriptors.
 
 Guest descriptors are host descriptors, and the host keeps the book.  Two kinds are special: Pemu's
-own, which a guest must not close, and those whose data depend on the byte order or on signal
-numbers (signalfd; eventfd, timerfd, inotify, netlink for a big-endian guest), which carry a
-translator.  A byte in `SPECIAL` tells them, also native code, which leaves them to Python.
+own, which a guest must not close, and those that carry a translator: data that depend on the byte
+order or on signal numbers (signalfd; eventfd, timerfd, inotify, netlink for a big-endian guest),
+and directories whose offsets a 32-bit guest cannot hold.  A byte in `SPECIAL` tells them, also
+native code, which leaves them to Python.
 """
 
 from __future__ import annotations
@@ -45,6 +46,17 @@ class Translator:
     def to_host(self, t: Thread, data: bytes) -> bytes:
         """What the host gets for `data` that the guest writes or sends."""
         return data
+
+
+class DirectoryOffsets(Translator):
+    """A directory whose 64-bit offsets a guest with 32-bit offsets gets the upper half of.
+
+    ext4's are a 64-bit hash, of which the kernel gives 32-bit programs the upper half too.
+    """
+
+    __slots__ = ()
+
+    SHIFT = 32
 
 
 def special(fd: int) -> int:

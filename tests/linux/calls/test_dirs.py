@@ -192,3 +192,32 @@ def test_everything_is_loaded_before_the_root_changes(monkeypatch: pytest.Monkey
     monkeypatch.setattr("importlib.import_module", remember)
     dirs.load_everything()
     assert {"pemu.linux.calls.ioctl", "pemu.linux.ioctls.block", "pemu.linux.strace"} <= set(loaded)
+
+
+def test_offsets_of_a_directory_fit_the_guests_long_and_lead_back(
+    guest: Guest, tmp_path: Path
+) -> None:
+    for number in range(5):
+        (tmp_path / f"file{number}").write_bytes(b"")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    start = guest.alloc(4096)
+    size = guest.call("getdents64", fd, start, 4096)
+    data = guest.mem.read(start, size)
+    order = ">" if guest.target.big_endian else "<"
+    position, offsets, names = 0, [], []
+    while position < size:
+        _, offset, length = struct.unpack_from(order + "QqH", data, position)
+        offsets.append(offset)
+        names.append(data[position + 19 : data.index(b"\0", position + 19)])
+        position += length
+    assert all(0 <= offset < 1 << (8 * guest.target.word - 1) for offset in offsets)
+    if guest.target.abi == "o32":
+        result = guest.alloc(8)
+        guest.call("_llseek", fd, 0, offsets[2], result, 0)
+        assert guest.mem.u64(result) == offsets[2]
+        guest.call("lseek", fd, offsets[2], 0)
+    else:
+        assert guest.call("lseek", fd, offsets[2], 0) == offsets[2]
+    size = guest.call("getdents64", fd, start, 4096)
+    assert [name for name, _, _ in listing64(guest, start, size)] == names[3:]
+    guest.call("close", fd)

@@ -82,21 +82,33 @@ def getdents64(t: Thread, fd: int, start: int, size: int) -> int:
     while True:
         data = _list(t, fd, size)
         hidden = _hidden(fd, data)
-        if t.target.big_endian or hidden:
-            data = _records64(t, data, hidden)
+        shift = _offset_shift(t, fd, data)
+        if t.target.big_endian or hidden or shift:
+            data = _records64(t, data, hidden, shift)
             if not data and hidden:
                 continue
         t.mem.write(start, data)
         return len(data)
 
 
-def _records64(t: Thread, data: bytes, hidden: frozenset[bytes]) -> bytes:
+def _offset_shift(t: Thread, fd: int, data: bytes) -> int:
+    """By how many bits to shift the offsets of a directory so that the guest's long holds them."""
+    if t.target.word == 8:
+        return 0
+    if not isinstance(fdtable.translator(fd), fdtable.DirectoryOffsets):
+        if not any(following >> 31 for _, following, _, _ in _entries(data)):
+            return 0
+        fdtable.set_translator(fd, fdtable.DirectoryOffsets())
+    return fdtable.DirectoryOffsets.SHIFT
+
+
+def _records64(t: Thread, data: bytes, hidden: frozenset[bytes], shift: int) -> bytes:
     header = _HEADER_BE if t.target.big_endian else _HEADER
     records = []
     for inode, following, kind, name in _entries(data):
         if name not in hidden:
             size = _align(header.size + len(name) + 1, 8)
-            record = header.pack(inode, following, size, kind) + name
+            record = header.pack(inode, following >> shift, size, kind) + name
             records.append(record.ljust(size, b"\0"))
     return b"".join(records)
 
@@ -112,12 +124,13 @@ def getdents(t: Thread, fd: int, start: int, size: int) -> int:
     while True:
         data = _list(t, fd, size)
         hidden = _hidden(fd, data)
+        shift = _offset_shift(t, fd, data)
         records = []
         for inode, following, kind, name in _entries(data):
             if name in hidden:
                 continue
             length = _align(header.size + len(name) + 2, word)
-            record = header.pack(inode & mask, following & mask, length) + name
+            record = header.pack(inode & mask, following >> shift & mask, length) + name
             records.append(record.ljust(length - 1, b"\0") + bytes((kind,)))
         if records or not data:
             t.mem.write(start, b"".join(records))
@@ -133,7 +146,8 @@ def readdir(t: Thread, fd: int, start: int, count: int) -> int:
         if result < 0:
             return result
         form = (">" if t.target.big_endian else "<") + "IIH"
-        fields = struct.pack(form, inode & 0xFFFFFFFF, following & 0xFFFFFFFF, len(name))
+        offset = following >> _offset_shift(t, fd, data) & 0xFFFFFFFF
+        fields = struct.pack(form, inode & 0xFFFFFFFF, offset, len(name))
         t.mem.write(start, fields + name + b"\0")
         return 1
     return 0

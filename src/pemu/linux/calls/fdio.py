@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pemu.linux import fdtable
 from pemu.linux.argtypes import Fd, InOut, Int, Long, Off64, Out, Size, UInt
-from pemu.linux.calls.native import TRANSLATED_LIMIT, Whence
+from pemu.linux.calls.native import TRANSLATED_LIMIT, Whence, seek
 from pemu.linux.file_structs import LONG_OFFSET, OFFSET
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.iovec import IoVecIn, IoVecOut, gather, host_iovec, read_iovec, scatter
@@ -89,7 +89,7 @@ def pwritev2(t: Thread, fd: int, iov: int, count: int, low: int, high: int, flag
 
 @syscall("_llseek", Fd, UInt, UInt, Out(OFFSET), Whence)
 def llseek(t: Thread, fd: int, high: int, low: int, result_at: int, whence: int) -> int:
-    result = t.host_syscall(NR["lseek"], fd, _position(low, high), whence)
+    result = seek(t, fd, _position(low, high), whence)
     if result < 0:
         return result
     t.mem.put_u64(result_at, result)

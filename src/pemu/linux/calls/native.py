@@ -74,13 +74,27 @@ def dup_special(t: Thread, fd: int) -> int:
     return result
 
 
+SEEK_SET = 0
+
+
+def seek(t: Thread, fd: int, offset: int, whence: int) -> int:
+    """lseek for a descriptor that may be a directory with translated offsets."""
+    if not isinstance(fdtable.translator(fdtable.check(fd)), fdtable.DirectoryOffsets):
+        return t.host_syscall(NR["lseek"], fd, offset, whence)
+    shift = fdtable.DirectoryOffsets.SHIFT
+    result = t.host_syscall(
+        NR["lseek"], fd, offset << shift if whence == SEEK_SET else offset, whence
+    )
+    return result >> shift if result >= 0 else result
+
+
 passthrough("read", Fd, OutBuf(2), Size, native=True, special=read_special)
 passthrough("write", Fd, InBuf(2), Size, native=True, special=write_special)
 passthrough("close", Fd, native=True, special=close_special)
 passthrough("dup", Fd, native=True, special=dup_special)
 passthrough("pread64", Fd, OutBuf(2), Size, Off64, native=True)
 passthrough("pwrite64", Fd, InBuf(2), Size, Off64, native=True)
-passthrough("lseek", Fd, Off, Whence, native=True)
+passthrough("lseek", Fd, Off, Whence, native=True, special=seek)
 passthrough("ftruncate", Fd, Off, native=True)
 passthrough("fsync", Fd, native=True)
 passthrough("fdatasync", Fd, native=True)
