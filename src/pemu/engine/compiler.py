@@ -6,7 +6,6 @@ Runs on a background thread while the guest goes on in tier 0; LLVM works withou
 from __future__ import annotations
 
 import ctypes
-import signal
 import struct
 import threading
 from bisect import bisect_right
@@ -18,6 +17,7 @@ from pemu.engine.decoder import PythonDecoder
 from pemu.engine.lines import LineTable
 from pemu.engine.faults import GuestFault
 from pemu.engine.llvm import LOCK, compile_ir
+from pemu.engine.masking import with_signals_blocked
 from pemu.engine.region import GuestBlock, RegionBuilder, order
 from pemu.engine.tier0 import MODE_SHIFT, helper_definitions
 
@@ -115,10 +115,8 @@ class Compiler:
 
     def _start(self) -> None:
         # The thread must not receive the guest's signals.
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         self._thread = threading.Thread(target=self._work, name="pemu-compiler", daemon=True)
-        self._thread.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        with_signals_blocked(self._thread.start)
 
     def _work(self) -> None:
         while True:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from _thread import RLock
+from _thread import RLock, start_new_thread
 
 from pemu.engine import context as c
 from pemu.engine import runtime
 from pemu.engine import state as s
 from pemu.engine.codecache import CodeCache
+from pemu.engine.masking import with_signals_blocked
 from pemu.engine.vcpu import cpu_class
 
 TYPE_CHECKING = False
@@ -57,6 +58,10 @@ def host_map(address: int, size: int, protection: int, flags: int, fd: int = -1)
     return result
 
 
+def _nothing() -> None:
+    pass
+
+
 def _reserve(size: int, protection: int) -> int:
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
     return host_map(0, size, protection, flags)
@@ -64,6 +69,7 @@ def _reserve(size: int, protection: int) -> int:
 
 _SA_NOCLDSTOP, _SA_SIGINFO, _SA_RESTORER, _SA_ONSTACK = 1, 4, 0x04000000, 0x08000000
 _SA_RESTART = 0x10000000
+_SIGSETXID = 33
 _NR_RT_SIGACTION = 13
 _SIGBUS, _SIGSEGV = 7, 11
 
@@ -212,6 +218,9 @@ class Engine:
         """Let the native handler record host signal `signal` for the guest."""
         # The kernel goes back before a call that it would restart, where `pemu_syscall` gives
         # INTERRUPTED as if the call had not begun; -EINTR is left to those that never restart.
+        if signal == _SIGSETXID:
+            # The host's C library takes it for itself when it makes its first thread.
+            with_signals_blocked(lambda: start_new_thread(_nothing, ()))
         more = _SA_RESTART | (_SA_NOCLDSTOP if no_child_stop else 0)
         self._install_handler(signal, self.symbols["pemu_on_signal"], more)
 
