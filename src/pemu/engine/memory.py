@@ -20,7 +20,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-READ, WRITE, EXEC, CODE, TRACK, MAPPED = 1, 2, 4, 8, 16, 32
+READ, WRITE, EXEC, CODE, TRACK, MAPPED, VOLATILE = 1, 2, 4, 8, 16, 32, 64
+"""Page flags. VOLATILE: code on the page changes so often (or changes itself) that writes are not
+noticed any more; the guest's own cache instructions and calls tell when it has changed."""
+
+MOST_CHANGES = 32
+"""Writes to a page with translated code that are noticed before it counts as VOLATILE."""
 
 PAGE = 4096
 GUARD = 65536
@@ -148,8 +153,7 @@ class AddressSpace:
         self.brk_start = 0
         self.brk_end = 0
         self.mmap_top = self.top
-        self._local = _Vector()
-        self._remote = _Vector()
+        self._changes: dict[int, int] = {}
 
     # Access from Python.
 
@@ -566,8 +570,12 @@ class AddressSpace:
                 raise _fail()
             self.flags[page >> 12] |= TRACK
 
-    def untrack(self, address: int) -> None:
-        """Make a tracked page writable again; translations of its code are dropped."""
+    def untrack(self, address: int, *, by_itself: bool = False) -> None:
+        """Make a tracked page writable again; translations of its code are dropped.
+
+        `by_itself`: the write comes from code on that very page, which could not be translated
+        and go on if the page were tracked again.
+        """
         with self._lock:
             page = address & -PAGE
             if not self.flags[page >> 12] & TRACK:
@@ -575,6 +583,10 @@ class AddressSpace:
             if self.on_code_change is not None:
                 self.on_code_change(page, page + PAGE)
             self.flags[page >> 12] &= ~(TRACK | CODE)
+            changes = self._changes.get(page, 0) + 1
+            self._changes[page] = changes
+            if by_itself or changes > MOST_CHANGES:
+                self.flags[page >> 12] |= VOLATILE
             if _libc.mprotect(self.base + page, PAGE, READ | WRITE):
                 raise _fail()
 

@@ -359,7 +359,7 @@ def native_call(arch: Architecture) -> str:
     f.entry_lines.append("  %arguments = alloca [6 x i64], align 16")
     base = f.address("%mem")
     limit = f.at(ctx, c.MEMORY_LIMIT)
-    for position, number in enumerate(call.arguments):
+    for position, number in enumerate(call.arguments[:6]):
         raw = read(number)
         kind = f.at(entry, 4 + position, 8)
         low = raw.trunc(32)
@@ -370,7 +370,7 @@ def native_call(arch: Architecture) -> str:
             guest = low.zext(64) if arch.address_bits == 32 else raw.zext(64)
             source = f.at(entry, 10 + position, 8)
             size = f.var(64, f.at(entry, 16 + 2 * position, 16).zext(64))
-            for other, other_number in enumerate(call.arguments):
+            for other, other_number in enumerate(call.arguments[:6]):
                 with f.if_(source.eq(other)):
                     size.value = read(other_number).zext(64)
             with f.if_(guest.uge(limit) | size.value.ugt(limit - guest), unlikely=True):

@@ -464,7 +464,7 @@ def _decoder(module: _Module, mode: int, insns: list[Insn], features: frozenset[
 FAULT_FETCH, FAULT_MISALIGNED = 4, 8
 """Bits of EXIT_CODE with reason FAULT, besides 1 (a write) and 2 (the host's SIGBUS)."""
 
-_PAGE_READ, _PAGE_WRITE, _PAGE_CODE, _PAGE_TRACK = 1, 2, 8, 16
+_PAGE_READ, _PAGE_WRITE, _PAGE_CODE, _PAGE_TRACK, _PAGE_VOLATILE = 1, 2, 8, 16, 64
 
 
 def _translator(arch: Architecture) -> Function:
@@ -504,7 +504,8 @@ def _translator(arch: Architecture) -> Function:
     def check_page(address: Value) -> None:
         at = f.offset(flags, address.lshr(12))
         page = f.raw_load(at, 8, volatile=True)
-        with f.if_((page & (_PAGE_WRITE | _PAGE_TRACK)).eq(_PAGE_WRITE), unlikely=True):
+        deciding = page & (_PAGE_WRITE | _PAGE_TRACK | _PAGE_VOLATILE)
+        with f.if_(deciding.eq(_PAGE_WRITE), unlikely=True):
             f.put(s.EXIT_ADDRESS, address & ~4095)
             out(runtime.EXIT_TRACK)
         f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {_PAGE_CODE} monotonic")

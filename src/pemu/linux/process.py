@@ -193,7 +193,7 @@ class Thread:
         if 0 <= address < self.mem.size and cpu.exit_code & FAULT_WRITE:
             page = self.mem.flags[address >> 12]
             if page & TRACK:
-                self.mem.untrack(address)
+                self.mem.untrack(address, by_itself=not (cpu.pc ^ address) & -4096)
                 return
         from pemu.linux.signals import raise_fault
 

@@ -58,13 +58,24 @@ class _Field:
 class Layout:
     """A structure as one ABI lays it out: size, alignment and offset of each field in bytes."""
 
-    __slots__ = ("_pack", "_plan", "_simple", "_unpack", "alignment", "names", "offsets", "size")
+    __slots__ = (
+        "_form",
+        "_pack",
+        "_plan",
+        "_simple",
+        "_unpack",
+        "alignment",
+        "flat",
+        "names",
+        "offsets",
+        "size",
+    )
 
     def __init__(self, fields: tuple[_Field, ...], word: int, order: str) -> None:
         self.offsets: dict[str, int] = {}
         self.names = tuple(field.name for field in fields)
         plan: list[tuple[_Field, int, int, Layout | None]] = []
-        signed, unsigned = "", ""
+        signed, unsigned, self._form = "", "", ""
         position = 0
         self.alignment = 1
         self.size = 0
@@ -79,6 +90,7 @@ class Layout:
             padding = -position % alignment
             signed += f"{padding}x"
             unsigned += f"{padding}x"
+            self._form += f"{padding}x"
             position += padding
             self.offsets[field.name] = position
             self.alignment = max(self.alignment, alignment)
@@ -87,10 +99,13 @@ class Layout:
                 letter = f"{count * width}s"
                 signed += letter
                 unsigned += letter
+                self._form += letter if layout is None else layout._form * count
             else:
                 letter = _LETTER[width]
-                signed += f"{count}{letter if field.type in _SIGNED else letter.upper()}"
+                declared = f"{count}{letter if field.type in _SIGNED else letter.upper()}"
+                signed += declared
                 unsigned += f"{count}{letter.upper()}"
+                self._form += declared
             if layout is not None or (field.count and field.type != "char"):
                 self._simple = False
             plan.append((field, width, count, layout))
@@ -101,6 +116,9 @@ class Layout:
         self._unpack = struct.Struct(f"{prefix}{signed}{padding}x")
         self._pack = struct.Struct(f"{prefix}{unsigned}{padding}x")
         self._plan = tuple(plan)
+        self._form += f"{padding}x"
+        self.flat = struct.Struct(prefix + self._form)
+        """All values in order, those of nested structures and arrays too."""
 
     def same_as(self, other: Layout) -> bool:
         """Whether both put the same bytes in the same places."""
@@ -209,6 +227,10 @@ class Struct:
 
     def convert(self, data: bytes, source: Layout, target: Layout) -> bytes:
         """`data` of one layout in another; numbers that do not fit are cut."""
+        try:
+            return target.flat.pack(*source.flat.unpack(data))
+        except struct.error:
+            pass  # a number does not fit the narrower word
         return target.pack(source.unpack(data).__dict__)
 
 

@@ -16,6 +16,7 @@ from pemu.linux.argtypes import (
     Path,
     PlainPath,
     Ptr,
+    host_range_for_writing,
 )
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AccessFlags, AccessMode, AtFlags
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
+_HOST_STAT = HOST_STAT.host()
+_NEWFSTATAT, _STATX = NR["newfstatat"], NR["statx"]
+_PADDING = (0,) * 14
 _O32 = ("o32",)
 _64 = ("n32", "n64")
 
@@ -41,16 +45,28 @@ def write_status(t: Thread, dirfd: int, path: bytes, flags: int, start: int, for
     """Find the status of a file and write it to `start` as `form`."""
     if not flags & AT_SYMLINK_NOFOLLOW:
         path = followed(t, path)
-    layout = HOST_STAT.host()
-    buffer = HostBuffer(layout.size)
-    result = t.host_syscall(NR["newfstatat"], dirfd, address_of(path), buffer.address, flags)
+    buffer = HostBuffer(_HOST_STAT.size)
+    result = t.host_syscall(_NEWFSTATAT, dirfd, address_of(path), buffer.address, flags)
     if result < 0:
         return result
-    found = layout.unpack(buffer.raw).__dict__
-    del found["pad"], found["unused"]
-    if form is STAT_O32 and max(found["st_size"], found["st_ino"] >> 1) >> 31:
+    dev, ino, links, mode, user, group, _, rdev, size, block, blocks, *times = (
+        _HOST_STAT.flat.unpack(buffer.raw)
+    )
+    old = form is STAT_O32
+    if old and max(size, ino >> 1) >> 31:
         return -errno.EOVERFLOW
-    form.write(t.mem, start, **found)
+    dev &= 0xFFFFFFFF
+    rdev &= 0xFFFFFFFF
+    head = (dev, 0, 0, 0, ino, mode, links, user, group, rdev)
+    # Both structures keep seconds in 32 bits: STAT_O32 signed, STAT_64 unsigned.
+    moments = [moment & 0xFFFFFFFF for moment in times[:6]]
+    pack = form.of(t.mem).flat.pack
+    if old:
+        moments[::2] = [(moment ^ 0x80000000) - 0x80000000 for moment in moments[::2]]
+        data = pack(*head, 0, 0, size, 0, *moments, block, blocks, *_PADDING)
+    else:
+        data = pack(*head, 0, 0, 0, size, *moments, block, 0, blocks)
+    t.mem.write(start, data)
     return 0
 
 
@@ -113,12 +129,13 @@ def statx(t: Thread, dirfd: int, path: bytes, flags: int, mask: int, start: int)
     if not flags & AT_SYMLINK_NOFOLLOW:
         path = followed(t, path)
     host = STATX.host()
+    if not t.target.big_endian:
+        place = host_range_for_writing(t.mem, start, host.size)
+        return t.host_syscall(_STATX, dirfd, address_of(path), flags, mask, place)
     buffer = HostBuffer(host.size)
-    result = t.host_syscall(NR["statx"], dirfd, address_of(path), flags, mask, buffer.address)
+    result = t.host_syscall(_STATX, dirfd, address_of(path), flags, mask, buffer.address)
     if result >= 0:
-        guest = STATX.of(t.mem)
-        data = buffer.raw
-        t.mem.write(start, STATX.convert(data, host, guest) if t.target.big_endian else data)
+        t.mem.write(start, STATX.convert(buffer.raw, host, STATX.of(t.mem)))
     return result
 
 
