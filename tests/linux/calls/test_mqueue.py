@@ -83,3 +83,16 @@ def test_queue_that_exists_is_an_error(guest: Guest, queue: int) -> None:
     with pytest.raises(GuestError) as error:
         guest.call("mq_open", NAME, O_RDWR | O_CREAT | O_EXCL, 0o600, 0)
     assert error.value.errno == errno.EEXIST
+
+
+def test_cookie_of_a_thread_s_notification_passes_as_it_is(guest: Guest, queue: int) -> None:
+    netlink = guest.call("socket", 16, 3, 0)
+    sigevent = Struct("sigevent", "ulong value", "int signo", "int notify", "int thread")
+    cookie = bytes(range(1, 32)) + b"\0"
+    event = guest.put_struct(sigevent, value=guest.put(cookie), signo=netlink, notify=2)
+    guest.call("mq_notify", queue, event)
+    guest.call("mq_timedsend", queue, b"x", 1, 0, 0)
+    place = guest.alloc(64)
+    assert guest.call("recvfrom", netlink, place, 64, 0, 0, 0) == 32
+    assert guest.mem.read(place, 31) == cookie[:31]
+    os.close(netlink)

@@ -19,10 +19,12 @@ from pemu.linux.argtypes import (
 )
 from pemu.linux.flags import Flags
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.netlink import NETLINK_USERSOCK
 from pemu.linux.sigevent import SIGEV_THREAD, host_sigevent
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.time_structs import TIMESPEC, InTimespec64
+from pemu.linux.translators import Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,8 +109,10 @@ def mq_notify(t: Thread, queue: int, event: int) -> int:
     notify = host_sigevent(t, event)
     if int.from_bytes(notify[12:16], "little") == SIGEV_THREAD:
         # The value points to a cookie that the kernel sends back, as it is, through the netlink
-        # socket whose descriptor stands in the place of the signal.
-        fdtable.forget(int.from_bytes(notify[8:12], "little"))
+        # socket whose descriptor stands in the place of the signal; a thread may read it already.
+        socket = fdtable.translator(int.from_bytes(notify[8:12], "little"))
+        if isinstance(socket, Netlink):
+            socket.protocol = NETLINK_USERSOCK
         cookie = int.from_bytes(notify[:8], "little")
         place = host_range_for_writing(t.mem, cookie, NOTIFY_COOKIE_LEN)
         notify = place.to_bytes(8, "little") + notify[8:]
