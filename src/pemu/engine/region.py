@@ -366,7 +366,9 @@ class RegionBuilder(InsnBuilder):
     def _edge(self, target: int) -> None:
         """Go to guest address `target`, inside the region or not; ends the basic block."""
         inside = self._blocks.get(target)
-        if inside is not None:
+        # A call leaves the region, also one to a block of it: that edge was not counted when loop
+        # heads were marked.
+        if inside is not None and target in self._block.successors:
             self._block.edges.append(target)
             if inside.is_loop_head:
                 self._flush()
