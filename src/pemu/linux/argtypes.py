@@ -636,6 +636,26 @@ class StructType(ArgType):
         return show_struct(t, self.struct, start)
 
 
+class ArrayType(PointerType):
+    """The address of a fixed number of structures that Python functions read."""
+
+    __slots__ = ("count", "leaves", "struct")
+
+    def __init__(self, struct: Struct, count: int, leaves: bool) -> None:
+        super().__init__(struct.name)
+        self.struct = struct
+        self.count = count
+        self.leaves = leaves
+
+    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
+        start = address(t, raw[index])
+        if not start or (self.leaves and (result is None or result < 0)):
+            return show_pointer(start)
+        size = self.struct.size(t.mem)
+        shown = [show_struct(t, self.struct, start + i * size) for i in range(self.count)]
+        return "[" + ", ".join(item.strip("[]") for item in shown) + "]"
+
+
 def show_struct(t: Thread, struct: Struct, start: int) -> str:
     """A structure as -strace shows it: `{tv_sec=1, tv_nsec=0}`."""
     from pemu.engine.faults import GuestFault
@@ -644,6 +664,8 @@ def show_struct(t: Thread, struct: Struct, start: int) -> str:
         record = struct.read(t.mem, start).__dict__
         if struct.shown:
             record = {name: record[name] for name in struct.shown}
+        if list(record) == ["value"]:
+            return f"[{show_value(record['value'])}]"
         shown = ", ".join(show_field(name, value) for name, value in record.items())
         return "{" + shown + (", ...}" if struct.shown else "}")
     except GuestFault:
@@ -717,6 +739,16 @@ def In(struct: Struct) -> StructType:
 def Out(struct: Struct) -> StructType:
     """A structure that the call fills, or NULL."""
     return StructType(struct, False, True)
+
+
+def InArray(struct: Struct, count: int) -> ArrayType:
+    """`count` structures that the call reads, or NULL."""
+    return ArrayType(struct, count, False)
+
+
+def OutArray(struct: Struct, count: int) -> ArrayType:
+    """`count` structures that the call fills."""
+    return ArrayType(struct, count, True)
 
 
 def InOut(struct: Struct) -> StructType:

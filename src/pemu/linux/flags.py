@@ -26,22 +26,28 @@ class Flags:
 
     A row may name several bits at once (`O_SYNC` contains `O_DSYNC`): put it before its parts.
     `fields` are masks whose bits together hold one number (`O_ACCMODE`): rows inside such a mask
-    match by equality.  Bits without a row are dropped when translated, or kept if `keep` is set.
+    match by equality.  Bits without a row are dropped when translated, or kept if `keep` is set; for
+    them a host's value gets `invalid`, bits that the call refuses.
     """
 
-    __slots__ = ("_cache", "_fields", "_keep", "_pairs", "_rows")
+    __slots__ = ("_cache", "_fields", "_invalid", "_keep", "_pairs", "_rows")
 
-    def __init__(self, rows: str, fields: tuple[int, ...] = (), keep: bool = False) -> None:
+    def __init__(
+        self, rows: str, fields: tuple[int, ...] = (), keep: bool = False, invalid: int = 0
+    ) -> None:
         self._rows = parse(rows)
         self._pairs = [(guest, host) for _, guest, host in self._rows]
         self._fields = fields
         self._keep = keep
+        self._invalid = invalid
         self._cache: dict[int, int] = {}
 
     def to_host(self, value: int) -> int:
         host = self._cache.get(value)
         if host is None:
             host = self._translate(value, self._pairs)
+            if self._invalid and self.unknown(value):
+                host |= self._invalid
             if len(self._cache) < 4096:
                 self._cache[value] = host
         return host

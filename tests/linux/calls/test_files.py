@@ -198,6 +198,16 @@ def test_pipe_size_and_seals(guest: Guest) -> None:
     os.close(fd)
 
 
+def test_flags_that_a_call_does_not_know_are_refused(guest: Guest) -> None:
+    for call, arguments in (
+        ("pipe2", (guest.alloc(8),)),
+        ("dup3", (0, 100)),
+        ("inotify_init1", ()),
+    ):
+        with fails(errno.EINVAL):
+            guest.call(call, *arguments, 0x800)
+
+
 def test_duplicates(guest: Guest) -> None:
     read, write = os.pipe()
     assert guest.call("dup2", read, 500) == 500
@@ -296,3 +306,21 @@ def test_strace_names_flags_and_commands(o32: Guest, tmp_path: Path) -> None:
     assert lines[1].startswith(f"fcntl64({fd},F_GETFL) = ")
     assert lines[2] == f'open("{shown}",O_RDONLY) = {fd + 1}'
     assert lines[3].startswith(f"mmap2(NULL,4096,PROT_READ|PROT_EXEC,MAP_PRIVATE,{fd},0) = 0x")
+
+
+def test_strace_shows_locks_and_pipes(guest: Guest, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"")
+    with open(path, "r+b") as file:
+        layout = FLOCK_64 if guest.target.word == 8 else FLOCK_32
+        lock = guest.put_struct(layout, l_type=1, l_start=5, l_len=6)
+        guest.log.items.add("strace")
+        guest.call("fcntl", file.fileno(), F_SETLK, lock)
+    ends = guest.alloc(8)
+    guest.call("pipe2", ends, O_CLOEXEC)
+    read, write = guest.mem.u32(ends), guest.mem.u32(ends + 4)
+    lines = guest.log.take().splitlines()
+    assert "{l_type=F_WRLCK, l_whence=SEEK_SET, l_start=5, l_len=6, l_pid=0}) = 0" in lines[0]
+    assert lines[1].endswith(f"pipe2([{read}, {write}],O_CLOEXEC) = 0")
+    os.close(read)
+    os.close(write)

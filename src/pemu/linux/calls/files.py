@@ -13,7 +13,7 @@ from pemu.linux.argtypes import (
     Mode,
     Off,
     Off64,
-    OutFixed,
+    OutArray,
     Path,
     PlainPath,
     Size,
@@ -25,6 +25,7 @@ from pemu.linux.file_structs import (
     F_OWNER_EX,
     FLOCK_32,
     FLOCK_64,
+    INT_VALUE,
     OPEN_HOW,
     OWNER_UIDS,
     U64_VALUE,
@@ -35,10 +36,10 @@ from pemu.linux.mips.fcntl import (
     LOCK64_COMMANDS,
     LOCK_COMMANDS,
     OPEN_FLAGS,
+    DescriptorFlags,
     FcntlArgument,
     FcntlCommand,
     OpenFlags,
-    PipeFlags,
 )
 from pemu.linux.nametypes import Bits, Named
 from pemu.linux.paths import followed, open_special_file
@@ -137,7 +138,7 @@ def dup2(t: Thread, old: int, new: int) -> int:
     return duplicate_to(t, old, new, 0)
 
 
-@syscall("dup3", Fd, Fd, OpenFlags)
+@syscall("dup3", Fd, Fd, DescriptorFlags)
 def dup3(t: Thread, old: int, new: int, flags: int) -> int:
     return duplicate_to(t, old, new, flags)
 
@@ -162,7 +163,7 @@ def pipe(t: Thread) -> int:
     return read
 
 
-@syscall("pipe2", OutFixed(8), PipeFlags)
+@syscall("pipe2", OutArray(INT_VALUE, 2), DescriptorFlags)
 def pipe2(t: Thread, start: int, flags: int) -> int:
     read, write = make_pipe(t, flags)
     try:

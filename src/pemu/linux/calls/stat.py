@@ -9,13 +9,13 @@ from pemu.linux.argtypes import (
     AtFd,
     Fd,
     In,
+    InArray,
     Int,
     Mode,
     OptionalString,
     Out,
     Path,
     PlainPath,
-    Ptr,
     host_range_for_writing,
 )
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
@@ -193,12 +193,12 @@ def _timevals(t: Thread, start: int) -> tuple[int, ...]:
     return (first.tv_sec, first.tv_usec * 1000, second.tv_sec, second.tv_usec * 1000)
 
 
-@syscall("utimes", PlainPath, Ptr)
+@syscall("utimes", PlainPath, InArray(TIMEVAL, 2))
 def utimes(t: Thread, path: bytes, start: int) -> int:
     return set_times(t, AT_FDCWD, path, _timevals(t, start))
 
 
-@syscall("futimesat", AtFd, OptionalString, Ptr)
+@syscall("futimesat", AtFd, OptionalString, InArray(TIMEVAL, 2))
 def futimesat(t: Thread, dirfd: int, path: bytes | None, start: int) -> int:
     return set_times(t, dirfd, path, _timevals(t, start))
 
@@ -210,11 +210,11 @@ def _timespecs(t: Thread, start: int, form: Struct) -> tuple[int, ...]:
     return read_timespec(t.mem, start, form) + read_timespec(t.mem, second, form)
 
 
-@syscall("utimensat", AtFd, OptionalString, Ptr, AtFlags)
+@syscall("utimensat", AtFd, OptionalString, InArray(TIMESPEC, 2), AtFlags)
 def utimensat(t: Thread, dirfd: int, path: bytes | None, start: int, flags: int) -> int:
     return set_times(t, dirfd, path, _timespecs(t, start, TIMESPEC), flags)
 
 
-@syscall("utimensat_time64", AtFd, OptionalString, Ptr, AtFlags)
+@syscall("utimensat_time64", AtFd, OptionalString, InArray(TIMESPEC64, 2), AtFlags)
 def utimensat_time64(t: Thread, dirfd: int, path: bytes | None, start: int, flags: int) -> int:
     return set_times(t, dirfd, path, _timespecs(t, start, TIMESPEC64), flags)

@@ -6,7 +6,7 @@ from pemu.linux import fdtable
 from pemu.linux.argtypes import U64, AtFd, Fd, OptionalString, Path, UInt
 from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, address_of
-from pemu.linux.mips.fcntl import OpenFlags
+from pemu.linux.mips.fcntl import DescriptorFlags, OpenFlags
 from pemu.linux.nametypes import Bits
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.translators import Inotify
@@ -30,7 +30,7 @@ def inotify_init(t: Thread) -> int:
     return inotify_init1(t, 0)
 
 
-@syscall("inotify_init1", OpenFlags)
+@syscall("inotify_init1", DescriptorFlags)
 def inotify_init1(t: Thread, flags: int) -> int:
     fd = t.host_syscall(NR["inotify_init1"], flags)
     if fd >= 0 and t.target.big_endian:

@@ -5,7 +5,7 @@ Sources: the kernel's MIPS and generic `asm/fcntl.h`; `linux/fcntl.h`; for the h
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import FlagsType, UnsignedType, WordType
+from pemu.linux.argtypes import FlagsType, UnsignedType, WordType, address, show_pointer
 from pemu.linux.flags import Enum, Flags
 from pemu.linux.nametypes import Bits
 
@@ -43,8 +43,18 @@ OPEN_FLAGS = Flags(
 )
 """Flags of open, of F_GETFL and F_SETFL, and of the calls that make descriptors."""
 
+DESCRIPTOR_FLAGS = Flags(
+    """
+    O_NONBLOCK  0x0080   0x800
+    O_DIRECT    0x8000   0x4000
+    O_CLOEXEC   0x80000  0x80000
+    """,
+    invalid=1,
+)
+"""Flags of calls that make descriptors other than of files."""
+
 OpenFlags = FlagsType("open flags", OPEN_FLAGS)
-PipeFlags = FlagsType("pipe flags", OPEN_FLAGS)
+DescriptorFlags = FlagsType("flags", DESCRIPTOR_FLAGS)
 
 AtFlags = Bits(
     "at flags",
@@ -131,7 +141,30 @@ class FcntlArgumentType(WordType):
             return "FD_CLOEXEC" if raw[index] & 1 else "0"
         if command == _F_SETFL:
             return OPEN_FLAGS.show(raw[index] & 0xFFFFFFFF)
+        if command in LOCK_COMMANDS or command in LOCK64_COMMANDS:
+            return _show_lock(t, address(t, raw[index]), command in LOCK64_COMMANDS)
         return super().show(t, raw, index, result)
+
+
+_LOCK_TYPES = ("F_RDLCK", "F_WRLCK", "F_UNLCK")
+_WHENCES = ("SEEK_SET", "SEEK_CUR", "SEEK_END")
+
+
+def _show_lock(t: Thread, start: int, wide: bool) -> str:
+    from pemu.engine.faults import GuestFault
+    from pemu.linux.file_structs import FLOCK_32, FLOCK_64
+
+    layout = FLOCK_64 if wide or t.target.word == 8 else FLOCK_32
+    try:
+        lock = layout.read(t.mem, start)
+    except GuestFault:
+        return show_pointer(start)
+    kind = _LOCK_TYPES[lock.l_type] if 0 <= lock.l_type < 3 else lock.l_type
+    whence = _WHENCES[lock.l_whence] if 0 <= lock.l_whence < 3 else lock.l_whence
+    return (
+        f"{{l_type={kind}, l_whence={whence}, l_start={lock.l_start}, l_len={lock.l_len},"
+        f" l_pid={lock.l_pid}}}"
+    )
 
 
 FcntlArgument = FcntlArgumentType("argument", False, "#x")
