@@ -26,8 +26,8 @@ class Flags:
 
     A row may name several bits at once (`O_SYNC` contains `O_DSYNC`): put it before its parts.
     `fields` are masks whose bits together hold one number (`O_ACCMODE`): rows inside such a mask
-    match by equality.  Bits without a row are dropped when translated, or kept if `keep` is set; for
-    them a host's value gets `invalid`, bits that the call refuses.
+    match by equality.  Bits without a row are dropped when translated, or kept if `keep` is set;
+    for them a host's value gets `invalid`, bits that the call refuses.
     """
 
     __slots__ = ("_cache", "_fields", "_invalid", "_keep", "_pairs", "_rows")

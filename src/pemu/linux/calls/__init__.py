@@ -47,7 +47,7 @@ _INDEX = {
         ipc msgctl msgget msgrcv msgsnd semctl semget semop semtimedop semtimedop_time64 shmat
         shmctl shmdt shmget
     """,
-    "process": "clone execve execveat fork vfork wait4 waitid waitpid",
+    "process": "clone execve execveat fork wait4 waitid waitpid",
     "signals": """
         kill pause pidfd_open rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo
         rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo

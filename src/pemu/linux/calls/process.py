@@ -41,11 +41,6 @@ def fork(t: Thread) -> int:
     return _fork(t, 0, 0, 0, 0, 0)
 
 
-@syscall("vfork")
-def vfork(t: Thread) -> int:
-    return _fork(t, CLONE_VFORK, 0, 0, 0, 0)
-
-
 def _begin_child(t: Thread, flags: int, stack: int, tls: int) -> None:
     """Set the registers with which a clone returns in the child."""
     gpr = t.cpu.gpr
