@@ -161,7 +161,7 @@ class Generator:
         self.chance = chance
         self.insns = integer_instructions(arch)
         control = (*_BRANCHES_ON_TWO, *_BRANCHES_ON_ONE, *_JUMPS)
-        unwanted = {*control, *TRAPPING, *_ATOMIC} - set(_BIT_FIELDS)
+        unwanted = {*control, *TRAPPING, *_ATOMIC, *_ATOMIC.values()} - set(_BIT_FIELDS)
         if words_only:
             unwanted |= {name for name, insn in self.insns.items() if insn.needs & _DOUBLEWORD}
         elif arch.xlen == 64:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from functools import lru_cache
 
 import pytest
 
@@ -60,6 +61,11 @@ class Pair:
 
 @pytest.fixture
 def pair(model: str, big_endian: bool, abi: str, unicorn_model: str, jit: str) -> Pair:
+    return make_pair(model, big_endian, abi, unicorn_model, jit)
+
+
+@lru_cache
+def make_pair(model: str, big_endian: bool, abi: str, unicorn_model: str, jit: str) -> Pair:
     return Pair(architecture(model, big_endian, abi), jit, unicorn_model)
 
 
