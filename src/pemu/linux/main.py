@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from pemu.engine.codecache import CodeCache, default_directory
@@ -29,6 +30,8 @@ def run_user(
     target_name: str, options: UserOptions, argv: list[bytes], environ: list[bytes]
 ) -> NoReturn:
     """Run a program as `options` say; ends with the guest's exit status. Raises OptionError."""
+    # A thread that comes back from native code must not wait the usual 5 ms for another's Python.
+    sys.setswitchinterval(0.0002)
     target = TARGETS[target_name]
     process, thread = start(target, options, argv, environ)
     process.child_command = options.child_command

@@ -71,6 +71,9 @@ def _new_thread(
             thread.clear_child_tid = child_tid
         if flags & CLONE_CHILD_SETTID:
             t.mem.put_u32(child_tid, thread.tid)
+        if flags & CLONE_PARENT_SETTID:
+            # Before the new thread runs: it may end, and clear the same word, at once.
+            t.mem.put_u32(parent_tid, thread.tid)
         t.process.threads[thread.tid] = thread
         made.append(thread)
         started.release()
@@ -82,10 +85,7 @@ def _new_thread(
         engine.remove_cpu(cpu)
         raise OSError(errno.EAGAIN, "no more threads") from error
     started.acquire()
-    tid = made[0].tid
-    if flags & CLONE_PARENT_SETTID:
-        t.mem.put_u32(parent_tid, tid)
-    return tid
+    return made[0].tid
 
 
 def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 
 from pemu.engine.faults import GuestFault
@@ -13,6 +14,8 @@ from pemu.linux.syscall import syscall
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.process import Thread
+
+_libc = ctypes.CDLL(None)
 
 _FUTEX_COMMAND = 0x7F
 _PRIVATE = 128
@@ -188,7 +191,12 @@ def leave(t: Thread) -> None:
     address = t.clear_child_tid
     if address and t.mem.writable(address, 4):
         t.mem.put_u32(address, 0)
-        t.host_syscall(NR["futex"], t.mem.host(address), _WAKE, 1)
+        _wake(t, address)
+
+
+def _wake(t: Thread, address: int) -> None:
+    """Wake one waiter. Not through `host_syscall`: a pending signal must not keep it from it."""
+    _libc.syscall(NR["futex"], ctypes.c_void_p(t.mem.host(address)), _WAKE, 1)
 
 
 def _walk_robust_list(t: Thread) -> None:
@@ -214,4 +222,4 @@ def _mark_dead(t: Thread, address: int) -> None:
         return
     t.mem.put_u32(address, value & _WAITERS | _OWNER_DIED)
     if value & _WAITERS:
-        t.host_syscall(NR["futex"], t.mem.host(address), _WAKE, 1)
+        _wake(t, address)
