@@ -47,16 +47,6 @@ _INDEX = {
         ipc msgctl msgget msgrcv msgsnd semctl semget semop semtimedop semtimedop_time64 shmat
         shmctl shmdt shmget
     """,
-    "process": "clone execve execveat fork wait4 waitid waitpid",
-    "signals": """
-        kill pause pidfd_open rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo
-        rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo
-        sigaltstack sigreturn tgkill tkill
-    """,
-    "threads": """
-        exit exit_group futex futex_time64 get_robust_list set_robust_list set_thread_area
-        set_tid_address
-    """,
     "limits": "getrlimit getrusage prlimit64 setrlimit",
     "memory": """
         brk cachectl cacheflush madvise mincore mlock mlock2 mlockall mmap mmap2 mprotect mremap
@@ -66,17 +56,24 @@ _INDEX = {
         mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend
         mq_timedsend_time64 mq_unlink
     """,
+    "namespaces": "kcmp pidfd_getfd setns unshare vhangup",
     "poll": """
         _newselect epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait poll
         ppoll ppoll_time64 pselect6 pselect6_time64
     """,
     "prctl": "prctl",
+    "process": "clone execve execveat fork wait4 waitid waitpid",
     "random": "getrandom",
     "scheduling": """
         getcpu getpriority ioprio_get ioprio_set membarrier nice sched_get_priority_max
         sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
         sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr
         sched_setparam sched_setscheduler setpriority
+    """,
+    "signals": """
+        kill pause pidfd_open rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo
+        rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo
+        sigaltstack sigreturn tgkill tkill
     """,
     "sockets": """
         accept accept4 bind connect getpeername getsockname getsockopt listen recv recvmmsg
@@ -91,6 +88,10 @@ _INDEX = {
     "system": """
         acct personality reboot setdomainname sethostname swapoff swapon sysfs sysinfo syslog uname
         ustat
+    """,
+    "threads": """
+        exit exit_group futex futex_time64 get_robust_list set_robust_list set_thread_area
+        set_tid_address
     """,
     "timers": """
         alarm getitimer setitimer timer_create timer_delete timer_getoverrun timer_gettime

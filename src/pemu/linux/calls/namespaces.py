@@ -1,0 +1,39 @@
+"""Name spaces, and comparing what processes share."""
+
+from __future__ import annotations
+
+from pemu.linux import fdtable
+from pemu.linux.argtypes import Fd, Hex, HexLong, Int
+from pemu.linux.hostcalls import NR
+from pemu.linux.nametypes import Bits, Named
+from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.translators import adopt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.process import Thread
+
+CloneFlags = Bits(
+    "clone flags",
+    "CLONE_NEWTIME 0x80 CLONE_FS 0x200 CLONE_FILES 0x400 CLONE_NEWNS 0x20000"
+    " CLONE_SYSVSEM 0x40000 CLONE_NEWCGROUP 0x2000000 CLONE_NEWUTS 0x4000000"
+    " CLONE_NEWIPC 0x8000000 CLONE_NEWUSER 0x10000000 CLONE_NEWPID 0x20000000"
+    " CLONE_NEWNET 0x40000000",
+)
+Comparison = Named(
+    "comparison",
+    "KCMP_FILE KCMP_VM KCMP_FILES KCMP_FS KCMP_SIGHAND KCMP_IO KCMP_SYSVSEM KCMP_EPOLL_TFD",
+)
+
+passthrough("unshare", CloneFlags)
+passthrough("setns", Fd, CloneFlags)
+passthrough("kcmp", Int, Int, Comparison, HexLong, HexLong)
+passthrough("vhangup")
+
+
+@syscall("pidfd_getfd", Fd, Fd, Hex)
+def pidfd_getfd(t: Thread, pidfd: int, target: int, flags: int) -> int:
+    fd = t.host_syscall(NR["pidfd_getfd"], fdtable.check(pidfd), target, flags)
+    if fd >= 0:
+        adopt(t, fd)
+    return fd
