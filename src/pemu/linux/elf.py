@@ -90,7 +90,7 @@ class Elf:
             else:
                 kind, offset, vaddr, _, filesz, memsz, flags, align = fields
             segment = Segment(kind, flags, offset, vaddr, filesz, memsz, align)
-            if kind in (PT_LOAD, PT_INTERP) and offset + filesz > self.size:
+            if kind in (PT_LOAD, PT_INTERP) and filesz and offset + filesz > self.size:
                 raise ElfError(
                     f"truncated: segment {index} needs {offset + filesz} bytes, "
                     f"the file has {self.size}"
