@@ -32,6 +32,9 @@ MAX_BLOCKS = 64
 
 MAX_WORDS = 700
 
+MODULE_WORDS = 400
+"""Guest instructions in a module, about: 0.1 s of compiling, for which a fork has to wait."""
+
 MAX_BATCH = 24
 """Regions in a module: a module costs 1.5-2 ms before its first instruction, but none of its
 regions can run before the last one is compiled."""
@@ -90,6 +93,7 @@ class Compiler:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._changed: list[tuple[int, int]] = []
+        self._compiling = threading.Lock()
         order_of_bytes = ">" if arch.big_endian else "<"
         self._word_format = order_of_bytes + {2: "H", 4: "I"}[arch.insn_bytes]
         self._ends = {
@@ -104,7 +108,7 @@ class Compiler:
     def request(self, block: int, *, wait: bool) -> None:
         """Have the block at host address `block` compiled; now, or by the background thread."""
         if wait:
-            with self._engine.lock:
+            with self._compiling:
                 self._compile([block])
             return
         with self._wake:
@@ -128,7 +132,10 @@ class Compiler:
                     return
                 batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
                 self._busy = True
-            self._compile(batch)
+            left = self._compile(batch)
+            if left:
+                with self._wake:
+                    self._queue[:0] = left
 
     def close(self) -> None:
         """Stop the background thread before the process ends."""
@@ -244,32 +251,39 @@ class Compiler:
 
     # Compiling.
 
-    def _compile(self, batch: list[int]) -> None:
+    def _compile(self, batch: list[int]) -> list[int]:
+        """Compile the regions of hot blocks; returns those left for another module."""
         engine = self._engine
         with engine.lock:
             epoch = engine.epoch
             self._changed.clear()
             formed = []
             covered: set[int] = set()
-            for head in batch:
+            left: list[int] = []
+            words = 0
+            for number, head in enumerate(batch):
+                if words > MODULE_WORDS:
+                    left = batch[number:]
+                    break
                 if head in covered or self._u32(head + c.STATUS) & (c.STALE | c.COMPILED):
                     continue
                 shape = self._form(head)
                 if shape is None:
                     continue
                 formed.append((head, *shape))
+                words += sum(len(b.words) for b in shape[1].values())
                 covered |= {b.header for b in shape[1].values() if b.is_entry}
         if not formed:
-            return
+            return left
         text, regions = self._text(formed)
         blob = compile_ir(text)
         with engine.lock:
             if engine.epoch != epoch:
-                return
+                return []
             try:
                 base = engine.place_code(blob.code, blob.data)
             except MemoryError:
-                return
+                return []
             bases = sorted(
                 (blob.symbols[region.name], self._region_base(blocks)) for region, blocks in regions
             )
@@ -278,6 +292,7 @@ class Compiler:
                 if any(region.overlaps(*change) for change in self._changed):
                     continue
                 self._install(region, base + blob.symbols[region.name])
+        return left
 
     def _text(
         self, formed: list[tuple[int, int, dict[int, GuestBlock]]]
@@ -392,6 +407,7 @@ class Compiler:
 
     def before_fork(self) -> None:
         """Wait until LLVM is idle."""
+        self._compiling.acquire()
         LOCK.acquire()
         self._wake.acquire()
 
@@ -399,6 +415,7 @@ class Compiler:
         """Let the background thread go on."""
         self._wake.release()
         LOCK.release()
+        self._compiling.release()
 
     def after_fork_child(self) -> None:
         """The background thread does not exist here; the next request starts one."""
@@ -406,3 +423,4 @@ class Compiler:
         self._thread = None
         self._queue = []
         LOCK.release()
+        self._compiling.release()

@@ -98,6 +98,7 @@ class Engine:
         self.on_new_block: Callable[[Cpu, int], None] | None = None
         self._cpu_class = cpu_class(arch.layout)
         self._compiler: Compiler | None = None
+        self._forking: Compiler | None = None
         self._hooks: set[int] = set()
         self._hook_array: ctypes.Array[ctypes.c_uint64] | None = None
         self._keep: list[object] = []
@@ -372,23 +373,26 @@ class Engine:
 
     def before_fork(self) -> None:
         """Take every lock that a child must not inherit held."""
+        compiler = self._compiler
+        if compiler is not None:
+            compiler.before_fork()
         self.lock.acquire()
-        if self._compiler is not None:
-            self._compiler.before_fork()
+        self._forking = compiler
         self._native_lock(self.context_address)
 
     def after_fork_parent(self) -> None:
         """Release them in the parent."""
         self._native_unlock(self.context_address)
-        if self._compiler is not None:
-            self._compiler.after_fork_parent()
+        compiler = self._forking
         self.lock.release()
+        if compiler is not None:
+            compiler.after_fork_parent()
 
     def after_fork_child(self, cpu: Cpu) -> None:
         """Release them in the child, where only `cpu`'s thread lives on."""
         self._native_unlock(self.context_address)
-        if self._compiler is not None:
-            self._compiler.after_fork_child()
+        if self._forking is not None:
+            self._forking.after_fork_child()
         self.cpus[:] = [cpu]
         self.lock.release()
 
