@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from pemu.engine.architecture import Architecture
+from pemu.engine.codecache import CodeCache
 from pemu.engine.engine import Engine
 from pemu.engine.memory import AddressSpace
 from pemu.engine.vcpu import EXIT_EXCEPTION, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK
@@ -87,7 +89,8 @@ class PemuMachine:
         access = mmap.PROT_READ | mmap.PROT_WRITE
         self.memory.map(CODE, CODE_BYTES, access | mmap.PROT_EXEC, _PRIVATE_FIXED)
         self.memory.map(DATA, DATA_BYTES, access, _PRIVATE_FIXED)
-        self.engine = Engine(arch, self.memory, mode=mode)
+        cache = CodeCache(os.environ["PEMU_TEST_CACHE"])
+        self.engine = Engine(arch, self.memory, cache=cache, mode=mode)
         self.cpu: Any = self.engine.new_cpu()
 
     def run(self, words: Sequence[int], state: State) -> State:
