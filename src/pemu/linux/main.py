@@ -101,6 +101,10 @@ def start(
     cpu.mode = MODE_FR0 if target.abi == "o32" else MODE_FR1
     thread = Thread(process, cpu)
     process.threads[thread.tid] = thread
+    if options.child:
+        from pemu.linux.translators import adopt_inherited
+
+        adopt_inherited(thread)
     _native_calls(target, engine, arch, options.log)
     if options.singlestep:
         engine.set_single_step(True)

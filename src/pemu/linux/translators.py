@@ -1,7 +1,7 @@
 """Descriptors whose data the host gives in its own byte order or with its own signal numbers.
 
 `fdtable` keeps which descriptor has which translator; here stand the translators of eventfd,
-timerfd, signalfd, inotify and netlink, and how a descriptor that comes from elsewhere (a socket's
+timerfd, signalfd and netlink, and how a descriptor that comes from elsewhere (a socket's
 SCM_RIGHTS, an exec) is recognized.
 """
 
@@ -13,6 +13,7 @@ import struct
 from pemu.linux import fdtable
 from pemu.linux.byteorder import swap
 from pemu.linux.fdtable import Translator
+from pemu.linux.hostcalls import NR, HostBuffer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,21 +30,6 @@ class Counter(Translator):
 
     def to_host(self, t: Thread, data: bytes) -> bytes:
         return swap(data, "Q*")
-
-
-class Inotify(Translator):
-    """inotify: events of wd, mask, cookie and length, and a name of that length."""
-
-    __slots__ = ()
-
-    def from_host(self, t: Thread, data: bytes) -> bytes:
-        out = bytearray()
-        pos = 0
-        while pos + 16 <= len(data):
-            end = pos + 16 + int.from_bytes(data[pos + 12 : pos + 16], "little")
-            out += swap(data[pos:end], "4I")
-            pos = end
-        return bytes(out)
 
 
 SIGNALFD_SIGINFO_BYTES = 128
@@ -67,9 +53,8 @@ class SignalInfo(Translator):
         return bytes(out)
 
     def _record(self, t: Thread, record: bytearray) -> bytes:
-        from pemu.linux.mips.signals import host_to_guest_signal
-
         from pemu.linux.mips.errno import to_guest
+        from pemu.linux.mips.signals import host_to_guest_signal
 
         signal, error, code = struct.unpack_from("<Iii", record)
         struct.pack_into("<I", record, _SIGNO, host_to_guest_signal(signal))
@@ -125,21 +110,38 @@ def adopt(t: Thread, fd: int) -> None:
     if link == "anon_inode:[signalfd]":
         fdtable.set_translator(fd, SignalInfo())
     elif link.startswith("socket:"):
-        protocol = _netlink_protocol(fd)
+        protocol = _netlink_protocol(t, fd)
         if protocol is not None:
             fdtable.set_translator(fd, Netlink(protocol))
     elif t.target.big_endian:
         if link in ("anon_inode:[eventfd]", "anon_inode:[timerfd]"):
             fdtable.set_translator(fd, Counter())
         elif link in ("anon_inode:inotify", "anon_inode:[inotify]"):
-            fdtable.set_translator(fd, Inotify())
+            from pemu.linux.calls.watch import InotifyEvents
+
+            fdtable.set_translator(fd, InotifyEvents())
+        elif link == "anon_inode:[fanotify]":
+            from pemu.linux.calls.watch import FanotifyEvents
+
+            fdtable.set_translator(fd, FanotifyEvents())
 
 
-def _netlink_protocol(fd: int) -> int | None:
-    from socket import SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, socket
+def adopt_inherited(t: Thread) -> None:
+    """Do as `adopt` for every descriptor that came through an exec."""
+    for name in os.listdir("/proc/self/fd"):
+        adopt(t, int(name))
 
-    held = socket(fileno=os.dup(fd))
-    with held:
-        if held.getsockopt(SOL_SOCKET, SO_DOMAIN) != 16:  # AF_NETLINK
+
+_SOL_SOCKET, _SO_PROTOCOL, _SO_DOMAIN, _AF_NETLINK = 1, 38, 39, 16
+
+
+def _netlink_protocol(t: Thread, fd: int) -> int | None:
+    """The protocol of a netlink socket; None for any other descriptor."""
+    value = HostBuffer(4)
+    length = HostBuffer(4, (4).to_bytes(4, "little"))
+    found = []
+    for option in (_SO_DOMAIN, _SO_PROTOCOL):
+        if t.host_syscall(NR["getsockopt"], fd, _SOL_SOCKET, option, value.address, length.address):
             return None
-        return held.getsockopt(SOL_SOCKET, SO_PROTOCOL)
+        found.append(int.from_bytes(value.raw, "little"))
+    return found[1] if found[0] == _AF_NETLINK else None
