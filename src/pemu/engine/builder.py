@@ -6,6 +6,8 @@ registers live, how faults stay precise and how control leaves an instruction.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from pemu.engine.values import Emitter, StagingError, Value
 
 TYPE_CHECKING = False
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
     from pemu.engine.architecture import Architecture
     from pemu.engine.state import Register
-
-from contextlib import contextmanager
 
 
 class Variable:
@@ -238,7 +238,7 @@ class InsnBuilder(Code):
         raise NotImplementedError
 
     def set_mode(self, mode: Value | int) -> None:
-        """Go on in translation mode `mode` (an index into `arch.modes`, 32 bits); ends the block."""
+        """Go on in translation mode `mode`, an index into `arch.modes`; ends the block."""
         raise NotImplementedError
 
     # What is the same in both.

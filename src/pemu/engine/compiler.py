@@ -14,8 +14,8 @@ from typing import cast
 from pemu.engine import context as c
 from pemu.engine.builder import with_registers
 from pemu.engine.decoder import PythonDecoder
-from pemu.engine.lines import LineTable
 from pemu.engine.faults import GuestFault
+from pemu.engine.lines import LineTable
 from pemu.engine.llvm import LOCK, compile_ir
 from pemu.engine.masking import with_signals_blocked
 from pemu.engine.region import GuestBlock, RegionBuilder, order

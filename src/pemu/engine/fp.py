@@ -58,7 +58,9 @@ def compare(emitter: Emitter, predicate: str, kind: str, a: str, b: str) -> Valu
     """Compare quietly by an LLVM predicate (oeq, olt, uno, ...)."""
     function = f"@llvm.experimental.constrained.fcmp.{_SUFFIX[kind]}"
     emitter.declarations.add(f"declare i1 {function}({kind}, {kind}, metadata, metadata)")
-    text = f'call i1 {function}({kind} {a}, {kind} {b}, metadata !"{predicate}", {_STRICT}) strictfp'
+    text = (
+        f'call i1 {function}({kind} {a}, {kind} {b}, metadata !"{predicate}", {_STRICT}) strictfp'
+    )
     return emitter.name(emitter.op(text), 1)
 
 
@@ -87,7 +89,9 @@ def to_integer(emitter: Emitter, kind: str, width: int, operand: str, *, truncat
     vector, value = _vector(emitter, kind, operand)
     unit = "sse" if kind == "float" else "sse2"
     source = "ss" if kind == "float" else "sd"
-    function = f"@llvm.x86.{unit}.cvt{'t' if truncate else ''}{source}2si{'64' if width == 64 else ''}"
+    function = (
+        f"@llvm.x86.{unit}.cvt{'t' if truncate else ''}{source}2si{'64' if width == 64 else ''}"
+    )
     return emitter.call(width, function, f"{vector} {value}", vector)
 
 

@@ -197,7 +197,8 @@ host:
   %act = alloca [4 x i64]
   store [4 x i64] zeroinitializer, ptr %act
   %r = call i64 asm sideeffect "movq $$8, %r10; movl $$13, %eax; syscall",
-    "={{rax}},{{rdi}},{{rsi}},{{rdx}},~{{r10}},~{{rcx}},~{{r11}},~{{memory}}"(i64 %signal64, ptr %act, i64 0)
+    "={{rax}},{{rdi}},{{rsi}},{{rdx}},~{{r10}},~{{rcx}},~{{r11}},~{{memory}}"
+    (i64 %signal64, ptr %act, i64 0)
   ret void
 }}
 

@@ -12,6 +12,8 @@ among the lines and turned into text at the end.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from pemu.engine import context as c
 from pemu.engine import runtime
 from pemu.engine import state as s
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from pemu.engine.architecture import Architecture
     from pemu.engine.insn import Insn
     from pemu.engine.state import Register
-
-from contextlib import contextmanager
 
 Key = tuple[str, int]
 """A register: name of the file, index."""
@@ -436,10 +436,10 @@ class RegionBuilder(InsnBuilder):
         words = iter(block.words)
         for word in words:
             self._stage(decode(word), word, pc, pc)
-            if self._ended:
+            if self._finished():
                 self.do("unreachable")
                 return
-            pending, self._pending = self._pending, None
+            pending = self._take_pending()
             if pending is None:
                 pc += size
                 continue
@@ -505,6 +505,15 @@ class RegionBuilder(InsnBuilder):
         self._edge(target.known)
         self.place(fall)
         self._edge(after)
+
+    def _take_pending(self) -> tuple[str, Value, Value, bool] | None:
+        """The branch that the last instruction asked for, once."""
+        pending, self._pending = self._pending, None
+        return pending
+
+    def _finished(self) -> bool:
+        """True if control never comes out of what has just been staged."""
+        return self._ended
 
     def _stage_slot(self, insn: Insn | None, word: int, branch: int) -> bool:
         """Stage a delay slot; True if control never comes out of it."""

@@ -54,6 +54,13 @@ class Cpu:
     integers. `pc` is exact whenever `run` has returned.
     """
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A register: an integer, or a view of a file."""
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def __init__(self, engine: Engine) -> None:
         layout = engine.arch.layout
         size = s.ENGINE_BYTES + layout.size

@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from pemu.linux.signals import Action
-
     from pemu.cli.user_options import UserOptions
     from pemu.engine.engine import Engine
     from pemu.engine.memory import AddressSpace
     from pemu.engine.vcpu import Cpu
     from pemu.linux.loader import LoadedImage
+    from pemu.linux.signals import Action
     from pemu.linux.target import Target
 
 

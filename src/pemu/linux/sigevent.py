@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 
 from pemu.linux.mips.signals import guest_to_host_signal
-
 from pemu.linux.structs import Struct
 
 TYPE_CHECKING = False

@@ -165,7 +165,7 @@ def on_altstack(t: Thread, sp: int) -> bool:
 def _push_frame(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
     target = t.target
     cpu = t.cpu
-    gpr: memoryview = cpu.gpr  # type: ignore[attr-defined]
+    gpr: memoryview = cpu.gpr
     frames = Frames(target)
     sp = gpr[29]
     if target.abi == "o32":
@@ -226,7 +226,7 @@ def pack_stack(t: Thread, sp: int) -> bytes:
 def return_from_handler(t: Thread, rt: bool) -> None:
     """sigreturn(2), rt_sigreturn(2): restore what the frame at the stack pointer holds."""
     frames = Frames(t.target)
-    sp: int = t.cpu.gpr[29]  # type: ignore[attr-defined]
+    sp: int = t.cpu.gpr[29]
     size = frames.rt_size if rt else frames.plain_size
     try:
         image = t.mem.read(sp, size)
@@ -249,7 +249,7 @@ def return_from_handler(t: Thread, rt: bool) -> None:
                 (frames.stack + 2 * word, 4),
             )
         ]
-        if not on_altstack(t, t.cpu.gpr[29]):  # type: ignore[attr-defined]
+        if not on_altstack(t, t.cpu.gpr[29]):
             t.altstack = (values[0], values[2] & SS_DISABLE, values[1])
     t.restart = 0
     set_host_mask(t.sigmask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -36,9 +36,9 @@ class Machine(PemuMachine):
     def word(self, name: str, **fields: int) -> int:
         return assemble(self.insns[name], **fields)
 
-    def trap(self, *words: int, **registers: int) -> Trap:
+    def trap(self, *words: int, **registers: Any) -> Trap:
         with pytest.raises(Trap) as caught:
-            self.run(words, state(**registers))
+            self.run(words, state(b"", **registers))
         return caught.value
 
 

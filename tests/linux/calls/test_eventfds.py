@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -99,7 +100,7 @@ def test_signalfd_tells_the_guest_s_signal_number(guest: Guest) -> None:
     fd = guest.call("signalfd4", -1, sigset(guest, SIGUSR1), 16, NONBLOCK | CLOEXEC)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
         place = guest.alloc(128)
         assert guest.call("read", fd, place, 256) == 128
     finally:

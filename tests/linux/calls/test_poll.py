@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import struct
+import threading
 import time
 from collections.abc import Iterator
 
@@ -110,7 +111,7 @@ def test_wait_under_another_mask_lets_only_its_signals_in(guest: Guest, call: st
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     epfd = guest.call("epoll_create1", 0)
     try:
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
         mask = signal_set(guest, 1, 9, 18)
         limit = guest.put_struct(TIMESPEC, tv_sec=5)
         if call == "ppoll":

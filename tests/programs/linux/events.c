@@ -247,12 +247,28 @@ static void timers(void)
     say("until", clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &until, 0));
 }
 
-int main(void)
+static void inherited(char *self)
+{
+    char number[16];
+    int fd = eventfd(0x1234, 0);
+    snprintf(number, sizeof number, "%d", fd);
+    execl(self, self, number, (char *)0);
+}
+
+int main(int argc, char **argv)
 {
     setvbuf(stdout, 0, _IONBF, 0);
+    if (argc > 1) {
+        uint64_t number = 0;
+        say("inherited", read(atoi(argv[1]), &number, sizeof number));
+        printf("eventfd %llx\n", (unsigned long long)number);
+        return 0;
+    }
     interrupted();
     masks();
     descriptors();
     timers();
-    return 0;
+    fflush(stdout);
+    inherited(argv[0]);
+    return 1;
 }

@@ -291,9 +291,7 @@ _cause_helpers: dict[int, Helper] = {}
 def cause_helper(xlen: int) -> Helper:
     """The helper that computes Cause (bits V Z O U I, 32 bits) of the noted operation."""
     if xlen not in _cause_helpers:
-        _cause_helpers[xlen] = Helper(
-            f"fp_cause_{xlen}", (), "i32", lambda f: _cause_body(f, xlen)
-        )
+        _cause_helpers[xlen] = Helper(f"fp_cause_{xlen}", (), "i32", lambda f: _cause_body(f, xlen))
     return _cause_helpers[xlen]
 
 
@@ -324,12 +322,7 @@ def _cause_body(f: Function, xlen: int) -> None:
 
 def guest_flags(mxcsr: Value) -> Value:
     """MXCSR's sticky exceptions as the guest's I U O Z bits (32 bits)."""
-    return (
-        (mxcsr.lshr(5) & 1)
-        | (mxcsr.lshr(3) & 2)
-        | (mxcsr.lshr(1) & 4)
-        | ((mxcsr << 1) & 8)
-    )
+    return (mxcsr.lshr(5) & 1) | (mxcsr.lshr(3) & 2) | (mxcsr.lshr(1) & 4) | ((mxcsr << 1) & 8)
 
 
 def note_nothing(cpu: Cpu) -> None:

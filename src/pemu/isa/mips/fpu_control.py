@@ -20,12 +20,12 @@ _MODES = (0, 3, 2, 1)
 
 def fcsr_value(cpu: Cpu) -> int:
     """The architectural FCSR."""
-    value: int = cpu.fcsr & _OWN  # type: ignore[attr-defined]
-    flags: int = cpu.fp_flags  # type: ignore[attr-defined]
+    value: int = cpu.fcsr & _OWN
+    flags: int = cpu.fp_flags
     for host, guest in _FROM_MXCSR:
         flags |= (cpu.mxcsr >> host & 1) << guest
-    value |= flags << 2 | cpu.fp_cause << 12  # type: ignore[attr-defined]
-    codes = cpu.fcc  # type: ignore[attr-defined]
+    value |= flags << 2 | cpu.fp_cause << 12
+    codes = cpu.fcc
     value |= (codes[0] & 1) << 23
     for index in range(1, 8):
         value |= (codes[index] & 1) << (24 + index)
@@ -34,10 +34,10 @@ def fcsr_value(cpu: Cpu) -> int:
 
 def set_fcsr(cpu: Cpu, value: int) -> None:
     """Set the architectural FCSR."""
-    cpu.fcsr = value & _OWN  # type: ignore[attr-defined]
-    cpu.fp_flags = value >> 2 & 0x1F  # type: ignore[attr-defined]
-    cpu.fp_cause = value >> 12 & 0x3F  # type: ignore[attr-defined]
-    codes = cpu.fcc  # type: ignore[attr-defined]
+    cpu.fcsr = value & _OWN
+    cpu.fp_flags = value >> 2 & 0x1F
+    cpu.fp_cause = value >> 12 & 0x3F
+    codes = cpu.fcc
     codes[0] = value >> 23 & 1
     for index in range(1, 8):
         codes[index] = value >> (24 + index) & 1

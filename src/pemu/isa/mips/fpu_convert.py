@@ -25,7 +25,9 @@ def _needs(source: str, target: str) -> str:
     return "mips3_32r2" if "l" in (source, target) else ""
 
 
-def _declare(name: str, source: str, target: str, pattern: str, needs: str, compute: object) -> None:
+def _declare(
+    name: str, source: str, target: str, pattern: str, needs: str, compute: object
+) -> None:
     operation = fpu.define(f"{name}.{target}.{source}", source, target, compute)  # type: ignore[arg-type]
 
     def meaning(cpu: Cpu, fs: Value, fd: Value) -> None:

@@ -47,35 +47,47 @@ def sdc1(cpu: Cpu, base: Value, ft: Value, offset: Value) -> None:
     _store(cpu, effective_address(cpu, base, offset), ft, 8)
 
 
-@MIPS.insn("010011 base:5 index:5 00000 fd:5 000000", "lwxc1 {fd}, {index:g}({base})", needs="mips4_32r2")
+@MIPS.insn(
+    "010011 base:5 index:5 00000 fd:5 000000", "lwxc1 {fd}, {index:g}({base})", needs="mips4_32r2"
+)
 def lwxc1(cpu: Cpu, base: Value, index: Value, fd: Value) -> None:
     _load(cpu, cpu.gpr[base] + cpu.gpr[index], fd, 4)
 
 
-@MIPS.insn("010011 base:5 index:5 00000 fd:5 000001", "ldxc1 {fd}, {index:g}({base})", needs="mips4_32r2")
+@MIPS.insn(
+    "010011 base:5 index:5 00000 fd:5 000001", "ldxc1 {fd}, {index:g}({base})", needs="mips4_32r2"
+)
 def ldxc1(cpu: Cpu, base: Value, index: Value, fd: Value) -> None:
     fpu.check(cpu, "d", fd)
     _load(cpu, cpu.gpr[base] + cpu.gpr[index], fd, 8)
 
 
-@MIPS.insn("010011 base:5 index:5 00000 fd:5 000101", "luxc1 {fd}, {index:g}({base})", needs="mips5_32r2")
+@MIPS.insn(
+    "010011 base:5 index:5 00000 fd:5 000101", "luxc1 {fd}, {index:g}({base})", needs="mips5_32r2"
+)
 def luxc1(cpu: Cpu, base: Value, index: Value, fd: Value) -> None:
     fpu.check(cpu, "d", fd)
     _load(cpu, (cpu.gpr[base] + cpu.gpr[index]) & ~7, fd, 8)
 
 
-@MIPS.insn("010011 base:5 index:5 fs:5 00000 001000", "swxc1 {fs}, {index:g}({base})", needs="mips4_32r2")
+@MIPS.insn(
+    "010011 base:5 index:5 fs:5 00000 001000", "swxc1 {fs}, {index:g}({base})", needs="mips4_32r2"
+)
 def swxc1(cpu: Cpu, base: Value, index: Value, fs: Value) -> None:
     _store(cpu, cpu.gpr[base] + cpu.gpr[index], fs, 4)
 
 
-@MIPS.insn("010011 base:5 index:5 fs:5 00000 001001", "sdxc1 {fs}, {index:g}({base})", needs="mips4_32r2")
+@MIPS.insn(
+    "010011 base:5 index:5 fs:5 00000 001001", "sdxc1 {fs}, {index:g}({base})", needs="mips4_32r2"
+)
 def sdxc1(cpu: Cpu, base: Value, index: Value, fs: Value) -> None:
     fpu.check(cpu, "d", fs)
     _store(cpu, cpu.gpr[base] + cpu.gpr[index], fs, 8)
 
 
-@MIPS.insn("010011 base:5 index:5 fs:5 00000 001101", "suxc1 {fs}, {index:g}({base})", needs="mips5_32r2")
+@MIPS.insn(
+    "010011 base:5 index:5 fs:5 00000 001101", "suxc1 {fs}, {index:g}({base})", needs="mips5_32r2"
+)
 def suxc1(cpu: Cpu, base: Value, index: Value, fs: Value) -> None:
     fpu.check(cpu, "d", fs)
     _store(cpu, (cpu.gpr[base] + cpu.gpr[index]) & ~7, fs, 8)

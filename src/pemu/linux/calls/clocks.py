@@ -31,7 +31,6 @@ from pemu.linux.time_structs import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.process import Thread
-
     from pemu.linux.structs import Struct
 
 CLOCK_REALTIME, CLOCK_MONOTONIC = 0, 1

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 
-from pemu.linux.mips.signals import guest_to_host_signal, host_to_guest_signal
-
 from pemu.linux.argtypes import ULong
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.mips.signals import guest_to_host_signal, host_to_guest_signal
 from pemu.linux.nametypes import Named
 from pemu.linux.syscall import syscall
 

@@ -240,7 +240,8 @@ def guest_status(status: int) -> int:
 def _put_usage(t: Thread, address: int, usage: bytes) -> None:
     word = t.target.word
     values = [
-        int.from_bytes(usage[at : at + 8], "little") & (1 << 8 * word) - 1 for at in range(0, 144, 8)
+        int.from_bytes(usage[at : at + 8], "little") & (1 << 8 * word) - 1
+        for at in range(0, 144, 8)
     ]
     order = "big" if t.target.big_endian else "little"
     data = b"".join(value.to_bytes(word, order) for value in values)  # type: ignore[arg-type]
@@ -284,4 +285,3 @@ def waitid(t: Thread, kind: int, number: int, info: int, options: int, usage: in
         if usage:
             _put_usage(t, usage, bytes(usage_buffer.raw))
     return result
-

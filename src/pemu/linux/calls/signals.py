@@ -217,9 +217,7 @@ def rt_sigqueueinfo(t: Thread, pid: int, signo: int, info: int) -> int:
 @syscall("rt_tgsigqueueinfo", Int, Int, Int, Ptr)
 def rt_tgsigqueueinfo(t: Thread, pid: int, tid: int, signo: int, info: int) -> int:
     data = ms.to_host(t.mem.read(info, 128), t.target)
-    return t.host_syscall(
-        NR["rt_tgsigqueueinfo"], pid, tid, _host_number(signo), address_of(data)
-    )
+    return t.host_syscall(NR["rt_tgsigqueueinfo"], pid, tid, _host_number(signo), address_of(data))
 
 
 passthrough("pidfd_open", Int, UInt)

@@ -45,7 +45,6 @@ def exit_(t: Thread, status: int) -> int:
 @syscall("exit_group", Int, returns="")
 def exit_group(t: Thread, status: int) -> int:
     t.process.exit(status & 0xFF)
-    return 0
 
 
 @syscall("set_tid_address", Ptr)
@@ -74,7 +73,7 @@ def get_robust_list(t: Thread, tid: int, head: int, size: int) -> int:
 
 @syscall("set_thread_area", Ptr)
 def set_thread_area(t: Thread, address: int) -> int:
-    t.cpu.userlocal = address  # type: ignore[attr-defined]
+    t.cpu.userlocal = address
     return 0
 
 

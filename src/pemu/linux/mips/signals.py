@@ -119,7 +119,18 @@ class SigInfo:
     status), "sys" (address, status: number, uid: architecture).
     """
 
-    __slots__ = ("address", "code", "errno", "kind", "pid", "signo", "status", "times", "uid", "value")
+    __slots__ = (
+        "address",
+        "code",
+        "errno",
+        "kind",
+        "pid",
+        "signo",
+        "status",
+        "times",
+        "uid",
+        "value",
+    )
 
     def __init__(self, signo: int, code: int, kind: str = "kill") -> None:
         self.signo = signo
@@ -252,11 +263,11 @@ class Frames:
         """The sigcontext for a cpu."""
         target = self.target
         order = ">" if target.big_endian else "<"
-        registers = [_extend(value, target.xlen) for value in cpu.gpr]  # type: ignore[attr-defined]
-        floats = list(cpu.fpr)  # type: ignore[attr-defined]
-        high = [_extend(value, target.xlen) for value in cpu.hi]  # type: ignore[attr-defined]
-        low = [_extend(value, target.xlen) for value in cpu.lo]  # type: ignore[attr-defined]
-        dsp: int = cpu.dspctl  # type: ignore[attr-defined]
+        registers = [_extend(value, target.xlen) for value in cpu.gpr]
+        floats = list(cpu.fpr)
+        high = [_extend(value, target.xlen) for value in cpu.hi]
+        low = [_extend(value, target.xlen) for value in cpu.lo]
+        dsp: int = cpu.dspctl
         if target.abi == "o32":
             floats = _pairs(floats, cpu.mode & 1 == 1)
             used = USED_FP | (USED_FR1 if cpu.mode & 1 == 1 else 0)
@@ -273,6 +284,7 @@ class Frames:
 
     def unpack_context(self, data: bytes, cpu: Cpu) -> int:
         """Put a sigcontext back into a cpu; returns the FCSR."""
+        fcsr: int
         target = self.target
         order = ">" if target.big_endian else "<"
         mask = (1 << target.xlen) - 1
@@ -292,13 +304,13 @@ class Frames:
             (pc,) = struct.unpack_from(order + "Q", data, 576)
             fcsr, _, dsp, _ = struct.unpack_from(order + "4I", data, 584)
         for index in range(1, 32):
-            cpu.gpr[index] = registers[index] & mask  # type: ignore[attr-defined]
+            cpu.gpr[index] = registers[index] & mask
         for index in range(32):
-            cpu.fpr[index] = floats[index]  # type: ignore[attr-defined]
+            cpu.fpr[index] = floats[index]
         for index in range(4):
-            cpu.hi[index] = high[index] & mask  # type: ignore[attr-defined]
-            cpu.lo[index] = low[index] & mask  # type: ignore[attr-defined]
-        cpu.dspctl = dsp  # type: ignore[attr-defined]
+            cpu.hi[index] = high[index] & mask
+            cpu.lo[index] = low[index] & mask
+        cpu.dspctl = dsp
         cpu.pc = pc & mask
         return fcsr
 
