@@ -25,6 +25,9 @@ COMMAND = Command(OPTIONS)
 _HOST_VARIABLES = (b"LD_", b"GLIBC_TUNABLES=", b"GCONV_PATH=", b"LOCPATH=", b"MALLOC_")
 _HIDDEN = b"PEMU_HIDDEN_"
 
+_SIGINT, _SIGPIPE, _SIGXFSZ = 2, 13, 25
+_PYTHON_IGNORES = 1 << (_SIGPIPE - 1) | 1 << (_SIGXFSZ - 1)  # from Python's start on
+
 
 def entry(target: str) -> NoReturn:
     """Be the console command `pemu-<target>`."""
@@ -59,6 +62,7 @@ def command(target: str, options: UserOptions) -> list[str]:
             code += f";sys.path+=[{os.path.abspath(place)!r}]"
             break
     code += f";from pemu.cli.user import child;child({target!r})"
+    options.ignored = _ignored() & _PYTHON_IGNORES
     python = os.path.realpath(sys.executable or "/proc/self/exe")
     words = Command(OPTIONS + CHILD_OPTIONS).words(options, UserOptions())
     return [python, "-I", "-S", "-X", "utf8", "-c", code, *words, "--"]
@@ -70,6 +74,31 @@ def host_environ(environ: Sequence[bytes]) -> list[bytes]:
         _HIDDEN + entry if entry.startswith((*_HOST_VARIABLES, _HIDDEN)) else entry
         for entry in environ
     ]
+
+
+def _ignored() -> int:
+    """The host signals that are ignored now, however they came to be; bit n-1 for signal n."""
+    try:
+        with open("/proc/self/status", "rb", buffering=0) as file:
+            return int(file.readall().split(b"\nSigIgn:", 1)[1].split(None, 1)[0], 16)
+    except (OSError, IndexError):
+        return 0  # without /proc, as if none was
+
+
+def _restore_signals(options: UserOptions) -> None:
+    """Undo what Python's start has done to signals: ignore only those that were ignored before.
+
+    Python tells nobody what it found for those that it ignores itself. So a process that the user
+    starts takes the default, and one that goes on after execve() is told by the process before.
+    """
+    options.ignored |= _ignored() & ~_PYTHON_IGNORES
+    import _signal  # type: ignore[import-not-found]  # `signal` alone would cost 2 ms
+
+    for number in (_SIGPIPE, _SIGXFSZ):
+        if not options.ignored >> (number - 1) & 1:
+            _signal.signal(number, _signal.SIG_DFL)
+    if _signal.getsignal(_SIGINT) is _signal.default_int_handler:
+        _signal.signal(_SIGINT, _signal.SIG_DFL)
 
 
 def _start(target: str, words: Sequence[str]) -> int:
@@ -142,6 +171,7 @@ def _run(target: str, options: UserOptions, argv: list[bytes], environ: list[byt
     options.child_command = lambda: command(target, options)
     options.child_environ = host_environ
 
+    _restore_signals(options)
     from pemu.linux.main import run_user
 
     return run_user(target, options, argv, environ)

@@ -96,12 +96,12 @@ def to_integer(emitter: Emitter, kind: str, width: int, operand: str, *, truncat
 
 
 def round_to(emitter: Emitter, kind: str, operand: str, mode: int) -> str:
-    """Round to an integral value in a given direction (NEAREST, DOWN, UP, ZERO)."""
+    """Round to an integral value in a direction (NEAREST, DOWN, ...), without exceptions."""
     vector, value = _vector(emitter, kind, operand)
     suffix = "ss" if kind == "float" else "sd"
     function = f"@llvm.x86.sse41.round.{suffix}"
     emitter.declarations.add(f"declare {vector} {function}({vector}, {vector}, i32 immarg)")
-    call = f"call {vector} {function}({vector} {value}, {vector} {value}, i32 {mode})"
+    call = f"call {vector} {function}({vector} {value}, {vector} {value}, i32 {mode | 8})"
     return emitter.op(f"extractelement {vector} {emitter.op(call)}, i32 0")
 
 

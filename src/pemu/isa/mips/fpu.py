@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pemu.engine.builder import Variable
     from pemu.engine.runtime import Function
     from pemu.engine.values import Emitter, Value
     from pemu.isa.mips.state import Cpu
@@ -200,6 +201,10 @@ class Nans:
         """The operation is invalid if `condition` holds."""
         raise NotImplementedError
 
+    def inexact(self, condition: Value) -> None:
+        """The operation is inexact, unknown to the host, if `condition` holds."""
+        raise NotImplementedError
+
     def invalid_by_host(self, condition: Value) -> None:
         """The operation is invalid if `condition` holds and the host found it invalid."""
         raise NotImplementedError
@@ -214,13 +219,18 @@ class Direct(Nans):
     def settle(self, fmt: str, result: str, *operands: str) -> str:
         return settle(self.cpu, fmt, result, *operands)
 
+    def inexact(self, condition: Value) -> None:
+        if condition.known is None:
+            self.cpu.fp_flags = self.cpu.fp_flags | condition.zext(8)
+
 
 class _Again(Nans):
     """When Cause is wanted: only whether something was invalid counts."""
 
-    def __init__(self, f: Function, found: object) -> None:
+    def __init__(self, f: Function, found: Variable, inexact: Variable) -> None:
         self._f = f
         self._found = found
+        self._inexact = inexact
 
     def settle(self, fmt: str, result: str, *operands: str) -> str:
         f = self._f
@@ -231,8 +241,10 @@ class _Again(Nans):
         return fp.from_bits(f, kind, nan.select(chosen, fp.bits(f, kind, result)))
 
     def invalid(self, condition: Value) -> None:
-        variable = self._found
-        variable.value = variable.value | condition  # type: ignore[attr-defined]
+        self._found.value = self._found.value | condition
+
+    def inexact(self, condition: Value) -> None:
+        self._inexact.value = self._inexact.value | condition.zext(32)
 
     def invalid_by_host(self, condition: Value) -> None:
         f = self._f
@@ -303,6 +315,7 @@ def _cause_body(f: Function, xlen: int) -> None:
         before = fp.read_mxcsr(f, "%mx")
         fp.write_mxcsr(f, "%mx", before & ~fp.EXCEPTIONS)
         invalid = f.var(1, 0)
+        inexact = f.var(32, 0)
         for operation in OPERATIONS.values():
             with f.if_(number.eq(operation.number)):
                 operands = []
@@ -310,13 +323,13 @@ def _cause_body(f: Function, xlen: int) -> None:
                     kind = LLVM_TYPE[fmt]
                     at = _offset(f, f"{name}.{xlen}")
                     operands.append(f.op(f"load {kind}, ptr {at}, align 8"))
-                operation.compute(f, operands, _Again(f, invalid))
+                operation.compute(f, operands, _Again(f, invalid, inexact))
         after = fp.read_mxcsr(f, "%mx")
         fp.write_mxcsr(f, "%mx", before)
         with f.if_(invalid.value) as arm:
             cause.value = f.const(FLAG_V, 32)
         with arm.otherwise():
-            cause.value = guest_flags(after)
+            cause.value = guest_flags(after) | inexact.value
     f.do(f"ret i32 {cause.value.ir}")
 
 

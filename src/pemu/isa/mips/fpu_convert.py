@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _INTEGER = {"w": 32, "l": 64}
 _INTEGER_FORMATS = {"w": "10100", "l": "10101"}
 _TARGETS = {"s": "100000", "d": "100001", "w": "100100", "l": "100101"}
+_LEAST = {
+    ("s", 32): 0xCF000000,
+    ("s", 64): 0xDF000000,
+    ("d", 32): 0xC1E0000000000000,
+    ("d", 64): 0xC3E0000000000000,
+}
+"""Bits of -2**31 and -2**63."""
+
 _ROUNDINGS = {"round": (fp.NEAREST, "00"), "ceil": (fp.UP, "10"), "floor": (fp.DOWN, "11")}
 
 
@@ -68,7 +76,9 @@ def _resized(value: Value, source: str, target: str) -> Value:
     """The quiet NaN `value` in the other width; one without mantissa bits left is the default."""
     if source == "s":
         sign = value.bit(31).zext(64) << 63
-        return sign | 0x7FF0000000000000 | ((value & 0x7FFFFF).zext(64) << 29)
+        wider = sign | 0x7FF0000000000000 | ((value & 0x7FFFFF).zext(64) << 29)
+        default = value.emitter.const(fpu.DEFAULT_NAN["d"], 64)
+        return value.eq(fpu.DEFAULT_NAN["s"]).select(default, wider)
     sign = value.bit(63).zext(32) << 31
     mantissa = (value & ((1 << 52) - 1)).lshr(29).trunc(32)
     kept = sign | 0x7F800000 | mantissa
@@ -155,10 +165,17 @@ def _to_integer(name: str, source: str, target: str, function: str) -> None:
 
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
         operand = o[0]
+        changed = e.const(0, 1)
         if name in _ROUNDINGS:
+            # Rounded without a word from the host: what does not fit is invalid, not inexact.
             operand = fp.round_to(e, kind, operand, _ROUNDINGS[name][0])
+            changed = fp.compare(e, "une", kind, o[0], operand)
         result = fp.to_integer(e, kind, width, operand, truncate=name == "trunc")
         doubtful = result.eq(1 << (width - 1))
+        if name in _ROUNDINGS:
+            least = fp.from_bits(e, kind, e.const(_LEAST[source, width], fpu.WIDTHS[source]))
+            too_large = doubtful & fp.compare(e, "une", kind, operand, least)
+            nans.inexact(changed & ~too_large)
         if not isinstance(nans, fpu.Direct):
             nans.invalid_by_host(doubtful)
             return result.ir

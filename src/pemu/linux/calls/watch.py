@@ -9,7 +9,6 @@ from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.fcntl import DescriptorFlags, OpenFlags
 from pemu.linux.nametypes import Bits
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.translators import Inotify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def inotify_init(t: Thread) -> int:
 def inotify_init1(t: Thread, flags: int) -> int:
     fd = t.host_syscall(NR["inotify_init1"], flags)
     if fd >= 0 and t.target.big_endian:
-        fdtable.set_translator(fd, Inotify())
+        fdtable.set_translator(fd, InotifyEvents())
     return fd
 
 
@@ -45,6 +44,21 @@ _METADATA = "I2BHQ2I"
 _METADATA_BYTES = 24
 _FID_RECORDS = frozenset((1, 2, 3, 10, 12))
 _PIDFD_RECORD, _ERROR_RECORD = 4, 5
+
+
+class InotifyEvents(fdtable.Translator):
+    """Events: wd, mask, cookie and length, and a name of that length."""
+
+    __slots__ = ()
+
+    def from_host(self, t: Thread, data: bytes) -> bytes:
+        out = bytearray()
+        pos = 0
+        while pos + 16 <= len(data):
+            end = pos + 16 + int.from_bytes(data[pos + 12 : pos + 16], "little")
+            out += swap(data[pos:end], "4I")
+            pos = end
+        return bytes(out)
 
 
 class FanotifyEvents(fdtable.Translator):

@@ -1,0 +1,8 @@
+/* Start-up and exit, nothing else. */
+#include <stdio.h>
+
+int main(void)
+{
+    puts("hello, world");
+    return 0;
+}
