@@ -43,8 +43,7 @@ class UserOptions:
     child_command, child_environ: how a guest's execve() of a program for the same target is
         executed: first words of the command, and its environment.
     child: this process runs what another one under Pemu has passed to execve().
-    ignored: host signals, bit n-1 for signal n, that execve() left ignored and that Python's start
-        has set to something else since.
+    ignored: host signals, bit n-1 for signal n, that were ignored when the process started.
     """
 
     __slots__ = (

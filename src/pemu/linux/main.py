@@ -13,6 +13,7 @@ from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1, architecture
 from pemu.linux.elf import ElfError
 from pemu.linux.loader import load
 from pemu.linux.process import Process, Thread
+from pemu.linux.signals import adopt_ignored
 from pemu.linux.target import TARGETS
 from pemu.options.error import OptionError
 
@@ -94,6 +95,8 @@ def start(
         raise OptionError(f"{program}: {error}") from error
     process.exe = os.path.abspath(program)
     process.exe_image = image
+    if options.ignored:
+        adopt_ignored(process, options.ignored)
     cpu = engine.new_cpu()
     cpu.attach()
     cpu.pc = image.entry

@@ -91,6 +91,13 @@ def set_action(process: Process, signo: int, action: Action) -> None:
         process.engine.install_signal(host, action.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT) != 0)
 
 
+def adopt_ignored(process: Process, host_mask: int) -> None:
+    """Let a new process ignore what was ignored when it started: host signals, bit n-1 each."""
+    for host in range(1, 65):
+        if host_mask >> (host - 1) & 1:
+            process.sigactions[ms.host_to_guest_signal(host)] = Action(SIG_IGN, 0, 0)
+
+
 def _host_action(host: int, handler: int, flags: int) -> None:
     kept = (1 if flags & SA_NOCLDSTOP else 0) | (2 if flags & SA_NOCLDWAIT else 0)
     action = (ctypes.c_uint64 * 4)(handler, kept, 0, 0)

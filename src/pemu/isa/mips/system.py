@@ -159,3 +159,12 @@ def yield_(cpu: Cpu, rs: Value, rd: Value) -> None:
     """Reschedule (negative: nothing else runs), or wait for a signal that no qualifier has."""
     cpu.trap(THREAD, cpu.gpr[rs].sge(0))
     cpu.gpr[rd] = cpu.const(0, cpu.arch.xlen)
+
+
+# A call of the PMON boot monitor. Not in the architecture: QEMU's processors take it as a way to
+# a monitor that is not there, so that programs on them, also under a real kernel, see no exception.
+
+
+@MIPS.insn("000000 -------------------- 000101", ".word")
+def pmon(cpu: Cpu) -> None:
+    pass
