@@ -43,6 +43,7 @@ ALIASES: tuple[tuple[str, str, str, str], ...] = (
     ("jalr", "rd=31", "", "jalr {rs}"),
     ("jalr_hb", "rd=31", "", "jalr.hb {rs}"),
     ("sync", "stype=0", "", "sync"),
+    ("sync", "stype=16", "vr5400", "sync.p"),
     ("sync", "stype=4", "mips32r2", "sync_wmb"),
     ("sync", "stype=16", "mips32r2", "sync_mb"),
     ("sync", "stype=17", "mips32r2", "sync_acquire"),
