@@ -157,9 +157,9 @@ class Engine:
         self._native_syscall = prototype(
             ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
         )(address["pemu_syscall"])
-        self.memory.copier = ctypes.PYFUNCTYPE(
-            ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64
-        )(address["pemu_copy"])
+        self.copy = prototype(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)(
+            address["pemu_copy"]
+        )
         one = prototype(None, ctypes.c_void_p)
         one(address["pemu_functions"])(self.context_address)
         self._native_lock = one(address["pemu_lock"])

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
 
 _NR_RT_SIGPROCMASK = 14
 _SIG_SETMASK = 2
-_SIGBUS, _SIGSEGV = 7, 11
-_ALL = (1 << 64) - 1 & ~(1 << (_SIGBUS - 1) | 1 << (_SIGSEGV - 1))
-"""All but those that a read of guest memory may raise: blocked, they would end the process."""
+_ALL = (1 << 64) - 1
 
 _libc = ctypes.CDLL(None)
 

@@ -116,21 +116,6 @@ class Region:
         return Region(start, end, self.prot, self.flags, offset, self.dev, self.ino, self.path)
 
 
-SCRATCH = 65536
-"""Bytes that one call of the native copy function moves for Python at most."""
-
-
-class _Scratch:
-    """Host memory that a copy goes through; `view` is its content."""
-
-    __slots__ = ("address", "view")
-
-    def __init__(self) -> None:
-        array = (ctypes.c_ubyte * SCRATCH)()
-        self.address = ctypes.addressof(array)
-        self.view = memoryview(array).cast("B")
-
-
 class AddressSpace:
     """Guest memory of `1 << bits` bytes, of which programs may map those below `top`.
 
@@ -168,13 +153,6 @@ class AddressSpace:
         self.brk_end = 0
         self.mmap_top = self.top
         self._changes: dict[int, int] = {}
-        self.copier: Callable[[int, int, int], int] | None = None
-        """Copies bytes between host addresses; returns how many were left at a missing page.
-
-        The engine's native one, which keeps the GIL. Without it the kernel copies, which takes
-        four times as long.
-        """
-        self._scratch: list[_Scratch] = []
 
     # Access from Python.
 
@@ -187,25 +165,10 @@ class AddressSpace:
         done: int = function(os.getpid(), near, 1, far, 1, 0)  # type: ignore[operator]
         return done
 
-    def _take_scratch(self) -> _Scratch:
-        try:
-            return self._scratch.pop()
-        except IndexError:
-            return _Scratch()
-
     def read(self, address: int, size: int) -> bytes:
         """Read guest memory; raises GuestFault where it cannot be read."""
         if not 0 <= address <= self.size - size:
             raise GuestFault(address)
-        copy = self.copier
-        if copy is not None and size <= SCRATCH:
-            scratch = self._take_scratch()
-            left = copy(scratch.address, self.base + address, size)
-            data = scratch.view[:size].tobytes()
-            self._scratch.append(scratch)
-            if left:
-                raise GuestFault(address + size - left)
-            return data
         buffer = ctypes.create_string_buffer(size)
         done = self._transfer(_libc.process_vm_readv, address, ctypes.addressof(buffer), size)
         if done != size:
@@ -218,17 +181,6 @@ class AddressSpace:
         if not 0 <= address <= self.size - size:
             raise GuestFault(address)
         if not size:
-            return
-        copy = self.copier
-        if copy is not None and size <= SCRATCH:
-            scratch = self._take_scratch()
-            scratch.view[:size] = data
-            left = copy(self.base + address, scratch.address, size)
-            if left and self._untrack_range(address, size):
-                left = copy(self.base + address, scratch.address, size)
-            self._scratch.append(scratch)
-            if left:
-                raise GuestFault(address + size - left)
             return
         buffer = ctypes.create_string_buffer(bytes(data), size)
         done = self._transfer(_libc.process_vm_writev, address, ctypes.addressof(buffer), size)

@@ -111,6 +111,8 @@ def test_every_declared_pattern_reads_as_in_objdump(
     chance = random.Random(1)
     words = []
     for insn in arch.source().select(arch.features):
+        if insn.mnemonic == ".word":
+            continue  # has no name, and other processors' instructions may stand there
         for _ in range(20):
             word = chance.getrandbits(32)
             for field in insn.fields:
