@@ -20,8 +20,7 @@ COMPILERS = {
 
 @dataclass(frozen=True)
 class Program:
-    """`group`: what its figures are summed up with. `scale`: the share of its work on mips64*,
-    which have fewer instructions to run for it."""
+    """A program; `group`: what its figures are summed up with."""
 
     name: str
     group: str

@@ -37,7 +37,7 @@ class Samples:
 
     def seconds(self, clock: str) -> float:
         """The median; `clock`: "wall" or "cpu"."""
-        return median(getattr(run, clock) for run in self.runs)
+        return median(run.cpu if clock == "cpu" else run.wall for run in self.runs)
 
     @property
     def peak(self) -> float:

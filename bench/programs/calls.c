@@ -82,7 +82,7 @@ int main(int argc, char **argv)
     static uint32_t keys[5000];
     uint32_t sum = 1, random = 999;
     build_tree();
-    for (unsigned round = rounds(argc, argv, 110); round; round--) {
+    for (unsigned round = rounds(argc, argv, 480); round; round--) {
         sum = mix(sum, fibonacci(25));
         sum = mix(sum, ackermann(2, 200));
         sum = mix(sum, takeuchi(14, 8, 3));

@@ -5,5 +5,5 @@
 
 int main(int argc, char **argv)
 {
-    return run("double", rounds(argc, argv, 320));
+    return run("double", rounds(argc, argv, 900));
 }

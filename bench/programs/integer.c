@@ -63,7 +63,7 @@ static uint32_t square_root(uint32_t n)
 int main(int argc, char **argv)
 {
     uint32_t sum = 1, random = 12345;
-    for (unsigned round = rounds(argc, argv, 2800000); round; round--) {
+    for (unsigned round = rounds(argc, argv, 10000000); round; round--) {
         uint32_t x = next_random(&random), y = next_random(&random);
         sum = mix(sum, gcd(x, y & 0xffff));
         sum = mix(sum, collatz((x & 0xffff) + 1));

@@ -79,7 +79,7 @@ static const struct instruction program[] = {
 int main(int argc, char **argv)
 {
     uint32_t sum = 1;
-    for (unsigned round = rounds(argc, argv, 1200); round; round--)
+    for (unsigned round = rounds(argc, argv, 3800); round; round--)
         sum = mix(sum, run(program, round));
     return finish("interpreter", sum);
 }

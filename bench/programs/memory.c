@@ -107,7 +107,7 @@ int main(int argc, char **argv)
     uint32_t sum = 1, random = 54321;
     for (uint32_t i = 0; i < COUNT; i++)
         next[i] = (i * 7919 + 104729) % COUNT;
-    for (unsigned round = rounds(argc, argv, 20); round; round--) {
+    for (unsigned round = rounds(argc, argv, 70); round; round--) {
         sum = mix(sum, sieve());
         for (int how = 0; how < 3; how++) {
             for (uint32_t i = 0; i < COUNT; i++)

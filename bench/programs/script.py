@@ -1,11 +1,14 @@
 """A Python program for the guest's own interpreter: objects, dictionaries, text, numbers."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import random
 import re
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 
 class Node:
@@ -13,22 +16,24 @@ class Node:
 
     __slots__ = ("key", "left", "right")
 
-    def __init__(self, key):
+    def __init__(self, key: float) -> None:
         self.key = key
-        self.left = self.right = None
+        self.left: Node | None = None
+        self.right: Node | None = None
 
-    def insert(self, key):
+    def insert(self, key: float) -> None:
         node = self
         while True:
             side = "left" if key < node.key else "right"
-            child = getattr(node, side)
+            child: Node | None = getattr(node, side)
             if child is None:
                 setattr(node, side, Node(key))
                 return
             node = child
 
-    def walk(self):
-        stack, node = [], self
+    def walk(self) -> Iterator[float]:
+        stack: list[Node] = []
+        node: Node | None = self
         while stack or node:
             while node:
                 stack.append(node)
@@ -38,7 +43,7 @@ class Node:
             node = node.right
 
 
-def tree(chance):
+def tree(chance: random.Random) -> float:
     root = Node(0.5)
     for _ in range(3000):
         root.insert(chance.random())
@@ -47,19 +52,19 @@ def tree(chance):
     return sum(keys)
 
 
-def words(chance):
+def words(chance: random.Random) -> tuple[list[tuple[int, int]], int, str]:
     text = " ".join(
         "".join(chance.choices("abcdefgh", k=chance.randrange(2, 5))) for _ in range(6000)
     )
     counts = Counter(text.split())
-    lengths = defaultdict(int)
+    lengths: defaultdict[int, int] = defaultdict(int)
     for word, count in counts.items():
         lengths[len(word)] += count
     swapped = re.sub(r"\b([a-d])(\w*)([e-h])\b", r"\3\2\1", text)
     return sorted(lengths.items()), len(re.findall(r"a[bc]+d?", swapped)), swapped.upper()[:20]
 
 
-def documents(chance):
+def documents(chance: random.Random) -> str:
     data = {
         f"key{i}": {"list": [chance.randrange(1000) for _ in range(8)], "flag": i % 3 == 0}
         for i in range(500)
@@ -68,7 +73,7 @@ def documents(chance):
     return hashlib.sha256(json.dumps(json.loads(text)).encode()).hexdigest()
 
 
-def primes(limit):
+def primes(limit: int) -> int:
     sieve = bytearray([1]) * limit
     for n in range(2, int(limit**0.5) + 1):
         if sieve[n]:
@@ -76,8 +81,10 @@ def primes(limit):
     return sum(sieve) - 2
 
 
-def queens(size):
-    def place(row, columns, left, right):
+def queens(size: int) -> int:
+    def place(
+        row: int, columns: frozenset[int], left: frozenset[int], right: frozenset[int]
+    ) -> int:
         if row == size:
             return 1
         return sum(
@@ -89,7 +96,7 @@ def queens(size):
     return place(0, frozenset(), frozenset(), frozenset())
 
 
-def matrix(size):
+def matrix(size: int) -> float:
     a = [[(i * j) % 7 + 0.5 for j in range(size)] for i in range(size)]
     columns = list(zip(*a, strict=True))
     return sum(
@@ -97,7 +104,7 @@ def matrix(size):
     )
 
 
-def main():
+def main() -> None:
     chance = random.Random(7)
     for number in range(int(sys.argv[1])):
         found = (

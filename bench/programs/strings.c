@@ -159,7 +159,7 @@ int main(int argc, char **argv)
     uint32_t sum = 1, random = 4711;
     for (int i = 0; i < 64; i++)
         constants[i] = next_random(&random);
-    for (unsigned round = rounds(argc, argv, 140); round; round--) {
+    for (unsigned round = rounds(argc, argv, 380); round; round--) {
         uint32_t state[8] = {1, 2, 3, 4, 5, 6, 7, 8};
         write_text(&random);
         sum = mix(sum, count_words());

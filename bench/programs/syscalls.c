@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     char buffer[512];
     if (zero < 0 || null < 0 || pipe(ends))
         return 1;
-    for (unsigned round = rounds(argc, argv, 400000); round; round--) {
+    for (unsigned round = rounds(argc, argv, 1500000); round; round--) {
         struct timespec now;
         struct stat status;
         sum = mix(sum, syscall(SYS_getppid) > 0);

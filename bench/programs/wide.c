@@ -54,7 +54,7 @@ int main(int argc, char **argv)
 {
     static uint64_t data[512];
     uint32_t sum = 1;
-    for (unsigned round = rounds(argc, argv, 150000); round; round--) {
+    for (unsigned round = rounds(argc, argv, 500000); round; round--) {
         for (int i = 0; i < 512; i++)
             data[i] = generate();
         uint64_t h = hash(data, 512);
