@@ -320,7 +320,9 @@ def exits(arch: Architecture) -> list[str]:
 
 
 # Kinds of arguments in a native system call's table entry (see `native_call`).
-SIGNED, UNSIGNED, POINTER, DESCRIPTOR = range(4)
+SIGNED, UNSIGNED, POINTER, DESCRIPTOR, SWAPPED, NULL = range(6)
+SWAPPED_BYTES = 16
+"""Size of what a SWAPPED pointer names: two 64-bit numbers, turned to guest byte order."""
 DESCRIPTORS = 1 << 16
 """File descriptors that the table of special ones covers."""
 
@@ -330,7 +332,8 @@ def native_call(arch: Architecture) -> str:
 
     A table entry: u16 host number, u8 argument count, u8 flags (bit 0: present), six u8 kinds, six
     u8 ranges (for pointers: index of the size argument, or 255 for the bytes in the next
-    field), six u16 sizes.
+    field), six u16 sizes. A SWAPPED pointer is to a result that the host has in the other byte
+    order; NULL arguments are pointers that only Python converts.
     """
     f = handler("pemu_native_call", "hidden ")
     call = arch.system_call
@@ -366,7 +369,7 @@ def native_call(arch: Architecture) -> str:
         value = f.var(64, low.sext(64) if general.width == 32 else raw.zext(64))
         with f.if_(kind.eq(UNSIGNED)):
             value.value = raw.zext(64)
-        with f.if_(kind.eq(POINTER)):
+        with f.if_(kind.eq(POINTER) | kind.eq(SWAPPED)):
             guest = low.zext(64) if arch.address_bits == 32 else raw.zext(64)
             source = f.at(entry, 10 + position, 8)
             size = f.var(64, f.at(entry, 16 + 2 * position, 16).zext(64))
@@ -376,6 +379,9 @@ def native_call(arch: Architecture) -> str:
             with f.if_(guest.uge(limit) | size.value.ugt(limit - guest), unlikely=True):
                 out()
             value.value = guest.eq(0).select(f.const(0, 64), base + guest)
+        with f.if_(kind.eq(NULL)):
+            with f.if_(raw.ne(0), unlikely=True):
+                out()
         with f.if_(kind.eq(DESCRIPTOR)):
             descriptor = low.zext(64)
             with f.if_(descriptor.uge(DESCRIPTORS), unlikely=True):
@@ -395,6 +401,15 @@ def native_call(arch: Architecture) -> str:
     with f.if_(result.eq(INTERRUPTED) | result.eq(-14) | result.eq(-4), unlikely=True):
         out()
     failed = result.uge(-4095)
+    if arch.big_endian:
+        with f.if_(failed.eq(0)):
+            for position in range(len(call.arguments[:6])):
+                with f.if_(f.at(entry, 4 + position, 8).eq(SWAPPED), unlikely=True):
+                    address = f.at("%arguments", 8 * position)
+                    with f.if_(address.ne(0)):
+                        for at in range(0, SWAPPED_BYTES, 8):
+                            word = f.offset(f.pointer(address), at)
+                            f.raw_store(word, f.raw_load(word, 64).bswap())
     final = f.var(64, result)
     with f.if_(failed, unlikely=True):
         table = f.pointer(f.at(ctx, c.ERRNO_MAP))

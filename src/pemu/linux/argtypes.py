@@ -625,9 +625,13 @@ class StructType(ArgType):
         return decode
 
     def native(self, argument: Argument) -> str | None:
-        if not self.direct(argument.abi) or (self.enters and self.leaves):
-            return None
-        return f"p:{self.struct.host().size}:{'out' if self.leaves else 'in'}"
+        host = self.struct.host()
+        if self.direct(argument.abi) and not (self.enters and self.leaves):
+            return f"p:{host.size}:{'out' if self.leaves else 'in'}"
+        guest = self.struct.layout(argument.abi.word, argument.abi.order)
+        if not self.enters and guest.two_numbers and host.two_numbers:
+            return f"p:{host.size}:swapped"
+        return "n"
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         start = address(t, raw[index])

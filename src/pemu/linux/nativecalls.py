@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.engine import context as c
-from pemu.engine.runtime import DESCRIPTOR, POINTER, SIGNED, UNSIGNED
+from pemu.engine.runtime import DESCRIPTOR, NULL, POINTER, SIGNED, SWAPPED, UNSIGNED
 from pemu.linux.fdtable import SPECIAL_ADDRESS
 from pemu.linux.mips.errno import to_guest
 from pemu.linux.syscall import native_table
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pemu.engine.engine import Engine
     from pemu.linux.target import Target
 
-_KINDS = {"i": SIGNED, "u": UNSIGNED, "f": DESCRIPTOR}
+_KINDS = {"i": SIGNED, "u": UNSIGNED, "f": DESCRIPTOR, "n": NULL}
 _NO_ARGUMENT = 255
 
 
@@ -24,8 +24,8 @@ def _entry(host: int, kinds: tuple[str, ...]) -> bytes:
         if not kind.startswith("p:"):
             codes[index] = _KINDS[kind]
             continue
-        codes[index] = POINTER
-        size = kind.split(":")[1]
+        _, size, use = kind.split(":")
+        codes[index] = SWAPPED if use == "swapped" else POINTER
         if size.startswith("a"):
             sources[index] = int(size[1:])
         else:

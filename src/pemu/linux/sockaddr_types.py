@@ -45,7 +45,7 @@ class SockaddrInType(BufferType):
         return decode
 
     def native(self, argument: Argument) -> str | None:
-        return None if argument.abi.big_endian else super().native(argument)
+        return "n" if argument.abi.big_endian else super().native(argument)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         assert self.size is not None
@@ -67,7 +67,7 @@ class SockaddrOutType(ArgType):
         return POINTER.decode(argument)
 
     def native(self, argument: Argument) -> str | None:
-        return None if argument.abi.big_endian else f"p:{sockaddr.MAX_SIZE}:out"
+        return "n" if argument.abi.big_endian else f"p:{sockaddr.MAX_SIZE}:out"
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         start = address(t, raw[index])
@@ -90,7 +90,7 @@ class LengthType(ArgType):
         return POINTER.decode(argument)
 
     def native(self, argument: Argument) -> str | None:
-        return None if argument.abi.big_endian else "p:4:out"
+        return "n" if argument.abi.big_endian else "p:4:out"
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         start = address(t, raw[index])

@@ -124,6 +124,11 @@ class Layout:
         """Whether both put the same bytes in the same places."""
         return self._unpack.format == other._unpack.format
 
+    @property
+    def two_numbers(self) -> bool:
+        """Whether the structure is two 64-bit numbers, as times are."""
+        return self._unpack.format[1:].replace("0x", "").lower() in ("1q1q", "2q")
+
     def unpack(self, data: bytes | bytearray | memoryview, offset: int = 0) -> Record:
         """The structure at `offset` in `data`; raises `struct.error` when data are too short."""
         values = self._unpack.unpack_from(data, offset)

@@ -444,8 +444,10 @@ def native_table(target: Target) -> list[tuple[int, int, tuple[str, ...]]]:
 
     Kinds: "i": a signed number, "u": an unsigned one, both as wide as a register; "f": a file
     descriptor, for which native code leaves the call to Python where `fdtable.SPECIAL` has a
-    nonzero byte; "p:SIZE:in" and "p:SIZE:out": a pointer to memory that is read or written, SIZE
-    being a number of bytes or "a" and the index of the argument that holds it.  A call that fails
+    nonzero byte; "n": a pointer that native code passes only if it is NULL; "p:SIZE:in",
+    "p:SIZE:out" and "p:SIZE:swapped": a pointer to memory that is read or written, or written and
+    then turned to the guest's byte order as two 64-bit numbers, SIZE being a number of bytes
+    or "a" and the index of the argument that holds it.  A call that fails
     with EFAULT must be left to Python: a page that holds translated code is write-protected.
     """
     from pemu.linux.calls import native_calls
