@@ -32,6 +32,8 @@ WARM_TABLE = 240  # host address of the table of cached regions, 0 if none
 WARM_MASK = 248
 WARM_COUNT = 256  # cached regions put to use
 DESCRIPTOR_FLAGS = 264  # host address of a byte for each file descriptor, not 0 if special
+COPY = 272  # host address of the process's `pemu_copy`
+SYSCALL = 280  # host address of the process's `pemu_syscall`
 SIZE = 512
 
 FUNCTION_NAMES = (

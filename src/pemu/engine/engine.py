@@ -12,6 +12,7 @@ from pemu.engine import runtime
 from pemu.engine import state as s
 from pemu.engine.codecache import CodeCache
 from pemu.engine.masking import with_signals_blocked
+from pemu.engine.memory import use_native_copy
 from pemu.engine.vcpu import cpu_class
 
 TYPE_CHECKING = False
@@ -72,6 +73,12 @@ _SA_RESTART = 0x10000000
 _SIGSETXID = 33
 _NR_RT_SIGACTION = 13
 _SIGBUS, _SIGSEGV = 7, 11
+
+
+_SERVICES = ("pemu_copy", "pemu_on_fault", "pemu_on_signal", "pemu_restorer", "pemu_syscall")
+_services: dict[str, int] = {}
+"""Host addresses of what serves every engine of the process: signal handlers, and the functions
+whose instructions these have to know. They are the first engine's."""
 
 
 class Engine:
@@ -154,12 +161,14 @@ class Engine:
         prototype = ctypes.CFUNCTYPE
         address = self.symbols
         self.enter = prototype(None, ctypes.c_void_p)(address["pemu_enter"])
+        if not _services:
+            _services.update((name, address[name]) for name in _SERVICES)
+            use_native_copy(_services["pemu_copy"])
+        self._set(c.COPY, _services["pemu_copy"])
+        self._set(c.SYSCALL, _services["pemu_syscall"])
         self._native_syscall = prototype(
             ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
-        )(address["pemu_syscall"])
-        self.copy = prototype(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)(
-            address["pemu_copy"]
-        )
+        )(_services["pemu_syscall"])
         one = prototype(None, ctypes.c_void_p)
         one(address["pemu_functions"])(self.context_address)
         self._native_lock = one(address["pemu_lock"])
@@ -167,8 +176,8 @@ class Engine:
         self._native_invalidate = prototype(
             ctypes.c_int64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
         )(address["pemu_invalidate"])
-        self._install_handler(_SIGSEGV, address["pemu_on_fault"])
-        self._install_handler(_SIGBUS, address["pemu_on_fault"])
+        self._install_handler(_SIGSEGV, _services["pemu_on_fault"])
+        self._install_handler(_SIGBUS, _services["pemu_on_fault"])
 
     def _map_code_file(self, fd: int, offset: int, code_size: int, data: bytes) -> None:
         result: int = _libc.mmap(
@@ -209,7 +218,7 @@ class Engine:
     def _install_handler(self, signal: int, address: int, more: int = 0) -> None:
         # The C library's sigaction refuses the two signals that it keeps for itself.
         flags = _SA_SIGINFO | _SA_ONSTACK | _SA_RESTORER | more
-        restorer = self.symbols["pemu_restorer"]
+        restorer = _services["pemu_restorer"]
         action = (ctypes.c_uint64 * 4)(address, flags, restorer, _FAILED)
         if _libc.syscall(_NR_RT_SIGACTION, signal, ctypes.byref(action), None, 8):
             error = ctypes.get_errno()
@@ -223,7 +232,7 @@ class Engine:
             # The host's C library takes it for itself when it makes its first thread.
             with_signals_blocked(lambda: start_new_thread(_nothing, ()))
         more = _SA_RESTART | (_SA_NOCLDSTOP if no_child_stop else 0)
-        self._install_handler(signal, self.symbols["pemu_on_signal"], more)
+        self._install_handler(signal, _services["pemu_on_signal"], more)
 
     # Cpus.
 

@@ -144,20 +144,20 @@ SIGNAL_HANDLERS = f"""
 @pemu_fault_landing = external hidden global i8
 
 define void @pemu_on_fault(i32 %signal, ptr %info, ptr %context) nounwind {{
-  %rip_at = getelementptr i8, ptr %context, i64 {_RIP}
-  %rip = load i64, ptr %rip_at
-{_inside("pemu_copy", "pemu_copy_end", "in_copy")}
-  br i1 %in_copy, label %copying, label %not_copying
-copying:
-  store i64 ptrtoint (ptr @pemu_copy_failed to i64), ptr %rip_at
-  ret void
-not_copying:
   %code_at = getelementptr i8, ptr %info, i64 8
   %si_code = load i32, ptr %code_at
   %sent = icmp sle i32 %si_code, 0
-  br i1 %sent, label %by_somebody, label %real
+  br i1 %sent, label %by_somebody, label %by_access
 by_somebody:
   tail call void @pemu_on_signal(i32 %signal, ptr %info, ptr %context)
+  ret void
+by_access:
+  %rip_at = getelementptr i8, ptr %context, i64 {_RIP}
+  %rip = load i64, ptr %rip_at
+{_inside("pemu_copy", "pemu_copy_end", "in_copy")}
+  br i1 %in_copy, label %copying, label %real
+copying:
+  store i64 ptrtoint (ptr @pemu_copy_failed to i64), ptr %rip_at
   ret void
 real:
   %sp = call i64 asm sideeffect "movq %rsp, $0", "=r"()
@@ -230,4 +230,7 @@ done:
 one of `pemu_copy` a short copy; any other gets the default action. `pemu_on_signal`: any other
 signal: recorded in the state of the thread, which leaves native code soon with all signals but
 the synchronous ones still masked.
+
+Those of one engine serve the whole process: `pemu_copy` and `pemu_syscall` must be that engine's
+too; all else they find through the state of the thread.
 """

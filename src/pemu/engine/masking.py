@@ -10,13 +10,15 @@ if TYPE_CHECKING:
 
 _NR_RT_SIGPROCMASK = 14
 _SIG_SETMASK = 2
-_ALL = (1 << 64) - 1
+_SIGBUS, _SIGSEGV = 7, 11
+_ALL = (1 << 64) - 1 & ~(1 << (_SIGBUS - 1) | 1 << (_SIGSEGV - 1))
+"""All but those that a copy of guest memory may raise: blocked, they would end the process."""
 
 _libc = ctypes.CDLL(None)
 
 
 def with_signals_blocked(action: Callable[[], object]) -> None:
-    """Run `action` with every signal blocked; threads that it starts keep them blocked.
+    """Run `action` with signals blocked; threads that it starts keep them blocked.
 
     The C library's own function leaves out the two signals that it keeps for itself, which a guest
     may use.
