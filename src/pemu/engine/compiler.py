@@ -109,7 +109,7 @@ class Compiler:
         """Have the block at host address `block` compiled; now, or by the background thread."""
         if wait:
             with self._compiling:
-                self._compile([block])
+                self._compile([block], wait=True)
             return
         with self._wake:
             self._queue.append(block)
@@ -167,7 +167,8 @@ class Compiler:
     def _executed(self, block: int) -> int:
         threshold = self._engine.context[c.HOT_THRESHOLD >> 3]
         left = ctypes.c_int32.from_address(block + c.COUNTER).value
-        return threshold - left
+        before = threshold if self._u32(block + c.STATUS) & c.HEATED else 0
+        return before + threshold - left
 
     def _region_base(self, blocks: list[GuestBlock]) -> int:
         return min(block.pc for block in blocks)
@@ -251,8 +252,28 @@ class Compiler:
 
     # Compiling.
 
-    def _compile(self, batch: list[int]) -> list[int]:
-        """Compile the regions of hot blocks; returns those left for another module."""
+    def _inside_region(self, block: int) -> bool:
+        """Give a hot block that another's region contains another round before it is a head.
+
+        The blocks of a loop become hot together; the first one's region serves them all, as
+        soon as control comes by its entry.
+        """
+        status = ctypes.c_uint32.from_address(block + c.STATUS)
+        if not status.value & c.INNER:
+            return False
+        status.value = status.value & ~c.INNER | c.HEATED
+        self._count_again(block)
+        return True
+
+    def _count_again(self, block: int) -> None:
+        threshold = self._engine.context[c.HOT_THRESHOLD >> 3]
+        ctypes.c_uint32.from_address(block + c.COUNTER).value = threshold
+
+    def _compile(self, batch: list[int], *, wait: bool = False) -> list[int]:
+        """Compile the regions of hot blocks; returns those left for another module.
+
+        `wait`: the guest waits for just these.
+        """
         engine = self._engine
         with engine.lock:
             epoch = engine.epoch
@@ -267,12 +288,18 @@ class Compiler:
                     break
                 if head in covered or self._u32(head + c.STATUS) & (c.STALE | c.COMPILED):
                     continue
+                if self._inside_region(head) and not wait:
+                    continue
                 shape = self._form(head)
                 if shape is None:
                     continue
                 formed.append((head, *shape))
                 words += sum(len(b.words) for b in shape[1].values())
-                covered |= {b.header for b in shape[1].values() if b.is_entry}
+                for block in shape[1].values():
+                    if block.is_entry:
+                        covered.add(block.header)
+                    else:
+                        ctypes.c_uint32.from_address(block.header + c.STATUS).value |= c.INNER
         if not formed:
             return left
         text, regions = self._text(formed)
@@ -374,9 +401,7 @@ class Compiler:
                     continue
                 status.value &= ~c.COMPILED
                 ctypes.c_uint64.from_address(header + c.FAST_ENTRY).value = symbols["pemu_tier0"]
-                ctypes.c_uint32.from_address(header + c.COUNTER).value = self._engine.context[
-                    c.HOT_THRESHOLD >> 3
-                ]
+                self._count_again(header)
                 ctypes.c_uint64.from_address(header + c.HEADER).value = symbols["pemu_enter_block"]
         if gone:
             self._engine.kick_all()

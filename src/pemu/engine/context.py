@@ -64,7 +64,7 @@ BYTES = 44  # i32: size of the block in the arena
 ENTRY = 48  # which entry of its region the block is
 HEADER = 64
 
-VALID, STALE, COMPILED, WARM = 1, 2, 4, 8
+VALID, STALE, COMPILED, WARM, INNER, HEATED = 1, 2, 4, 8, 16, 32
 
 OP = 16
 """Bytes of an op: handler (8), operands (6), slot of the op in its block (1), place (1)."""
