@@ -9,7 +9,7 @@ import pytest
 
 import pemu.linux.calls
 from pemu.linux import syscall
-from pemu.linux.calls import modules, native_calls
+from pemu.linux.calls import modules
 from pemu.linux.mips.numbers import call_names
 
 
@@ -36,9 +36,3 @@ def test_every_declared_name_is_one_of_linux() -> None:
     known = {name for abi in syscall.ABIS for name in call_names(abi).values()}
     for listed in modules().values():
         assert set(listed) <= known
-
-
-def test_calls_for_native_code_are_declared_in_their_module() -> None:
-    for module in modules():
-        importlib.import_module(f"pemu.linux.calls.{module}")
-    assert {call.name for call in syscall.declared() if call.native} <= set(native_calls())

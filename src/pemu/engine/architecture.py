@@ -14,16 +14,27 @@ class SystemCall:
     """Where a system call's number, arguments and results live, for calls made natively.
 
     All are indices in the general register file. `error`: register that is set to 1 on error with
-    the positive error number in `result`, else to 0.
+    the positive error number in `result`, else to 0. `stack`: register that points to arguments
+    for which there are no registers, 32 bits each, from `stack_offset` bytes on.
     """
 
-    __slots__ = ("arguments", "error", "number", "result")
+    __slots__ = ("arguments", "error", "number", "result", "stack", "stack_offset")
 
-    def __init__(self, number: int, arguments: tuple[int, ...], result: int, error: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        arguments: tuple[int, ...],
+        result: int,
+        error: int,
+        stack: int | None = None,
+        stack_offset: int = 0,
+    ) -> None:
         self.number = number
         self.arguments = arguments
         self.result = result
         self.error = error
+        self.stack = stack
+        self.stack_offset = stack_offset
 
 
 class Architecture:

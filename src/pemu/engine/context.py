@@ -34,6 +34,7 @@ WARM_COUNT = 256  # cached regions put to use
 DESCRIPTOR_FLAGS = 264  # host address of a byte for each file descriptor, not 0 if special
 COPY = 272  # host address of the process's `pemu_copy`
 SYSCALL = 280  # host address of the process's `pemu_syscall`
+PATH_PREFIX = 288  # not 0 where absolute paths are looked up by Python first
 SIZE = 512
 
 FUNCTION_NAMES = (
@@ -46,7 +47,6 @@ FUNCTION_NAMES = (
 )
 """Runtime functions that compiled regions reach through the context, in order from FUNCTIONS."""
 
-CALL_ENTRY = 32
 HOT_RING_ENTRIES = 4096
 
 OPTION_NO_CHAIN = 1

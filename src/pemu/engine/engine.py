@@ -264,21 +264,27 @@ class Engine:
         result: int = self._native_syscall(cpu.address, number, cpu.syscall_address)
         return result
 
-    def set_native_calls(self, base: int, table: bytes, errno_map: bytes, descriptors: int) -> None:
+    def set_native_calls(
+        self, base: int, count: int, table: int, errno_map: bytes, descriptors: int
+    ) -> None:
         """Install the table of system calls that native code makes itself.
 
-        `table`: entries as `runtime.native_call` describes, for numbers from `base` on.
-        `errno_map`: 4096 guest error numbers of 2 bytes, by host error number.
-        `descriptors`: host address of a byte for each file descriptor, not 0 for those that
-        Python has to look after.
+        `table`: host address of `count` entries as `call_table` describes, for numbers from `base`
+        on. They may be filled later. `errno_map`: 4096 guest error numbers of 2 bytes, by host
+        error number. `descriptors`: host address of a byte for each file descriptor, not 0 for
+        those that Python has to look after.
         """
-        kept = (ctypes.create_string_buffer(table), ctypes.create_string_buffer(errno_map))
+        kept = ctypes.create_string_buffer(errno_map)
         self._keep.append(kept)
-        self._set(c.CALLS, ctypes.addressof(kept[0]))
+        self._set(c.CALLS, table)
         self._set(c.CALL_BASE, base)
         self._set(c.DESCRIPTOR_FLAGS, descriptors)
-        self._set(c.ERRNO_MAP, ctypes.addressof(kept[1]))
-        self._set(c.CALL_COUNT, len(table) // c.CALL_ENTRY)
+        self._set(c.ERRNO_MAP, ctypes.addressof(kept))
+        self._set(c.CALL_COUNT, count)
+
+    def set_path_prefix(self, exists: bool) -> None:
+        """Say whether absolute paths may mean other files for the guest than for the host."""
+        self._set(c.PATH_PREFIX, exists)
 
     # Blocks.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pemu.engine import context as c
 from pemu.engine import state as s
 from pemu.engine.builder import Code
-from pemu.engine.host_x86_64 import INTERRUPTED, PARAMETERS
+from pemu.engine.host_x86_64 import PARAMETERS
 from pemu.engine.values import Value
 
 TYPE_CHECKING = False
@@ -317,107 +317,6 @@ def exits(arch: Architecture) -> list[str]:
     flush.put(s.PC, flush.get(s.PC) + arch.insn_bytes)
     flush.leave(EXIT_FLUSH)
     return [f.text for f in (raised, hook, left, call, miss, flush)]
-
-
-# Kinds of arguments in a native system call's table entry (see `native_call`).
-SIGNED, UNSIGNED, POINTER, DESCRIPTOR, SWAPPED, NULL = range(6)
-SWAPPED_BYTES = 16
-"""Size of what a SWAPPED pointer names: two 64-bit numbers, turned to guest byte order."""
-DESCRIPTORS = 1 << 16
-"""File descriptors that the table of special ones covers."""
-
-
-def native_call(arch: Architecture) -> str:
-    """`pemu_native_call`: make the system call the guest asks for here, or leave for Python.
-
-    A table entry: u16 host number, u8 argument count, u8 flags (bit 0: present), six u8 kinds, six
-    u8 ranges (for pointers: index of the size argument, or 255 for the bytes in the next
-    field), six u16 sizes. A SWAPPED pointer is to a result that the host has in the other byte
-    order; NULL arguments are pointers that only Python converts.
-    """
-    f = handler("pemu_native_call", "hidden ")
-    call = arch.system_call
-    general = arch.layout.by_name[arch.general]
-
-    def register(index: int) -> str:
-        return f.offset("%state", general.offset + index * general.stride)
-
-    def read(index: int) -> Value:
-        return f.raw_load(register(index), general.width, align=general.stride)
-
-    def out() -> None:
-        f.leave(EXIT_SYSCALL)
-        f.place(f.label("dead"))
-
-    if call is None:
-        f.leave(EXIT_SYSCALL)
-        return f.text
-    ctx = f.context()
-    index = read(call.number).zext(64) - f.at(ctx, c.CALL_BASE)
-    with f.if_(index.uge(f.at(ctx, c.CALL_COUNT)), unlikely=True):
-        out()
-    entry = f.offset(f.pointer(f.at(ctx, c.CALLS)), index << 5)
-    with f.if_(f.at(entry, 3, 8).eq(0)):
-        out()
-    f.entry_lines.append("  %arguments = alloca [6 x i64], align 16")
-    base = f.address("%mem")
-    limit = f.at(ctx, c.MEMORY_LIMIT)
-    for position, number in enumerate(call.arguments[:6]):
-        raw = read(number)
-        kind = f.at(entry, 4 + position, 8)
-        low = raw.trunc(32)
-        value = f.var(64, low.sext(64) if general.width == 32 else raw.zext(64))
-        with f.if_(kind.eq(UNSIGNED)):
-            value.value = raw.zext(64)
-        with f.if_(kind.eq(POINTER) | kind.eq(SWAPPED)):
-            guest = low.zext(64) if arch.address_bits == 32 else raw.zext(64)
-            source = f.at(entry, 10 + position, 8)
-            size = f.var(64, f.at(entry, 16 + 2 * position, 16).zext(64))
-            for other, other_number in enumerate(call.arguments[:6]):
-                with f.if_(source.eq(other)):
-                    size.value = read(other_number).zext(64)
-            with f.if_(guest.uge(limit) | size.value.ugt(limit - guest), unlikely=True):
-                out()
-            value.value = guest.eq(0).select(f.const(0, 64), base + guest)
-        with f.if_(kind.eq(NULL)):
-            with f.if_(raw.ne(0), unlikely=True):
-                out()
-        with f.if_(kind.eq(DESCRIPTOR)):
-            descriptor = low.zext(64)
-            with f.if_(descriptor.uge(DESCRIPTORS), unlikely=True):
-                out()
-            special = f.pointer(f.at(ctx, c.DESCRIPTOR_FLAGS))
-            with f.if_(f.raw_load(f.offset(special, descriptor), 8).ne(0), unlikely=True):
-                out()
-        f.set_at("%arguments", 8 * position, value.value)
-    host_number = f.at(entry, 0, 16).zext(64)
-    result = f.call(
-        64,
-        "@pemu_syscall",
-        f"ptr %state, i64 {host_number.ir}, ptr %arguments",
-        "ptr, i64, ptr",
-    )
-    # EFAULT and EINTR may be Pemu's own doing (tracked pages, signals): Python sorts them out.
-    with f.if_(result.eq(INTERRUPTED) | result.eq(-14) | result.eq(-4), unlikely=True):
-        out()
-    failed = result.uge(-4095)
-    if arch.big_endian:
-        with f.if_(failed.eq(0)):
-            for position in range(len(call.arguments[:6])):
-                with f.if_(f.at(entry, 4 + position, 8).eq(SWAPPED), unlikely=True):
-                    address = f.at("%arguments", 8 * position)
-                    with f.if_(address.ne(0)):
-                        for at in range(0, SWAPPED_BYTES, 8):
-                            word = f.offset(f.pointer(address), at)
-                            f.raw_store(word, f.raw_load(word, 64).bswap())
-    final = f.var(64, result)
-    with f.if_(failed, unlikely=True):
-        table = f.pointer(f.at(ctx, c.ERRNO_MAP))
-        final.value = f.raw_load(f.offset(table, (-result) << 1), 16).zext(64)
-    f.raw_store(register(call.result), final.value.trunc(general.width), align=general.stride)
-    f.raw_store(register(call.error), failed.zext(general.width), align=general.stride)
-    f.tail("@pemu_dispatch")
-    return f.text
 
 
 def lock_functions() -> str:

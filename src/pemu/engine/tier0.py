@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import cast
 
 from pemu.engine import context as c
-from pemu.engine import host_x86_64, runtime
+from pemu.engine import host_x86_64, native_call, runtime
 from pemu.engine import state as s
 from pemu.engine.builder import InsnBuilder, with_registers
 from pemu.engine.decoder import TreeText
@@ -374,7 +374,6 @@ def helper_definitions(helpers: dict[str, Helper]) -> list[tuple[str, set[str]]]
 def module_text(arch: Architecture) -> str:
     """Return the IR text of an architecture's tier 0: runtime, decoder and handlers."""
     module = _Module(arch)
-    module.declarations.add("declare i64 @pemu_syscall(ptr, i64, ptr)")
     for text in (
         runtime.dispatch(),
         runtime.tier0_entry(),
@@ -384,7 +383,7 @@ def module_text(arch: Architecture) -> str:
         runtime.link_miss(),
         *runtime.block_ends(),
         *runtime.exits(arch),
-        runtime.native_call(arch),
+        *native_call.functions(arch),
         runtime.lock_functions(),
         runtime.invalidate(),
         _reserved(),

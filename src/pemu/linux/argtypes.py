@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 
+from pemu.engine import call_table as k
 from pemu.linux.hostcalls import HostBuffer
 
 TYPE_CHECKING = False
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pemu.engine.memory import AddressSpace
     from pemu.linux.flags import Enum, Flags
+    from pemu.linux.nativecalls import Native
     from pemu.linux.process import Thread
     from pemu.linux.structs import Struct
 
@@ -85,15 +87,21 @@ class Abi:
 class Argument:
     """One argument of one call: its type, its place, and the places of all of that call."""
 
-    __slots__ = ("abi", "getters", "index", "types")
+    __slots__ = ("abi", "getters", "index", "slots", "types")
 
     def __init__(
-        self, abi: Abi, index: int, types: Sequence[ArgType], getters: Sequence[Getter]
+        self,
+        abi: Abi,
+        index: int,
+        types: Sequence[ArgType],
+        getters: Sequence[Getter],
+        slots: Sequence[int],
     ) -> None:
         self.abi = abi
         self.index = index
         self.types = types
         self.getters = getters
+        self.slots = slots
 
     @property
     def type(self) -> ArgType:
@@ -147,9 +155,9 @@ class ArgType:
         """Bytes that the call may write where the argument points."""
         return lambda t, regs: 0
 
-    def native(self, argument: Argument) -> str | None:
-        """What native code does to pass the argument (see `native_table`); None: it cannot."""
-        return "i"
+    def native(self, argument: Argument) -> Native | None:
+        """What native code does to pass the argument; None: it cannot."""
+        return _native(k.SIGNED)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         """For -strace; `raw` are all unsigned arguments, `result` is None before the call.
@@ -157,6 +165,12 @@ class ArgType:
         Empty for an argument that has no meaning in this call.
         """
         return str(signed(raw[index], 32))
+
+
+def _native(kind: int, size: int = 0, other: int | None = None, program: bytes = b"") -> Native:
+    from pemu.linux.nativecalls import Native
+
+    return Native(kind, size, other, program)
 
 
 def signed(value: int, bits: int) -> int:
@@ -170,8 +184,8 @@ class FdType(ArgType):
 
     __slots__ = ()
 
-    def native(self, argument: Argument) -> str | None:
-        return "f"
+    def native(self, argument: Argument) -> Native | None:
+        return _native(k.DESCRIPTOR)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         fd = signed(raw[index], 32)
@@ -193,8 +207,8 @@ class UnsignedType(ArgType):
             return get
         return lambda t, regs: get(t, regs) & 0xFFFFFFFF
 
-    def native(self, argument: Argument) -> str | None:
-        return "u"
+    def native(self, argument: Argument) -> Native | None:
+        return _native(k.UNSIGNED)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         value = raw[index] & 0xFFFFFFFF
@@ -237,8 +251,8 @@ class WordType(ArgType):
             return get
         return lambda t, regs: get(t, regs) & mask
 
-    def native(self, argument: Argument) -> str | None:
-        return "i" if self.signed else "u"
+    def native(self, argument: Argument) -> Native | None:
+        return _native(k.SIGNED if self.signed else k.UNSIGNED)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         bits = 8 * t.target.word
@@ -263,10 +277,10 @@ class WideType(ArgType):
             return get
         return lambda t, regs: (get(t, regs) ^ (1 << 63)) - (1 << 63)
 
-    def native(self, argument: Argument) -> str | None:
+    def native(self, argument: Argument) -> Native | None:
         if argument.abi.xlen == 32:
-            return None
-        return "i" if self.signed else "u"
+            return _native(k.WIDE)
+        return _native(k.SIGNED if self.signed else k.UNSIGNED)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         return str(signed(raw[index], 64) if self.signed else raw[index])
@@ -282,8 +296,8 @@ class OffsetType(ArgType):
         sign = 1 << (argument.abi.xlen - 1)
         return lambda t, regs: (get(t, regs) ^ sign) - sign
 
-    def native(self, argument: Argument) -> str | None:
-        return "i"
+    def native(self, argument: Argument) -> Native | None:
+        return _native(k.SIGNED)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         return str(signed(raw[index], t.target.xlen))
@@ -304,8 +318,11 @@ class FlagsType(ArgType):
         to_host = self.table.to_host
         return lambda t, regs: to_host(get(t, regs) & 0xFFFFFFFF)
 
-    def native(self, argument: Argument) -> str | None:
-        return None
+    def native(self, argument: Argument) -> Native | None:
+        from pemu.linux.nativecalls import bits_table
+
+        program = bits_table(self.table.rows_to_host(), self.table.known)
+        return _native(k.BITS, program=program) if program is not None else None
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         return self.table.show(raw[index] & 0xFFFFFFFF, self.zero)
@@ -325,8 +342,10 @@ class EnumType(ArgType):
         to_host = self.table.to_host
         return lambda t, regs: to_host(signed(get(t, regs), 32))
 
-    def native(self, argument: Argument) -> str | None:
-        return None
+    def native(self, argument: Argument) -> Native | None:
+        from pemu.linux.nativecalls import numbers_table
+
+        return _native(k.NUMBERS, program=numbers_table(self.table.rows()))
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         return self.table.show(signed(raw[index], 32))
@@ -354,7 +373,7 @@ class PointerType(ArgType):
 
         return decode
 
-    def native(self, argument: Argument) -> str | None:
+    def native(self, argument: Argument) -> Native | None:
         return None
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
@@ -467,8 +486,8 @@ class PathType(ArgType):
     def direct(self, abi: Abi) -> bool:
         return False
 
-    def native(self, argument: Argument) -> str | None:
-        return None
+    def native(self, argument: Argument) -> Native | None:
+        return _native(k.PATH if self.prefixed else k.PLAIN_PATH)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         return show_string(t, address(t, raw[index]))
@@ -559,9 +578,8 @@ class BufferType(ArgType):
 
         return decode
 
-    def native(self, argument: Argument) -> str | None:
-        size = f"{self.length}" if self.size is None else f"a{self.size}"
-        return f"p:{size}:{'out' if self.leaves else 'in'}"
+    def native(self, argument: Argument) -> Native | None:
+        return _native(k.WRITTEN if self.leaves else k.POINTER, self.length, self.size)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         start = address(t, raw[index])
@@ -577,13 +595,17 @@ class StructType(ArgType):
     """The address of a structure.
 
     The host gets the guest's memory itself where both layouts agree, else a converted copy.
+    `foreign`: the host's structure, where it has fields of other types or in another order.
     """
 
-    __slots__ = ("enters", "leaves", "struct")
+    __slots__ = ("enters", "foreign", "leaves", "struct")
 
-    def __init__(self, struct: Struct, enters: bool, leaves: bool) -> None:
+    def __init__(
+        self, struct: Struct, enters: bool, leaves: bool, foreign: Struct | None = None
+    ) -> None:
         super().__init__(struct.name)
         self.struct = struct
+        self.foreign = foreign or struct
         self.enters = enters
         self.leaves = leaves
 
@@ -591,7 +613,7 @@ class StructType(ArgType):
         return POINTER.decode(argument)
 
     def direct(self, abi: Abi) -> bool:
-        return self.struct.layout(abi.word, abi.order).same_as(self.struct.host())
+        return self.struct.layout(abi.word, abi.order).same_as(self.foreign.host())
 
     def extent(self, argument: Argument) -> Getter:
         size = self.struct.layout(argument.abi.word, argument.abi.order).size
@@ -624,14 +646,15 @@ class StructType(ArgType):
 
         return decode
 
-    def native(self, argument: Argument) -> str | None:
-        host = self.struct.host()
+    def native(self, argument: Argument) -> Native | None:
+        from pemu.linux.nativecalls import moves
+
+        host = self.foreign.host()
         if self.direct(argument.abi) and not (self.enters and self.leaves):
-            return f"p:{host.size}:{'out' if self.leaves else 'in'}"
+            return _native(k.WRITTEN if self.leaves else k.POINTER, host.size)
+        kind = (k.BOTH if self.leaves else k.ENTERING) if self.enters else k.LEAVING
         guest = self.struct.layout(argument.abi.word, argument.abi.order)
-        if not self.enters and guest.two_numbers and host.two_numbers:
-            return f"p:{host.size}:swapped"
-        return "n"
+        return _native(kind, 1, program=moves(guest, host))
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         start = address(t, raw[index])
@@ -740,9 +763,9 @@ def In(struct: Struct) -> StructType:
     return StructType(struct, True, False)
 
 
-def Out(struct: Struct) -> StructType:
-    """A structure that the call fills, or NULL."""
-    return StructType(struct, False, True)
+def Out(struct: Struct, host: Struct | None = None) -> StructType:
+    """A structure that the call fills, or NULL; `host`: the host's form, if that is another."""
+    return StructType(struct, False, True, host)
 
 
 def InArray(struct: Struct, count: int) -> ArrayType:

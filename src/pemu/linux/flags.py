@@ -55,6 +55,31 @@ class Flags:
     def to_guest(self, value: int) -> int:
         return self._translate(value, [(host, guest) for guest, host in self._pairs])
 
+    def rows_to_host(self) -> list[tuple[int, int, int]] | None:
+        """Rows of mask, value in the mask and host bits that together do what `to_host` does.
+
+        None where no such rows do: bits are kept, or a row is not what its parts are together.
+        """
+        return self._independent(self._pairs)
+
+    def rows_to_guest(self) -> list[tuple[int, int, int]] | None:
+        """Such rows for `to_guest`."""
+        return self._independent([(host, guest) for guest, host in self._pairs])
+
+    def _independent(self, pairs: list[tuple[int, int]]) -> list[tuple[int, int, int]] | None:
+        if self._keep:
+            return None
+        for bits, other in pairs:
+            for part, translated in pairs:
+                if part & bits == part and self._mask(part) == part and translated & ~other:
+                    return None
+        return [(self._mask(bits), bits, other) for bits, other in pairs if other]
+
+    @property
+    def known(self) -> int:
+        """The guest's bits that rows cover."""
+        return 0xFFFFFFFF & ~self.unknown(0xFFFFFFFF)
+
     def unknown(self, value: int) -> int:
         """The bits of a guest value that no row covers."""
         for row in self._rows:
@@ -111,6 +136,10 @@ class Enum:
 
     def to_guest(self, value: int) -> int:
         return self._to_guest.get(value, value)
+
+    def rows(self) -> list[tuple[int, int]]:
+        """Guest and host numbers."""
+        return list(self._to_host.items())
 
     def known(self, value: int) -> bool:
         """Whether the guest `value` has a row."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 
+from pemu.engine import call_table as k
 from pemu.linux.argtypes import (
     POINTER,
     ArgType,
@@ -15,6 +16,7 @@ from pemu.linux.argtypes import (
     show_pointer,
     signed,
 )
+from pemu.linux.nativecalls import Native, moves
 from pemu.linux.structs import Struct
 
 TYPE_CHECKING = False
@@ -99,8 +101,10 @@ class IoVecType(ArgType):
     def direct(self, abi: Abi) -> bool:
         return False
 
-    def native(self, argument: Argument) -> str | None:
-        return None
+    def native(self, argument: Argument) -> Native | None:
+        kind = k.WRITTEN_VECTORS if self.leaves else k.VECTORS
+        layout = IOVEC.layout(argument.abi.word, argument.abi.order)
+        return Native(kind, 0, self.count, moves(layout, IOVEC.host()))
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         start = address(t, raw[index])

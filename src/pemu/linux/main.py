@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from pemu.cli.user_options import UserOptions
-    from pemu.engine.architecture import Architecture
     from pemu.linux.target import Target
-    from pemu.log import Log
 
 
 def run_user(
@@ -108,7 +106,7 @@ def start(
         from pemu.linux.translators import adopt_inherited
 
         adopt_inherited(thread)
-    _native_calls(target, engine, arch, options.log)
+    _native_calls(target, engine, options)
     if options.singlestep:
         engine.set_single_step(True)
     return process, thread
@@ -120,10 +118,11 @@ def _random(options: UserOptions) -> bytes:
     return (options.seed * 0x9E3779B97F4A7C15F39CC0605CEDC835 & (1 << 128) - 1).to_bytes(16, "big")
 
 
-def _native_calls(target: Target, engine: Engine, arch: Architecture, log: Log) -> None:
+def _native_calls(target: Target, engine: Engine, options: UserOptions) -> None:
     """Hand the engine the system calls that native code makes without asking."""
-    if log.enabled("strace") or log.events:
+    if options.log.enabled("strace") or options.log.events:
         return
     from pemu.linux.nativecalls import install
+    from pemu.linux.syscall import table_for
 
-    install(target, engine, arch)
+    install(table_for(target), engine, options.prefix)

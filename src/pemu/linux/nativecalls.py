@@ -1,50 +1,277 @@
-"""The table of system calls that generated code makes itself (see `runtime.native_call`)."""
+"""Filling the table of system calls that generated code makes itself (`engine.native_call`).
+
+A call gets its entry when Python has made it for the first time: a program that makes few calls
+pays for few, and modules that it does not need are not imported.
+"""
 
 from __future__ import annotations
 
-from pemu.engine import context as c
-from pemu.engine.runtime import DESCRIPTOR, NULL, POINTER, SIGNED, SWAPPED, UNSIGNED
+import ctypes
+import struct
+from array import array
+
+from pemu.engine import call_table as k
 from pemu.linux.fdtable import SPECIAL_ADDRESS
-from pemu.linux.mips.errno import to_guest
-from pemu.linux.syscall import native_table
+from pemu.linux.hostcalls import NR
+from pemu.linux.mips.errno import TO_GUEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.architecture import Architecture
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
     from pemu.engine.engine import Engine
-    from pemu.linux.target import Target
+    from pemu.linux.argtypes import ArgType
+    from pemu.linux.flags import Flags
+    from pemu.linux.structs import Layout
+    from pemu.linux.syscall import Call, SyscallTable
 
-_KINDS = {"i": SIGNED, "u": UNSIGNED, "f": DESCRIPTOR, "n": NULL}
-_NO_ARGUMENT = 255
+    Forms: TypeAlias = "Form | Choice"
 
 
-def _entry(host: int, kinds: tuple[str, ...]) -> bytes:
-    codes, sources, sizes = bytearray(6), bytearray([_NO_ARGUMENT] * 6), [0] * 6
-    for index, kind in enumerate(kinds):
-        if not kind.startswith("p:"):
-            codes[index] = _KINDS[kind]
+class Native:
+    """What native code does with an argument: fields of the table's (`call_table`).
+
+    `other`: index of the argument that says how much, or None. `program`: the table or the moves
+    that the argument's kind wants.
+    """
+
+    __slots__ = ("kind", "number", "other", "program", "size")
+
+    def __init__(
+        self,
+        kind: int,
+        size: int = 0,
+        other: int | None = None,
+        program: bytes = b"",
+        number: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.size = size
+        self.other = other
+        self.program = program
+        self.number = number
+
+
+class Form:
+    """A call as native code makes it: the host's name for it and types of its arguments.
+
+    `skips`: slots of the guest's that the host does not get, before the arguments named.
+    `flags`: the result is to be translated as flags. `stored`: index of a slot with an address
+    where the result goes as 64 bits.
+    """
+
+    __slots__ = ("flags", "host", "slots", "stored", "types")
+
+    def __init__(
+        self,
+        host: str,
+        *types: ArgType,
+        slots: Sequence[int] | None = None,
+        flags: Flags | None = None,
+        stored: int | None = None,
+    ) -> None:
+        self.host = host
+        self.types = types
+        self.slots = slots
+        self.flags = flags
+        self.stored = stored
+
+
+class Choice:
+    """Several forms of one call; the word in `slot` decides which."""
+
+    __slots__ = ("forms", "slot")
+
+    def __init__(self, slot: int, forms: dict[int, Form]) -> None:
+        self.slot = slot
+        self.forms = forms
+
+
+class NativeTable:
+    """The table of one target, used by all its engines."""
+
+    __slots__ = ("_abi", "_base", "_buffer", "_kept", "_table", "count", "errors")
+
+    def __init__(self, table: SyscallTable) -> None:
+        self._table = table
+        self._abi = table.abi
+        self._base = min(table.names)
+        self.count = max(table.names) - self._base + 1
+        self._buffer = (ctypes.c_char * (self.count * k.ENTRY))()
+        self._kept: list[object] = []
+        errors = array("H", range(4096))
+        errors[: len(TO_GUEST)] = array("H", TO_GUEST)
+        self.errors = errors.tobytes()
+
+    def serve(self, engine: Engine, prefix: str) -> None:
+        """Have an engine use the table; `prefix`: the directory under which paths are sought."""
+        address = ctypes.addressof(self._buffer)
+        engine.set_native_calls(self._base, self.count, address, self.errors, SPECIAL_ADDRESS)
+        engine.set_path_prefix(bool(prefix))
+
+    def add(self, number: int, call: Call) -> None:
+        """Describe the call with this guest number, if native code can make it."""
+        form = call.native_form(self._abi)
+        if form is None:
+            return
+        entry = self._choice(form) if isinstance(form, Choice) else self._entry(form)
+        if entry is None:
+            return
+        at = (number - self._base) * k.ENTRY
+        # The flags last: other threads may be looking.
+        flags = entry[k.FLAGS]
+        entry[k.FLAGS] = 0
+        ctypes.memmove(ctypes.addressof(self._buffer) + at, bytes(entry), len(entry))
+        ctypes.c_uint8.from_address(ctypes.addressof(self._buffer) + at + k.FLAGS).value = flags
+
+    def has(self, number: int) -> bool:
+        """Whether native code makes the call with this guest number."""
+        return self._buffer[(number - self._base) * k.ENTRY + k.FLAGS] != b"\0"
+
+    def _keep(self, data: bytes) -> int:
+        """The address of a copy of `data` that stays."""
+        kept = ctypes.create_string_buffer(data, len(data))
+        self._kept.append(kept)
+        return ctypes.addressof(kept)
+
+    def _choice(self, choice: Choice) -> bytearray | None:
+        rows = b""
+        count = 0
+        for word, form in choice.forms.items():
+            entry = self._entry(form)
+            if entry is not None:
+                rows += struct.pack("<QQ", word & 0xFFFFFFFF, self._keep(bytes(entry)))
+                count += 1
+        if not count:
+            return None
+        result = bytearray(k.ENTRY)
+        result[k.COUNT] = count
+        result[k.FLAGS] = k.PRESENT | k.CHOOSES
+        result[k.RESULT_SLOT] = choice.slot
+        struct.pack_into("<Q", result, k.ARGUMENTS, self._keep(rows))
+        return result
+
+    def _entry(self, form: Form) -> bytearray | None:
+        types = form.types
+        if len(types) > k.MOST_ARGUMENTS:
+            return None
+        arguments = self._table.arguments(types, 0, form.slots)
+        entry = bytearray(k.ENTRY)
+        struct.pack_into("<H", entry, k.HOST_NUMBER, NR[form.host])
+        entry[k.COUNT] = len(types)
+        flags = k.PRESENT
+        last = form.stored or 0
+        for index, argument in enumerate(arguments):
+            native = argument.type.native(argument)
+            if native is None:
+                return None
+            slot = argument.slots[index]
+            other = k.NONE if native.other is None else argument.slots[native.other]
+            if native.kind == k.WIDE:
+                slot, other = (slot + 1, slot) if self._abi.big_endian else (slot, slot + 1)
+                last = max(last, slot, other)
+            last = max(last, slot)
+            value = self._keep(native.program) if native.program else native.number
+            at = k.ARGUMENTS + index * k.ARGUMENT
+            row = (native.kind, slot, other, native.size, value & 0xFFFFFFFFFFFFFFFF)
+            struct.pack_into("<BBBxIQ", entry, at, *row)
+            if native.kind in (k.LEAVING, k.BOTH, k.RESULTING):
+                flags |= k.CONVERTS
+        if form.flags is not None:
+            table = bits_table(form.flags.rows_to_guest())
+            if table is None:
+                return None
+            entry[k.RESULT] = k.RESULT_BITS
+            struct.pack_into("<Q", entry, k.RESULT_PROGRAM, self._keep(table))
+            flags |= k.CONVERTS
+        if form.stored is not None:
+            entry[k.RESULT] = k.RESULT_STORED
+            entry[k.RESULT_SLOT] = form.stored
+            flags |= k.CONVERTS
+        if last >= 8:
+            return None
+        entry[k.STACK_WORDS] = max(0, last + 1 - self._abi.register_count)
+        entry[k.FLAGS] = flags
+        return entry
+
+
+def bits_table(
+    rows: Sequence[tuple[int, int, int]] | None, known: int = 0xFFFFFFFF
+) -> bytes | None:
+    """A table of bits for native code; `rows`: mask, value in the mask, result."""
+    if rows is None:
+        return None
+    parts = [struct.pack("<III", *row) for row in rows]
+    return struct.pack("<II", known, len(parts)) + b"".join(parts)
+
+
+def numbers_table(rows: Sequence[tuple[int, int]]) -> bytes:
+    """A table of numbers for native code; `rows`: number and result."""
+    parts = [struct.pack("<II", a & 0xFFFFFFFF, b & 0xFFFFFFFF) for a, b in rows]
+    return struct.pack("<II", 0, len(parts)) + b"".join(parts)
+
+
+def moves(
+    guest: Layout, host: Layout, divisor: int = 1, refused: dict[str, int] | None = None
+) -> bytes:
+    """How native code turns one layout into the other, fields of the same names.
+
+    `divisor`: what a count of elements is in, for arrays of bits. `refused`: bits of a field with
+    which the call is left to Python.
+    """
+    host_fields = {field[0]: field for field in host.leaves()}
+    refused = refused or {}
+    rows = []
+    for name, guest_at, guest_width, is_signed, is_bytes in guest.leaves():
+        found = host_fields.get(name)
+        if found is None:
             continue
-        _, size, use = kind.split(":")
-        codes[index] = SWAPPED if use == "swapped" else POINTER
-        if size.startswith("a"):
-            sources[index] = int(size[1:])
-        else:
-            sizes[index] = int(size)
-    packed = b"".join(size.to_bytes(2, "little") for size in sizes)
-    entry = host.to_bytes(2, "little") + bytes([len(kinds), 1]) + codes + sources + packed
-    return entry.ljust(c.CALL_ENTRY, b"\0")
+        _, host_at, host_width, host_signed, _ = found
+        how = k.FIELD_ENTERS | k.FIELD_LEAVES
+        how |= k.FIELD_SIGNED if is_signed and host_signed else 0
+        how |= k.FIELD_CHECKED if name in refused else 0
+        if not is_bytes:
+            rows.append((guest_at, host_at, guest_width, host_width, how))
+            continue
+        at = 0
+        size = min(guest_width, host_width)
+        while at < size:
+            part = next(width for width in (8, 4, 2, 1) if at + width <= size)
+            rows.append((guest_at + at, host_at + at, part, part, how | k.FIELD_BYTES))
+            at += part
+    bits = next(iter(refused.values()), 0)
+    return moves_of(guest.size, host.size, rows, divisor, bits)
 
 
-def install(target: Target, engine: Engine, arch: Architecture) -> None:
-    """Give the engine the target's table and error numbers."""
-    rows = native_table(target)
-    if not rows:
-        return
-    base = min(number for number, _, _ in rows)
-    count = max(number for number, _, _ in rows) - base + 1
-    table = bytearray(count * c.CALL_ENTRY)
-    for number, host, kinds in rows:
-        at = (number - base) * c.CALL_ENTRY
-        table[at : at + c.CALL_ENTRY] = _entry(host, kinds)
-    errors = b"".join(to_guest(number).to_bytes(2, "little") for number in range(4096))
-    engine.set_native_calls(base, bytes(table), errors, SPECIAL_ADDRESS)
+def moves_of(
+    guest_size: int,
+    host_size: int,
+    rows: Sequence[tuple[int, int, int, int, int]],
+    divisor: int = 1,
+    refused: int = 0,
+) -> bytes:
+    """Moves from rows of offsets and widths in the guest's and the host's form, and how."""
+    head = struct.pack("<HHHHI4x", guest_size, host_size, len(rows), divisor, refused)
+    return head + b"".join(struct.pack("<HHBBBx", *row) for row in rows)
+
+
+def install(table: SyscallTable, engine: Engine, prefix: str) -> None:
+    """Give the engine the target's table."""
+    if table.native is None:
+        table.native = NativeTable(table)
+        table.describe()
+    table.native.serve(engine, prefix)
+
+
+__all__ = [
+    "Choice",
+    "Form",
+    "Native",
+    "NativeTable",
+    "bits_table",
+    "install",
+    "moves",
+    "moves_of",
+    "numbers_table",
+]

@@ -5,10 +5,12 @@ The host gets the guest's memory itself where the byte order agrees, also from n
 
 from __future__ import annotations
 
+from pemu.engine import call_table as k
 from pemu.engine.faults import GuestFault
 from pemu.linux import sockaddr
 from pemu.linux.argtypes import POINTER, ArgType, BufferType, address, show_pointer, signed
 from pemu.linux.nametypes import Bits
+from pemu.linux.nativecalls import Native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ class SockaddrInType(BufferType):
 
         return decode
 
-    def native(self, argument: Argument) -> str | None:
-        return "n" if argument.abi.big_endian else super().native(argument)
+    def native(self, argument: Argument) -> Native | None:
+        return Native(k.NULL) if argument.abi.big_endian else super().native(argument)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         assert self.size is not None
@@ -66,8 +68,8 @@ class SockaddrOutType(ArgType):
     def decode(self, argument: Argument) -> Decoder:
         return POINTER.decode(argument)
 
-    def native(self, argument: Argument) -> str | None:
-        return "n" if argument.abi.big_endian else f"p:{sockaddr.MAX_SIZE}:out"
+    def native(self, argument: Argument) -> Native | None:
+        return Native(k.NULL) if argument.abi.big_endian else Native(k.WRITTEN, sockaddr.MAX_SIZE)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         start = address(t, raw[index])
@@ -89,8 +91,8 @@ class LengthType(ArgType):
     def decode(self, argument: Argument) -> Decoder:
         return POINTER.decode(argument)
 
-    def native(self, argument: Argument) -> str | None:
-        return "n" if argument.abi.big_endian else "p:4:out"
+    def native(self, argument: Argument) -> Native | None:
+        return Native(k.NULL) if argument.abi.big_endian else Native(k.WRITTEN, 4)
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         start = address(t, raw[index])

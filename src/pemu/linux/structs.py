@@ -124,10 +124,23 @@ class Layout:
         """Whether both put the same bytes in the same places."""
         return self._unpack.format == other._unpack.format
 
-    @property
-    def two_numbers(self) -> bool:
-        """Whether the structure is two 64-bit numbers, as times are."""
-        return self._unpack.format[1:].replace("0x", "").lower() in ("1q1q", "2q")
+    def leaves(self, prefix: str = "", start: int = 0) -> list[tuple[str, int, int, bool, bool]]:
+        """Every number: name, offset, width, whether signed, whether it is bytes instead."""
+        result = []
+        for field, width, count, layout in self._plan:
+            at = start + self.offsets[field.name]
+            name = prefix + field.name
+            if field.type == "char":
+                result.append((name, at, width * count, False, True))
+                continue
+            for i in range(count):
+                element = f"{name}[{i}]" if field.count else name
+                if layout is not None:
+                    result += layout.leaves(element + ".", at + i * width)
+                else:
+                    is_signed = field.type in _SIGNED
+                    result.append((element, at + i * width, width, is_signed, False))
+        return result
 
     def unpack(self, data: bytes | bytearray | memoryview, offset: int = 0) -> Record:
         """The structure at `offset` in `data`; raises `struct.error` when data are too short."""

@@ -5,7 +5,7 @@ A call is declared once, by its name; `linux/mips/numbers.py` says which number 
     @syscall("fchmodat", AtFd, PlainPath, Mode)
     def fchmodat(t: Thread, dirfd: int, path: bytes, mode: int) -> int: ...
 
-    passthrough("fchmod", Fd, Mode, native=True)
+    passthrough("fchmod", Fd, Mode)
 
 A Python function gets decoded arguments (`argtypes.py`), and returns a number >= 0, or minus a host
 error number, or raises OSError; None leaves the registers alone.  A GuestFault becomes EFAULT.  A
@@ -28,10 +28,11 @@ from pemu.linux.mips.numbers import call_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeAlias, TypeVar
 
     from pemu.linux.argtypes import ArgType, Decoder, Registers
+    from pemu.linux.nativecalls import Forms, NativeTable
     from pemu.linux.process import Thread
     from pemu.linux.target import Target
 
@@ -76,7 +77,7 @@ class Call:
         "host_name",
         "module",
         "name",
-        "native",
+        "_native",
         "returns",
         "special",
         "types",
@@ -89,7 +90,7 @@ class Call:
         function: Callable[..., int | None] | None,
         special: Callable[..., int | None] | None,
         host_name: str,
-        native: bool,
+        native: str | Callable[[Abi], Forms | None] | None,
         returns: str,
     ) -> None:
         self.name = name
@@ -100,10 +101,20 @@ class Call:
         """None for a call that the host makes."""
         self.special = special
         self.host_name = host_name
-        self.native = native
+        self._native = native
         self.returns = returns
         """How -strace shows a result: "d" decimal, "x" hexadecimal (an address), "o" octal; empty
         for a call that does not return."""
+
+    def native_form(self, abi: Abi) -> Forms | None:
+        """How native code makes the call; None: not at all."""
+        if callable(self._native):
+            return self._native(abi)
+        if self._native is None:
+            return None
+        from pemu.linux.nativecalls import Form
+
+        return Form(self._native, *self.types)
 
 
 _calls: dict[tuple[str, str], Call] = {}
@@ -127,13 +138,14 @@ def syscall(
     name: str,
     *types: ArgType,
     abis: tuple[str, ...] = ABIS,
-    native: bool = False,
+    native: str | Callable[[Abi], Forms | None] | None = None,
     returns: str = "d",
 ) -> Callable[[F], F]:
     """Declare the system call `name`, made by the decorated function.
 
-    `abis`: where this declaration holds.  `native`: on ABIs where its types allow that, native
-    code makes the host's call of this name without asking the function.  `returns`: see `Call`.
+    `abis`: where this declaration holds.  `native`: the host's call that native code makes with
+    these arguments without asking the function, or a function that tells the form of such a call.
+    `returns`: see `Call`.
     """
 
     call = Call(name, types, None, None, name, native, returns)
@@ -150,29 +162,30 @@ def passthrough(
     name: str,
     *types: ArgType,
     abis: tuple[str, ...] = ABIS,
-    native: bool = False,
     host: str = "",
     returns: str = "d",
     special: Callable[..., int | None] | None = None,
 ) -> None:
     """Declare the system call `name`, made by the host as `host` (the same name unless given).
 
-    `native`: native code makes it without entering Python, on ABIs where its types allow that.
+    Native code makes it without entering Python, on ABIs where its types allow that.
     `special`: the function that makes the call when its first argument is a descriptor that
     `fdtable` calls special, or is no valid descriptor at all.
     """
-    _declare(Call(name, types, None, special, host or name, native, returns), abis)
+    _declare(Call(name, types, None, special, host or name, host or name, returns), abis)
 
 
 class SyscallTable:
     """The system calls of one target, bound to its ABI as they are first used."""
 
-    __slots__ = ("_entries", "abi", "names")
+    __slots__ = ("_entries", "abi", "names", "native")
 
     def __init__(self, target: Target) -> None:
         self.abi = Abi(target.abi, target.word, target.xlen, target.big_endian)
         self.names = call_names(target.abi)
         self._entries: dict[int, Entry] = {}
+        self.native: NativeTable | None = None
+        """The table of calls that native code makes, where there is one."""
 
     def call(self, number: int) -> Call | None:
         """The declaration of a guest number; None when there is none."""
@@ -196,12 +209,24 @@ class SyscallTable:
             if call is None:
                 return None
             entry = self._entries[key] = self._bind(call, shift)
+            if self.native is not None and not shift:
+                self.native.add(number, call)
         return entry
 
-    def arguments(self, types: tuple[ArgType, ...], shift: int = 0) -> list[Argument]:
-        slots = self.abi.slots(types, shift)
+    def describe(self) -> None:
+        """Tell the native table of all calls that have been made already."""
+        for key in list(self._entries):
+            call = self.call(key >> 1)
+            if self.native is not None and call is not None:
+                self.native.add(key >> 1, call)
+
+    def arguments(
+        self, types: tuple[ArgType, ...], shift: int = 0, slots: Sequence[int] | None = None
+    ) -> list[Argument]:
+        """What `types` are as arguments; `slots`: where they are, if not one after the other."""
+        slots = slots or self.abi.slots(types, shift)
         getters = [self.abi.getter(slots[i], type.wide) for i, type in enumerate(types)]
-        return [Argument(self.abi, i, types, getters) for i in range(len(types))]
+        return [Argument(self.abi, i, types, getters, slots) for i in range(len(types))]
 
     def _bind(self, call: Call, shift: int) -> Entry:
         arguments = self.arguments(call.types, shift)
@@ -437,31 +462,3 @@ def indirect(t: Thread) -> int | None:
         return -errno.EINVAL
     entry = table.entry(number, 1) or missing(t, table, number)
     return entry(t, regs)
-
-
-def native_table(target: Target) -> list[tuple[int, int, tuple[str, ...]]]:
-    """The calls that native code may make: guest number, host number, a kind for each argument.
-
-    Kinds: "i": a signed number, "u": an unsigned one, both as wide as a register; "f": a file
-    descriptor, for which native code leaves the call to Python where `fdtable.SPECIAL` has a
-    nonzero byte; "n": a pointer that native code passes only if it is NULL; "p:SIZE:in",
-    "p:SIZE:out" and "p:SIZE:swapped": a pointer to memory that is read or written, or written and
-    then turned to the guest's byte order as two 64-bit numbers, SIZE being a number of bytes
-    or "a" and the index of the argument that holds it.  A call that fails
-    with EFAULT must be left to Python: a page that holds translated code is write-protected.
-    """
-    from pemu.linux.calls import native_calls
-
-    table = table_for(target)
-    wanted = set(native_calls())
-    result = []
-    for number, name in table.names.items():
-        if name not in wanted:
-            continue
-        call = table.call(number)
-        if call is None or not call.native:
-            continue
-        kinds = [argument.type.native(argument) for argument in table.arguments(call.types)]
-        if len(table.abi.slots(call.types)) <= table.abi.register_count and None not in kinds:
-            result.append((number, NR[call.host_name], tuple(kind for kind in kinds if kind)))
-    return result

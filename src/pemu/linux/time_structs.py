@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.memory import AddressSpace
     from pemu.linux.argtypes import Abi, Argument, Decoder
+    from pemu.linux.nativecalls import Native
     from pemu.linux.process import Thread
 
 TIMESPEC = Struct("timespec", "long tv_sec", "long tv_nsec")
@@ -95,7 +96,7 @@ class _Timespec64In(StructType):
         get = self.decode(argument)
         return lambda t, regs: host_timespec(t.mem, get(t, regs), TIMESPEC64) or 0
 
-    def native(self, argument: Argument) -> str | None:
+    def native(self, argument: Argument) -> Native | None:
         return None
 
 

@@ -49,5 +49,7 @@ def architecture(model_name: str, big_endian: bool, abi: str) -> Architecture:
         ),
         delay_slots=True,
         hot_registers=tuple(("gpr", number) for number in (SP, V0, V1, A0, A1, A2)),
-        system_call=SystemCall(V0, tuple(registers_for_arguments), V0, A3),
+        system_call=SystemCall(
+            V0, tuple(registers_for_arguments), V0, A3, SP if abi == "o32" else None, 16
+        ),
     )

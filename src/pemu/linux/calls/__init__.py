@@ -7,7 +7,7 @@ checks that each list holds just the names that its module declares.
 from __future__ import annotations
 
 _INDEX = {
-    "native": """
+    "plain": """
         clock_gettime clock_gettime64 close dup fchdir fchmod fdatasync flock fsync ftruncate
         getegid geteuid getgid getpgid getpgrp getpid getppid getsid gettid gettimeofday getuid
         lseek pread64 pwrite64 read recvfrom sched_yield sendto umask write
@@ -107,7 +107,7 @@ _INDEX = {
         lremovexattr lsetxattr removexattr setxattr
     """,
 }
-"""Names of calls by module; "native" holds the calls that native code makes by itself."""
+"""Names of calls by module."""
 
 _modules: dict[str, str] = {}
 
@@ -119,11 +119,6 @@ def module_of(name: str) -> str | None:
             for call in names.split():
                 _modules[call] = f"pemu.linux.calls.{module}"
     return _modules.get(name)
-
-
-def native_calls() -> list[str]:
-    """The names of the calls that native code may make."""
-    return _INDEX["native"].split()
 
 
 def modules() -> dict[str, list[str]]:

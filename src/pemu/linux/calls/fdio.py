@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pemu.linux import fdtable
 from pemu.linux.argtypes import Fd, InOut, Int, Long, Off64, Out, Size, UInt
-from pemu.linux.calls.native import TRANSLATED_LIMIT, Whence, seek
+from pemu.linux.calls.plain import TRANSLATED_LIMIT, Whence, seek
 from pemu.linux.file_structs import LONG_OFFSET, OFFSET
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.iovec import IoVecIn, IoVecOut, gather, host_iovec, read_iovec, scatter

@@ -1,7 +1,7 @@
-"""The calls that native code makes without entering Python; this module serves the other times.
+"""The most frequent calls, which the host makes with the same arguments.
 
-Only calls whose arguments and results need no conversion on some ABI stand here.  Where a guest's
-descriptor needs a conversion of its data (`fdtable`), reading and writing go through here.
+Where a guest's descriptor needs a conversion of its data (`fdtable`), reading and writing go
+through functions here.
 """
 
 from __future__ import annotations
@@ -88,41 +88,40 @@ def seek(t: Thread, fd: int, offset: int, whence: int) -> int:
     return result >> shift if result >= 0 else result
 
 
-passthrough("read", Fd, OutBuf(2), Size, native=True, special=read_special)
-passthrough("write", Fd, InBuf(2), Size, native=True, special=write_special)
-passthrough("close", Fd, native=True, special=close_special)
-passthrough("dup", Fd, native=True, special=dup_special)
-passthrough("pread64", Fd, OutBuf(2), Size, Off64, native=True)
-passthrough("pwrite64", Fd, InBuf(2), Size, Off64, native=True)
-passthrough("lseek", Fd, Off, Whence, native=True, special=seek)
-passthrough("ftruncate", Fd, Off, native=True)
-passthrough("fsync", Fd, native=True)
-passthrough("fdatasync", Fd, native=True)
-passthrough("fchdir", Fd, native=True)
-passthrough("fchmod", Fd, Mode, native=True)
-passthrough("flock", Fd, LockOperation, native=True)
-passthrough("umask", Mode, native=True, returns="o")
-passthrough("getpid", native=True)
-passthrough("getppid", native=True)
-passthrough("gettid", native=True)
-passthrough("getuid", native=True)
-passthrough("geteuid", native=True)
-passthrough("getgid", native=True)
-passthrough("getegid", native=True)
-passthrough("getpgrp", native=True)
-passthrough("getpgid", Int, native=True)
-passthrough("getsid", Int, native=True)
-passthrough("sched_yield", native=True)
-passthrough("clock_gettime", ClockId, Out(TIMESPEC), native=True)
+passthrough("read", Fd, OutBuf(2), Size, special=read_special)
+passthrough("write", Fd, InBuf(2), Size, special=write_special)
+passthrough("close", Fd, special=close_special)
+passthrough("dup", Fd, special=dup_special)
+passthrough("pread64", Fd, OutBuf(2), Size, Off64)
+passthrough("pwrite64", Fd, InBuf(2), Size, Off64)
+passthrough("lseek", Fd, Off, Whence, special=seek)
+passthrough("ftruncate", Fd, Off)
+passthrough("fsync", Fd)
+passthrough("fdatasync", Fd)
+passthrough("fchdir", Fd)
+passthrough("fchmod", Fd, Mode)
+passthrough("flock", Fd, LockOperation)
+passthrough("umask", Mode, returns="o")
+passthrough("getpid")
+passthrough("getppid")
+passthrough("gettid")
+passthrough("getuid")
+passthrough("geteuid")
+passthrough("getgid")
+passthrough("getegid")
+passthrough("getpgrp")
+passthrough("getpgid", Int)
+passthrough("getsid", Int)
+passthrough("sched_yield")
+passthrough("clock_gettime", ClockId, Out(TIMESPEC))
 passthrough(
     "clock_gettime64",
     ClockId,
     Out(TIMESPEC64),
     abis=("o32", "n32"),
-    native=True,
     host="clock_gettime",
 )
-passthrough("gettimeofday", Out(TIMEVAL), Out(TIMEZONE), native=True)
+passthrough("gettimeofday", Out(TIMEVAL), Out(TIMEZONE))
 
 
 def send_special(
@@ -141,7 +140,6 @@ passthrough(
     MessageFlags,
     SockaddrInType(5),
     Int,
-    native=True,
     special=send_special,
 )
 
@@ -154,7 +152,7 @@ passthrough(
     MessageFlags,
     SockaddrOutType(5),
     SocklenPtr,
-    native=True,
+    native="recvfrom",
 )
 def recvfrom(
     t: Thread, fd: int, start: int, size: int, flags: int, address: int, length: int

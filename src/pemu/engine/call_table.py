@@ -1,0 +1,93 @@
+"""Layout of the table of system calls that native code makes (see `native_call`).
+
+Both who fills the table and who generates the code that reads it include this. Byte offsets;
+integers are the host's.
+"""
+
+from __future__ import annotations
+
+ENTRY = 128
+"""Bytes of an entry; entries stand in order of their call's number."""
+
+HOST_NUMBER = 0  # u16
+COUNT = 2  # u8: arguments
+FLAGS = 3  # u8
+STACK_WORDS = 4  # u8: words to take from the guest's stack
+RESULT = 5  # u8: what becomes of the result
+RESULT_SLOT = 6  # u8, for RESULT_STORED: slot of the address
+ARGUMENTS = 8
+RESULT_PROGRAM = 104  # u64, for RESULT_BITS: host address of a table of bits
+
+PRESENT, CHOOSES, CONVERTS = 1, 2, 4
+"""Flags. CHOOSES: the entry stands for several; the word in slot RESULT_SLOT decides. COUNT pairs
+of u64, word and address of the entry, lie at the address in ARGUMENTS. CONVERTS: there is something
+to do after the call."""
+
+RESULT_PLAIN, RESULT_BITS, RESULT_STORED = range(3)
+"""RESULT_STORED: the result goes to guest memory as 64 bits, and the call's own result is 0."""
+
+ARGUMENT = 16
+KIND = 0  # u8
+SLOT = 1  # u8: the register or stack word that holds the argument
+OTHER = 2  # u8: the slot of the argument that says how much; NONE: SIZE does
+SIZE = 4  # u32: bytes, or how many at most
+PROGRAM = 8  # u64: host address of a table, or a number
+
+NONE = 255
+MOST_ARGUMENTS = 6
+
+(
+    SIGNED,
+    UNSIGNED,
+    WIDE,  # 64 bits in two slots: SLOT has the low half, OTHER the high one
+    CONSTANT,  # PROGRAM is the argument
+    DESCRIPTOR,
+    NULL,  # a pointer that only Python converts
+    POINTER,  # memory that the host reads as it is; SIZE or OTHER: bytes
+    WRITTEN,  # memory that it writes
+    PATH,
+    PLAIN_PATH,  # a path that is never looked up elsewhere
+    BITS,  # PROGRAM: a table of bits
+    NUMBERS,  # PROGRAM: a table of numbers
+    ENTERING,  # structures to convert for the call; PROGRAM: moves; OTHER or SIZE: how many
+    LEAVING,  # structures to convert after the call
+    BOTH,
+    RESULTING,  # as LEAVING, as many as the call's result says, at most OTHER
+    VECTORS,  # an array of `struct iovec`; OTHER: how many
+    WRITTEN_VECTORS,
+    LIMITED,  # a signed number, at most SIZE
+    SWAPPED,  # 32 bits in the order in which the guest's memory has them
+    MILLISECONDS,  # a time limit, see `native_call`
+    INTERVAL,  # a pointer to one; PROGRAM: moves; SIZE: units of the second number in a second
+) = range(22)
+
+# Moves: a header, then the fields.
+GUEST_BYTES = 0  # u16
+HOST_BYTES = 2  # u16
+FIELDS = 4  # u16
+DIVISOR = 6  # u16: what the count is to be divided by, rounded up
+REFUSED = 8  # u32: bits that a field with CHECKED must not have
+HEADER = 16
+
+FIELD = 8
+GUEST_AT = 0  # u16
+HOST_AT = 2  # u16
+GUEST_WIDTH = 4  # u8: bytes
+HOST_WIDTH = 5  # u8
+HOW = 6  # u8
+
+FIELD_SIGNED, FIELD_BYTES, FIELD_ENTERS, FIELD_LEAVES, FIELD_CHECKED = 1, 2, 4, 8, 16
+"""FIELD_BYTES: not a number: never swapped. FIELD_ENTERS, FIELD_LEAVES: which way it is moved."""
+
+# Tables of bits: u32 known bits, u32 rows, then rows of u32 mask, u32 value, u32 result.
+# Tables of numbers: u32 0, u32 rows, then rows of u32 value, u32 result.
+TABLE_HEADER = 8
+BITS_ROW = 12
+NUMBERS_ROW = 8
+
+SCRATCH = 6144
+"""Bytes of converted structures in one call, guest's and host's; who needs more goes to Python."""
+
+VECTORS_MAX = 64
+WRITTEN_MAX = 1 << 22
+"""Bytes whose pages native code looks through for translated code."""
