@@ -70,11 +70,12 @@ def test_each_instruction_gives_the_same_result_often(pair: Pair) -> None:
 def run_programs(pair: Pair, count: int, states: int) -> None:
     """Run random sequences of the instructions whose results QEMU gets right from any state."""
     chance = random.Random(SEED)
-    # insv wants a field that fits. Of 64-bit accumulators the 32-bit forms want words.
+    # insv wants a field that fits. QEMU forgets the flag of precrqu_s.ob.qh where the result is
+    # overwritten. Of 64-bit accumulators the 32-bit forms want words.
     insns = [
         insn
         for insn in straight(pair.arch)
-        if insn.name not in ("dsp_insv", "dsp_dinsv")
+        if insn.name not in ("dsp_insv", "dsp_dinsv", "dsp_precrqu_s_ob_qh")
         and not (pair.arch.xlen == 64 and ("ac" in insn.assembly or insn.name in WRONG_IN_QEMU))
     ]
     for number in range(count):
