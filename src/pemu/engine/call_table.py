@@ -52,14 +52,19 @@ MOST_ARGUMENTS = 6
     ENTERING,  # structures to convert for the call; PROGRAM: moves; OTHER or SIZE: how many
     LEAVING,  # structures to convert after the call
     BOTH,
-    RESULTING,  # as LEAVING, as many as the call's result says, at most OTHER
+    RESULTING,  # as LEAVING, as many as the call's result says, at most OTHER and SIZE
     VECTORS,  # an array of `struct iovec`; OTHER: how many
     WRITTEN_VECTORS,
+    MESSAGE,  # a `struct msghdr`; PROGRAM: moves, followed by those of a vector; SIZE: see below
+    FILLED_MESSAGE,
     LIMITED,  # a signed number, at most SIZE
     SWAPPED,  # 32 bits in the order in which the guest's memory has them
     MILLISECONDS,  # a time limit, see `native_call`
     INTERVAL,  # a pointer to one; PROGRAM: moves; SIZE: units of the second number in a second
-) = range(22)
+) = range(24)
+
+MESSAGE_NAMES = 1
+"""In the SIZE of a MESSAGE: the address it names needs no conversion."""
 
 # Moves: a header, then the fields.
 GUEST_BYTES = 0  # u16

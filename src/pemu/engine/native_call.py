@@ -40,6 +40,9 @@ _ZEROS = 240  # 16 bytes of zeros: a time that has passed
 _SCRATCH = 256
 _FRAME_BYTES = _SCRATCH + k.SCRATCH
 
+# Fields of the host's `struct msghdr`: byte offsets.
+_MSG_NAME, _MSG_NAMELEN, _MSG_IOV, _MSG_IOVLEN, _MSG_CONTROL = 0, 8, 16, 24, 32
+
 
 def functions(arch: Architecture) -> list[str]:
     """`pemu_native_call`: make the system call the guest asks for here, or leave for Python."""
@@ -185,9 +188,11 @@ class _Arguments:
             k.ENTERING: self.entering,
             k.LEAVING: self.leaving,
             k.BOTH: self.both,
-            k.RESULTING: self.leaving,
+            k.RESULTING: self.resulting,
             k.VECTORS: self.vectors,
             k.WRITTEN_VECTORS: self.written_vectors,
+            k.MESSAGE: self.message,
+            k.FILLED_MESSAGE: self.filled_message,
             k.LIMITED: self.limited,
             k.SWAPPED: self.swapped,
             k.MILLISECONDS: self.milliseconds,
@@ -318,14 +323,13 @@ class _Arguments:
         return f.address(start)
 
     def _structures(
-        self, argument: str, index: Value, word: Value, value: Variable, ways: int
+        self, argument: str, index: Value, word: Value, value: Variable, ways: int, many: Value
     ) -> None:
         f = self.f
         guest = self.guest_address(word)
         value.value = 0
         with f.if_(guest.ne(0)):
             moves = f.pointer(f.at(argument, k.PROGRAM))
-            many = self._how_many(argument)
             _give_up(f, many.ugt(k.SCRATCH))
             divisor = f.at(moves, k.DIVISOR, 16).zext(64)
             many = (many + divisor - 1).udiv(divisor)
@@ -354,13 +358,21 @@ class _Arguments:
             _give_up(f, (page & (WRITE | TRACK)).ne(WRITE))
 
     def entering(self, argument: str, index: Value, word: Value, value: Variable) -> None:
-        self._structures(argument, index, word, value, k.FIELD_ENTERS)
+        many = self._how_many(argument)
+        self._structures(argument, index, word, value, k.FIELD_ENTERS, many)
 
     def leaving(self, argument: str, index: Value, word: Value, value: Variable) -> None:
-        self._structures(argument, index, word, value, k.FIELD_LEAVES)
+        many = self._how_many(argument)
+        self._structures(argument, index, word, value, k.FIELD_LEAVES, many)
 
     def both(self, argument: str, index: Value, word: Value, value: Variable) -> None:
-        self._structures(argument, index, word, value, k.FIELD_ENTERS | k.FIELD_LEAVES)
+        ways = k.FIELD_ENTERS | k.FIELD_LEAVES
+        self._structures(argument, index, word, value, ways, self._how_many(argument))
+
+    def resulting(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        most = self.f.at(argument, k.SIZE, 32).zext(64)
+        many = self._how_many(argument).umin(most)
+        self._structures(argument, index, word, value, k.FIELD_LEAVES, many)
 
     def vectors(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         self._vectors(argument, index, word, value, False)
@@ -376,7 +388,12 @@ class _Arguments:
         many = self._how_many(argument)
         _give_up(f, many.ugt(k.VECTORS_MAX) | self.guest_address(word).eq(0))
         self.entering(argument, index, word, value)
-        at, left = f.var(64, value.value), f.var(64, many)
+        self._place_vectors(value.value, many, written)
+
+    def _place_vectors(self, start: Value, many: Value, written: bool) -> None:
+        """Turn guest addresses in host vectors into host addresses."""
+        f = self.f
+        at, left = f.var(64, start), f.var(64, many)
         with f.while_(lambda: left.value.ne(0)):
             vector = f.pointer(at.value)
             start, length = f.at(vector, 0), f.at(vector, 8)
@@ -386,6 +403,45 @@ class _Arguments:
             f.set_at(vector, 0, start + self.base)
             at.value = at.value + 16
             left.value = left.value - 1
+
+    def message(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        one = self.f.const(1, 64)
+        self._structures(argument, index, word, value, k.FIELD_ENTERS, one)
+        self._message(argument, value.value, False)
+
+    def filled_message(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        ways = k.FIELD_ENTERS | k.FIELD_LEAVES
+        self._structures(argument, index, word, value, ways, self.f.const(1, 64))
+        self._message(argument, value.value, True)
+
+    def _message(self, argument: str, host: Value, written: bool) -> None:
+        """Turn the addresses in a host `struct msghdr` into the host's; no control messages."""
+        f = self.f
+        _give_up(f, host.eq(0))
+        message = f.pointer(host)
+        _give_up(f, f.at(message, _MSG_CONTROL).ne(0))
+        name = f.at(message, _MSG_NAME)
+        with f.if_(name.ne(0)):
+            _give_up(f, (f.at(argument, k.SIZE, 32) & k.MESSAGE_NAMES).eq(0))
+            size = f.at(message, _MSG_NAMELEN, 32).zext(64)
+            _give_up(f, name.uge(self.limit) | size.ugt(self.limit - name))
+            if written:
+                self._untracked(name, size)
+            f.set_at(message, _MSG_NAME, name + self.base)
+        many = f.at(message, _MSG_IOVLEN)
+        _give_up(f, many.ugt(k.VECTORS_MAX))
+        moves = f.pointer(f.at(argument, k.PROGRAM))
+        fields = f.at(moves, k.FIELDS, 16).zext(64)
+        vectors = f.offset(moves, (fields << 3) + k.HEADER)
+        guest_vectors = f.at(message, _MSG_IOV)
+        size = many * f.at(vectors, k.GUEST_BYTES, 16).zext(64)
+        copy, place = self._room(size), self._room(many << 4)
+        _give_up(f, guest_vectors.uge(self.limit))
+        _give_up(f, _copy(f, copy, guest_vectors + self.base, size).ne(0))
+        pointers = f"ptr {vectors}, ptr {f.pointer(copy)}, ptr {f.pointer(place)}"
+        f.op(f"call i64 @pemu_convert({pointers}, i64 {many.ir}, i64 0)")
+        self._place_vectors(place, many, written)
+        f.set_at(message, _MSG_IOV, place)
 
     def limited(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         most = self.f.at(argument, k.SIZE, 32).zext(64)
@@ -404,7 +460,7 @@ class _Arguments:
 
     def interval(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         f = self.f
-        self.entering(argument, index, word, value)
+        self._structures(argument, index, word, value, k.FIELD_ENTERS, f.const(1, 64))
         with f.if_(value.value.ne(0)):
             limit = f.pointer(value.value)
             whole, part = f.at(limit, 0), f.at(limit, 8)
@@ -453,7 +509,7 @@ def _results(arch: Architecture) -> str:
         kind = f.at(argument, k.KIND, 8)
         host = f.at(mine, _ARGUMENTS)
         by_result = kind.eq(k.RESULTING)
-        leaves = kind.eq(k.LEAVING) | kind.eq(k.BOTH) | by_result
+        leaves = kind.eq(k.LEAVING) | kind.eq(k.BOTH) | kind.eq(k.FILLED_MESSAGE) | by_result
         with f.if_(leaves & host.ne(0)):
             moves = f.pointer(f.at(argument, k.PROGRAM))
             copy = f.at(mine, _COPIES)

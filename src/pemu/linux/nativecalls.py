@@ -11,19 +11,20 @@ import struct
 from array import array
 
 from pemu.engine import call_table as k
+from pemu.linux.argtypes import ArgType
 from pemu.linux.fdtable import SPECIAL_ADDRESS
 from pemu.linux.hostcalls import NR
 from pemu.linux.mips.errno import TO_GUEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
     from pemu.engine.engine import Engine
-    from pemu.linux.argtypes import ArgType
+    from pemu.linux.argtypes import Abi, Argument
     from pemu.linux.flags import Flags
-    from pemu.linux.structs import Layout
+    from pemu.linux.structs import Layout, Struct
     from pemu.linux.syscall import Call, SyscallTable
 
     Forms: TypeAlias = "Form | Choice"
@@ -53,12 +54,81 @@ class Native:
         self.number = number
 
 
+class Given(ArgType):
+    """An argument of a form that no declaration has: what native code does with it, for any ABI."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, kind: int, size: int = 0, number: int = 0) -> None:
+        super().__init__("")
+        self._native = Native(kind, size, number=number)
+
+    def native(self, argument: Argument) -> Native | None:
+        return self._native
+
+
+class Moved(ArgType):
+    """Structures that only a form describes; `program` makes their moves for an ABI.
+
+    `other`: index of the argument that says how many.
+    """
+
+    __slots__ = ("_kind", "_other", "_program", "_size")
+
+    def __init__(
+        self, kind: int, program: Callable[[Abi], bytes], size: int = 1, other: int | None = None
+    ) -> None:
+        super().__init__("")
+        self._kind = kind
+        self._program = program
+        self._size = size
+        self._other = other
+
+    def native(self, argument: Argument) -> Native | None:
+        return Native(self._kind, self._size, self._other, self._program(argument.abi))
+
+
+def Constant(number: int) -> Given:
+    """A number that the guest does not give."""
+    return Given(k.CONSTANT, number=number)
+
+
+NullOnly = Given(k.NULL)
+Milliseconds = Given(k.MILLISECONDS)
+
+
+class Halves(ArgType):
+    """64 bits in two words whatever the byte order: the low half here, the high one in `high`."""
+
+    __slots__ = ("_high",)
+
+    def __init__(self, high: int) -> None:
+        super().__init__("")
+        self._high = high
+
+    def native(self, argument: Argument) -> Native | None:
+        return Native(k.WIDE, number=self._high + 1)
+
+
+def Interval(struct: Struct, units: int) -> Moved:
+    """A time limit; `units` of its second number make a second."""
+
+    def program(abi: Abi) -> bytes:
+        layout = struct.layout(abi.word, abi.order)
+        rows = [
+            (at, 8 * i, width, 8, k.FIELD_ENTERS | k.FIELD_SIGNED)
+            for i, (_, at, width, _, _) in enumerate(layout.leaves())
+        ]
+        return moves_of(layout.size, 16, rows)
+
+    return Moved(k.INTERVAL, program, units)
+
+
 class Form:
     """A call as native code makes it: the host's name for it and types of its arguments.
 
-    `skips`: slots of the guest's that the host does not get, before the arguments named.
-    `flags`: the result is to be translated as flags. `stored`: index of a slot with an address
-    where the result goes as 64 bits.
+    `slots`: where the arguments are, if not one after the other. `flags`: the result is to be
+    translated as flags. `stored`: the slot with the address where the result goes as 64 bits.
     """
 
     __slots__ = ("flags", "host", "slots", "stored", "types")
@@ -168,15 +238,18 @@ class NativeTable:
                 return None
             slot = argument.slots[index]
             other = k.NONE if native.other is None else argument.slots[native.other]
-            if native.kind == k.WIDE:
+            if native.kind == k.WIDE and native.number:
+                other = native.number - 1
+            elif native.kind == k.WIDE:
                 slot, other = (slot + 1, slot) if self._abi.big_endian else (slot, slot + 1)
-                last = max(last, slot, other)
-            last = max(last, slot)
+            if native.kind == k.CONSTANT:
+                slot = 0
+            last = max(last, slot, 0 if other == k.NONE else other)
             value = self._keep(native.program) if native.program else native.number
             at = k.ARGUMENTS + index * k.ARGUMENT
             row = (native.kind, slot, other, native.size, value & 0xFFFFFFFFFFFFFFFF)
             struct.pack_into("<BBBxIQ", entry, at, *row)
-            if native.kind in (k.LEAVING, k.BOTH, k.RESULTING):
+            if native.kind in (k.LEAVING, k.BOTH, k.RESULTING, k.FILLED_MESSAGE):
                 flags |= k.CONVERTS
         if form.flags is not None:
             table = bits_table(form.flags.rows_to_guest())
@@ -262,16 +335,3 @@ def install(table: SyscallTable, engine: Engine, prefix: str) -> None:
         table.native = NativeTable(table)
         table.describe()
     table.native.serve(engine, prefix)
-
-
-__all__ = [
-    "Choice",
-    "Form",
-    "Native",
-    "NativeTable",
-    "bits_table",
-    "install",
-    "moves",
-    "moves_of",
-    "numbers_table",
-]

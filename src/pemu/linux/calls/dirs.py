@@ -180,12 +180,12 @@ def pivot_root(t: Thread, new: bytes, old: bytes) -> int:
     return t.host_syscall(NR["pivot_root"], address_of(new), address_of(old))
 
 
-@syscall("readlink", Path, OutBuf(2), Int)
+@syscall("readlink", Path, OutBuf(2), Int, native="readlink")
 def readlink(t: Thread, path: bytes, start: int, size: int) -> int:
     return _read_link(t, -100, path, start, size)
 
 
-@syscall("readlinkat", AtFd, Path, OutBuf(3), Int)
+@syscall("readlinkat", AtFd, Path, OutBuf(3), Int, native="readlinkat")
 def readlinkat(t: Thread, dirfd: int, path: bytes, start: int, size: int) -> int:
     return _read_link(t, dirfd, path, start, size)
 

@@ -9,10 +9,15 @@ from pemu.linux.file_structs import LONG_OFFSET, OFFSET
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.iovec import IoVecIn, IoVecOut, gather, host_iovec, read_iovec, scatter
 from pemu.linux.nametypes import Bits
+from pemu.linux.nativecalls import Form, Halves
 from pemu.linux.syscall import passthrough, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.linux.argtypes import Abi, ArgType
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 _64 = ("n64",)
@@ -61,13 +66,26 @@ passthrough("preadv2", Fd, IoVecOut(2), Int, Off64, Long, RwFlags, abis=_64)
 passthrough("pwritev2", Fd, IoVecIn(2), Int, Off64, Long, RwFlags, abis=_64)
 
 
-@syscall("preadv", Fd, IoVecOut(2), Int, UInt, UInt, abis=_32)
+def _at_position(host: str, vectors: ArgType) -> Callable[[Abi], Forms]:
+    """The form of a call with a file offset in two words."""
+    return lambda abi: Form(host, Fd, vectors, Int, Halves(4))
+
+
+@syscall(
+    *("preadv", Fd, IoVecOut(2), Int, UInt, UInt),
+    abis=_32,
+    native=_at_position("preadv", IoVecOut(2)),
+)
 def preadv(t: Thread, fd: int, iov: int, count: int, low: int, high: int) -> int:
     vector = host_iovec(t, iov, count, True)
     return t.host_syscall(NR["preadv"], fd, address_of(vector), count, _position(low, high), 0)
 
 
-@syscall("pwritev", Fd, IoVecIn(2), Int, UInt, UInt, abis=_32)
+@syscall(
+    *("pwritev", Fd, IoVecIn(2), Int, UInt, UInt),
+    abis=_32,
+    native=_at_position("pwritev", IoVecIn(2)),
+)
 def pwritev(t: Thread, fd: int, iov: int, count: int, low: int, high: int) -> int:
     vector = host_iovec(t, iov, count, False)
     return t.host_syscall(NR["pwritev"], fd, address_of(vector), count, _position(low, high), 0)
@@ -87,7 +105,10 @@ def pwritev2(t: Thread, fd: int, iov: int, count: int, low: int, high: int, flag
     return t.host_syscall(NR["pwritev2"], fd, address_of(vector), count, position, 0, flags)
 
 
-@syscall("_llseek", Fd, UInt, UInt, Out(OFFSET), Whence)
+@syscall(
+    *("_llseek", Fd, UInt, UInt, Out(OFFSET), Whence),
+    native=lambda abi: Form("lseek", Fd, Halves(1), Whence, slots=(0, 2, 4), stored=3),
+)
 def llseek(t: Thread, fd: int, high: int, low: int, result_at: int, whence: int) -> int:
     result = seek(t, fd, _position(low, high), whence)
     if result < 0:

@@ -10,6 +10,7 @@ from pemu.linux.argtypes import (
     CreationMode,
     Fd,
     In,
+    Int,
     Mode,
     Off,
     Off64,
@@ -42,18 +43,21 @@ from pemu.linux.mips.fcntl import (
     OpenFlags,
 )
 from pemu.linux.nametypes import Bits, Named
+from pemu.linux.nativecalls import Choice, Form
 from pemu.linux.paths import followed, open_special_file
 from pemu.linux.syscall import passthrough, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pemu.linux.argtypes import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 AT_FDCWD = -100
 O_CREAT, O_WRONLY, O_TRUNC, O_CLOEXEC = 0x40, 1, 0x200, 0x80000
 CLOSE_RANGE_CLOEXEC = 4
 
-F_DUPFD, F_GETFL, F_SETFL, F_SETFD = 0, 3, 4, 2
+F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL = 0, 1, 2, 3, 4
 F_GETLK, F_SETSIG, F_GETSIG = 5, 10, 11
 F_SETOWN_EX, F_GETOWN_EX, F_GETOWNER_UIDS = 15, 16, 17
 F_OFD_GETLK = 36
@@ -71,17 +75,17 @@ def open_file(t: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
     return t.host_syscall(NR["openat"], dirfd, address_of(path), flags, mode)
 
 
-@syscall("open", Path, OpenFlags, CreationMode)
+@syscall("open", Path, OpenFlags, CreationMode, native="open")
 def open_(t: Thread, path: bytes, flags: int, mode: int) -> int:
     return open_file(t, AT_FDCWD, path, flags, mode)
 
 
-@syscall("openat", AtFd, Path, OpenFlags, CreationMode)
+@syscall("openat", AtFd, Path, OpenFlags, CreationMode, native="openat")
 def openat(t: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
     return open_file(t, dirfd, path, flags, mode)
 
 
-@syscall("creat", Path, Mode)
+@syscall("creat", Path, Mode, native="creat")
 def creat(t: Thread, path: bytes, mode: int) -> int:
     return open_file(t, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode)
 
@@ -131,14 +135,14 @@ def duplicate_to(t: Thread, old: int, new: int, flags: int) -> int:
     return result
 
 
-@syscall("dup2", Fd, Fd)
+@syscall("dup2", Fd, Fd, native="dup2")
 def dup2(t: Thread, old: int, new: int) -> int:
     if old == new:
         return t.host_syscall(NR["dup2"], fdtable.check(old), new)
     return duplicate_to(t, old, new, 0)
 
 
-@syscall("dup3", Fd, Fd, DescriptorFlags)
+@syscall("dup3", Fd, Fd, DescriptorFlags, native="dup3")
 def dup3(t: Thread, old: int, new: int, flags: int) -> int:
     return duplicate_to(t, old, new, flags)
 
@@ -258,12 +262,20 @@ def control(t: Thread, fd: int, guest_command: int, argument: int, has_64: bool)
     return result
 
 
-@syscall("fcntl", Fd, FcntlCommand, FcntlArgument)
+def _native_fcntl(abi: Abi) -> Forms:
+    """The commands whose argument is no pointer."""
+    number = Form("fcntl", Fd, Int, Int)
+    flags = Form("fcntl", Fd, Int, OpenFlags)
+    forms = {F_DUPFD: number, F_DUPFD_CLOEXEC: number, F_GETFD: number, F_SETFD: number}
+    return Choice(1, {**forms, F_GETFL: Form("fcntl", Fd, Int, flags=OPEN_FLAGS), F_SETFL: flags})
+
+
+@syscall("fcntl", Fd, FcntlCommand, FcntlArgument, native=_native_fcntl)
 def fcntl(t: Thread, fd: int, command: int, argument: int) -> int:
     return control(t, fd, command, _fcntl_argument(t, command, argument), t.target.word == 8)
 
 
-@syscall("fcntl64", Fd, FcntlCommand, FcntlArgument)
+@syscall("fcntl64", Fd, FcntlCommand, FcntlArgument, native=_native_fcntl)
 def fcntl64(t: Thread, fd: int, command: int, argument: int) -> int:
     return control(t, fd, command, _fcntl_argument(t, command, argument), True)
 

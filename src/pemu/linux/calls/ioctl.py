@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import Fd, HexLong, UnsignedType
+from pemu.linux.argtypes import Fd, HexLong, In, Out, UnsignedType
 from pemu.linux.ioctls import find
+from pemu.linux.ioctls.request import INT
+from pemu.linux.ioctls.terminals import WINSIZE
+from pemu.linux.nativecalls import Choice, Constant, Form
 from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pemu.linux.argtypes import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 
@@ -30,7 +35,26 @@ class IoctlRequestType(UnsignedType):
 IoctlRequest = IoctlRequestType("request")
 
 
-@syscall("ioctl", Fd, IoctlRequest, HexLong)
+def _native_ioctl(abi: Abi) -> Forms:
+    """Frequent requests whose argument is a number or a structure of numbers."""
+    none, number = Constant(0), Out(INT)
+    frequent = {
+        0x467F: number,  # FIONREAD
+        0x667E: In(INT),  # FIONBIO
+        0x6601: none,  # FIOCLEX
+        0x6602: none,  # FIONCLEX
+        0x40087468: Out(WINSIZE),  # TIOCGWINSZ
+        0x40047477: number,  # TIOCGPGRP
+    }
+    forms = {}
+    for request, argument in frequent.items():
+        found = find(request, abi.word)
+        if found is not None:
+            forms[request] = Form("ioctl", Fd, Constant(found.host_number()), argument)
+    return Choice(1, forms)
+
+
+@syscall("ioctl", Fd, IoctlRequest, HexLong, native=_native_ioctl)
 def ioctl(t: Thread, fd: int, number: int, argument: int) -> int:
     request = find(number, t.target.word)
     if request is None:

@@ -9,10 +9,21 @@ import errno
 import struct
 import time
 
+from pemu.engine import call_table as k
 from pemu.linux.argtypes import Fd, In, Int, Ptr, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import SIGSET_BYTES
 from pemu.linux.nametypes import Bits, Named
+from pemu.linux.nativecalls import (
+    Constant,
+    Form,
+    Given,
+    Interval,
+    Milliseconds,
+    Moved,
+    NullOnly,
+    moves_of,
+)
 from pemu.linux.sigmask import HOST_SIGSET_BYTES, call_with_mask
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
@@ -34,6 +45,10 @@ from pemu.linux.time_structs import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.linux.argtypes import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
     from pemu.linux.structs import Struct
 
@@ -62,6 +77,28 @@ def _events_to_guest(events: int) -> int:
     if events & POLLWRNORM:
         guest |= POLLOUT
     return guest | MIPS_POLLWRBAND if events & POLLWRBAND else guest
+
+
+def _pollfd_moves(abi: Abi) -> bytes:
+    """Events whose bits the host has elsewhere are left to Python."""
+    rows = [
+        (0, 0, 4, 4, k.FIELD_ENTERS),
+        (4, 4, 2, 2, k.FIELD_ENTERS | k.FIELD_CHECKED),
+        (6, 6, 2, 2, k.FIELD_LEAVES),
+    ]
+    return moves_of(POLLFD_BYTES, POLLFD_BYTES, rows, refused=POLLWRNORM | POLLWRBAND)
+
+
+_PollFds = Moved(k.BOTH, _pollfd_moves, other=1)
+
+
+def _native_poll(abi: Abi) -> Forms:
+    return Form("poll", _PollFds, UInt, Milliseconds)
+
+
+def _native_ppoll(layout: Struct) -> Callable[[Abi], Forms]:
+    limit = Interval(layout, NANOSECONDS)
+    return lambda abi: Form("ppoll", _PollFds, UInt, limit, NullOnly, Constant(HOST_SIGSET_BYTES))
 
 
 class _Polled:
@@ -115,7 +152,7 @@ def _poll_until(t: Thread, polled: _Polled, deadline: int | None) -> int:
     return result
 
 
-@syscall("poll", Ptr, UInt, Int)
+@syscall("poll", Ptr, UInt, Int, native=_native_poll)
 def poll(t: Thread, fds: int, count: int, milliseconds: int) -> int:
     polled = _Polled(t, fds, count)
     if milliseconds < 0:
@@ -169,17 +206,38 @@ def _write_left(t: Thread, timeout: int, layout: Struct, left: HostBuffer) -> No
             pass
 
 
-@syscall("ppoll", Ptr, UInt, In(TIMESPEC), Ptr, Size)
+@syscall("ppoll", Ptr, UInt, In(TIMESPEC), Ptr, Size, native=_native_ppoll(TIMESPEC))
 def ppoll(t: Thread, fds: int, count: int, timeout: int, mask: int, size: int) -> int:
     return _ppoll(t, fds, count, timeout, mask, size, TIMESPEC)
 
 
-@syscall("ppoll_time64", Ptr, UInt, In(TIMESPEC64), Ptr, Size, abis=_32BIT)
+@syscall(
+    *("ppoll_time64", Ptr, UInt, In(TIMESPEC64), Ptr, Size),
+    abis=_32BIT,
+    native=_native_ppoll(TIMESPEC64),
+)
 def ppoll_time64(t: Thread, fds: int, count: int, timeout: int, mask: int, size: int) -> int:
     return _ppoll(t, fds, count, timeout, mask, size, TIMESPEC64)
 
 
 # --- select --------------------------------------------------------------------------------------
+
+
+def _set_moves(abi: Abi) -> bytes:
+    """A set is an array of longs; in little-endian order longs of any width are the same."""
+    both = k.FIELD_ENTERS | k.FIELD_LEAVES
+    rows = [(0, 0, abi.word, abi.word, both)]
+    return moves_of(abi.word, abi.word, rows, divisor=8 * abi.word)
+
+
+_Set = Moved(k.BOTH, _set_moves, other=0)
+
+
+def _native_select(layout: Struct) -> Callable[[Abi], Forms]:
+    """A time limit is only tried as one that has passed: the host's form of it is always zeros."""
+    limit = Interval(layout, 1_000_000 if layout is TIMEVAL else NANOSECONDS)
+    mask = Constant(0) if layout is TIMEVAL else NullOnly
+    return lambda abi: Form("pselect6", Int, _Set, _Set, _Set, limit, mask)
 
 
 class _Sets:
@@ -252,7 +310,7 @@ def _select(
     return call_with_mask(t, mask, mask_size, wait)
 
 
-@syscall("_newselect", Int, Ptr, Ptr, Ptr, In(TIMEVAL))
+@syscall("_newselect", Int, Ptr, Ptr, Ptr, In(TIMEVAL), native=_native_select(TIMEVAL))
 def newselect(t: Thread, count: int, read: int, write: int, other: int, timeout: int) -> int:
     limit = None
     if timeout:
@@ -276,14 +334,18 @@ def _pselect(
     return _select(t, count, sets, timeout, layout, limit, address, size)
 
 
-@syscall("pselect6", Int, Ptr, Ptr, Ptr, In(TIMESPEC), Ptr)
+@syscall("pselect6", Int, Ptr, Ptr, Ptr, In(TIMESPEC), Ptr, native=_native_select(TIMESPEC))
 def pselect6(
     t: Thread, count: int, read: int, write: int, other: int, timeout: int, mask: int
 ) -> int:
     return _pselect(t, count, (read, write, other), timeout, mask, TIMESPEC)
 
 
-@syscall("pselect6_time64", Int, Ptr, Ptr, Ptr, In(TIMESPEC64), Ptr, abis=_32BIT)
+@syscall(
+    *("pselect6_time64", Int, Ptr, Ptr, Ptr, In(TIMESPEC64), Ptr),
+    abis=_32BIT,
+    native=_native_select(TIMESPEC64),
+)
 def pselect6_time64(
     t: Thread, count: int, read: int, write: int, other: int, timeout: int, mask: int
 ) -> int:
@@ -309,7 +371,23 @@ def _event_format(t: Thread, count: int = 1) -> str:
     return (">" if t.target.big_endian else "<") + "I4xQ" * count
 
 
-@syscall("epoll_ctl", Fd, EpollOp, Fd, Ptr)
+def _event_moves(abi: Abi) -> bytes:
+    both = k.FIELD_ENTERS | k.FIELD_LEAVES
+    rows = [(0, 0, 4, 4, both), (8, 4, 8, 8, both)]
+    return moves_of(EPOLL_EVENT_BYTES, _HOST_EVENT.size, rows)
+
+
+_NATIVE_EVENTS = 100
+"""Events that native code returns at most, as many as it has room for."""
+
+_Events = Moved(k.RESULTING, _event_moves, _NATIVE_EVENTS, other=2)
+_MostEvents = Given(k.LIMITED, _NATIVE_EVENTS)
+
+
+@syscall(
+    *("epoll_ctl", Fd, EpollOp, Fd, Ptr),
+    native=lambda abi: Form("epoll_ctl", Fd, Int, Fd, Moved(k.ENTERING, _event_moves)),
+)
 def epoll_ctl(t: Thread, epfd: int, operation: int, fd: int, event: int) -> int:
     data = None
     if event and operation != 2:
@@ -378,12 +456,21 @@ def _millisecond_deadline(timeout: int) -> int | None:
     return time.monotonic_ns() + timeout * 1_000_000
 
 
-@syscall("epoll_wait", Fd, Ptr, Int, Int)
+@syscall(
+    *("epoll_wait", Fd, Ptr, Int, Int),
+    native=lambda abi: Form("epoll_wait", Fd, _Events, _MostEvents, Milliseconds),
+)
 def epoll_wait(t: Thread, epfd: int, events: int, count: int, timeout: int) -> int:
     return _Waited(epfd, events, count).wait(t, _millisecond_deadline(timeout))
 
 
-@syscall("epoll_pwait", Fd, Ptr, Int, Int, Ptr, Size)
+@syscall(
+    *("epoll_pwait", Fd, Ptr, Int, Int, Ptr, Size),
+    native=lambda abi: Form(
+        *("epoll_pwait", Fd, _Events, _MostEvents, Milliseconds),
+        *(NullOnly, Constant(HOST_SIGSET_BYTES)),
+    ),
+)
 def epoll_pwait(
     t: Thread, epfd: int, events: int, count: int, timeout: int, mask: int, size: int
 ) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 
+from pemu.engine import call_table as k
 from pemu.engine.faults import GuestFault
 from pemu.linux import ancillary, fdtable, sockaddr
 from pemu.linux.argtypes import (
@@ -23,9 +24,10 @@ from pemu.linux.argtypes import (
     host_range_for_writing,
 )
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.iovec import gather, host_iovec, scatter
+from pemu.linux.iovec import IOVEC, gather, host_iovec, scatter
 from pemu.linux.mips.socket_numbers import SOCKET_TYPES
 from pemu.linux.nametypes import Named
+from pemu.linux.nativecalls import Constant, Form, Moved, moves, moves_of
 from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall, table_for
@@ -33,6 +35,10 @@ from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, interval
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.linux.argtypes import Abi, ArgType
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 AF_NETLINK = 16
@@ -139,12 +145,12 @@ def _name(t: Thread, call: str, fd: int, address: int, length: int) -> int:
     return result
 
 
-@syscall("getsockname", Fd, SockaddrOutType(2), SocklenPtr)
+@syscall("getsockname", Fd, SockaddrOutType(2), SocklenPtr, native="getsockname")
 def getsockname(t: Thread, fd: int, address: int, length: int) -> int:
     return _name(t, "getsockname", fd, address, length)
 
 
-@syscall("getpeername", Fd, SockaddrOutType(2), SocklenPtr)
+@syscall("getpeername", Fd, SockaddrOutType(2), SocklenPtr, native="getpeername")
 def getpeername(t: Thread, fd: int, address: int, length: int) -> int:
     return _name(t, "getpeername", fd, address, length)
 
@@ -158,12 +164,12 @@ def _accept(t: Thread, fd: int, address: int, length: int, flags: int) -> int:
     return result
 
 
-@syscall("accept", Fd, SockaddrOutType(2), SocklenPtr)
+@syscall("accept", Fd, SockaddrOutType(2), SocklenPtr, native="accept")
 def accept(t: Thread, fd: int, address: int, length: int) -> int:
     return _accept(t, fd, address, length, 0)
 
 
-@syscall("accept4", Fd, SockaddrOutType(2), SocklenPtr, SocketType)
+@syscall("accept4", Fd, SockaddrOutType(2), SocklenPtr, SocketType, native="accept4")
 def accept4(t: Thread, fd: int, address: int, length: int, flags: int) -> int:
     return _accept(t, fd, address, length, flags & ~0xF)
 
@@ -228,12 +234,25 @@ def receive_from(
     return result
 
 
-@syscall("send", Fd, InBuf(2), Size, MessageFlags, abis=("o32",))
+def _without_address(host: str, buffer: ArgType) -> Callable[[Abi], Forms]:
+    none = Constant(0)
+    return lambda abi: Form(host, Fd, buffer, Size, MessageFlags, none, none)
+
+
+@syscall(
+    *("send", Fd, InBuf(2), Size, MessageFlags),
+    abis=("o32",),
+    native=_without_address("sendto", InBuf(2)),
+)
 def send(t: Thread, fd: int, start: int, size: int, flags: int) -> int:
     return send_to(t, fd, start, size, flags)
 
 
-@syscall("recv", Fd, OutBuf(2), Size, MessageFlags, abis=("o32",))
+@syscall(
+    *("recv", Fd, OutBuf(2), Size, MessageFlags),
+    abis=("o32",),
+    native=_without_address("recvfrom", OutBuf(2)),
+)
 def recv(t: Thread, fd: int, start: int, size: int, flags: int) -> int:
     return receive_from(t, fd, start, size, flags)
 
@@ -346,12 +365,35 @@ def _receive(t: Thread, fd: int, message: int, flags: int) -> int:
     return result
 
 
-@syscall("sendmsg", Fd, Ptr, MessageFlags)
+_BACK = ("msg_namelen", "msg_controllen", "msg_flags")
+"""The fields of a message's header that receiving changes."""
+
+
+def _message_moves(abi: Abi) -> bytes:
+    guest, host = MSGHDR.layout(abi.word, abi.order), MSGHDR.host()
+    rows = []
+    for name, at, width, _, _ in guest.leaves():
+        back = k.FIELD_LEAVES if name in _BACK else 0
+        host_width = 4 if name in ("msg_namelen", "msg_flags") else 8
+        rows.append((at, host.offsets[name], width, host_width, k.FIELD_ENTERS | back))
+    vectors = moves(IOVEC.layout(abi.word, abi.order), IOVEC.host())
+    return moves_of(guest.size, host.size, rows) + vectors
+
+
+def _native_message(host: str, kind: int) -> Callable[[Abi], Forms]:
+    def form(abi: Abi) -> Forms:
+        names = 0 if abi.big_endian else k.MESSAGE_NAMES
+        return Form(host, Fd, Moved(kind, _message_moves, names), MessageFlags)
+
+    return form
+
+
+@syscall("sendmsg", Fd, Ptr, MessageFlags, native=_native_message("sendmsg", k.MESSAGE))
 def sendmsg(t: Thread, fd: int, message: int, flags: int) -> int:
     return _send(t, fd, message, flags)
 
 
-@syscall("recvmsg", Fd, Ptr, MessageFlags)
+@syscall("recvmsg", Fd, Ptr, MessageFlags, native=_native_message("recvmsg", k.FILLED_MESSAGE))
 def recvmsg(t: Thread, fd: int, message: int, flags: int) -> int:
     return _receive(t, fd, message, flags)
 

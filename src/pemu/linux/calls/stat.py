@@ -85,20 +85,20 @@ def fstat_o32(t: Thread, fd: int, start: int) -> int:
     return write_status(t, _descriptor(fd), b"", AT_EMPTY_PATH, start, STAT_O32)
 
 
-@syscall("stat", Path, Out(STAT_64), abis=_64)
-@syscall("stat64", Path, Out(STAT_64))
+@syscall("stat", Path, Out(STAT_64, HOST_STAT), abis=_64, native="stat")
+@syscall("stat64", Path, Out(STAT_64, HOST_STAT), native="stat")
 def stat(t: Thread, path: bytes, start: int) -> int:
     return write_status(t, AT_FDCWD, path, 0, start, STAT_64)
 
 
-@syscall("lstat", Path, Out(STAT_64), abis=_64)
-@syscall("lstat64", Path, Out(STAT_64))
+@syscall("lstat", Path, Out(STAT_64, HOST_STAT), abis=_64, native="lstat")
+@syscall("lstat64", Path, Out(STAT_64, HOST_STAT), native="lstat")
 def lstat(t: Thread, path: bytes, start: int) -> int:
     return write_status(t, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, start, STAT_64)
 
 
-@syscall("fstat", Fd, Out(STAT_64), abis=_64)
-@syscall("fstat64", Fd, Out(STAT_64))
+@syscall("fstat", Fd, Out(STAT_64, HOST_STAT), abis=_64, native="fstat")
+@syscall("fstat64", Fd, Out(STAT_64, HOST_STAT), native="fstat")
 def fstat(t: Thread, fd: int, start: int) -> int:
     return write_status(t, _descriptor(fd), b"", AT_EMPTY_PATH, start, STAT_64)
 
@@ -110,8 +110,8 @@ def _descriptor(fd: int) -> int:
     return fd
 
 
-@syscall("newfstatat", AtFd, Path, Out(STAT_64), AtFlags)
-@syscall("fstatat64", AtFd, Path, Out(STAT_64), AtFlags)
+@syscall("newfstatat", AtFd, Path, Out(STAT_64, HOST_STAT), AtFlags, native="newfstatat")
+@syscall("fstatat64", AtFd, Path, Out(STAT_64, HOST_STAT), AtFlags, native="newfstatat")
 def fstatat(t: Thread, dirfd: int, path: bytes, start: int, flags: int) -> int:
     return write_status(t, dirfd, path, flags, start, STAT_64)
 
@@ -124,7 +124,7 @@ StatxMask = Bits(
 )
 
 
-@syscall("statx", AtFd, Path, AtFlags, StatxMask, Out(STATX))
+@syscall("statx", AtFd, Path, AtFlags, StatxMask, Out(STATX), native="statx")
 def statx(t: Thread, dirfd: int, path: bytes, flags: int, mask: int, start: int) -> int:
     if not flags & AT_SYMLINK_NOFOLLOW:
         path = followed(t, path)
@@ -139,17 +139,17 @@ def statx(t: Thread, dirfd: int, path: bytes, flags: int, mask: int, start: int)
     return result
 
 
-@syscall("access", Path, AccessMode)
+@syscall("access", Path, AccessMode, native="access")
 def access(t: Thread, path: bytes, mode: int) -> int:
     return t.host_syscall(NR["access"], address_of(followed(t, path)), mode)
 
 
-@syscall("faccessat", AtFd, Path, AccessMode)
+@syscall("faccessat", AtFd, Path, AccessMode, native="faccessat")
 def faccessat(t: Thread, dirfd: int, path: bytes, mode: int) -> int:
     return t.host_syscall(NR["faccessat"], dirfd, address_of(followed(t, path)), mode)
 
 
-@syscall("faccessat2", AtFd, Path, AccessMode, AccessFlags)
+@syscall("faccessat2", AtFd, Path, AccessMode, AccessFlags, native="faccessat2")
 def faccessat2(t: Thread, dirfd: int, path: bytes, mode: int, flags: int) -> int:
     path = followed(t, path)
     return t.host_syscall(NR["faccessat2"], dirfd, address_of(path), mode, flags)

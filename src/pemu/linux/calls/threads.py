@@ -5,20 +5,25 @@ from __future__ import annotations
 import ctypes
 import errno
 
+from pemu.engine import call_table as k
 from pemu.engine.faults import GuestFault
-from pemu.linux.argtypes import Int, Ptr, Size, UInt
+from pemu.linux.argtypes import InFixed, Int, Ptr, Size, UInt
 from pemu.linux.hostcalls import NR, address_of
+from pemu.linux.nativecalls import Choice, Constant, Form, Given, NullOnly
 from pemu.linux.process import ThreadExit
 from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pemu.linux.argtypes import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 _libc = ctypes.CDLL(None)
 
 _FUTEX_COMMAND = 0x7F
 _PRIVATE = 128
+_CLOCK_REALTIME = 256
 (
     _WAIT,
     _WAKE,
@@ -161,14 +166,31 @@ def _wake_op(
     return woken
 
 
-@syscall("futex", Ptr, Int, UInt, Ptr, Ptr, UInt)
+def _native_futex(abi: Abi) -> Forms:
+    """Waking, and waiting without a time limit."""
+    word, none = InFixed(4), Constant(0)
+    short_wait = Form("futex", word, Int, Given(k.SWAPPED), NullOnly)
+    wait = Form("futex", word, Int, Given(k.SWAPPED), NullOnly, none, UInt)
+    wake = Form("futex", word, Int, UInt, none, none, UInt)
+    forms = {}
+    for private in (0, _PRIVATE):
+        forms[_WAIT | private] = short_wait
+        forms[_WAKE | private] = Form("futex", word, Int, UInt)
+        forms[_WAIT_BITSET | private] = forms[_WAIT_BITSET | private | _CLOCK_REALTIME] = wait
+        forms[_WAKE_BITSET | private] = wake
+    return Choice(1, forms)
+
+
+@syscall("futex", Ptr, Int, UInt, Ptr, Ptr, UInt, native=_native_futex)
 def futex(
     t: Thread, word: int, operation: int, value: int, timeout: int, second: int, third: int
 ) -> int:
     return _futex(t, word, operation, value, timeout, second, third, False)
 
 
-@syscall("futex_time64", Ptr, Int, UInt, Ptr, Ptr, UInt, abis=("o32", "n32"))
+@syscall(
+    *("futex_time64", Ptr, Int, UInt, Ptr, Ptr, UInt), abis=("o32", "n32"), native=_native_futex
+)
 def futex_time64(
     t: Thread, word: int, operation: int, value: int, timeout: int, second: int, third: int
 ) -> int:
