@@ -37,6 +37,26 @@ Key = tuple[str, int]
 _READ, _WRITE, _FLUSH = 0, 1, 2
 
 
+SLOT_BYTES = 16
+"""A way out to a known address: the block there, once it has been found; the guest address."""
+
+
+class _Tail:
+    """Where a region's ways out of one kind meet; `variable` tells the tail which one it was."""
+
+    __slots__ = ("kind", "label", "variable")
+
+    def __init__(self, label: str, kind: str) -> None:
+        self.label = label
+        self.kind = kind
+        self.variable = f"%{label}.what"
+
+
+_LINK = _Tail("link", "ptr")
+_LOOK_UP = _Tail("look_up", "i64")
+_INTERRUPT = _Tail("interrupt", "i64")
+
+
 class GuestBlock:
     """A block to be compiled: its guest code and where it may go.
 
@@ -97,8 +117,10 @@ class RegionBuilder(InsnBuilder):
         "_pending",
         "_registers",
         "_scope",
-        "_slot_count",
+        "_slots",
+        "_tails",
         "_unsure",
+        "_values",
         "call_target",
         "lines",
     )
@@ -112,10 +134,12 @@ class RegionBuilder(InsnBuilder):
         self._registers: dict[Key, Register] = {}
         self._hot: list[Key] = list(arch.hot_registers)
         self._unsure = 0
-        self._slot_count = 0
+        self._slots: list[int] = []
+        self._tails: set[_Tail] = set()
         self._address = 0
         self._base = 0
         self._mode = 0
+        self._values: dict[Key, tuple[int, str, str]] = {}
         self._debug = ""
         self._name = ""
         self._scope = 0
@@ -141,6 +165,15 @@ class RegionBuilder(InsnBuilder):
         if text.startswith("store volatile "):
             text += self._debug
         super().do(text)
+
+    def place(self, label: str) -> None:
+        """Start a basic block that may be entered from several places."""
+        super().place(label)
+        self._values = {}
+
+    def _go_on(self, label: str) -> None:
+        """Start a basic block that is entered only from the present one."""
+        super().place(label)
 
     # Registers.
 
@@ -185,12 +218,17 @@ class RegionBuilder(InsnBuilder):
         key, at = where
         if key[1] == register.zero:
             return 0
+        known = self._values.get(key)
+        if known is not None and known[:2] == (at, kind):
+            operand = known[2]
+            return int(operand) if operand.isdecimal() else operand
         self._kinds.setdefault(key, set()).add((at, kind))
         if key not in self._block.defs:
             self._block.uses.add(key)
         self._temporaries += 1
         name = f"%t{self._temporaries}"
         self.lines.append((_READ, name, key, at, kind))
+        self._values[key] = (at, kind, name)
         return name
 
     def write_register(
@@ -214,6 +252,7 @@ class RegionBuilder(InsnBuilder):
         if whole and not self._unsure:
             self._block.defs.add(key)
         self._dirty.add(key)
+        self._values[key] = (at, kind, operand)
         if operand == str(self._address + 2 * self.arch.insn_bytes):
             self.call_target = True
         self.lines.append((_WRITE, operand, key, at, kind))
@@ -221,7 +260,7 @@ class RegionBuilder(InsnBuilder):
     def _flush_one(self, key: Key) -> None:
         if key not in self._block.defs:
             self._block.uses.add(key)
-        self.lines.append((_FLUSH, key))
+        self.lines.append((_FLUSH, key, self._values.get(key)))
 
     def _flush(self) -> None:
         """Store all dirty registers, without forgetting that they are."""
@@ -287,9 +326,9 @@ class RegionBuilder(InsnBuilder):
             return
         trap, fine = self.label("trap"), self.label("fine")
         self.do(f"br i1 {when.ir}, label %{trap}, label %{fine}, !prof !0")
-        self.place(trap)
+        self._go_on(trap)
         self._raise(code, argument)
-        self.place(fine)
+        self._go_on(fine)
 
     def _raise(self, code: int, argument: Value) -> None:
         self._flush()
@@ -297,7 +336,7 @@ class RegionBuilder(InsnBuilder):
         self.raw_store(self._field(s.EXIT_ADDRESS), argument.zext(64), align=8)
         self._leave(runtime.EXIT_EXCEPTION, self._address)
 
-    def _leave(self, reason: int, pc: int) -> None:
+    def _leave(self, reason: int, pc: int | str) -> None:
         self.do(f"store i64 {pc}, ptr {self._field(s.PC)}, align 8")
         self.do(f"store i32 {reason}, ptr {self._field(s.EXIT_REASON)}, align 4")
         self.do("ret void")
@@ -363,12 +402,23 @@ class RegionBuilder(InsnBuilder):
         )
         self.do("ret void")
 
+    def _inside(self, target: int) -> GuestBlock | None:
+        """The block at an address, if the way there stays in the region.
+
+        A call leaves the region, also one to a block of it: that edge was not counted when loop
+        heads were marked.
+        """
+        return self._blocks.get(target) if target in self._block.successors else None
+
+    def _stores(self, target: int) -> bool:
+        """True if dirty registers are stored on the way to an address."""
+        inside = self._inside(target)
+        return inside is None or inside.is_loop_head
+
     def _edge(self, target: int) -> None:
         """Go to guest address `target`, inside the region or not; ends the basic block."""
-        inside = self._blocks.get(target)
-        # A call leaves the region, also one to a block of it: that edge was not counted when loop
-        # heads were marked.
-        if inside is not None and target in self._block.successors:
+        inside = self._inside(target)
+        if inside is not None:
             self._block.edges.append(target)
             if inside.is_loop_head:
                 self._flush()
@@ -377,24 +427,53 @@ class RegionBuilder(InsnBuilder):
             self.do(f"br label %B{target:x}")
             return
         self._flush()
-        slot = f"@{self._name}_slot{self._slot_count}"
-        self._slot_count += 1
+        number = len(self._slots)
+        self._slots.append(target)
+        self._go(_LINK, f"getelementptr (i8, ptr @{self._name}_slots, i64 {SLOT_BYTES * number})")
+
+    def _indirect(self, target: Value) -> None:
+        """Go to an address that a register holds; ends the basic block."""
+        self._flush()
+        self._go(_LOOK_UP, target.zext(64).ir)
+
+    def _go(self, tail: _Tail, operand: str) -> None:
+        """Leave through a tail that all the region's ways out of this kind share."""
+        self._tails.add(tail)
+        self.do(f"store {tail.kind} {operand}, ptr {tail.variable}")
+        self.do(f"br label %{tail.label}")
+
+    def _place_tails(self) -> None:
+        """Emit the tails that have been used; everything is in the state structure there."""
+        for tail in (_LINK, _LOOK_UP, _INTERRUPT):
+            if tail not in self._tails:
+                continue
+            self.entry_lines.append(f"  {tail.variable} = alloca {tail.kind}")
+            self.place(tail.label)
+            operand = self.op(f"load {tail.kind}, ptr {tail.variable}")
+            if tail is _LINK:
+                self._link_tail(operand)
+            elif tail is _LOOK_UP:
+                self._look_up_tail(self.name(operand, 64))
+            else:
+                self._leave(runtime.EXIT_INTERRUPT, operand)
+
+    def _link_tail(self, slot: str) -> None:
+        """Go to the block of a slot, or have `pemu_link` find it."""
         block = self.op(f"load ptr, ptr {slot}, align 8")
         missing = self.op(f"icmp eq ptr {block}, null")
         miss, known = self.label("miss"), self.label("known")
         self.do(f"br i1 {missing}, label %{miss}, label %{known}, !prof !0")
         self.place(miss)
-        self.do(f"store i64 {target}, ptr {self._field(s.PC)}, align 8")
+        target = self.raw_load(self.offset(slot, 8), 64, align=8)
+        self.raw_store(self._field(s.PC), target, align=8)
         self.do(f"store ptr {slot}, ptr {self._field(s.LINK_SLOT)}, align 8")
         self._runtime("pemu_link")
         self.place(known)
         self._enter_block(block)
 
-    def _indirect(self, target: Value) -> None:
-        """Go to an address that a register holds; ends the basic block."""
-        self._flush()
-        wide = target.zext(64)
-        tag = wide ^ (self._mode << MODE_SHIFT)
+    def _look_up_tail(self, target: Value) -> None:
+        """Go to the block at `target`, found in the table of blocks or by `pemu_jump_miss`."""
+        tag = target ^ (self._mode << MODE_SHIFT)
         table = self.op(f"load ptr, ptr {self._field(s.BLOCK_TABLE)}, align 8")
         slot = (tag.lshr(2) & (c.BLOCK_TABLE_ENTRIES - 1)) << 3
         block = self.op(f"load ptr, ptr {self.offset(table, slot)}, align 8")
@@ -407,7 +486,7 @@ class RegionBuilder(InsnBuilder):
         self.place(known)
         self._enter_block(block)
         self.place(miss)
-        self._runtime("pemu_jump_miss", wide.ir)
+        self._runtime("pemu_jump_miss", target.ir)
 
     def _debug_at(self, pc: int) -> None:
         line = (pc - self._base) // self.arch.insn_bytes + 1
@@ -464,11 +543,13 @@ class RegionBuilder(InsnBuilder):
         after = pc + size
         not_taken = ""
         before: set[Key] = set()
+        values: dict[Key, tuple[int, str, str]] = {}
         if likely:
             taken, not_taken = self.label("taken"), self.label("nottaken")
             before = set(self._dirty)
+            values = dict(self._values)
             self.do(f"br i1 {condition.ir}, label %{taken}, label %{not_taken}")
-            self.place(taken)
+            self._go_on(taken)
             self._unsure += 1
         if self.arch.delay_slots:
             after += size
@@ -479,8 +560,8 @@ class RegionBuilder(InsnBuilder):
                 if likely:
                     self._unsure -= 1
                     self.lines.append("  unreachable")
-                    self.place(not_taken)
-                    self._dirty = before
+                    self._go_on(not_taken)
+                    self._dirty, self._values = before, values
                     self._edge(after)
                 else:
                     self.lines.append("  unreachable")
@@ -495,15 +576,18 @@ class RegionBuilder(InsnBuilder):
         if likely:
             self._edge(target.known)
             self._unsure -= 1
-            self.place(not_taken)
-            self._dirty = before
+            self._go_on(not_taken)
+            self._dirty, self._values = before, values
             self._edge(after)
             return
+        if self._stores(target.known) and self._stores(after):
+            self._flush()
+            self._dirty = set()
         taken, fall = self.label("taken"), self.label("fall")
         self.do(f"br i1 {condition.ir}, label %{taken}, label %{fall}")
-        self.place(taken)
+        self._go_on(taken)
         self._edge(target.known)
-        self.place(fall)
+        self._go_on(fall)
         self._edge(after)
 
     def _take_pending(self) -> tuple[str, Value, Value, bool] | None:
@@ -529,10 +613,10 @@ class RegionBuilder(InsnBuilder):
         asked = flag.ne(0)
         leave, stay = self.label("leave"), self.label("stay")
         self.do(f"br i1 {asked.ir}, label %{leave}, label %{stay}, !prof !0")
-        self.place(leave)
+        self._go_on(leave)
         self._flush()
-        self._leave(runtime.EXIT_INTERRUPT, block.pc)
-        self.place(stay)
+        self._go(_INTERRUPT, str(block.pc))
+        self._go_on(stay)
 
     def is_call(self, insn: Insn, fields: dict[str, int]) -> bool:
         """True if the instruction, with these field values, leaves its return address behind."""
@@ -562,6 +646,7 @@ class RegionBuilder(InsnBuilder):
         self._blocks = {block.pc: block for block in blocks}
         for block in blocks:
             self._stage_block(block, decode)
+        self._place_tails()
         _liveness(blocks, self._blocks)
         return self._render(blocks)
 
@@ -641,8 +726,16 @@ class RegionBuilder(InsnBuilder):
             key = line[2] if line[0] != _FLUSH else line[1]
             if line[0] == _FLUSH:
                 register = self._registers[key]
+                start = register.offset + key[1] * register.stride
+                if line[2] is not None and _bytes(line[2][1]) == register.stride:
+                    _, kind, operand = line[2]
+                    out += [
+                        f"  %f{serial}p = getelementptr i8, ptr %state, i64 {start}",
+                        f"  store {kind} {operand}, ptr %f{serial}p, align 1",
+                    ]
+                    continue
                 for number, (pointer, kind, at) in enumerate(pieces[key]):
-                    offset = register.offset + key[1] * register.stride + at
+                    offset = start + at
                     mark = f"%f{serial}_{number}"
                     out += [
                         f"  {mark} = load {kind}, ptr {pointer}",
@@ -662,11 +755,16 @@ class RegionBuilder(InsnBuilder):
             else:
                 out.append(f"  store {kind} {operand}, ptr {where}")
         out.append("}")
-        slots = [
-            f"@{self._name}_slot{number} = internal global ptr null"
-            for number in range(self._slot_count)
-        ]
-        return "\n".join([*slots, *out, ""])
+        slots = ", ".join(f"{{ ptr, i64 }} {{ ptr null, i64 {target} }}" for target in self._slots)
+        kind = f"[{len(self._slots)} x {{ ptr, i64 }}]"
+        return "\n".join(
+            [f"@{self._name}_slots = internal global {kind} [{slots}]", *out, ""]
+        )
+
+
+def _bytes(kind: str) -> int:
+    """Size of a scalar LLVM type."""
+    return {"float": 4, "double": 8}.get(kind) or int(kind[1:]) // 8
 
 
 def _liveness(blocks: list[GuestBlock], by_pc: dict[int, GuestBlock]) -> None:
