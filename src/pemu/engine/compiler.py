@@ -40,6 +40,10 @@ MAX_BATCH = 24
 regions can run before the last one is compiled."""
 
 
+SELDOM = 16
+"""Blocks that ran this many times less often than a region's head are left out of it."""
+
+
 class Region:
     """A compiled region: host addresses, and the guest code that it stands for."""
 
@@ -130,6 +134,8 @@ class Compiler:
                     self._wake.wait()
                 if self._stopping:
                     return
+                # Blocks go on counting while they wait: the hottest first.
+                self._queue.sort(key=self._executed, reverse=True)
                 batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
                 self._busy = True
             left = self._compile(batch)
@@ -217,7 +223,7 @@ class Compiler:
         mode = (self._u64(head + c.TAG) ^ start) >> MODE_SHIFT
         if mode >= len(self._features):
             return None
-        least = max(1, self._executed(head) // 64)
+        least = max(1, self._executed(head) // SELDOM)
         blocks: dict[int, GuestBlock] = {}
         pending = [(head, True)]
         words = 0
