@@ -12,8 +12,10 @@ from bisect import bisect_right
 from typing import cast
 
 from pemu.engine import context as c
+from pemu.engine import explore
 from pemu.engine.builder import with_registers
 from pemu.engine.decoder import PythonDecoder
+from pemu.engine.explore import PAGE
 from pemu.engine.faults import GuestFault
 from pemu.engine.lines import LineTable
 from pemu.engine.llvm import LOCK, compile_ir
@@ -88,6 +90,7 @@ class Compiler:
         ]
         self._builder = with_registers(RegionBuilder, arch)
         self._calls: dict[str, bool] = {}
+        self._explorers: dict[int, explore.Explorer] = {}
         self._modules: list[_Module] = []
         self._regions: dict[str, Region] = {}
         self._serial = 0
@@ -217,6 +220,22 @@ class Compiler:
                 block.taken = None
         return block, call
 
+    def _explore(self, pc: int, mode: int) -> tuple[GuestBlock, bool] | None:
+        """Read a block that tier 0 has not seen."""
+        explorer = self._explorers.get(mode)
+        if explorer is None:
+            explorer = self._explorers[mode] = explore.Explorer(
+                self._engine.arch,
+                self._features[mode],
+                self._decoders[mode],
+                self._builder,
+                self._engine.memory,
+            )
+        try:
+            return explorer.block(pc)
+        except GuestFault:  # the page has gone since
+            return None
+
     def _form(self, head: int) -> tuple[int, dict[int, GuestBlock]] | None:
         """Collect the region around a hot block: (mode, blocks by guest address)."""
         start = self._u64(head + c.BLOCK_PC)
@@ -224,16 +243,19 @@ class Compiler:
         if mode >= len(self._features):
             return None
         least = max(1, self._executed(head) // SELDOM)
+        eager = self._engine.mode == "tier1"
+        most_blocks, most_words = (
+            (explore.MAX_BLOCKS, explore.MAX_WORDS) if eager else (MAX_BLOCKS, MAX_WORDS)
+        )
         blocks: dict[int, GuestBlock] = {}
-        pending = [(head, True)]
+        pending = [(start, head, True)]
         words = 0
-        while pending and len(blocks) < MAX_BLOCKS and words < MAX_WORDS:
-            header, is_entry = pending.pop(0)
-            pc = self._u64(header + c.BLOCK_PC)
+        while pending and len(blocks) < most_blocks and words < most_words:
+            pc, header, is_entry = pending.pop(0)
             if pc in blocks:
                 blocks[pc].is_entry |= is_entry
                 continue
-            found = self._read_block(header, mode)
+            found = self._read_block(header, mode) if header else self._explore(pc, mode)
             if found is None:
                 continue
             block, call = found
@@ -244,8 +266,12 @@ class Compiler:
                 if target is None:
                     continue
                 following = self._find(target ^ (mode << MODE_SHIFT))
-                if following and self._executed(following) >= least:
-                    pending.append((following, call))
+                if following:
+                    if eager or self._executed(following) >= least:
+                        pending.append((target, following, call))
+                elif eager and not call and target // PAGE == start // PAGE:
+                    # Stores to the head's page are noticed.
+                    pending.append((target, 0, False))
         if start not in blocks:
             return None
         for block in blocks.values():
@@ -304,7 +330,7 @@ class Compiler:
                 for block in shape[1].values():
                     if block.is_entry:
                         covered.add(block.header)
-                    else:
+                    elif block.header:
                         ctypes.c_uint32.from_address(block.header + c.STATUS).value |= c.INNER
         if not formed:
             return left

@@ -618,11 +618,32 @@ class RegionBuilder(InsnBuilder):
         self._go(_INTERRUPT, str(block.pc))
         self._go_on(stay)
 
-    def is_call(self, insn: Insn, fields: dict[str, int]) -> bool:
-        """True if the instruction, with these field values, leaves its return address behind."""
-        self._address = 0x1000
+    # Instructions looked at alone.
+
+    def probe(self, insn: Insn, fields: dict[str, int], pc: int) -> None:
+        """Stage one instruction to learn how it ends: `branch_kind` and what follows here."""
+        self._address = pc
         values = {f.name: self.const(fields[f.name], f.width) for f in insn.fields}
         bind(insn, self, values)
+
+    @property
+    def branch_kind(self) -> str:
+        """After `probe`: "branch", "jump", "next" (the block ends), or nothing."""
+        return "" if self._pending is None else self._pending[0]
+
+    @property
+    def branch_target(self) -> int | None:
+        """After `probe`: where it branches to, if that does not depend on registers."""
+        return None if self._pending is None else self._pending[2].known
+
+    @property
+    def leaves(self) -> bool:
+        """After `probe`: whether control never comes out of the instruction."""
+        return self._ended
+
+    def is_call(self, insn: Insn, fields: dict[str, int]) -> bool:
+        """True if the instruction, with these field values, leaves its return address behind."""
+        self.probe(insn, fields, 0x1000)
         return self._pending is not None and self.call_target
 
     # The whole function.
@@ -757,9 +778,7 @@ class RegionBuilder(InsnBuilder):
         out.append("}")
         slots = ", ".join(f"{{ ptr, i64 }} {{ ptr null, i64 {target} }}" for target in self._slots)
         kind = f"[{len(self._slots)} x {{ ptr, i64 }}]"
-        return "\n".join(
-            [f"@{self._name}_slots = internal global {kind} [{slots}]", *out, ""]
-        )
+        return "\n".join([f"@{self._name}_slots = internal global {kind} [{slots}]", *out, ""])
 
 
 def _bytes(kind: str) -> int:
