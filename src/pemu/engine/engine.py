@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from _thread import RLock, start_new_thread
+from _thread import RLock, allocate_lock, start_new_thread
+from time import sleep
 
 from pemu.engine import context as c
-from pemu.engine import runtime
 from pemu.engine import state as s
 from pemu.engine.codecache import CodeCache
 from pemu.engine.masking import with_signals_blocked
@@ -32,6 +32,9 @@ ARENA_BYTES = 48 << 20
 """Room for tier 0 blocks (about 40 bytes a guest instruction); when full, all is thrown away."""
 
 NEVER_HOT = 0x7FFFFFFF
+
+PATIENCE = 0.04
+"""Seconds from the first hot block to the import of the compiler."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -106,6 +109,9 @@ class Engine:
         self._cpu_class = cpu_class(arch.layout)
         self._compiler: Compiler | None = None
         self._forking: Compiler | None = None
+        self._early: list[int] = []
+        self._patient = False
+        self._making = allocate_lock()
         self._hooks: set[int] = set()
         self._hook_array: ctypes.Array[ctypes.c_uint64] | None = None
         self._keep: list[object] = []
@@ -305,9 +311,28 @@ class Engine:
                 self._set(c.EPOCH, epoch)
             finally:
                 self._native_unlock(self.context_address)
+            self._early.clear()
             if self._compiler is not None:
                 self._compiler.forget_all()
             self.kick_all()
+
+    def renew(self) -> None:
+        """Throw all generated code away, for another program. Only one thread may be left.
+
+        It calls this from Python, so nothing of the old code is in use and its memory stays in
+        place: the compiler's thread may still look at it.
+        """
+        with self.lock:
+            epoch = self._get(c.EPOCH) + 1
+            self._set(c.EPOCH, epoch)
+            rw = mmap.PROT_READ | mmap.PROT_WRITE
+            fresh = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
+            host_map(self._table, 8 * c.BLOCK_TABLE_ENTRIES, rw, fresh)
+            host_map(self._arena, ARENA_BYTES, rw, fresh)
+            self._set(c.ARENA_NEXT, self._arena)
+            self._code_next = self.tier0_end
+            if self._compiler is not None:
+                self._compiler.renew()
 
     def reclaim(self) -> None:
         """Free memory of old code that no thread can still be in."""
@@ -372,11 +397,42 @@ class Engine:
         """A block's counter has run out: have it compiled."""
         if self.mode == "tier0":
             return
+        wait = self.mode == "tier1"
+        with self.lock:
+            if self._compiler is None and not wait:
+                self._early.append(block)
+                if not self._patient:
+                    self._be_patient()
+                return
         if self._compiler is None:
+            self._make_compiler()
+        if self._compiler is not None:
+            self._compiler.request(block, wait=wait)
+
+    def _be_patient(self) -> None:
+        """Make the compiler after a while, on a thread of its own.
+
+        Most programs have ended by then, and need not wait for LLVM, whose import keeps Python's
+        lock.
+        """
+        self._patient = True
+
+        def wait() -> None:
+            sleep(PATIENCE)
+            self._make_compiler()
+
+        with_signals_blocked(lambda: start_new_thread(wait, ()))
+
+    def _make_compiler(self) -> None:
+        with self._making:
             from pemu.engine.compiler import Compiler
 
-            self._compiler = Compiler(self)
-        self._compiler.request(block, wait=self.mode == "tier1")
+            with self.lock:
+                if self._compiler is None:
+                    self._compiler = Compiler(self)
+                early, self._early = self._early, []
+                for block in early:
+                    self._compiler.request(block, wait=False)
 
     def region_pc(self, host_pc: int) -> int | None:
         """Guest pc of the access at a host address in compiled code, or None."""
@@ -388,6 +444,7 @@ class Engine:
 
     def before_fork(self) -> None:
         """Take every lock that a child must not inherit held."""
+        self._making.acquire()
         compiler = self._compiler
         if compiler is not None:
             compiler.before_fork()
@@ -402,6 +459,7 @@ class Engine:
         self.lock.release()
         if compiler is not None:
             compiler.after_fork_parent()
+        self._making.release()
 
     def after_fork_child(self, cpu: Cpu) -> None:
         """Release them in the child, where only `cpu`'s thread lives on."""
@@ -410,6 +468,11 @@ class Engine:
             self._forking.after_fork_child()
         self.cpus[:] = [cpu]
         self.lock.release()
+        self._making.release()
+        if self._compiler is None and self._early:
+            self._be_patient()
+        else:
+            self._patient = False
 
     def close(self) -> None:
         """Finish: save what the cache should keep."""
@@ -420,8 +483,5 @@ class Engine:
 def _reserve_view(buffer: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
-
-EXIT_NAMES = {value: name for name, value in vars(runtime).items() if name.startswith("EXIT_")}
-"""Names of exit reasons, for messages."""
 
 __all__ = ["Engine", "host_map", "s"]
