@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from array import array
 
 from pemu.engine import call_table as k
 from pemu.linux.argtypes import ArgType
@@ -170,9 +169,7 @@ class NativeTable:
         self.count = max(table.names) - self._base + 1
         self._buffer = (ctypes.c_char * (self.count * k.ENTRY))()
         self._kept: list[object] = []
-        errors = array("H", range(4096))
-        errors[: len(TO_GUEST)] = array("H", TO_GUEST)
-        self.errors = errors.tobytes()
+        self.errors = struct.pack("<4096H", *TO_GUEST, *range(len(TO_GUEST), 4096))
 
     def serve(self, engine: Engine, prefix: str) -> None:
         """Have an engine use the table; `prefix`: the directory under which paths are sought."""
