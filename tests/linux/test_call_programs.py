@@ -28,7 +28,7 @@ def compile_program(compiler: str, source: Path, output: Path, *options: str) ->
 
 
 @pytest.mark.parametrize("target", COMPILERS)
-@pytest.mark.parametrize("name", ["sockets", "events", "ipc", "state", "repeated"])
+@pytest.mark.parametrize("name", ["sockets", "events", "ipc", "state", "repeated", "execute"])
 def test_program_prints_what_it_prints_natively(
     name: str, target: str, pemu: Run, jit: str, tmp_path: Path
 ) -> None:

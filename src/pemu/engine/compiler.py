@@ -95,6 +95,7 @@ class Compiler:
         self._regions: dict[str, Region] = {}
         self._serial = 0
         self._queue: list[int] = []
+        self._generation = 0  # grows when all blocks are thrown away
         self._wake = threading.Condition()
         self._busy = False
         self._stopping = False
@@ -116,7 +117,7 @@ class Compiler:
         """Have the block at host address `block` compiled; now, or by the background thread."""
         if wait:
             with self._compiling:
-                self._compile([block], wait=True)
+                self._compile([block], self._generation, wait=True)
             return
         with self._wake:
             self._queue.append(block)
@@ -141,10 +142,12 @@ class Compiler:
                 self._queue.sort(key=self._executed, reverse=True)
                 batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
                 self._busy = True
-            left = self._compile(batch)
+                generation = self._generation
+            left = self._compile(batch, generation)
             if left:
                 with self._wake:
-                    self._queue[:0] = left
+                    if generation == self._generation:
+                        self._queue[:0] = left
 
     def close(self) -> None:
         """Stop the background thread before the process ends."""
@@ -301,13 +304,15 @@ class Compiler:
         threshold = self._engine.context[c.HOT_THRESHOLD >> 3]
         ctypes.c_uint32.from_address(block + c.COUNTER).value = threshold
 
-    def _compile(self, batch: list[int], *, wait: bool = False) -> list[int]:
+    def _compile(self, batch: list[int], generation: int, *, wait: bool = False) -> list[int]:
         """Compile the regions of hot blocks; returns those left for another module.
 
-        `wait`: the guest waits for just these.
+        `generation`: that of the blocks. `wait`: the guest waits for just these.
         """
         engine = self._engine
         with engine.lock:
+            if generation != self._generation:
+                return []
             epoch = engine.epoch
             self._changed.clear()
             formed = []
@@ -439,10 +444,16 @@ class Compiler:
             self._engine.kick_all()
 
     def forget_all(self) -> None:
-        """All blocks are gone."""
+        """All blocks are gone. The engine's lock is held."""
         self._regions.clear()
         with self._wake:
             self._queue.clear()
+            self._generation += 1
+
+    def renew(self) -> None:
+        """The code area is empty, too."""
+        self.forget_all()
+        self._modules.clear()
 
     # Faults.
 

@@ -437,6 +437,23 @@ class AddressSpace:
             if self._cut(address, end):
                 self._reserve(address, end)
 
+    def clear(self) -> None:
+        """Unmap everything. Only one thread may be left, and no translated code."""
+        with self._lock:
+            if self._regions:
+                start, end = self._regions[0].start, self._regions[-1].end
+                flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
+                _host_map(self.base + start, end - start, 0, flags, -1, 0)
+                # Fresh pages, which are zero: the range may be too large to be written.
+                first = start >> 12 & -PAGE
+                last = (end >> 12) + PAGE - 1 & -PAGE
+                _host_map(self.flags_addr + first, last - first, READ | WRITE, flags, -1, 0)
+            self._regions.clear()
+            self._starts.clear()
+            self._changes.clear()
+            self.brk_start = self.brk_end = 0
+            self.mmap_top = self.top
+
     def _reserve(self, start: int, end: int) -> None:
         flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | _MAP_FIXED
         _host_map(self.base + start, end - start, 0, flags, -1, 0)

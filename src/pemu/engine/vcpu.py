@@ -148,6 +148,14 @@ class Cpu:
         self._set(s.MODE_TAG, other._get(s.MODE_TAG))
         self.mxcsr = other.mxcsr
 
+    def clear(self) -> None:
+        """Set all registers to 0. What is pending stays so."""
+        self.memory[s.ENGINE_BYTES :] = bytes(len(self.memory) - s.ENGINE_BYTES)
+        self.pc = 0
+        self._set(s.MODE_TAG, 0)
+        self._set32(s.SKIP_HOOK, 0)
+        self.mxcsr = DEFAULT_MXCSR
+
     def detach(self) -> None:
         """Take the signal stack away again, before the thread ends or another cpu attaches."""
         stack = _Stack(None, 2, 0)

@@ -15,6 +15,8 @@ import mmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pemu.linux.process import Thread
 
 SIZE = 1 << 16
@@ -143,6 +145,32 @@ def forget_range(first: int, last: int) -> None:
     """The guest has closed the descriptors from `first` to `last`."""
     for fd in [fd for fd in _translators if first <= fd <= last]:
         forget(fd)
+
+
+def close_on_exec() -> None:
+    """Close the guest's descriptors that an execve closes."""
+    import fcntl
+    import os
+
+    for fd in _candidates():
+        if fd in _own:
+            continue
+        try:
+            if fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
+                os.close(fd)
+                forget(fd)
+        except OSError:
+            continue  # the one that listed the others
+
+
+def _candidates() -> Iterable[int]:
+    """Numbers among which all open descriptors are."""
+    import os
+
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # a chroot without /proc
+        return range(SIZE)
 
 
 def duplicated(old: int, new: int) -> None:

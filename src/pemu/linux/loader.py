@@ -88,7 +88,8 @@ def translate_path(prefix: str, path: bytes) -> bytes:
     return path
 
 
-def _open(path: str, target: Target) -> tuple[int, Elf]:
+def open_program(path: str, target: Target) -> tuple[int, Elf]:
+    """Open an ELF file for `target` and read its headers; raises ElfError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -178,7 +179,7 @@ def load(
     image = LoadedImage()
     stack_size = max(-(-stack_size // _PAGE), 16) * _PAGE
     memory.mmap_top = max(memory.top - max(stack_size, STACK_GAP), memory.top // 3)
-    fd, elf = _open(path, target)
+    fd, elf = open_program(path, target)
     image.elf = elf
     try:
         # A program that is its own loader goes where the kernel puts loaders.
@@ -192,7 +193,7 @@ def load(
         name = os.fsdecode(elf.interp)
         where = os.fsdecode(translate_path(prefix, elf.interp))
         try:
-            interp_fd, interp = _open(where, target)
+            interp_fd, interp = open_program(where, target)
         except ElfError as error:
             raise ElfError(
                 f"its loader {name} cannot be used: {error}; give the directory with the "

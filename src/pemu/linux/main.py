@@ -9,9 +9,10 @@ import time
 from pemu.engine.codecache import CodeCache, default_directory
 from pemu.engine.engine import Engine
 from pemu.engine.memory import AddressSpace
-from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1, architecture
+from pemu.isa.mips.cpu import architecture
+from pemu.linux import fdtable
 from pemu.linux.elf import ElfError
-from pemu.linux.loader import load
+from pemu.linux.execute import begin, name_process
 from pemu.linux.process import Process, Thread
 from pemu.linux.signals import adopt_ignored
 from pemu.linux.target import TARGETS
@@ -35,6 +36,7 @@ def run_user(
     process, thread = start(target, options, argv, environ)
     process.child_command = options.child_command
     process.child_environ = options.child_environ
+    name_process(os.fsencode(options.program))
     process.run_thread(thread)
     # The first thread has ended before others: they end the process.
     while True:
@@ -74,32 +76,16 @@ def start(
         report_blocks=False,
     )
     process = Process(target, memory, engine, options)
-    process.argv = argv
-    process.environ = environ
-    random = _random(options)
-    try:
-        image = load(
-            memory,
-            target,
-            program,
-            argv,
-            environ,
-            prefix=options.prefix,
-            exec_name=os.fsencode(program),
-            stack_size=options.stack_size,
-            random=random,
-        )
-    except ElfError as error:
-        raise OptionError(f"{program}: {error}") from error
-    process.exe = os.path.abspath(program)
-    process.exe_image = image
-    if options.ignored:
-        adopt_ignored(process, options.ignored)
+    if options.log.fd > 2:
+        fdtable.claim(options.log.fd)
     cpu = engine.new_cpu()
     cpu.attach()
-    cpu.pc = image.entry
-    cpu.gpr[29] = image.sp
-    cpu.mode = MODE_FR0 if target.abi == "o32" else MODE_FR1
+    try:
+        begin(process, cpu, program, argv, environ)
+    except ElfError as error:
+        raise OptionError(f"{program}: {error}") from error
+    if options.ignored:
+        adopt_ignored(process, options.ignored)
     thread = Thread(process, cpu)
     process.threads[thread.tid] = thread
     if options.child:
@@ -110,12 +96,6 @@ def start(
     if options.singlestep:
         engine.set_single_step(True)
     return process, thread
-
-
-def _random(options: UserOptions) -> bytes:
-    if options.seed is None:
-        return os.urandom(16)
-    return (options.seed * 0x9E3779B97F4A7C15F39CC0605CEDC835 & (1 << 128) - 1).to_bytes(16, "big")
 
 
 def _native_calls(target: Target, engine: Engine, options: UserOptions) -> None:

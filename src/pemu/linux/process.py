@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from pemu.engine.memory import AddressSpace
     from pemu.engine.vcpu import Cpu
     from pemu.linux.loader import LoadedImage
+    from pemu.linux.mips.signals import SigInfo
     from pemu.linux.signals import Action
     from pemu.linux.target import Target
+
+
+AT_EXECUTE: list[Callable[[], object]] = []
+"""What modules forget, or undo with the kernel, when the process executes another program."""
 
 
 class ThreadExit(BaseException):
@@ -124,6 +129,7 @@ class Thread:
         "altstack",
         "clear_child_tid",
         "cpu",
+        "held",
         "mem",
         "process",
         "restart",
@@ -143,6 +149,7 @@ class Thread:
         self.tid = get_native_id()
         self.sigmask = 0
         self.saved_mask: int | None = None
+        self.held: list[SigInfo] = []
         self.altstack = (0, 2, 0)
         self.robust_list = 0
         self.clear_child_tid = 0

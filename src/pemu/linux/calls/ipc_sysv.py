@@ -20,6 +20,7 @@ from pemu.linux.ipc_structs import (
     Kind,
 )
 from pemu.linux.nametypes import Bits
+from pemu.linux.process import AT_EXECUTE
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
     ERESTARTNOHAND,
@@ -280,6 +281,7 @@ def shmat(t: Thread, ident: int, address: int, flags: int) -> int:
 
 _attached: dict[int, int] = {}
 """Sizes in bytes of attached segments by guest address."""
+AT_EXECUTE.append(_attached.clear)
 
 
 def _attach(t: Thread, ident: int, address: int, size: int, flags: int) -> int:

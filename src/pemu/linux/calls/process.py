@@ -16,6 +16,8 @@ from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from pemu.linux.process import Thread
 
 CLONE_VM, CLONE_VFORK, CLONE_THREAD = 0x100, 0x4000, 0x10000
@@ -168,7 +170,8 @@ def _strings(t: Thread, address: int) -> list[bytes]:
     return result
 
 
-def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) -> int:
+def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) -> None:
+    from pemu.linux.execute import can_replace, check_program, replace
     from pemu.linux.paths import followed, under_prefix
 
     host = under_prefix(t, followed(t, path))
@@ -194,35 +197,39 @@ def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) ->
     else:
         raise OSError(errno.ELOOP, "too many interpreters")
     name = target_name(head)
+    if name != t.target.name:
+        _execute_on_host(program, argv, environ)
+    check_program(t.process, program)
+    if can_replace(t):
+        replace(t, program, path, argv or [b""], environ)
+        return
     t.process.engine.close()
-    if name == t.target.name:
-        command = [os.fsencode(word) for word in t.process.child_command()]
-        words = [*command, program, *(argv or [b""])]
-        host_environment = t.process.child_environ(environ)
-    else:
-        command = [program]
-        words = argv
-        host_environment = environ
+    command = [os.fsencode(word) for word in t.process.child_command()]
+    words = [*command, program, *(argv or [b""])]
+    _execute_on_host(command[0], words, t.process.child_environ(environ))
+
+
+def _execute_on_host(program: bytes, argv: list[bytes], environ: list[bytes]) -> NoReturn:
     table = {}
-    for entry in host_environment:
+    for entry in environ:
         key, _, value = entry.partition(b"=")
         if key:
             table[key] = value
-    os.execve(command[0], words, table)
+    os.execve(program, argv, table)
 
 
 @syscall("execve", Path, Arguments, Environment)
-def execve(t: Thread, path: bytes, argv: int, environ: int) -> int:
-    return _execute(t, path, _strings(t, argv), _strings(t, environ))
+def execve(t: Thread, path: bytes, argv: int, environ: int) -> None:
+    _execute(t, path, _strings(t, argv), _strings(t, environ))
 
 
 @syscall("execveat", AtFd, Path, Arguments, Environment, Int)
-def execveat(t: Thread, dirfd: int, path: bytes, argv: int, environ: int, flags: int) -> int:
+def execveat(t: Thread, dirfd: int, path: bytes, argv: int, environ: int, flags: int) -> None:
     if flags & 0x1000 and not path:
         path = b"/proc/self/fd/%d" % dirfd
     elif not path.startswith(b"/") and dirfd != -100:
         path = os.readlink(b"/proc/self/fd/%d" % dirfd) + b"/" + path
-    return _execute(t, path, _strings(t, argv), _strings(t, environ))
+    _execute(t, path, _strings(t, argv), _strings(t, environ))
 
 
 # wait

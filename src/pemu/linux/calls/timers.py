@@ -5,10 +5,13 @@ A timer's signal is the host's, translated as any other when it arrives.
 
 from __future__ import annotations
 
+import ctypes
+
 from pemu.engine.faults import GuestFault
 from pemu.linux.argtypes import In, Int, Out, Ptr, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.nametypes import Bits, ClockId, Named
+from pemu.linux.process import AT_EXECUTE
 from pemu.linux.sigevent import host_sigevent
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.time_structs import ITIMERSPEC, ITIMERSPEC64, ITIMERVAL, settime64
@@ -16,6 +19,8 @@ from pemu.linux.time_structs import ITIMERSPEC, ITIMERSPEC64, ITIMERVAL, settime
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.process import Thread
+
+_libc = ctypes.CDLL(None)
 
 _32BIT = ("o32", "n32")
 
@@ -32,6 +37,18 @@ passthrough("timer_getoverrun", Int)
 passthrough("timer_delete", Int)
 
 
+_created: list[int] = []
+"""The host's numbers of the timers that this process has made; some are deleted again."""
+
+
+def _delete_all() -> None:
+    while _created:
+        _libc.syscall(NR["timer_delete"], _created.pop())
+
+
+AT_EXECUTE.append(_delete_all)
+
+
 @syscall("timer_create", ClockId, Ptr, Ptr)
 def timer_create(t: Thread, clock: int, event: int, result: int) -> int:
     notify = host_sigevent(t, event) if event else b""
@@ -41,6 +58,7 @@ def timer_create(t: Thread, clock: int, event: int, result: int) -> int:
     )
     if done >= 0:
         number = int.from_bytes(timer.raw, "little")
+        _created.append(number)
         try:
             t.mem.put_u32(result, number)
         except GuestFault:

@@ -1,0 +1,151 @@
+"""Programs come to life here: the first one of a process, and those that it executes after that.
+
+A guest's execve() of a program for the same target stays in the host process. The host's own would
+start Python once more for each program, which takes longer than most commands of a shell script,
+and it could not find Python in a chroot. What the host's kernel undoes at an execve is undone here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from pemu.engine.faults import GuestFault
+from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1
+from pemu.linux import fdtable
+from pemu.linux.elf import ElfError
+from pemu.linux.hostcalls import NR
+from pemu.linux.loader import load, open_program, translate_path
+from pemu.linux.process import AT_EXECUTE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.vcpu import Cpu
+    from pemu.linux.process import Process, Thread
+
+_libc = ctypes.CDLL(None)
+
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NAME = 4, 8, 15
+_CAPABILITY_VERSION = 0x20080522
+
+
+def begin(
+    process: Process, cpu: Cpu, program: str, argv: list[bytes], environ: list[bytes]
+) -> None:
+    """Load the program at host path `program` into empty memory and let `cpu` start it.
+
+    Raises ElfError.
+    """
+    options = process.options
+    image = load(
+        process.mem,
+        process.target,
+        program,
+        argv,
+        environ,
+        prefix=process.prefix,
+        exec_name=os.fsencode(program),
+        stack_size=options.stack_size,
+        random=_random(options.seed),
+    )
+    process.argv = argv
+    process.environ = environ
+    process.exe = os.path.realpath(program)
+    process.exe_image = image
+    cpu.pc = image.entry
+    cpu.gpr[29] = image.sp
+    cpu.mode = MODE_FR0 if process.target.abi == "o32" else MODE_FR1
+
+
+def _random(seed: int | None) -> bytes:
+    if seed is None:
+        return os.urandom(16)
+    return (seed * 0x9E3779B97F4A7C15F39CC0605CEDC835 & (1 << 128) - 1).to_bytes(16, "big")
+
+
+def name_process(name: bytes) -> None:
+    """Call the host process as Linux would call the guest's."""
+    _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(os.path.basename(name)[:15]))
+
+
+def can_replace(t: Thread) -> bool:
+    """True if `replace` is as good as the host's execve.
+
+    It cannot end other threads, nor raise or drop capabilities as that does.
+    """
+    return len(t.process.threads) == 1 and (os.geteuid() == 0 or not _capable())
+
+
+def _capable() -> bool:
+    """Whether the thread is permitted anything that an execve would take away."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    data = (ctypes.c_uint32 * 6)()
+    _libc.syscall(NR["capget"], header, data)
+    return bool(data[1] or data[4])
+
+
+def check_program(process: Process, program: bytes) -> None:
+    """Raise OSError as execve(2) does for a program that cannot be loaded."""
+    path = os.fsdecode(program)
+    try:
+        fd, elf = open_program(path, process.target)
+    except ElfError as error:
+        raise OSError(errno.ENOEXEC, str(error)) from error
+    os.close(fd)
+    if elf.interp:
+        path = os.fsdecode(translate_path(process.prefix, elf.interp))
+        os.stat(path)
+        try:
+            fd, _ = open_program(path, process.target)
+        except ElfError as error:
+            raise OSError(errno.ELIBBAD, str(error)) from error
+        os.close(fd)
+
+
+def replace(
+    t: Thread, program: bytes, name: bytes, argv: list[bytes], environ: list[bytes]
+) -> None:
+    """Put another program, which `check_program` has found good, in place of the running one.
+
+    `program`: host path of the ELF file; `name`: last path that execve was given, which the process
+    is called after.
+    """
+    process = t.process
+    _leave_old(t)
+    process.mem.clear()
+    process.engine.renew()
+    t.cpu.clear()
+    try:
+        begin(process, t.cpu, os.fsdecode(program), argv, environ)
+    except (ElfError, GuestFault) as error:
+        message = f"pemu-{process.target.name}: {os.fsdecode(program)}: {error}\n"
+        os.write(2, message.encode("utf-8", "surrogateescape"))
+        process.exit(1)
+    fdtable.close_on_exec()
+    name_process(name)
+
+
+def _leave_old(t: Thread) -> None:
+    """Undo what the old program has arranged with the kernel."""
+    from pemu.linux import signals
+    from pemu.linux.calls.threads import leave
+
+    process = t.process
+    t.clear_child_tid = 0
+    leave(t)
+    t.robust_list = 0
+    t.altstack = (0, signals.SS_DISABLE, 0)
+    t.saved_mask = None
+    for signo, action in list(process.sigactions.items()):
+        if action.handler != signals.SIG_IGN:
+            if action.handler != signals.SIG_DFL:
+                signals.set_action(process, signo, signals.Action(signals.SIG_DFL, 0, 0))
+            del process.sigactions[signo]
+    for undo in AT_EXECUTE:
+        undo()
+    _libc.prctl(_PR_SET_KEEPCAPS, 0, 0, 0, 0)
+    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+    # Not through the C library, which would have every thread of Pemu's own do the same.
+    _libc.syscall(NR["setresuid"], -1, -1, os.geteuid())
+    _libc.syscall(NR["setresgid"], -1, -1, os.getegid())
