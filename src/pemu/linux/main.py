@@ -14,7 +14,7 @@ from pemu.linux import fdtable
 from pemu.linux.elf import ElfError
 from pemu.linux.execute import begin, name_process
 from pemu.linux.process import Process, Thread
-from pemu.linux.signals import adopt_ignored
+from pemu.linux.signals import adopt_ignored, watch_fatal
 from pemu.linux.target import TARGETS
 from pemu.options.error import OptionError
 
@@ -37,6 +37,7 @@ def run_user(
     process.child_command = options.child_command
     process.child_environ = options.child_environ
     name_process(os.fsencode(options.program))
+    watch_fatal(process)
     process.run_thread(thread)
     # The first thread has ended before others: they end the process.
     while True:
@@ -99,8 +100,11 @@ def start(
 
 
 def _native_calls(target: Target, engine: Engine, options: UserOptions) -> None:
-    """Hand the engine the system calls that native code makes without asking."""
-    if options.log.enabled("strace") or options.log.events:
+    """Hand the engine the system calls that native code makes without asking.
+
+    Not where calls are observed, nor with -seed, which changes what getrandom does.
+    """
+    if options.log.enabled("strace") or options.log.events or options.seed is not None:
         return
     from pemu.linux.nativecalls import install
     from pemu.linux.syscall import table_for

@@ -21,7 +21,7 @@ RandomFlags = Bits("unsigned int", "GRND_NONBLOCK 1 GRND_RANDOM 2 GRND_INSECURE 
 _generator: Random | None = None
 
 
-@syscall("getrandom", OutBuf(1), Size, RandomFlags)
+@syscall("getrandom", OutBuf(1), Size, RandomFlags, native="getrandom")
 def getrandom(t: Thread, buffer: int, size: int, flags: int) -> int:
     seed = t.process.options.seed
     if seed is None:
