@@ -71,7 +71,7 @@ def _reserve(size: int, protection: int) -> int:
     return host_map(0, size, protection, flags)
 
 
-_SA_NOCLDSTOP, _SA_SIGINFO, _SA_RESTORER, _SA_ONSTACK = 1, 4, 0x04000000, 0x08000000
+_SA_SIGINFO, _SA_RESTORER, _SA_ONSTACK = 4, 0x04000000, 0x08000000
 _SA_RESTART = 0x10000000
 _SIGSETXID = 33
 _NR_RT_SIGACTION = 13
@@ -230,15 +230,17 @@ class Engine:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
 
-    def install_signal(self, signal: int, no_child_stop: bool = False) -> None:
-        """Let the native handler record host signal `signal` for the guest."""
+    def install_signal(self, signal: int, flags: int = 0) -> None:
+        """Let the native handler record host signal `signal` for the guest.
+
+        `flags`: more of the host's SA_ flags.
+        """
         # The kernel goes back before a call that it would restart, where `pemu_syscall` gives
         # INTERRUPTED as if the call had not begun; -EINTR is left to those that never restart.
         if signal == _SIGSETXID:
             # The host's C library takes it for itself when it makes its first thread.
             with_signals_blocked(lambda: start_new_thread(_nothing, ()))
-        more = _SA_RESTART | (_SA_NOCLDSTOP if no_child_stop else 0)
-        self._install_handler(signal, _services["pemu_on_signal"], more)
+        self._install_handler(signal, _services["pemu_on_signal"], _SA_RESTART | flags)
 
     # Cpus.
 

@@ -212,7 +212,7 @@ define void @pemu_on_signal(i32 %signal, ptr %info, ptr %context) nounwind {{
 {_field("pending", s.SIGNAL_PENDING)}  store i32 1, ptr %pending
 {_field("exit_flag", s.EXIT_FLAG)}  store volatile i32 1, ptr %exit_flag
   %mask_at = getelementptr i8, ptr %context, i64 {_SIGMASK}
-  store i64 {~((1 << 10) | (1 << 6) | (1 << 3) | (1 << 4) | (1 << 7))}, ptr %mask_at
+  store i64 {~(1 << 10 | 1 << 6)}, ptr %mask_at
   %rip_at = getelementptr i8, ptr %context, i64 {_RIP}
   %rip = load i64, ptr %rip_at
 {_inside("pemu_syscall_start", "pemu_syscall_end", "in_call")}
@@ -229,7 +229,7 @@ done:
 `pemu_on_fault`: SIGSEGV and SIGBUS. A fault of generated code becomes an exit with reason FAULT;
 one of `pemu_copy` a short copy; any other gets the default action. `pemu_on_signal`: any other
 signal: recorded in the state of the thread, which leaves native code soon with all signals but
-the synchronous ones still masked.
+SIGSEGV and SIGBUS still masked.
 
 Those of one engine serve the whole process: `pemu_copy` and `pemu_syscall` must be that engine's
 too; all else they find through the state of the thread.

@@ -7,13 +7,10 @@ import errno
 from pemu.linux.hostcalls import address_of
 from pemu.linux.mips.signals import (
     SIGBUS,
-    SIGFPE,
-    SIGILL,
     SIGKILL,
     SIGSEGV,
     SIGSET_BYTES,
     SIGSTOP,
-    SIGTRAP,
     guest_sigset,
     host_bits,
 )
@@ -33,7 +30,7 @@ def _bits(*signals: int) -> int:
 
 
 _UNMASKABLE = _bits(SIGKILL, SIGSTOP)
-_ENGINE = host_bits(_bits(SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV))
+_ENGINE = host_bits(_bits(SIGBUS, SIGSEGV))
 """Signals by which the host tells the engine of faults; the host's mask never has them."""
 
 

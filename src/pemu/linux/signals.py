@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 SIG_DFL, SIG_IGN = 0, 1
 SA_ONSTACK, SA_SIGINFO, SA_NOCLDWAIT, SA_NOCLDSTOP = 0x08000000, 8, 0x10000, 1
 SA_RESTART, SA_NODEFER, SA_RESETHAND = 0x10000000, 0x40000000, 0x80000000
-SS_ONSTACK, SS_DISABLE = 1, 2
+SS_ONSTACK, SS_DISABLE, SS_AUTODISARM = 1, 2, 1 << 31
 
-_SYNCHRONOUS = {ms.SIGSEGV, ms.SIGBUS, ms.SIGFPE, ms.SIGILL, ms.SIGTRAP}
+UNBLOCKABLE = 1 << (ms.SIGKILL - 1) | 1 << (ms.SIGSTOP - 1)
+_UNMASKED = 1 << 6 | 1 << 10
+"""SIGBUS and SIGSEGV in the host's set: the engine needs them, whatever the guest masks."""
+
 _STOPS = {ms.SIGSTOP, ms.SIGTSTP, ms.SIGTTIN, ms.SIGTTOU}
 _IGNORED = {ms.SIGCHLD, ms.SIGURG, ms.SIGWINCH, ms.SIGCONT}
 _CORE = {
@@ -43,6 +46,8 @@ _CORE = {
     ms.SIGXFSZ,
     ms.SIGEMT,
 }
+
+_SA_NOCLDSTOP_HOST, _SA_NOCLDWAIT_HOST = 1, 2
 
 _SEGV_MAPERR, _SEGV_ACCERR, _BUS_ADRALN, _BUS_ADRERR = 1, 2, 1, 2
 _FPE_INTDIV, _FPE_INTOVF = 1, 2
@@ -69,9 +74,24 @@ _DEFAULT = Action(SIG_DFL, 0, 0)
 
 def set_host_mask(guest_mask: int) -> None:
     """Give the calling host thread the guest's mask; never masks what the engine needs."""
-    bits = ms.host_bits(guest_mask) & ~(1 << 10 | 1 << 6 | 1 << 7 | 1 << 3 | 1 << 4)
-    value = ctypes.c_uint64(bits)
+    value = ctypes.c_uint64(ms.host_bits(guest_mask) & ~_UNMASKED)
     _libc.syscall(_NR_SIGPROCMASK, 2, ctypes.byref(value), None, 8)
+
+
+def set_mask(t: Thread, mask: int) -> None:
+    """Change the running thread's mask, for the host too; what it held back may come now."""
+    t.sigmask = mask & ~UNBLOCKABLE
+    set_host_mask(t.sigmask)
+    if t.held and _released(t) is not None:
+        t.cpu.kick()
+
+
+def _released(t: Thread) -> SigInfo | None:
+    """A signal among those held back that the mask lets through now."""
+    for info in t.held:
+        if not t.sigmask >> (info.signo - 1) & 1:
+            return info
+    return None
 
 
 def action_of(process: Process, signo: int) -> Action:
@@ -85,10 +105,20 @@ def set_action(process: Process, signo: int, action: Action) -> None:
     host = ms.guest_to_host_signal(signo)
     if signo in (ms.SIGSEGV, ms.SIGBUS) or not 0 < host <= 64:
         return
-    if action.handler == SIG_DFL or action.handler == SIG_IGN:
-        _host_action(host, action.handler, action.flags)
+    kept = (_SA_NOCLDSTOP_HOST if action.flags & SA_NOCLDSTOP else 0) | (
+        _SA_NOCLDWAIT_HOST if action.flags & SA_NOCLDWAIT else 0
+    )
+    if action.handler == SIG_IGN or (action.handler == SIG_DFL and signo not in _CORE):
+        _host_action(host, action.handler, kept)
     else:
-        process.engine.install_signal(host, action.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT) != 0)
+        process.engine.install_signal(host, kept)
+
+
+def watch_fatal(process: Process) -> None:
+    """Have signals that end the process with a report come to `die` instead of to the host."""
+    for signo in _CORE:
+        if action_of(process, signo).handler == SIG_DFL:
+            set_action(process, signo, _DEFAULT)
 
 
 def adopt_ignored(process: Process, host_mask: int) -> None:
@@ -98,9 +128,8 @@ def adopt_ignored(process: Process, host_mask: int) -> None:
             process.sigactions[ms.host_to_guest_signal(host)] = Action(SIG_IGN, 0, 0)
 
 
-def _host_action(host: int, handler: int, flags: int) -> None:
-    kept = (1 if flags & SA_NOCLDSTOP else 0) | (2 if flags & SA_NOCLDWAIT else 0)
-    action = (ctypes.c_uint64 * 4)(handler, kept, 0, 0)
+def _host_action(host: int, handler: int, flags: int = 0) -> None:
+    action = (ctypes.c_uint64 * 4)(handler, flags, 0, 0)
     _libc.syscall(_NR_SIGACTION, host, ctypes.byref(action), None, 8)
 
 
@@ -110,45 +139,57 @@ def _host_action(host: int, handler: int, flags: int) -> None:
 def deliver(t: Thread) -> None:
     """Handle what made the thread leave native code: a recorded signal, or an interrupted call."""
     data = t.cpu.take_signal()
-    if data is None:
-        if t.restart:
-            syscall.settle_restart(t, False)
-        _restore_saved_mask(t, False)
-        return
-    info = ms.from_host(data)
-    send(t, info)
+    if data is not None:
+        info = ms.from_host(data)
+        if t.sigmask >> (info.signo - 1) & 1:
+            # One that the host must not mask. Like Linux, keep one of each.
+            if all(info.signo != other.signo for other in t.held):
+                t.held.append(info)
+        else:
+            send(t, info)
+            return
+    released = _released(t)
+    if released is not None:
+        t.held.remove(released)
+        send(t, released)
+    else:
+        _go_on(t)
 
 
 def send(t: Thread, info: SigInfo) -> None:
     """Let a signal take effect on the running thread now."""
     signo = info.signo
     action = action_of(t.process, signo)
-    if action.handler == SIG_IGN or (action.handler == SIG_DFL and signo in _IGNORED):
-        if t.restart:
-            syscall.settle_restart(t, False)
-        set_host_mask(t.sigmask)
-        return
-    if action.handler == SIG_DFL:
+    if action.handler == SIG_DFL and signo not in _IGNORED:
         die(t, info)
+    if action.handler in (SIG_DFL, SIG_IGN):
+        _go_on(t)
         return
     if t.restart:
         syscall.settle_restart(t, True, bool(action.flags & SA_RESTART))
-    saved = t.saved_mask if t.saved_mask is not None else t.sigmask
-    t.saved_mask = None
     try:
-        _push_frame(t, info, action, saved)
+        _push_frame(t, info, action, t.sigmask if t.saved_mask is None else t.saved_mask)
     except GuestFault:
-        t.process.sigactions.pop(ms.SIGSEGV, None)
-        die(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "fault"))
+        if signo == ms.SIGSEGV:
+            t.process.sigactions.pop(signo, None)
+        raise_signal(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "kill"))
         return
-    mask = saved_with(t.sigmask, action, signo)
+    t.saved_mask = None
     if action.flags & SA_RESETHAND:
         set_action(t.process, signo, _DEFAULT)
-    t.sigmask = mask
-    set_host_mask(mask)
+    set_mask(t, mask_of_handler(t.sigmask, action, signo))
 
 
-def saved_with(mask: int, action: Action, signo: int) -> int:
+def _go_on(t: Thread) -> None:
+    """Continue where no handler runs: interrupted calls again, a wait's mask back to before."""
+    if t.restart:
+        syscall.settle_restart(t, False)
+    if t.saved_mask is not None:
+        t.sigmask, t.saved_mask = t.saved_mask, None
+    set_host_mask(t.sigmask)
+
+
+def mask_of_handler(mask: int, action: Action, signo: int) -> int:
     """The mask while a handler runs."""
     mask |= action.mask
     if not action.flags & SA_NODEFER:
@@ -156,17 +197,10 @@ def saved_with(mask: int, action: Action, signo: int) -> int:
     return mask
 
 
-def _restore_saved_mask(t: Thread, handler_ran: bool) -> None:
-    if t.saved_mask is not None and not handler_ran:
-        t.sigmask = t.saved_mask
-        t.saved_mask = None
-        set_host_mask(t.sigmask)
-
-
 def on_altstack(t: Thread, sp: int) -> bool:
     """True if a stack pointer lies in the thread's alternate stack."""
     start, flags, size = t.altstack
-    return not flags & SS_DISABLE and start < sp <= start + size
+    return not flags & (SS_DISABLE | SS_AUTODISARM) and start < sp <= start + size
 
 
 def _push_frame(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
@@ -198,6 +232,8 @@ def _push_frame(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
     if frame < 0:
         raise GuestFault(frame)
     t.mem.write(frame, image)
+    if t.altstack[1] & SS_AUTODISARM:
+        t.altstack = (0, SS_DISABLE, 0)
     image_of = t.process.exe_image
     assert image_of is not None
     gpr[4] = info.signo
@@ -217,8 +253,8 @@ def _push_frame(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
 def pack_stack(t: Thread, sp: int) -> bytes:
     """A stack_t that describes the alternate stack (MIPS: address, size, flags)."""
     start, flags, size = t.altstack
-    if not flags & SS_DISABLE:
-        flags = SS_ONSTACK if on_altstack(t, sp) else 0
+    if on_altstack(t, sp):
+        flags |= SS_ONSTACK
     order = "big" if t.target.big_endian else "little"
     word = t.target.word
     return b"".join(
@@ -238,13 +274,13 @@ def return_from_handler(t: Thread, rt: bool) -> None:
     try:
         image = t.mem.read(sp, size)
     except GuestFault:
-        send(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "fault"))
+        raise_signal(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "kill"))
         return
     context = frames.rt_context if rt else frames.plain_context
     mask_at = frames.rt_mask if rt else frames.plain_mask
     fcsr = frames.unpack_context(image[context : context + frames.context_size], t.cpu)
     fpu_control.set_fcsr(t.cpu, fcsr)
-    t.sigmask = ms.guest_sigset(image[mask_at : mask_at + 16], t.target)
+    mask = ms.guest_sigset(image[mask_at : mask_at + 16], t.target)
     if rt:
         order = "big" if t.target.big_endian else "little"
         word = t.target.word
@@ -257,9 +293,9 @@ def return_from_handler(t: Thread, rt: bool) -> None:
             )
         ]
         if not on_altstack(t, t.cpu.gpr[29]):
-            t.altstack = (values[0], values[2] & SS_DISABLE, values[1])
+            t.altstack = (values[0], values[2] & (SS_DISABLE | SS_AUTODISARM), values[1])
     t.restart = 0
-    set_host_mask(t.sigmask)
+    set_mask(t, mask)
 
 
 # Faults and exceptions
@@ -316,7 +352,7 @@ def raise_exception(t: Thread) -> None:
         info = SigInfo(ms.SIGFPE, _FPE_INTOVF, "fault")
         info.address = pc
     elif code == 15:
-        info = SigInfo(ms.SIGFPE, fpu_control.fpe_code(cpu), "fault")
+        info = SigInfo(ms.SIGFPE, fpu_control.take_exception(cpu), "fault")
         info.address = pc
     elif code in (4, 5):
         info = SigInfo(ms.SIGBUS, ms.SI_KERNEL, "kill")
@@ -335,32 +371,20 @@ def _breakpoint(pc: int, code: int, other: SigInfo) -> SigInfo:
 
 
 def die(t: Thread, info: SigInfo) -> None:
-    """The default action of a signal: end (or stop) the process with it."""
+    """Do what is a signal's default: end the process with it, or stop, and return after that."""
     signo = info.signo
     host = ms.guest_to_host_signal(signo)
+    _host_action(host, SIG_DFL)
     if signo in _STOPS:
-        _host_action(host, SIG_DFL, 0)
         set_host_mask(t.sigmask & ~(1 << (signo - 1)))
         os.kill(os.getpid(), host)
-        set_host_mask(t.sigmask)
         return
     if signo in _CORE:
-        _report(t, info)
+        from pemu.linux.fatal import report
+
+        report(t, info)
     t.process.engine.close()
-    _host_action(host, SIG_DFL, 0)
-    value = ctypes.c_uint64(0)
+    value = ctypes.c_uint64(~(1 << (host - 1)))
     _libc.syscall(_NR_SIGPROCMASK, 2, ctypes.byref(value), None, 8)
     os.kill(os.getpid(), host)
     os._exit(128 + host)
-
-
-def _report(t: Thread, info: SigInfo) -> None:
-    import signal
-
-    name = signal.strsignal(ms.guest_to_host_signal(info.signo)) or "unknown"
-    lines = [f"pemu: uncaught target signal {info.signo} ({name}) - core dumped"]
-    where = f"pemu: guest pc {t.cpu.pc:#x}"
-    if info.kind == "fault" and info.signo in (ms.SIGSEGV, ms.SIGBUS):
-        where += f", address {info.address:#x}"
-    lines.append(where)
-    os.write(2, ("\n".join(lines) + "\n").encode())

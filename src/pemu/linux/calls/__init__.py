@@ -71,9 +71,10 @@ _INDEX = {
         sched_setparam sched_setscheduler setpriority
     """,
     "signals": """
-        kill pause pidfd_open rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo
-        rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo
-        sigaltstack sigreturn tgkill tkill
+        kill pause pidfd_open pidfd_send_signal rt_sigaction rt_sigpending rt_sigprocmask
+        rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64
+        rt_tgsigqueueinfo sgetmask sigaction sigaltstack signal sigpending sigprocmask sigreturn
+        sigsuspend ssetmask tgkill tkill
     """,
     "sockets": """
         accept accept4 bind connect getpeername getsockname getsockopt listen recv recvmmsg

@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 
 from pemu.linux import signals
-from pemu.linux.argtypes import Int, Ptr, Size, UInt
+from pemu.linux.argtypes import Fd, Int, Ptr, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips import signals as ms
-from pemu.linux.syscall import Restart, passthrough, syscall
+from pemu.linux.signals import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, Action
+from pemu.linux.syscall import ERESTARTNOHAND, Restart, passthrough, syscall
+from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, host_timespec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.process import Thread
 
-ERESTARTNOHAND = 514
-_UNBLOCKABLE = 1 << (ms.SIGKILL - 1) | 1 << (ms.SIGSTOP - 1)
+SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 1, 2, 3
+MINSIGSTKSZ = 2048
+_FIRST_WORD = 0xFFFFFFFF
+"""What the calls that are older than real-time signals see of a set."""
 
 
 def _read_set(t: Thread, address: int) -> int:
@@ -34,27 +38,54 @@ def _check_size(size: int) -> None:
 @syscall("rt_sigaction", Int, Ptr, Ptr, Size)
 def rt_sigaction(t: Thread, signo: int, new: int, old: int, size: int) -> int:
     _check_size(size)
+    return _change_action(t, signo, new, old, ms.SIGSET_BYTES)
+
+
+@syscall("sigaction", Int, Ptr, Ptr, abis=("o32",))
+def sigaction(t: Thread, signo: int, new: int, old: int) -> int:
+    """The same structure, of whose set only the first word counts."""
+    return _change_action(t, signo, new, old, 4)
+
+
+def _change_action(t: Thread, signo: int, new: int, old: int, set_bytes: int) -> int:
+    """struct sigaction of MIPS: unsigned flags, handler, mask."""
     word = t.target.word
-    if not 0 < signo < ms.NSIG or (new and signo in (ms.SIGKILL, ms.SIGSTOP)):
-        raise OSError(errno.EINVAL, "signal number")
-    # struct sigaction of MIPS: unsigned flags, handler, mask (n64: mask of two longs).
-    previous = signals.action_of(t.process, signo)
+    _check_signal(signo)
     action = None
     if new:
-        flags = t.mem.u32(new)
-        handler = t.mem.u64(new + 8) if word == 8 else t.mem.u32(new + 4)
-        mask = _read_set(t, new + 2 * word) & ~_UNBLOCKABLE
-        action = signals.Action(handler, flags, mask)
+        _check_catchable(signo)
+        handler = t.mem.word(new + word)
+        mask = ms.guest_sigset(t.mem.read(new + 2 * word, set_bytes), t.target)
+        action = Action(handler, t.mem.u32(new), mask & ~signals.UNBLOCKABLE)
     if old:
+        previous = signals.action_of(t.process, signo)
         t.mem.put_u32(old, previous.flags)
-        if word == 8:
-            t.mem.put_u64(old + 8, previous.handler)
-        else:
-            t.mem.put_u32(old + 4, previous.handler)
+        t.mem.put_word(old + word, previous.handler)
         _write_set(t, old + 2 * word, previous.mask)
     if action is not None:
         signals.set_action(t.process, signo, action)
     return 0
+
+
+def _check_signal(signo: int) -> None:
+    if not 0 < signo <= ms.NSIG:
+        raise OSError(errno.EINVAL, "signal number")
+
+
+def _check_catchable(signo: int) -> None:
+    if signo in (ms.SIGKILL, ms.SIGSTOP):
+        raise OSError(errno.EINVAL, "signal that cannot be caught")
+
+
+@syscall("signal", Int, Ptr, abis=("o32",), returns="x")
+def signal(t: Thread, signo: int, handler: int) -> int:
+    """signal(2) as System V has it: the handler serves once, and is not masked."""
+    _check_signal(signo)
+    _check_catchable(signo)
+    previous = signals.action_of(t.process, signo).handler
+    flags = signals.SA_RESETHAND | signals.SA_NODEFER
+    signals.set_action(t.process, signo, Action(handler, flags, 0))
+    return previous
 
 
 @syscall("rt_sigprocmask", Int, Ptr, Ptr, Size)
@@ -62,41 +93,83 @@ def rt_sigprocmask(t: Thread, how: int, new: int, old: int, size: int) -> int:
     _check_size(size)
     before = t.sigmask
     if new:
-        bits = _read_set(t, new) & ~_UNBLOCKABLE
-        # MIPS: SIG_BLOCK 1, SIG_UNBLOCK 2, SIG_SETMASK 3.
-        if how == 1:
-            t.sigmask = before | bits
-        elif how == 2:
-            t.sigmask = before & ~bits
-        elif how == 3:
-            t.sigmask = bits
-        else:
-            raise OSError(errno.EINVAL, "how")
-        signals.set_host_mask(t.sigmask)
+        _change_mask(t, how, _read_set(t, new), -1)
     if old:
         _write_set(t, old, before)
     return 0
 
 
-@syscall("rt_sigpending", Ptr, Size)
-def rt_sigpending(t: Thread, result: int, size: int) -> int:
+@syscall("sigprocmask", Int, Ptr, Ptr, abis=("o32",))
+def sigprocmask(t: Thread, how: int, new: int, old: int) -> int:
+    before = t.sigmask
+    if new:
+        _change_mask(t, how, t.mem.u32(new), _FIRST_WORD)
+    if old:
+        t.mem.put_u32(old, before & _FIRST_WORD)
+    return 0
+
+
+def _change_mask(t: Thread, how: int, bits: int, reach: int) -> None:
+    """Change those signals of the mask that are in `reach`, a set."""
+    if how == SIG_BLOCK:
+        signals.set_mask(t, t.sigmask | bits)
+    elif how == SIG_UNBLOCK:
+        signals.set_mask(t, t.sigmask & ~bits)
+    elif how == SIG_SETMASK:
+        signals.set_mask(t, t.sigmask & ~reach | bits)
+    else:
+        raise OSError(errno.EINVAL, "how")
+
+
+@syscall("sgetmask", abis=("o32",), returns="x")
+def sgetmask(t: Thread) -> int:
+    return t.sigmask & _FIRST_WORD
+
+
+@syscall("ssetmask", UInt, abis=("o32",), returns="x")
+def ssetmask(t: Thread, mask: int) -> int:
+    before = t.sigmask
+    signals.set_mask(t, mask)
+    return before & _FIRST_WORD
+
+
+def _pending(t: Thread) -> bytes:
     buffer = HostBuffer(8)
     t.host_syscall(NR["rt_sigpending"], buffer.address, 8)
     bits = ms.guest_bits(int.from_bytes(buffer.raw, "little"))
-    t.mem.write(result, ms.pack_sigset(bits, t.target)[: min(size, ms.SIGSET_BYTES)])
+    for info in t.held:
+        bits |= 1 << (info.signo - 1)
+    return ms.pack_sigset(bits, t.target)
+
+
+@syscall("rt_sigpending", Ptr, Size)
+def rt_sigpending(t: Thread, result: int, size: int) -> int:
+    if size > ms.SIGSET_BYTES:
+        raise OSError(errno.EINVAL, "size of a signal set")
+    t.mem.write(result, _pending(t)[:size])
+    return 0
+
+
+@syscall("sigpending", Ptr, abis=("o32",))
+def sigpending(t: Thread, result: int) -> int:
+    t.mem.write(result, _pending(t)[:4])
     return 0
 
 
 @syscall("rt_sigsuspend", Ptr, Size)
 def rt_sigsuspend(t: Thread, mask: int, size: int) -> int:
     _check_size(size)
-    bits = ms.host_bits(_read_set(t, mask) & ~_UNBLOCKABLE)
-    value = bits.to_bytes(8, "little")
-    result = t.host_syscall(NR["rt_sigsuspend"], address_of(value), 8)
+    return sigsuspend(t, mask)
+
+
+@syscall("sigsuspend", Ptr, abis=("o32",))
+def sigsuspend(t: Thread, mask: int) -> int:
+    """Wait under another mask, which is the one that a handler runs with."""
+    before = t.sigmask
+    signals.set_mask(t, _read_set(t, mask))
+    t.saved_mask = before
+    result = t.host_syscall(NR["pause"])
     if result in (-errno.EINTR, -512):
-        # The handler of what arrived runs with the mask of before to go back to.
-        if t.saved_mask is None:
-            t.saved_mask = t.sigmask
         raise Restart(ERESTARTNOHAND)
     return result
 
@@ -109,22 +182,21 @@ def pause(t: Thread) -> int:
     return result
 
 
-def _timed_wait(t: Thread, mask: int, info: int, timeout: tuple[int, int] | None) -> int:
-    bits = ms.host_bits(_read_set(t, mask))
-    value = bits.to_bytes(8, "little")
+def _timed_wait(t: Thread, mask: int, info: int, limit: bytes | None) -> int:
+    wanted = _read_set(t, mask)
+    for held in t.held:
+        if wanted >> (held.signo - 1) & 1:
+            t.held.remove(held)
+            if info:
+                t.mem.write(info, held.pack(t.target))
+            return held.signo
+    value = ms.host_bits(wanted).to_bytes(8, "little")
     buffer = HostBuffer(128)
-    limit = b""
-    if timeout is not None:
-        limit = timeout[0].to_bytes(8, "little", signed=True) + timeout[1].to_bytes(8, "little")
-    result = t.host_syscall(
-        NR["rt_sigtimedwait"],
-        address_of(value),
-        buffer.address,
-        address_of(limit) if limit else 0,
-        8,
-    )
+    at = address_of(limit) if limit else 0
+    number = NR["rt_sigtimedwait"]
+    result = t.host_syscall(number, address_of(value), buffer.address, at, 8)
     if result == -512:
-        return -errno.EINTR
+        raise Restart(ERESTARTNOHAND)
     if result < 0:
         return result
     if info:
@@ -135,18 +207,13 @@ def _timed_wait(t: Thread, mask: int, info: int, timeout: tuple[int, int] | None
 @syscall("rt_sigtimedwait", Ptr, Ptr, Ptr, Size)
 def rt_sigtimedwait(t: Thread, mask: int, info: int, timeout: int, size: int) -> int:
     _check_size(size)
-    limit = None
-    if timeout:
-        word = t.target.word
-        limit = (t.mem.word(timeout), t.mem.word(timeout + word))
-    return _timed_wait(t, mask, info, limit)
+    return _timed_wait(t, mask, info, host_timespec(t.mem, timeout, TIMESPEC))
 
 
 @syscall("rt_sigtimedwait_time64", Ptr, Ptr, Ptr, Size, abis=("o32", "n32"))
 def rt_sigtimedwait_time64(t: Thread, mask: int, info: int, timeout: int, size: int) -> int:
     _check_size(size)
-    limit = (t.mem.u64(timeout), t.mem.u64(timeout + 8)) if timeout else None
-    return _timed_wait(t, mask, info, limit)
+    return _timed_wait(t, mask, info, host_timespec(t.mem, timeout, TIMESPEC64))
 
 
 @syscall("sigaltstack", Ptr, Ptr)
@@ -159,14 +226,15 @@ def sigaltstack(t: Thread, new: int, old: int) -> int:
         flags = t.mem.u32(new + 2 * word)
         if signals.on_altstack(t, sp):
             raise OSError(errno.EPERM, "on the alternate stack")
-        if flags & ~(signals.SS_DISABLE | signals.SS_ONSTACK | 1 << 31):
+        mode = flags & ~SS_AUTODISARM
+        if mode not in (0, SS_ONSTACK, SS_DISABLE):
             raise OSError(errno.EINVAL, "flags")
-        if not flags & signals.SS_DISABLE and size < 2048:
+        if mode == SS_DISABLE:
+            t.altstack = (0, SS_DISABLE, 0)
+        elif size < MINSIGSTKSZ:
             raise OSError(errno.ENOMEM, "alternate stack too small")
-        if flags & signals.SS_DISABLE:
-            t.altstack = (0, signals.SS_DISABLE, 0)
         else:
-            t.altstack = (start, 0, size)
+            t.altstack = (start, flags & SS_AUTODISARM, size)
     if old:
         t.mem.write(old, before)
     return 0
@@ -185,7 +253,7 @@ def rt_sigreturn(t: Thread) -> int | None:
 
 
 def _host_number(signo: int) -> int:
-    if signo < 0 or signo >= ms.NSIG:
+    if not 0 <= signo <= ms.NSIG:
         raise OSError(errno.EINVAL, "signal number")
     host = ms.guest_to_host_signal(signo)
     if host > 64:
@@ -221,3 +289,10 @@ def rt_tgsigqueueinfo(t: Thread, pid: int, tid: int, signo: int, info: int) -> i
 
 
 passthrough("pidfd_open", Int, UInt)
+
+
+@syscall("pidfd_send_signal", Fd, Int, Ptr, UInt)
+def pidfd_send_signal(t: Thread, pidfd: int, signo: int, info: int, flags: int) -> int:
+    data = ms.to_host(t.mem.read(info, 128), t.target) if info else b""
+    at = address_of(data) if data else 0
+    return t.host_syscall(NR["pidfd_send_signal"], pidfd, _host_number(signo), at, flags)

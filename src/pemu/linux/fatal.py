@@ -1,0 +1,76 @@
+"""What a user reads when a signal ends a program: which, where, and by which calls it got there."""
+
+from __future__ import annotations
+
+import os
+import signal
+from itertools import islice
+
+from pemu.engine.faults import GuestFault
+from pemu.isa.mips.unwind import callers
+from pemu.linux.mips.signals import SIGBUS, SIGSEGV, guest_to_host_signal
+from pemu.linux.symbols import Symbols
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.linux.mips.signals import SigInfo
+    from pemu.linux.process import Thread
+
+MOST_CALLERS = 8
+
+
+def report(t: Thread, info: SigInfo) -> None:
+    """Write to standard error that `info` ends the process of the running thread."""
+    drop_host_core()
+    name = signal.strsignal(guest_to_host_signal(info.signo)) or "Unknown signal"
+    symbols = Symbols(t.mem, t.target)
+    lines = [f"uncaught target signal {info.signo} ({name}) - core dumped"]
+    where = f"at {symbols.describe(t.cpu.pc)}"
+    if info.signo in (SIGSEGV, SIGBUS) and info.kind == "fault":
+        where += f", access to address {info.address:#0{2 + 2 * t.target.word}x}"
+    lines.append(where)
+    lines += [f"called from {symbols.describe(place)}" for place in backtrace(t, symbols)]
+    try:
+        os.write(2, "".join(f"pemu: {line}\n" for line in lines).encode())
+    except OSError:
+        # Nobody listens: the signal itself still tells.
+        pass
+
+
+def drop_host_core() -> None:
+    """No core file of Pemu itself: it would be huge, and say nothing of the guest."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def backtrace(t: Thread, symbols: Symbols) -> list[int]:
+    """Guest-virtual addresses of the calls that have not returned, the latest first."""
+    mem, gpr = t.mem, t.cpu.gpr
+    mask = mem.size - 1
+    width = t.target.xlen // 8
+
+    def load(address: int) -> int:
+        data = mem.read(address & mask, width)
+        return int.from_bytes(data, mem.order) & (1 << 8 * t.target.word) - 1  # type: ignore[arg-type]
+
+    walk = callers(
+        t.cpu.pc,
+        gpr[29],
+        gpr[30],
+        gpr[31],
+        lambda address: mem.u32(address & mask),
+        load,
+        symbols.function_start,
+    )
+    places: list[int] = []
+    try:
+        # Where the program ended by a jump to nowhere, only ra tells who made it.
+        if not mem.readable(t.cpu.pc & mask, 4):
+            places.append(gpr[31] - 8)
+            return places
+        places.extend(islice(walk, MOST_CALLERS))
+    except GuestFault:
+        pass
+    return places
