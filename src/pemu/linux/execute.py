@@ -13,6 +13,7 @@ import os
 
 from pemu.engine.faults import GuestFault
 from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1
+from pemu.isa.mips.models import model
 from pemu.linux import fdtable
 from pemu.linux.elf import ElfError
 from pemu.linux.hostcalls import NR
@@ -56,6 +57,7 @@ def begin(
     cpu.pc = image.entry
     cpu.gpr[29] = image.sp
     cpu.mode = MODE_FR0 if process.target.abi == "o32" else MODE_FR1
+    cpu.fcr0 = model(options.cpu or process.target.default_cpu, process.target.xlen).fir
 
 
 def _random(seed: int | None) -> bytes:

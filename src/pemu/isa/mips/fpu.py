@@ -7,6 +7,10 @@ they are and their operands (`fp_op`, `fp_a`, ...); who reads Cause has them com
 
 NaNs have the legacy coding: a set top mantissa bit means signalling. An operation with a signalling
 NaN, or an invalid one, gives the default NaN; else the first operand that is a NaN passes on.
+
+Two things are rare and have translation modes of their own ("fpexact"): with an exception enabled
+Cause is computed before each operation, and with FS set a tiny result becomes a zero of its sign.
+As in QEMU such a flush raises no flag (the manual asks for none), and operands are not flushed.
 Source: MIPS Architecture For Programmers, volume I-A, chapter 6.
 """
 
@@ -16,12 +20,14 @@ from pemu.engine import fp
 from pemu.engine import state as s
 from pemu.engine.builder import Helper
 from pemu.isa.mips.exceptions import FLOATING_POINT, RESERVED_INSTRUCTION
+from pemu.isa.mips.table import MIPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.engine.builder import Variable
+    from pemu.engine.insn import Meaning
     from pemu.engine.runtime import Function
     from pemu.engine.values import Emitter, Value
     from pemu.isa.mips.state import Cpu
@@ -36,6 +42,16 @@ _EXPONENT = {"s": 0x7F800000, "d": 0x7FF0000000000000}
 LARGEST = {32: 0x7FFFFFFF, 64: 0x7FFFFFFFFFFFFFFF}
 """Result of a conversion to an integer that is invalid."""
 
+FLUSH_BIT = 24
+"""FS in FCSR: tiny results become zero."""
+
+
+def insn(
+    pattern: str, assembly: str, *, name: str = "", needs: str = "", overrides: str = ""
+) -> Callable[[Meaning], Meaning]:
+    """Declare an instruction of the floating-point unit."""
+    return MIPS.insn(pattern, assembly, name=name, needs=f"fpu {needs}", overrides=overrides)
+
 
 # Registers
 
@@ -47,7 +63,7 @@ def _check_double(cpu: Cpu, register: Value) -> None:
 
 def check(cpu: Cpu, kind: str, *registers: Value) -> None:
     """Raise a reserved instruction for odd registers where doubles take pairs."""
-    if kind in ("d", "l", "double"):
+    if kind == "d":
         for register in registers:
             _check_double(cpu, register)
 
@@ -67,9 +83,9 @@ def write(cpu: Cpu, register: Value, kind: str, operand: str) -> None:
         cpu.fpr.write(register & 30, kind, operand, (register & 1).zext(64) << 2)
 
 
-def read_high(cpu: Cpu, register: Value) -> str:
-    """Read the high word of a 64-bit register."""
-    return cpu.fpr.read(register, "i32", 4)
+def pair(cpu: Cpu, register: Value) -> Value:
+    """The 64-bit register that an FPU register is part of."""
+    return register if "fr1" in cpu.features else register & 30
 
 
 # NaNs
@@ -169,6 +185,77 @@ def settle(cpu: Cpu, fmt: str, result: str, *operands: str) -> str:
     return fp.from_bits(cpu, kind, final.value)
 
 
+# One operation of the host.
+
+
+class HostOperation:
+    """A host operation from format `source` (each operand) to format `target`."""
+
+    __slots__ = ("_emit", "_name", "flushing", "source", "target")
+
+    def __init__(
+        self, name: str, source: str, target: str, operands: int, emit: Callable[..., str]
+    ) -> None:
+        self._emit = emit
+        self.source = source
+        self.target = target
+        self.flushing = Helper(
+            f"fp_flush_{name}_{source}_{target}",
+            (KINDS[source],) * operands,
+            KINDS[target],
+            self._flushing_body,
+        )
+
+    def emit(self, e: Emitter, *operands: str) -> str:
+        """Emit the operation as it is and return its result's operand."""
+        return self._emit(e, *operands)
+
+    def _flushing_body(self, f: Function, *operands: str) -> None:
+        f.entry_lines.append("  %mx = alloca i32, align 4")
+        result = self.flushed(f, *operands)
+        f.do(f"ret {KINDS[self.target]} {fp.from_bits(f, KINDS[self.target], result)}")
+
+    def flushed(self, f: Function, *operands: str) -> Value:
+        """Emit the operation with FS set and return the result's bits; scratch is %mx.
+
+        A result is tiny if, rounded towards zero, it is denormal, or an inexact zero.
+        """
+        kind, width = KINDS[self.target], WIDTHS[self.target]
+        before = fp.read_mxcsr(f, "%mx")
+        fp.write_mxcsr(f, "%mx", before & ~fp.EXCEPTIONS | fp.ZERO << fp.ROUNDING_SHIFT)
+        truncated = fp.bits(f, kind, self.emit(f, *operands))
+        inexact = (fp.read_mxcsr(f, "%mx") & fp.INEXACT).ne(0)
+        fp.write_mxcsr(f, "%mx", before)
+        sign = 1 << (width - 1)
+        magnitude = truncated & (sign - 1)
+        least = _EXPONENT[self.target] & -_EXPONENT[self.target]
+        tiny = magnitude.ult(least) & (magnitude.ne(0) | inexact)
+        result = f.var(width, truncated & sign)
+        with f.if_(~tiny):
+            result.value = fp.bits(f, kind, self.emit(f, *operands))
+        return result.value
+
+
+def _arithmetic(name: str, fmt: str, operands: int) -> HostOperation:
+    def emit(e: Emitter, *given: str) -> str:
+        return fp.operation(e, name, KINDS[fmt], *given)
+
+    return HostOperation(name, fmt, fmt, operands, emit)
+
+
+ARITHMETIC = {
+    (name, fmt): _arithmetic(name, fmt, 1 if name == "sqrt" else 2)
+    for name in ("fadd", "fsub", "fmul", "fdiv", "sqrt")
+    for fmt in KINDS
+}
+"""Host operations by name and format."""
+
+
+def arithmetic(nans: Nans, name: str, fmt: str, *operands: str) -> str:
+    """Do one step of arithmetic and settle a NaN result."""
+    return nans.settle(fmt, nans.step(ARITHMETIC[name, fmt], *operands), *operands)
+
+
 # The table of operations: computed for real, and again for Cause.
 
 
@@ -191,7 +278,11 @@ class Operation:
 
 
 class Nans:
-    """How steps of an operation treat NaN results; see `_Direct` and `_Again`."""
+    """How the steps of an operation are done; see `Direct` and `_Again`."""
+
+    def step(self, operation: HostOperation, *operands: str) -> str:
+        """Emit a host operation, its result flushed to zero if FS is set."""
+        raise NotImplementedError
 
     def settle(self, fmt: str, result: str, *operands: str) -> str:
         """Return the guest's result of one step."""
@@ -216,6 +307,18 @@ class Direct(Nans):
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
 
+    def step(self, operation: HostOperation, *operands: str) -> str:
+        cpu = self.cpu
+        if "fpexact" not in cpu.features:
+            return operation.emit(cpu, *operands)
+        kind = KINDS[operation.target]
+        final = cpu.var(WIDTHS[operation.target])
+        with cpu.if_(cpu.fcsr.bit(FLUSH_BIT)) as arm:
+            final.value = fp.bits(cpu, kind, cpu.helper(operation.flushing, *operands))
+        with arm.otherwise():
+            final.value = fp.bits(cpu, kind, operation.emit(cpu, *operands))
+        return fp.from_bits(cpu, kind, final.value)
+
     def settle(self, fmt: str, result: str, *operands: str) -> str:
         return settle(self.cpu, fmt, result, *operands)
 
@@ -227,10 +330,21 @@ class Direct(Nans):
 class _Again(Nans):
     """When Cause is wanted: only whether something was invalid counts."""
 
-    def __init__(self, f: Function, found: Variable, inexact: Variable) -> None:
+    def __init__(self, f: Function, flush: Value, found: Variable, inexact: Variable) -> None:
         self._f = f
+        self._flush = flush
         self._found = found
         self._inexact = inexact
+
+    def step(self, operation: HostOperation, *operands: str) -> str:
+        f = self._f
+        kind = KINDS[operation.target]
+        final = f.var(WIDTHS[operation.target])
+        with f.if_(self._flush) as arm:
+            final.value = operation.flushed(f, *operands)
+        with arm.otherwise():
+            final.value = fp.bits(f, kind, operation.emit(f, *operands))
+        return fp.from_bits(f, kind, final.value)
 
     def settle(self, fmt: str, result: str, *operands: str) -> str:
         f = self._f
@@ -267,7 +381,8 @@ def define(
     return operation
 
 
-LLVM_TYPE = {"s": "float", "d": "double", "w": "i32", "l": "i64"}
+LLVM_TYPE = {"s": "float", "d": "double", "w": "i32", "l": "i64", "p": "i64"}
+"""Types by format; "p" is a pair of singles."""
 
 
 def note(cpu: Cpu, number: int, operands: list[tuple[str, str]]) -> None:
@@ -316,6 +431,7 @@ def _cause_body(f: Function, xlen: int) -> None:
         fp.write_mxcsr(f, "%mx", before & ~fp.EXCEPTIONS)
         invalid = f.var(1, 0)
         inexact = f.var(32, 0)
+        flush = f.raw_load(_offset(f, f"fcsr.{xlen}"), 32).bit(FLUSH_BIT)
         for operation in OPERATIONS.values():
             with f.if_(number.eq(operation.number)):
                 operands = []
@@ -323,7 +439,7 @@ def _cause_body(f: Function, xlen: int) -> None:
                     kind = LLVM_TYPE[fmt]
                     at = _offset(f, f"{name}.{xlen}")
                     operands.append(f.op(f"load {kind}, ptr {at}, align 8"))
-                operation.compute(f, operands, _Again(f, invalid, inexact))
+                operation.compute(f, operands, _Again(f, flush, invalid, inexact))
         after = fp.read_mxcsr(f, "%mx")
         fp.write_mxcsr(f, "%mx", before)
         with f.if_(invalid.value) as arm:
@@ -336,12 +452,6 @@ def _cause_body(f: Function, xlen: int) -> None:
 def guest_flags(mxcsr: Value) -> Value:
     """MXCSR's sticky exceptions as the guest's I U O Z bits (32 bits)."""
     return (mxcsr.lshr(5) & 1) | (mxcsr.lshr(3) & 2) | (mxcsr.lshr(1) & 4) | ((mxcsr << 1) & 8)
-
-
-def note_nothing(cpu: Cpu) -> None:
-    """The instruction counts as an operation without exceptions."""
-    cpu.fp_op = 0
-    cpu.fp_cause = 0
 
 
 def mxcsr_scratch(cpu: Cpu) -> str:

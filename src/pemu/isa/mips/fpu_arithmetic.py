@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pemu.engine import fp
 from pemu.isa.mips import fpu
-from pemu.isa.mips.table import MIPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,11 +13,6 @@ if TYPE_CHECKING:
 
 FORMATS = {"s": "10000", "d": "10001"}
 _ONE = {"s": 0x3F800000, "d": 0x3FF0000000000000}
-
-
-def _step(e: Emitter, name: str, fmt: str, nans: Nans, *operands: str) -> str:
-    result = fp.operation(e, name, fpu.KINDS[fmt], *operands)
-    return nans.settle(fmt, result, *operands)
 
 
 def _one(e: Emitter, fmt: str) -> str:
@@ -33,7 +27,7 @@ def _negated(e: Emitter, fmt: str, operand: str) -> str:
 
 def _declare_two(name: str, host: str, function: str, fmt: str) -> None:
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
-        return _step(e, host, fmt, nans, o[0], o[1])
+        return fpu.arithmetic(nans, host, fmt, o[0], o[1])
 
     operation = fpu.define(f"{name}.{fmt}", fmt * 2, fmt, compute)
 
@@ -43,7 +37,7 @@ def _declare_two(name: str, host: str, function: str, fmt: str) -> None:
         a, b = fpu.read(cpu, fs, kind), fpu.read(cpu, ft, kind)
         fpu.write(cpu, fd, kind, fpu.perform(cpu, operation, [a, b]))
 
-    MIPS.insn(
+    fpu.insn(
         f"010001 {FORMATS[fmt]} ft:5 fs:5 fd:5 {function}",
         f"{name}.{fmt} {{fd}}, {{fs}}, {{ft}}",
         name=f"{name}_{fmt}",
@@ -53,9 +47,11 @@ def _declare_two(name: str, host: str, function: str, fmt: str) -> None:
 def _declare_one(name: str, function: str, fmt: str, needs: str) -> None:
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
         if name == "recip":
-            return _step(e, "fdiv", fmt, nans, _one(e, fmt), o[0])
-        root = _step(e, "sqrt", fmt, nans, o[0])
-        return root if name == "sqrt" else _step(e, "fdiv", fmt, nans, _one(e, fmt), root)
+            return fpu.arithmetic(nans, "fdiv", fmt, _one(e, fmt), o[0])
+        root = fpu.arithmetic(nans, "sqrt", fmt, o[0])
+        if name == "sqrt":
+            return root
+        return fpu.arithmetic(nans, "fdiv", fmt, _one(e, fmt), root)
 
     operation = fpu.define(f"{name}.{fmt}", fmt, fmt, compute)
 
@@ -65,7 +61,7 @@ def _declare_one(name: str, function: str, fmt: str, needs: str) -> None:
         result = fpu.perform(cpu, operation, [fpu.read(cpu, fs, kind)])
         fpu.write(cpu, fd, kind, result)
 
-    MIPS.insn(
+    fpu.insn(
         f"010001 {FORMATS[fmt]} 00000 fs:5 fd:5 {function}",
         f"{name}.{fmt} {{fd}}, {{fs}}",
         name=f"{name}_{fmt}",
@@ -73,13 +69,29 @@ def _declare_one(name: str, function: str, fmt: str, needs: str) -> None:
     )(meaning)
 
 
-def _declare_fused(name: str, add: str, negate: bool, function: str, fmt: str) -> None:
-    """Multiply and add, rounded after each step."""
+def multiply_add(
+    e: Emitter, nans: Nans, fmt: str, add: str, negate: bool, operands: list[str]
+) -> str:
+    """Multiply the first two operands and add or subtract the third, rounded after each step."""
+    product = fpu.arithmetic(nans, "fmul", fmt, operands[0], operands[1])
+    total = fpu.arithmetic(nans, add, fmt, product, operands[2])
+    return _negated(e, fmt, total) if negate else total
+
+
+MULTIPLY_ADD = {
+    "madd": ("fadd", False, "100"),
+    "msub": ("fsub", False, "101"),
+    "nmadd": ("fadd", True, "110"),
+    "nmsub": ("fsub", True, "111"),
+}
+"""For each instruction: the second step, whether the result is negated, its function code."""
+
+
+def _declare_multiply_add(name: str, code: str, fmt: str) -> None:
+    add, negate, function = MULTIPLY_ADD[name]
 
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
-        product = _step(e, "fmul", fmt, nans, o[0], o[1])
-        total = _step(e, add, fmt, nans, product, o[2])
-        return _negated(e, fmt, total) if negate else total
+        return multiply_add(e, nans, fmt, add, negate, o)
 
     operation = fpu.define(f"{name}.{fmt}", fmt * 3, fmt, compute)
 
@@ -89,8 +101,8 @@ def _declare_fused(name: str, add: str, negate: bool, function: str, fmt: str) -
         operands = [fpu.read(cpu, register, kind) for register in (fs, ft, fr)]
         fpu.write(cpu, fd, kind, fpu.perform(cpu, operation, operands))
 
-    MIPS.insn(
-        f"010011 fr:5 ft:5 fs:5 fd:5 {function}",
+    fpu.insn(
+        f"010011 fr:5 ft:5 fs:5 fd:5 {function} {code}",
         f"{name}.{fmt} {{fd}}, {{fr}}, {{fs}}, {{ft}}",
         name=f"{name}_{fmt}",
         needs="mips4_32r2",
@@ -98,7 +110,7 @@ def _declare_fused(name: str, add: str, negate: bool, function: str, fmt: str) -
 
 
 def _declare_sign(name: str, function: str, fmt: str) -> None:
-    """abs, neg, mov: on the bits, without exceptions."""
+    """abs, neg, mov: on the bits, without exceptions; Cause stays as it is, as in QEMU."""
 
     def meaning(cpu: Cpu, fs: Value, fd: Value) -> None:
         fpu.check(cpu, fmt, fs, fd)
@@ -109,10 +121,9 @@ def _declare_sign(name: str, function: str, fmt: str) -> None:
             value = fp.bits(cpu, kind, operand)
             value = value ^ sign if name == "neg" else value & (sign - 1)
             operand = fp.from_bits(cpu, kind, value)
-            fpu.note_nothing(cpu)
         fpu.write(cpu, fd, kind, operand)
 
-    MIPS.insn(
+    fpu.insn(
         f"010001 {FORMATS[fmt]} 00000 fs:5 fd:5 {function}",
         f"{name}.{fmt} {{fd}}, {{fs}}",
         name=f"{name}_{fmt}",
@@ -128,7 +139,7 @@ def _declare_move_if(fmt: str) -> None:
             condition = cpu.gpr[rt].eq(0)
             _move(cpu, condition if wanted else ~condition, fs, fd)
 
-        MIPS.insn(
+        fpu.insn(
             f"010001 {FORMATS[fmt]} rt:5 fs:5 fd:5 {function}",
             f"{name}.{fmt} {{fd}}, {{fs}}, {{rt}}",
             name=f"{name}_{fmt}",
@@ -141,7 +152,7 @@ def _declare_move_if(fmt: str) -> None:
             _move(cpu, cpu.fcc[cc].trunc(1).eq(wanted), fs, fd)
 
         name = "movt" if wanted else "movf"
-        MIPS.insn(
+        fpu.insn(
             f"010001 {FORMATS[fmt]} cc:3 0{wanted} fs:5 fd:5 010001",
             f"{name}.{fmt} {{fd}}, {{fs}}, {{cc}}",
             name=f"{name}_{fmt}",
@@ -172,8 +183,6 @@ for _fmt in FORMATS:
     _declare_sign("mov", "000110", _fmt)
     _declare_sign("neg", "000111", _fmt)
     _code = {"s": "000", "d": "001"}[_fmt]
-    _declare_fused("madd", "fadd", False, f"100 {_code}", _fmt)
-    _declare_fused("msub", "fsub", False, f"101 {_code}", _fmt)
-    _declare_fused("nmadd", "fadd", True, f"110 {_code}", _fmt)
-    _declare_fused("nmsub", "fsub", True, f"111 {_code}", _fmt)
+    for _name in MULTIPLY_ADD:
+        _declare_multiply_add(_name, _code, _fmt)
     _declare_move_if(_fmt)

@@ -6,7 +6,6 @@ from pemu.engine import fp
 from pemu.engine.builder import Helper
 from pemu.isa.mips import fpu
 from pemu.isa.mips.fpu_arithmetic import FORMATS
-from pemu.isa.mips.table import MIPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _ROUNDINGS = {"round": (fp.NEAREST, "00"), "ceil": (fp.UP, "10"), "floor": (fp.D
 
 
 def _needs(source: str, target: str) -> str:
-    return "mips3_32r2" if "l" in (source, target) else ""
+    return "mips3_32r2 fr1" if "l" in (source, target) else ""
 
 
 def _declare(
@@ -45,10 +44,9 @@ def _declare(
         result = fpu.perform(cpu, operation, [operand])
         fpu.write(cpu, fd, fpu.LLVM_TYPE[target], result)
 
-    text = f"{name}.{target}.{source}" if name in ("cvt",) else f"{name}.{target}.{source}"
-    MIPS.insn(
+    fpu.insn(
         pattern,
-        f"{text} {{fd}}, {{fs}}",
+        f"{name}.{target}.{source} {{fd}}, {{fs}}",
         name=f"{name}_{target}_{source}",
         needs=needs,
     )(meaning)
@@ -96,8 +94,13 @@ def _between_floats(source: str, target: str) -> None:
     kind, wide = fpu.KINDS[source], fpu.KINDS[target]
     how = "fpext" if source == "s" else "fptrunc"
 
+    def emit(e: Emitter, operand: str) -> str:
+        return fp.convert(e, how, kind, wide, operand)
+
+    host_operation = fpu.HostOperation(how, source, target, 1, emit)
+
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
-        result = fp.convert(e, how, kind, wide, o[0])
+        result = nans.step(host_operation, o[0]) if target == "s" else emit(e, o[0])
         if not isinstance(nans, fpu.Direct):
             nans.invalid(fpu.is_signalling(fp.bits(e, kind, o[0]), source))
             return result

@@ -321,12 +321,12 @@ def movn(cpu: Cpu, rs: Value, rt: Value, rd: Value) -> None:
     move_if(cpu, rd, rs, cpu.gpr[rt].ne(0))
 
 
-@MIPS.insn("000000 rs:5 cc:3 00 rd:5 00000 000001", "movf {rd}, {rs}, {cc}", needs="mips4_32")
+@MIPS.insn("000000 rs:5 cc:3 00 rd:5 00000 000001", "movf {rd}, {rs}, {cc}", needs="mips4_32 fpu")
 def movf(cpu: Cpu, rs: Value, cc: Value, rd: Value) -> None:
     move_if(cpu, rd, rs, cpu.fcc[cc].eq(0))
 
 
-@MIPS.insn("000000 rs:5 cc:3 01 rd:5 00000 000001", "movt {rd}, {rs}, {cc}", needs="mips4_32")
+@MIPS.insn("000000 rs:5 cc:3 01 rd:5 00000 000001", "movt {rd}, {rs}, {cc}", needs="mips4_32 fpu")
 def movt(cpu: Cpu, rs: Value, cc: Value, rd: Value) -> None:
     move_if(cpu, rd, rs, cpu.fcc[cc].ne(0))
 

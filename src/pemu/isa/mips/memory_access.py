@@ -245,7 +245,7 @@ def pref(cpu: Cpu) -> None:
 @MIPS.insn(
     "010011 base:5 index:5 hint:5 00000 001111",
     "prefx {hint:x}, {index:g}({base})",
-    needs="mips4_32r2",
+    needs="mips4_32r2 fpu",
 )
 def prefx(cpu: Cpu) -> None:
     pass

@@ -77,16 +77,15 @@ class Model:
     """One processor model.
 
     `bits`: 32 or 64, the width of its registers. `prid`: its CP0 processor identification.
-    `fir`: what FIR reads as; 0 for a model without floating-point unit. `fcsr_mask`: bits of FCSR
-    that can be written. `kernel_name`: how Linux names the core. `tlb`: its TLB entries.
-    `lacks`: what is missing for it to run, "" if nothing is.
+    `fir`: what FIR reads as; 0 for a model without floating-point unit. `kernel_name`: how Linux
+    names the core. `tlb`: its TLB entries. `lacks`: what is missing for it to run, "" if nothing
+    is.
     """
 
     __slots__ = (
         "_features",
-        "_fir",
         "bits",
-        "fcsr_mask",
+        "fir",
         "isa",
         "kernel_name",
         "lacks",
@@ -105,46 +104,31 @@ class Model:
         kernel_name: str,
         *,
         tlb: int = 16,
-        fcsr_mask: int = 0xFF83FFFF,
         lacks: str = "",
     ) -> None:
         self.name = name
         self.isa = isa
         self.bits = 32 if isa in ("mips1", "mips2", "mips32", "mips32r2") else 64
         self.prid = prid
-        self.fcsr_mask = fcsr_mask
         self.kernel_name = kernel_name
         self.tlb = tlb
         self.lacks = lacks
-        self._fir = fir
+        self.fir = fir
         self._features = f"{isa} {extensions}"
 
     @property
     def features(self) -> frozenset[str]:
         """Names that decide which instructions exist.
 
-        "fpu" is always among them: where the hardware has no floating-point unit, Linux emulates
-        one for its programs. "hardfloat" tells whether there is one.
+        Without "fpu" those of the floating-point unit are illegal for programs, as under QEMU;
+        a kernel may emulate them.
         """
-        names = f"{self._features} fpu"
-        if self._fir:
-            names += " hardfloat"
-        if self._fir & FIR_PS:
+        names = self._features
+        if self.fir:
+            names += " fpu"
+        if self.fir & FIR_PS:
             names += " ps"
         return closure(names)
-
-    @property
-    def fir(self) -> int:
-        """FIR as a program sees it; without floating-point unit, that of Linux's emulator."""
-        if self._fir:
-            return self._fir
-        features = self.features
-        value = 0
-        if "mips32" in features:
-            value |= FIR_D | FIR_S
-        if "mips32r2" in features:
-            value |= FIR_F64 | FIR_L | FIR_W
-        return value
 
     @property
     def hwcap(self) -> int:
@@ -189,7 +173,7 @@ MODELS = (
     Model("P5600", "mips32r2", "", 0x0001A800, 0, "MIPS P5600", lacks="MIPS32 Release 5 and MSA"),
     Model("mips32r6-generic", "mips32r2", "", 0x00010000, 0, "", lacks="MIPS32 Release 6"),
     Model("I7200", "mips32r2", "", 0x00010000, 0, "", lacks="nanoMIPS"),
-    Model("R4000", "mips3", "", 0x00000400, 0x00000500, "R4000PC", tlb=48, fcsr_mask=0x0183FFFF),
+    Model("R4000", "mips3", "", 0x00000400, 0x00000500, "R4000PC", tlb=48),
     Model("VR5432", "mips4", "vr5400", 0x00005400, 0x00005400, "R5432", tlb=48),
     Model("5Kc", "mips64", "", 0x00018100, 0, "MIPS 5Kc", tlb=32),
     Model("5Kf", "mips64", "", 0x00018100, FIR_D | FIR_S | 0x8100, "MIPS 5Kc", tlb=32),

@@ -145,6 +145,20 @@ for _name, _opcode, _needs in (
     )
 
 
+# Coprocessor 1 where there is none: its opcodes, and the moves on its condition codes.
+
+for _name, _pattern in (
+    ("cop1", "010001 --------------------------"),
+    ("cop1x", "010011 --------------------------"),
+    ("movci", "000000 ----- --- 0- ----- 00000 000001"),
+    ("cop1_lwc1", "110001 --------------------------"),
+    ("cop1_ldc1", "110101 --------------------------"),
+    ("cop1_swc1", "111001 --------------------------"),
+    ("cop1_sdc1", "111101 --------------------------"),
+):
+    _coprocessor_unusable(1, _pattern, ".word", name=_name, unless="fpu")
+
+
 # Multithreading extension (34K). A program has one thread context and no scheduler to ask.
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from pemu.isa.mips.cpu import MODE_FR1
 from pemu.linux.argtypes import ULong
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import guest_to_host_signal, host_to_guest_signal
@@ -120,7 +121,7 @@ def _get_tid_address(t: Thread, result: int) -> int:
 
 
 def _get_fp_mode(t: Thread, unused: int) -> int:
-    return PR_FP_MODE_FR if t.cpu.mode else 0
+    return PR_FP_MODE_FR if t.cpu.mode & MODE_FR1 else 0
 
 
 def _set_fp_mode(t: Thread, mode: int) -> int:
@@ -138,7 +139,7 @@ def _set_fp_mode(t: Thread, mode: int) -> int:
         if not fir & FIR_F64:
             return -errno.EOPNOTSUPP
     for thread in list(t.process.threads.values()):
-        thread.cpu.mode = mode
+        thread.cpu.mode = thread.cpu.mode & ~MODE_FR1 | mode
         if thread is not t:
             thread.cpu.kick()
     return 0

@@ -1,0 +1,244 @@
+"""Paired singles: two singles in one 64-bit register, in FPU register mode FR=1.
+
+The lower single is in bits 31 to 0. An operation on pairs raises what its two halves raise. The
+MIPS-3D extension is left out.
+Source: MIPS Architecture For Programmers, volume II-A (MIPS64, revision 5.04).
+"""
+
+from __future__ import annotations
+
+from pemu.engine import fp
+from pemu.isa.mips import fpu
+from pemu.isa.mips.fpu_arithmetic import MULTIPLY_ADD, multiply_add
+from pemu.isa.mips.fpu_compare import CONDITIONS, compare
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.engine.values import Emitter, Value
+    from pemu.isa.mips.fpu import Nans, Operation
+    from pemu.isa.mips.state import Cpu
+
+    Half = Callable[[Emitter, list[str], Nans], str]
+
+_NEEDS = "ps fr1"
+_SIGNS = 0x8000000080000000
+
+
+def _halves(e: Emitter, operand: str) -> tuple[str, str]:
+    """The lower and the upper single of a pair, as "float" operands."""
+    value = e.name(operand, 64)
+    return fp.from_bits(e, "float", value.trunc(32)), fp.from_bits(e, "float", value.bits(32, 32))
+
+
+def _define(name: str, operands: int, half: Half) -> Operation:
+    """Enter an operation on pairs that does `half` for the lower and for the upper singles."""
+
+    def compute(e: Emitter, given: list[str], nans: Nans) -> str:
+        lower, upper = zip(*(_halves(e, operand) for operand in given), strict=True)
+        low = fp.bits(e, "float", half(e, list(lower), nans))
+        return fp.bits(e, "float", half(e, list(upper), nans)).concat(low).ir
+
+    return fpu.define(f"{name}.ps", "p" * operands, "p", compute)
+
+
+def _declare_two(name: str, host: str, function: str) -> None:
+    def half(e: Emitter, o: list[str], nans: Nans) -> str:
+        return fpu.arithmetic(nans, host, "s", o[0], o[1])
+
+    operation = _define(name, 2, half)
+
+    def meaning(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
+        operands = [fpu.read(cpu, fs, "i64"), fpu.read(cpu, ft, "i64")]
+        fpu.write(cpu, fd, "i64", fpu.perform(cpu, operation, operands))
+
+    fpu.insn(
+        f"010001 10110 ft:5 fs:5 fd:5 {function}",
+        f"{name}.ps {{fd}}, {{fs}}, {{ft}}",
+        name=f"{name}_ps",
+        needs=_NEEDS,
+    )(meaning)
+
+
+def _declare_multiply_add(name: str) -> None:
+    add, negate, function = MULTIPLY_ADD[name]
+
+    def half(e: Emitter, o: list[str], nans: Nans) -> str:
+        return multiply_add(e, nans, "s", add, negate, o)
+
+    operation = _define(name, 3, half)
+
+    def meaning(cpu: Cpu, fr: Value, ft: Value, fs: Value, fd: Value) -> None:
+        operands = [fpu.read(cpu, register, "i64") for register in (fs, ft, fr)]
+        fpu.write(cpu, fd, "i64", fpu.perform(cpu, operation, operands))
+
+    fpu.insn(
+        f"010011 fr:5 ft:5 fs:5 fd:5 {function} 110",
+        f"{name}.ps {{fd}}, {{fr}}, {{fs}}, {{ft}}",
+        name=f"{name}_ps",
+        needs=_NEEDS,
+    )(meaning)
+
+
+def _pair(cpu: Cpu, register: Value) -> Value:
+    return cpu.name(fpu.read(cpu, register, "i64"), 64)
+
+
+def _set_pair(cpu: Cpu, register: Value, value: Value) -> None:
+    fpu.write(cpu, register, "i64", value.ir)
+
+
+def _declare_sign(name: str, function: str) -> None:
+    def meaning(cpu: Cpu, fs: Value, fd: Value) -> None:
+        value = _pair(cpu, fs)
+        if name == "neg":
+            value = value ^ _SIGNS
+        elif name == "abs":
+            value = value & ~_SIGNS
+        _set_pair(cpu, fd, value)
+
+    fpu.insn(
+        f"010001 10110 00000 fs:5 fd:5 {function}",
+        f"{name}.ps {{fd}}, {{fs}}",
+        name=f"{name}_ps",
+        needs=_NEEDS,
+    )(meaning)
+
+
+def _declare_select(name: str, function: str, upper: int, lower: int) -> None:
+    """plu and its like: a half of fs becomes the upper, one of ft the lower single."""
+
+    def meaning(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
+        high, low = _pair(cpu, fs).bits(upper, 32), _pair(cpu, ft).bits(lower, 32)
+        _set_pair(cpu, fd, high.concat(low))
+
+    fpu.insn(
+        f"010001 10110 ft:5 fs:5 fd:5 {function}",
+        f"{name}.ps {{fd}}, {{fs}}, {{ft}}",
+        name=f"{name}_ps",
+        needs=_NEEDS,
+    )(meaning)
+
+
+def _declare_move_if_code(name: str, wanted: int) -> None:
+    """movf, movt: each half by a condition code of its own."""
+
+    def meaning(cpu: Cpu, cc: Value, fs: Value, fd: Value) -> None:
+        new, old = _pair(cpu, fs), _pair(cpu, fd)
+        low, high = (
+            cpu.fcc[code].trunc(1).eq(wanted).select(new.bits(at, 32), old.bits(at, 32))
+            for code, at in ((cc, 0), (cc + 1, 32))
+        )
+        _set_pair(cpu, fd, high.concat(low))
+
+    fpu.insn(
+        f"010001 10110 cc:3 0{wanted} fs:5 fd:5 010001",
+        f"{name}.ps {{fd}}, {{fs}}, {{cc}}",
+        name=f"{name}_ps",
+        needs=_NEEDS,
+    )(meaning)
+
+
+def _declare_move_if_register(name: str, zero: bool, function: str) -> None:
+    def meaning(cpu: Cpu, rt: Value, fs: Value, fd: Value) -> None:
+        condition = cpu.gpr[rt].eq(0) if zero else cpu.gpr[rt].ne(0)
+        _set_pair(cpu, fd, condition.select(_pair(cpu, fs), _pair(cpu, fd)))
+
+    fpu.insn(
+        f"010001 10110 rt:5 fs:5 fd:5 {function}",
+        f"{name}.ps {{fd}}, {{fs}}, {{rt}}",
+        name=f"{name}_ps",
+        needs=_NEEDS,
+    )(meaning)
+
+
+def _declare_compare(number: int) -> None:
+    """Two condition codes: cc for the lower singles, the next one for the upper."""
+    name = CONDITIONS[number]
+
+    def compute(e: Emitter, o: list[str], nans: Nans) -> str:
+        first, second = _halves(e, o[0]), _halves(e, o[1])
+        low, high = (
+            compare(e, nans, "s", number, a, b) for a, b in zip(first, second, strict=True)
+        )
+        return high.zext(64).insert(32, low.zext(32)).ir
+
+    operation = fpu.define(f"c.{name}.ps", "pp", "", compute)
+
+    def meaning(cpu: Cpu, ft: Value, fs: Value, cc: Value) -> None:
+        operands = [fpu.read(cpu, fs, "i64"), fpu.read(cpu, ft, "i64")]
+        result = cpu.name(fpu.perform(cpu, operation, operands), 64)
+        cpu.fcc[cc] = result.bits(32, 8)
+        cpu.fcc[cc + 1] = result.trunc(8)
+
+    def without_code(cpu: Cpu, ft: Value, fs: Value) -> None:
+        meaning(cpu, ft, fs, cpu.const(0, 3))
+
+    bits = f"{number:04b}"
+    fpu.insn(
+        f"010001 10110 ft:5 fs:5 cc:3 00 11 {bits}",
+        f"c.{name}.ps {{cc}}, {{fs}}, {{ft}}",
+        name=f"c_{name}_ps_cc",
+        needs=_NEEDS,
+    )(meaning)
+    fpu.insn(
+        f"010001 10110 ft:5 fs:5 000 00 11 {bits}",
+        f"c.{name}.ps {{fs}}, {{ft}}",
+        name=f"c_{name}_ps",
+        needs=_NEEDS,
+        overrides=f"c_{name}_ps_cc",
+    )(without_code)
+
+
+for _name, _host, _function in (
+    ("add", "fadd", "000000"),
+    ("sub", "fsub", "000001"),
+    ("mul", "fmul", "000010"),
+):
+    _declare_two(_name, _host, _function)
+for _name in MULTIPLY_ADD:
+    _declare_multiply_add(_name)
+for _name, _function in (("abs", "000101"), ("mov", "000110"), ("neg", "000111")):
+    _declare_sign(_name, _function)
+for _name, _function, _upper, _lower in (
+    ("pll", "101100", 0, 0),
+    ("plu", "101101", 0, 32),
+    ("pul", "101110", 32, 0),
+    ("puu", "101111", 32, 32),
+):
+    _declare_select(_name, _function, _upper, _lower)
+_declare_move_if_code("movf", 0)
+_declare_move_if_code("movt", 1)
+_declare_move_if_register("movz", True, "010010")
+_declare_move_if_register("movn", False, "010011")
+for _number in range(16):
+    _declare_compare(_number)
+
+
+@fpu.insn("010001 10000 ft:5 fs:5 fd:5 100110", "cvt.ps.s {fd}, {fs}, {ft}", needs=_NEEDS)
+def cvt_ps_s(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
+    _set_pair(cpu, fd, _pair(cpu, fs).trunc(32).concat(_pair(cpu, ft).trunc(32)))
+
+
+@fpu.insn("010001 10110 00000 fs:5 fd:5 101000", "cvt.s.pl {fd}, {fs}", needs=_NEEDS)
+def cvt_s_pl(cpu: Cpu, fs: Value, fd: Value) -> None:
+    fpu.write(cpu, fd, "i32", _pair(cpu, fs).trunc(32).ir)
+
+
+@fpu.insn("010001 10110 00000 fs:5 fd:5 100000", "cvt.s.pu {fd}, {fs}", needs=_NEEDS)
+def cvt_s_pu(cpu: Cpu, fs: Value, fd: Value) -> None:
+    fpu.write(cpu, fd, "i32", _pair(cpu, fs).bits(32, 32).ir)
+
+
+@fpu.insn("010011 rs:5 ft:5 fs:5 fd:5 011110", "alnv.ps {fd}, {fs}, {ft}, {rs}", needs=_NEEDS)
+def alnv_ps(cpu: Cpu, rs: Value, ft: Value, fs: Value, fd: Value) -> None:
+    """A pair from an address that is a multiple of 4; of no other, fd stays as it is."""
+    first, second = _pair(cpu, fs), _pair(cpu, ft)
+    if cpu.arch.big_endian:
+        moved = first.trunc(32).concat(second.bits(32, 32))
+    else:
+        moved = second.trunc(32).concat(first.bits(32, 32))
+    place = cpu.gpr[rs].trunc(3)
+    kept = place.eq(4).select(moved, _pair(cpu, fd))
+    _set_pair(cpu, fd, place.eq(0).select(first, kept))
