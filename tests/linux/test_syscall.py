@@ -102,7 +102,7 @@ def test_indirect_call_shifts_its_arguments(o32: Guest) -> None:
 def test_interrupted_call_keeps_its_registers_and_is_settled_by_the_signal(guest: Guest) -> None:
     outcomes = [(True, True, None), (True, False, errno.EINTR), (False, False, None)]
     for handler_ran, restart, expected in outcomes:
-        guest.load("getppid")
+        guest.load("flock", 0, 8)
         guest.interrupt_next = True
         before = list(guest.cpu.gpr)
         guest.cpu.pc = 0x400004
@@ -193,3 +193,10 @@ def test_stack_argument_on_a_missing_page_is_efault(o32: Guest) -> None:
     with pytest.raises(GuestError) as caught:
         o32.dispatch()
     assert caught.value.errno == errno.EFAULT
+
+
+def test_a_call_that_never_waits_is_made_again_after_any_handler(guest: Guest) -> None:
+    guest.load("getpid")
+    guest.interrupt_next = True
+    guest.trap()
+    assert guest.restart == syscall.ERESTARTNOINTR

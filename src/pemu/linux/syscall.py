@@ -404,9 +404,18 @@ def run(t: Thread, entry: Entry, regs: Registers) -> int | None:
         t.restart_block = restart.block
         return None
     if result == -ERESTARTSYS:
-        t.restart = ERESTARTSYS
+        t.restart = ERESTARTSYS if _may_be_interrupted(t, regs) else ERESTARTNOINTR
         return None
     return result
+
+
+def _may_be_interrupted(t: Thread, regs: Registers) -> bool:
+    """Whether the call that the registers ask for may end with EINTR."""
+    from pemu.linux.interruptible import interruptible
+
+    names = table_for(t.target).names
+    name = names.get(regs[V0])
+    return interruptible(names.get(regs[A0]) if name == "syscall" else name)
 
 
 def settle_restart(t: Thread, handler_ran: bool, sa_restart: bool = False) -> None:
