@@ -42,6 +42,13 @@ MAX_BATCH = 24
 regions can run before the last one is compiled."""
 
 
+MAX_RETURNS = 4
+"""Return addresses that a region compares with before it looks one up."""
+
+UNSTEADY = 8
+"""A register that leads elsewhere than the last time more often than once in so many is not
+guessed."""
+
 SELDOM = 16
 """Blocks that ran this many times less often than a region's head are left out of it."""
 
@@ -74,6 +81,27 @@ class _Module:
         self.end = end
         self.lines = lines
         self.table: LineTable | None = None
+
+
+def _join(blocks: dict[int, GuestBlock]) -> None:
+    """Set the successors inside a region.
+
+    A call of a function that begins in the region, as recursive ones do, stays inside; and so do
+    returns from there, which are told by comparing the address.
+    """
+    returns = []
+    for block in blocks.values():
+        if block.is_call:
+            if block.taken in blocks:
+                block.successors = [block.taken]
+                if block.after in blocks:
+                    returns.append(block.after)
+        else:
+            targets = (block.after, block.taken)
+            block.successors = [t for t in targets if t is not None and t in blocks]
+    for block in blocks.values():
+        if block.is_indirect:
+            block.successors = returns[:MAX_RETURNS]
 
 
 class Compiler:
@@ -194,8 +222,8 @@ class Compiler:
             self._calls[insn.name] = known
         return known
 
-    def _read_block(self, header: int, mode: int) -> tuple[GuestBlock, bool] | None:
-        """Read a tier 0 block: (block, whether it ends in a call), or None if it is gone."""
+    def _read_block(self, header: int, mode: int) -> GuestBlock | None:
+        """Read a tier 0 block; None if it is gone."""
         if self._u32(header + c.STATUS) & c.STALE:
             return None
         engine = self._engine
@@ -213,17 +241,26 @@ class Compiler:
             taken = self._u64(end + c.PC_TAKEN) if kind != "register" else None
             after = self._u64(end + c.PC_NEXT) if kind == "branch" else None
         block = GuestBlock(pc, header, words, taken, after)
-        call = False
         branch_at = len(words) - (2 if engine.arch.delay_slots else 1)
         if kind and branch_at >= 0:
             insn = self._decoders[mode](words[branch_at])
-            call = insn is not None and self._is_call(insn, mode)
-            if call:
+            if insn is not None and self._is_call(insn, mode):
+                block.is_call = True
                 block.after = pc + size
-                block.taken = None
-        return block, call
+            else:
+                block.is_indirect = kind == "register"
+        if kind == "register":
+            block.guess = self._guess(header, end)
+        return block
 
-    def _explore(self, pc: int, mode: int) -> tuple[GuestBlock, bool] | None:
+    def _guess(self, header: int, end: int) -> int | None:
+        """Where a block's jump by a register has led to, if it was mostly one place."""
+        last = self._u64(end + c.CHAIN_TAKEN)
+        if not last or self._u64(end + c.MISSES) * UNSTEADY > self._executed(header):
+            return None
+        return self._u64(last + c.BLOCK_PC)
+
+    def _explore(self, pc: int, mode: int) -> GuestBlock | None:
         """Read a block that tier 0 has not seen."""
         explorer = self._explorers.get(mode)
         if explorer is None:
@@ -258,31 +295,25 @@ class Compiler:
             if pc in blocks:
                 blocks[pc].is_entry |= is_entry
                 continue
-            found = self._read_block(header, mode) if header else self._explore(pc, mode)
-            if found is None:
+            block = self._read_block(header, mode) if header else self._explore(pc, mode)
+            if block is None:
                 continue
-            block, call = found
             block.is_entry = is_entry
             blocks[pc] = block
             words += len(block.words)
-            for target in (block.after, block.taken):
+            for target in (block.after, None if block.is_call else block.taken):
                 if target is None:
                     continue
                 following = self._find(target ^ (mode << MODE_SHIFT))
                 if following:
                     if eager or self._executed(following) >= least:
-                        pending.append((target, following, call))
-                elif eager and not call and target // PAGE == start // PAGE:
+                        pending.append((target, following, block.is_call))
+                elif eager and not block.is_call and target // PAGE == start // PAGE:
                     # Stores to the head's page are noticed.
                     pending.append((target, 0, False))
         if start not in blocks:
             return None
-        for block in blocks.values():
-            targets = (block.after, block.taken) if block.taken is not None else (block.after,)
-            block.successors = [t for t in targets if t is not None and t in blocks]
-            if block.taken is None and block.after is not None:
-                # A call: its return point is entered from outside only.
-                block.successors = []
+        _join(blocks)
         return mode, blocks
 
     # Compiling.

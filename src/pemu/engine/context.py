@@ -75,6 +75,7 @@ PLACE = 15  # instruction index in the block; bit 7: in a delay slot (of the bra
 
 # A block's last op, when it ends in a known place: op, two chains, two addresses.
 CHAIN_TAKEN, CHAIN_NEXT, PC_TAKEN, PC_NEXT = 16, 24, 32, 40
+MISSES = CHAIN_NEXT  # where a register decides: how often it was not the block in CHAIN_TAKEN
 END_BYTES = 48
 
 MAX_BLOCK_INSNS = 64

@@ -62,8 +62,8 @@ class Explorer:
             self._plain[insn.name] = plain
         return not plain
 
-    def block(self, pc: int) -> tuple[GuestBlock, bool] | None:
-        """Read the block at `pc`, which lies in a readable page: (block, whether it is a call).
+    def block(self, pc: int) -> GuestBlock | None:
+        """Read the block at `pc`.
 
         It ends at the latest with its page. None if its first instruction crosses the page.
         """
@@ -74,26 +74,28 @@ class Explorer:
         for index, word in enumerate(words):
             insn = self._decode(word)
             if insn is None:
-                return GuestBlock(pc, 0, words[: index + 1], None, None), False
+                return GuestBlock(pc, 0, words[: index + 1], None, None)
             at = pc + index * size
             if self._ends_block(insn, word, at):
                 return self._ending(pc, words, index, self._probe(insn, word, at))
-        return GuestBlock(pc, 0, words, None, pc + size * len(words)), False
+        return GuestBlock(pc, 0, words, None, pc + size * len(words))
 
     def _ending(
         self, pc: int, words: list[int], index: int, last: RegionBuilder
-    ) -> tuple[GuestBlock, bool] | None:
+    ) -> GuestBlock | None:
         size = self._arch.insn_bytes
         kind = last.branch_kind
         if kind in ("", "next"):
-            return GuestBlock(pc, 0, words[: index + 1], None, None), False
+            return GuestBlock(pc, 0, words[: index + 1], None, None)
         length = index + 1 + (1 if self._arch.delay_slots else 0)
         if length > len(words):
             if not index:
                 return None
-            return GuestBlock(pc, 0, words[:index], None, pc + index * size), False
+            return GuestBlock(pc, 0, words[:index], None, pc + index * size)
         after = pc + length * size
         call = last.call_target
-        taken = None if call else last.branch_target
         following = after if call or kind == "branch" else None
-        return GuestBlock(pc, 0, words[:length], taken, following), call
+        block = GuestBlock(pc, 0, words[:length], last.branch_target, following)
+        block.is_call = call
+        block.is_indirect = not call and last.branch_target is None
+        return block

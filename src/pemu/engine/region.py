@@ -60,18 +60,23 @@ _INTERRUPT = _Tail("interrupt", "i64")
 class GuestBlock:
     """A block to be compiled: its guest code and where it may go.
 
-    `pc`, `words`: address and instruction words, delay slot included. `ending`: how it ends
-    (`runtime.BRANCH`, ...); `taken`, `after`: guest addresses, where known. `branch_at`: index of
-    the branch among the words, or -1.
+    `pc`, `words`: address and instruction words, delay slot included. `header`: host address of
+    its tier 0 block, or 0. `taken`, `after`: guest addresses of what may follow, where known.
+    After a call (`is_call`), `taken` is what is called and `after` where that returns to.
+    `is_indirect`: it ends in a jump, not a call, to an address that a register holds. `guess`:
+    where a register has mostly led to.
     """
 
     __slots__ = (
         "after",
-        "dirty_in",
         "defs",
+        "dirty_in",
         "edges",
+        "guess",
         "header",
+        "is_call",
         "is_entry",
+        "is_indirect",
         "is_loop_head",
         "live_in",
         "pc",
@@ -90,6 +95,9 @@ class GuestBlock:
         self.taken = taken
         self.after = after
         self.successors: list[int] = []
+        self.guess: int | None = None
+        self.is_call = False
+        self.is_indirect = False
         self.is_entry = False
         self.is_loop_head = False
         self.dirty_in: set[Key] = set()
@@ -403,11 +411,7 @@ class RegionBuilder(InsnBuilder):
         self.do("ret void")
 
     def _inside(self, target: int) -> GuestBlock | None:
-        """The block at an address, if the way there stays in the region.
-
-        A call leaves the region, also one to a block of it: that edge was not counted when loop
-        heads were marked.
-        """
+        """The block at an address, if the way there stays in the region."""
         return self._blocks.get(target) if target in self._block.successors else None
 
     def _stores(self, target: int) -> bool:
@@ -432,7 +436,23 @@ class RegionBuilder(InsnBuilder):
         self._go(_LINK, f"getelementptr (i8, ptr @{self._name}_slots, i64 {SLOT_BYTES * number})")
 
     def _indirect(self, target: Value) -> None:
-        """Go to an address that a register holds; ends the basic block."""
+        """Go to an address that a register holds; ends the basic block.
+
+        The successors, if any, are where calls inside the region return to. They and what was
+        seen before are compared with.
+        """
+        dirty = set(self._dirty)
+        likely = list(self._block.successors)
+        if self._block.guess is not None and self._block.guess not in likely:
+            likely.append(self._block.guess)
+        for pc in likely:
+            here, elsewhere = self.label("here"), self.label("elsewhere")
+            self.do(f"br i1 {target.eq(pc).ir}, label %{here}, label %{elsewhere}")
+            values = dict(self._values)
+            self._go_on(here)
+            self._edge(pc)
+            self._go_on(elsewhere)
+            self._dirty, self._values = set(dirty), values
         self._flush()
         self._go(_LOOK_UP, target.zext(64).ir)
 

@@ -271,24 +271,37 @@ def block_ends() -> list[str]:
     two.do("unreachable")
     one = handler("pemu_end_jump", "hidden ")
     _follow(one, c.CHAIN_TAKEN, c.PC_TAKEN)
-    register = handler("pemu_end_register", "hidden ")
-    target = register.name("%carry", 64)
-    ctx = register.context()
-    tag = tag_of(register, target)
-    table = register.pointer(register.at(ctx, c.BLOCK_TABLE))
-    slot = (tag.lshr(2) & register.at(ctx, c.BLOCK_MASK)) << 3
-    first = register.raw_load(register.offset(table, slot), 64, align=8)
-    with register.if_(first.ne(0)):
-        block = register.pointer(first)
-        with register.if_(register.at(block, c.TAG).eq(tag)):
-            register.run_block(block)
-            register.place(register.label("dead"))
-    register.put(s.PC, target)
-    register.tail("@pemu_dispatch")
     nowhere = handler("pemu_end_next", "hidden ")
     nowhere.put(s.PC, nowhere.at("%op", c.PC_TAKEN))
     nowhere.tail("@pemu_dispatch")
-    return [two.text, one.text, register.text, nowhere.text]
+    return [two.text, one.text, _register_end(), nowhere.text]
+
+
+def _register_end() -> str:
+    """`pemu_end_register`: go to the address that carry holds; the last block is tried first."""
+    f = handler("pemu_end_register", "hidden ")
+    target = f.name("%carry", 64)
+    tag = tag_of(f, target)
+    last = f.at("%op", c.CHAIN_TAKEN)
+    with f.if_(last.ne(0)):
+        block = f.pointer(last)
+        with f.if_(f.at(block, c.TAG).eq(tag)):
+            f.run_block(block)
+            f.place(f.label("dead"))
+    ctx = f.context()
+    table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
+    slot = (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3
+    first = f.raw_load(f.offset(table, slot), 64, align=8)
+    with f.if_(first.ne(0)):
+        block = f.pointer(first)
+        with f.if_(f.at(block, c.TAG).eq(tag)):
+            f.set_at("%op", c.CHAIN_TAKEN, first)
+            f.set_at("%op", c.MISSES, f.at("%op", c.MISSES) + 1)
+            f.run_block(block)
+            f.place(f.label("dead"))
+    f.put(s.PC, target)
+    f.tail("@pemu_dispatch")
+    return f.text
 
 
 def exits(arch: Architecture) -> list[str]:
