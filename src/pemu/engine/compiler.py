@@ -277,11 +277,30 @@ class Compiler:
             return None
 
     def _form(self, head: int) -> tuple[int, dict[int, GuestBlock]] | None:
-        """Collect the region around a hot block: (mode, blocks by guest address)."""
+        """Choose the region around a hot block: (mode, blocks by guest address)."""
         start = self._u64(head + c.BLOCK_PC)
         mode = (self._u64(head + c.TAG) ^ start) >> MODE_SHIFT
         if mode >= len(self._features):
             return None
+        blocks = self._collect(head, mode)
+        if start not in blocks:
+            return None
+        callees = {block.taken for block in blocks.values() if block.is_call} - blocks.keys()
+        for callee in callees:
+            header = self._find((callee or 0) ^ (mode << MODE_SHIFT))
+            if header and self._executed(header) * 4 >= self._executed(head):
+                # A recursive function: a region that begins with it keeps its calls inside.
+                around = self._collect(header, mode)
+                if start in around:
+                    around[start].is_entry = True
+                    blocks = around
+                    break
+        _join(blocks)
+        return mode, blocks
+
+    def _collect(self, head: int, mode: int) -> dict[int, GuestBlock]:
+        """Return the blocks that are worth compiling together with a hot block."""
+        start = self._u64(head + c.BLOCK_PC)
         least = max(1, self._executed(head) // SELDOM)
         eager = self._engine.mode == "tier1"
         most_blocks, most_words = (
@@ -311,10 +330,7 @@ class Compiler:
                 elif eager and not block.is_call and target // PAGE == start // PAGE:
                     # Stores to the head's page are noticed.
                     pending.append((target, 0, False))
-        if start not in blocks:
-            return None
-        _join(blocks)
-        return mode, blocks
+        return blocks
 
     # Compiling.
 
