@@ -229,6 +229,8 @@ class Compiler:
         engine = self._engine
         pc = self._u64(header + c.BLOCK_PC)
         size = self._u32(header + c.GUEST_BYTES)
+        if engine.is_hooked(pc, pc + size):
+            return None
         try:
             code = engine.memory.read(pc, size)
         except GuestFault:  # the page has gone since
@@ -272,9 +274,14 @@ class Compiler:
                 self._engine.memory,
             )
         try:
-            return explorer.block(pc)
+            block = explorer.block(pc)
         except GuestFault:  # the page has gone since
             return None
+        if block and self._engine.is_hooked(
+            pc, pc + len(block.words) * self._engine.arch.insn_bytes
+        ):
+            return None
+        return block
 
     def _form(self, head: int) -> tuple[int, dict[int, GuestBlock]] | None:
         """Choose the region around a hot block: (mode, blocks by guest address)."""

@@ -18,7 +18,7 @@ FUNCTIONS = 72  # host addresses of runtime functions for compiled regions, see 
 MAX_INSNS = 136  # instructions in a block at most (1 when single-stepping)
 HOOK_COUNT = 144
 HOOKS = 152  # host address of hooked guest addresses, 8 bytes each
-OPTIONS = 160  # bit 0: do not chain blocks; bit 1: leave native code at each new block
+OPTIONS = 160  # the OPTION_ bits below
 HOT_RING = 168  # host address of a ring of hot block headers
 HOT_HEAD = 176  # entries ever written to it
 CALLS = 184  # host address of the table of native system calls, CALL_ENTRY bytes each
@@ -50,7 +50,8 @@ FUNCTION_NAMES = (
 HOT_RING_ENTRIES = 4096
 
 OPTION_NO_CHAIN = 1
-OPTION_REPORT_BLOCKS = 2
+OPTION_REPORT_BLOCKS = 2  # leave native code at each new block
+OPTION_HOOK_BLOCKS = 4  # each new block begins with a hook
 
 # A block: header, then ops. Offsets in the header.
 TAG = 0  # guest pc combined with the translation mode

@@ -386,18 +386,29 @@ class Engine:
             self._set(c.MAX_INSNS, 1 if enabled else c.MAX_BLOCK_INSNS)
             self.flush()
 
-    def set_options(self, *, chain: bool = True, report_blocks: bool = False) -> None:
-        """Choose whether blocks are chained and whether each new block is reported."""
-        options = (0 if chain else c.OPTION_NO_CHAIN) | (
-            c.OPTION_REPORT_BLOCKS if report_blocks else 0
-        )
+    def is_hooked(self, start: int, end: int) -> bool:
+        """True if a hook is set in a guest range; such code is not compiled."""
+        return any(start <= address < end for address in self._hooks)
+
+    def set_options(
+        self, *, chain: bool = True, report_blocks: bool = False, hook_blocks: bool = False
+    ) -> None:
+        """Choose how blocks are translated from now on.
+
+        `chain`: one goes to the next without looking it up. `report_blocks`: `on_new_block` is
+        called for each new one. `hook_blocks`: each run of a block begins with reason HOOK; there
+        is no tier 1 then, as what is compiled does not run block by block.
+        """
+        options = 0 if chain else c.OPTION_NO_CHAIN
+        options |= c.OPTION_REPORT_BLOCKS if report_blocks else 0
+        options |= c.OPTION_HOOK_BLOCKS if hook_blocks else 0
         self._set(c.OPTIONS, options)
 
     # Hot code.
 
     def hot(self, cpu: Cpu, block: int) -> None:
         """A block's counter has run out: have it compiled."""
-        if self.mode == "tier0":
+        if self.mode == "tier0" or self._get(c.OPTIONS) & c.OPTION_HOOK_BLOCKS:
             return
         wait = self.mode == "tier1"
         with self.lock:

@@ -310,11 +310,11 @@ def exits(arch: Architecture) -> list[str]:
     raised.store_op_pc()
     raised.leave(EXIT_EXCEPTION)
     hook = handler("pemu_hook", "hidden ")
-    with hook.if_(hook.get(s.SKIP_HOOK).ne(0)):
+    hook.store_op_pc()
+    with hook.if_(hook.get(s.SKIP_HOOK).eq(~hook.get(s.PC))):
         hook.put(s.SKIP_HOOK, 0)
         hook.run_op(hook.offset("%op", c.OP))
         hook.place(hook.label("dead"))
-    hook.store_op_pc()
     hook.leave(EXIT_HOOK)
     left = handler("pemu_leave_region", "hidden ")
     left.do("ret void")

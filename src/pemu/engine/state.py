@@ -78,7 +78,6 @@ EXIT_ADDRESS = Field(-64, 8)
 FAULT_HOST_PC = Field(-72, 8)  # host address of the access that faulted, in compiled regions
 GUEST_MXCSR = Field(-76, 4)  # floating-point control of generated code (host's encoding)
 HOST_MXCSR = Field(-80, 4)
-SKIP_HOOK = Field(-84, 4)  # 1: pass the next hook op without calling out
 SIGNAL_PENDING = Field(-88, 4)
 MEMORY_BASE = Field(-96, 8)
 EXIT_BLOCK = Field(-104, 8)  # block that an exit belongs to (hot, hook)
@@ -88,6 +87,7 @@ CODE_EPOCH = Field(-128, 8)  # code generation this thread saw when it entered n
 SIGINFO = Field(-128 - SIGINFO_BYTES, SIGINFO_BYTES)
 LINK_SLOT = Field(-264, 8)  # region exit that wants to be linked
 BLOCK_TABLE = Field(-272, 8)  # host address of the hash table of blocks
+SKIP_HOOK = Field(-280, 8)  # complement of the pc whose hook is passed once
 
 
 class Layout:

@@ -546,6 +546,7 @@ def _translator(arch: Architecture) -> Function:
     put_handler("pemu_enter_block")
     finish_op(f.const(0, 32))
 
+    hooked_here = f.var(1, (f.at(ctx, c.OPTIONS) & c.OPTION_HOOK_BLOCKS).ne(0))
     hook_count = f.at(ctx, c.HOOK_COUNT)
     hooks = f.pointer(f.at(ctx, c.HOOKS))
     max_insns = f.at(ctx, c.MAX_INSNS).trunc(32)
@@ -564,12 +565,12 @@ def _translator(arch: Architecture) -> Function:
             index = f.var(64, 0)
             with f.while_(lambda: index.value.ult(hook_count)):
                 hooked = f.raw_load(f.offset(hooks, index.value << 3), 64)
-                with f.if_(hooked.eq(pc.value)):
-                    put_handler("pemu_hook")
-                    finish_op(count.value)
-                    index.value = hook_count
-                with f.if_(index.value.ult(hook_count)):
-                    index.value = index.value + 1
+                hooked_here.value = hooked_here.value | hooked.eq(pc.value)
+                index.value = index.value + 1
+        with f.if_(hooked_here.value, unlikely=True):
+            put_handler("pemu_hook")
+            finish_op(count.value)
+            hooked_here.value = 0
         ending.value = decode(pc.value)
         finish_op(count.value)
         pc.value = pc.value + arch.insn_bytes

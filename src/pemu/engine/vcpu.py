@@ -153,7 +153,7 @@ class Cpu:
         self.memory[s.ENGINE_BYTES :] = bytes(len(self.memory) - s.ENGINE_BYTES)
         self.pc = 0
         self._set(s.MODE_TAG, 0)
-        self._set32(s.SKIP_HOOK, 0)
+        self._set(s.SKIP_HOOK, 0)
         self.mxcsr = DEFAULT_MXCSR
 
     def detach(self) -> None:
@@ -180,8 +180,8 @@ class Cpu:
         return bytes(self.memory[start : start + s.SIGINFO_BYTES])
 
     def skip_hook(self) -> None:
-        """Let the next `run` pass the hook at the present pc without stopping."""
-        self._set32(s.SKIP_HOOK, 1)
+        """Let the hook at the present pc be passed once without stopping."""
+        self._set(s.SKIP_HOOK, ~self.pc & 0xFFFFFFFFFFFFFFFF)
 
     def run(self) -> None:
         """Run guest code until something that the engine itself cannot settle.

@@ -59,9 +59,9 @@ class Process:
         "environ",
         "exe",
         "exe_image",
+        "hooks",
         "log",
         "mem",
-        "on_hook",
         "options",
         "prefix",
         "sigactions",
@@ -86,7 +86,8 @@ class Process:
         self.threads: dict[int, Thread] = {}
         self.sigactions: dict[int, Action] = {}
         self.signals_installed: set[int] = set()
-        self.on_hook: Callable[[Thread], None] | None = None
+        self.hooks: list[Callable[[Thread], None]] = []
+        """Called in order where a thread has come to an address or block that is hooked."""
         # Set by whoever starts the process: how a program of the same target is executed.
         self.child_command: Callable[[], list[str]] = list
         self.child_environ: Callable[[list[bytes]], list[bytes]] = list
@@ -187,8 +188,8 @@ class Thread:
 
                     raise_exception(self)
                 elif reason == EXIT_HOOK:
-                    if process.on_hook is not None:
-                        process.on_hook(self)
+                    for hook in process.hooks:
+                        hook(self)
                     cpu.skip_hook()
         except ThreadExit as end:
             return end.status
