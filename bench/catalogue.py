@@ -56,7 +56,16 @@ def build(name: str, target: str, directory: Path) -> Path:
     if output.exists() and output.stat().st_mtime > max(s.stat().st_mtime for s in sources):
         return output
     directory.mkdir(parents=True, exist_ok=True)
-    command = [COMPILERS[target], "-O2", "-static", str(source), "-o", str(output), "-lm"]
+    command = [
+        COMPILERS[target],
+        "-O2",
+        "-static",
+        "-pthread",
+        str(source),
+        "-o",
+        str(output),
+        "-lm",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.catalogue import CATALOGUE, COMPILERS, GOALS, build
+from bench.each_call import report_calls
 from bench.measure import ROOT, Comparison, Failed, compare
 from bench.real import REAL, Sysroot
 
@@ -34,10 +35,15 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("-n", "--repeat", type=int, default=3, help="runs of each kind (3)")
     parser.add_argument("-w", "--warm-only", action="store_true", help="run cold only once")
     parser.add_argument("-c", "--cpu-time", action="store_true", help="compare processor seconds")
+    parser.add_argument(
+        *("-e", "--each-call"),
+        action="store_true",
+        help="instead: what each system call costs; programs: beginnings of names",
+    )
     parser.add_argument("-s", "--sysroots", type=Path, help="directory with a sysroot a target")
     parser.add_argument("-o", "--output", type=Path, help="write the table to this file too")
     given = parser.parse_args(words)
-    unknown = set(given.programs) - set(names)
+    unknown = set() if given.each_call else set(given.programs) - set(names)
     if unknown:
         parser.error(f"no such program: {', '.join(sorted(unknown))} (of {', '.join(names)})")
     given.targets = given.targets.split(",")
@@ -109,6 +115,8 @@ class Report:
 def main(words: list[str] | None = None) -> int:
     """Run what the command line asks for; returns 1 if a program could not be measured."""
     given = arguments(words)
+    if given.each_call:
+        return report_calls(given.targets, given.programs, given.repeat)
     report = Report("cpu" if given.cpu_time else "wall")
     directory = ROOT / "build" / "bench"
     how = {"repeat": given.repeat, "cold": not given.warm_only}
