@@ -17,6 +17,12 @@ import struct
 import sys
 import zlib
 
+# hashlib costs ten times as much to import.
+if sys.version_info >= (3, 12):
+    from _sha2 import sha256
+else:
+    from _sha256 import sha256  # type: ignore[import-not-found]
+
 MAGIC = b"pemuCODE"
 _HEADER = struct.Struct("<8sIIIII")  # magic, checksum, symbol bytes, data bytes, code at, code size
 _PAGE = 4096
@@ -84,11 +90,9 @@ class CodeCache:
         self._digest = b""
 
     def _key(self, kind: str, name: str) -> str:
-        import _sha256  # type: ignore[import-not-found]  # hashlib costs ten times as much to import
-
         if not self._digest:
             self._digest = _sources_digest() + _host_digest()
-        digest = _sha256.sha256(b"\0".join([kind.encode(), name.encode(), self._digest]))
+        digest = sha256(b"\0".join([kind.encode(), name.encode(), self._digest]))
         return f"{kind}-{digest.hexdigest()[:40]}"
 
     def _trusted(self) -> bool:

@@ -156,7 +156,10 @@ class Compiler:
     def _start(self) -> None:
         # The thread must not receive the guest's signals.
         self._thread = threading.Thread(target=self._work, name="pemu-compiler", daemon=True)
-        with_signals_blocked(self._thread.start)
+        try:
+            with_signals_blocked(self._thread.start)
+        except RuntimeError:  # none to be had; one of the next requests may find it otherwise
+            self._thread = None
 
     def _work(self) -> None:
         while True:
@@ -176,6 +179,16 @@ class Compiler:
                 with self._wake:
                     if generation == self._generation:
                         self._queue[:0] = left
+
+    def rest(self) -> None:
+        """End the background thread; the next request starts it again."""
+        with self._wake:
+            thread, self._thread = self._thread, None
+            self._stopping = True
+            self._wake.notify()
+        if thread is not None:
+            thread.join()
+        self._stopping = False
 
     def close(self) -> None:
         """Stop the background thread before the process ends."""

@@ -112,6 +112,7 @@ class Engine:
         self._early: list[int] = []
         self._patient = False
         self._making = allocate_lock()
+        self._waiting = allocate_lock()  # held while the thread of `_be_patient` lives
         self._hooks: set[int] = set()
         self._hook_array: ctypes.Array[ctypes.c_uint64] | None = None
         self._keep: list[object] = []
@@ -333,6 +334,7 @@ class Engine:
             host_map(self._arena, ARENA_BYTES, rw, fresh)
             self._set(c.ARENA_NEXT, self._arena)
             self._code_next = self.tier0_end
+            self._early.clear()
             if self._compiler is not None:
                 self._compiler.renew()
 
@@ -428,13 +430,19 @@ class Engine:
         Most programs have ended by then, and need not wait for LLVM, whose import keeps Python's
         lock.
         """
-        self._patient = True
+        ended = self._waiting = allocate_lock()
+        ended.acquire()
 
         def wait() -> None:
             sleep(PATIENCE)
             self._make_compiler()
+            ended.release()
 
-        with_signals_blocked(lambda: start_new_thread(wait, ()))
+        try:
+            with_signals_blocked(lambda: start_new_thread(wait, ()))
+            self._patient = True
+        except RuntimeError:  # no thread to be had, as in a process that left its PID namespace
+            ended.release()
 
     def _make_compiler(self) -> None:
         with self._making:
@@ -446,6 +454,12 @@ class Engine:
                 early, self._early = self._early, []
                 for block in early:
                     self._compiler.request(block, wait=False)
+
+    def rest(self) -> None:
+        """End the engine's own threads. They start again when there is something to do."""
+        with self._waiting:
+            if self._compiler is not None:
+                self._compiler.rest()
 
     def region_pc(self, host_pc: int) -> int | None:
         """Guest pc of the access at a host address in compiled code, or None."""
@@ -482,6 +496,7 @@ class Engine:
         self.cpus[:] = [cpu]
         self.lock.release()
         self._making.release()
+        self._waiting = allocate_lock()
         if self._compiler is None and self._early:
             self._be_patient()
         else:

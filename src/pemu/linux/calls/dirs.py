@@ -153,31 +153,64 @@ def readdir(t: Thread, fd: int, start: int, count: int) -> int:
     return 0
 
 
+LATE = (
+    *("difflib", "fcntl", "fnmatch", "pkgutil", "random", "resource", "signal", "socket"),
+    "traceback",
+)
+"""Modules of Python's own that Pemu imports within functions."""
+
+
 def load_everything() -> None:
     """Import what may be needed later: after a change of the root directory it is out of reach."""
-    import importlib
     import os
+    from importlib import import_module
 
     import pemu
 
+    for name in LATE:
+        import_module(name)
     root = pemu.__path__[0]
     for folder, _, files in os.walk(root):
         package = os.path.relpath(folder, os.path.dirname(root)).replace(os.sep, ".")
         for file in sorted(files):
             if file.endswith(".py") and file != "__main__.py":
-                importlib.import_module(f"{package}.{file[:-3]}".removesuffix(".__init__"))
+                import_module(f"{package}.{file[:-3]}".removesuffix(".__init__"))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of a directory, or None where there is none."""
+    import os
+
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def change_root(t: Thread, number: int, *arguments: int) -> int:
+    """Make a host call that changes what absolute paths lead to.
+
+    The directory of -L counts no longer if its path now leads elsewhere.
+    """
+    load_everything()
+    prefix = t.process.prefix
+    before = _identity(prefix)
+    result = t.host_syscall(number, *arguments)
+    if result >= 0 and prefix and _identity(prefix) != before:
+        t.process.prefix = ""
+        t.process.engine.set_path_prefix(False)
+    return result
 
 
 @syscall("chroot", PlainPath)
 def chroot(t: Thread, path: bytes) -> int:
-    load_everything()
-    return t.host_syscall(NR["chroot"], address_of(path))
+    return change_root(t, NR["chroot"], address_of(path))
 
 
 @syscall("pivot_root", PlainPath, PlainPath)
 def pivot_root(t: Thread, new: bytes, old: bytes) -> int:
-    load_everything()
-    return t.host_syscall(NR["pivot_root"], address_of(new), address_of(old))
+    return change_root(t, NR["pivot_root"], address_of(new), address_of(old))
 
 
 @syscall("readlink", Path, OutBuf(2), Int, native="readlink")

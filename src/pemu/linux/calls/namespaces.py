@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+from time import sleep
+
 from pemu.linux import fdtable
 from pemu.linux.argtypes import Fd, Hex, HexLong, Int
+from pemu.linux.calls.dirs import load_everything
 from pemu.linux.hostcalls import NR
 from pemu.linux.nametypes import Bits, Named
 from pemu.linux.syscall import passthrough, syscall
@@ -25,8 +29,41 @@ Comparison = Named(
     "KCMP_FILE KCMP_VM KCMP_FILES KCMP_FS KCMP_SIGHAND KCMP_IO KCMP_SYSVSEM KCMP_EPOLL_TFD",
 )
 
-passthrough("unshare", CloneFlags)
-passthrough("setns", Fd, CloneFlags)
+
+CLONE_NEWNS = 0x20000
+
+_TRIES = 200
+
+
+def _alone(t: Thread, number: int, *arguments: int) -> int:
+    """Make a host call that the kernel may refuse to processes with threads.
+
+    Those of Pemu's own end first. The kernel may count one a little longer.
+    """
+    result = t.host_syscall(number, *arguments)
+    if result != -errno.EINVAL or len(t.process.threads) > 1:
+        return result
+    t.process.engine.rest()
+    for _ in range(_TRIES):
+        result = t.host_syscall(number, *arguments)
+        if result != -errno.EINVAL:
+            break
+        sleep(0.0001)
+    return result
+
+
+@syscall("unshare", CloneFlags)
+def unshare(t: Thread, flags: int) -> int:
+    return _alone(t, NR["unshare"], flags)
+
+
+@syscall("setns", Fd, CloneFlags)
+def setns(t: Thread, fd: int, flags: int) -> int:
+    if not flags or flags & CLONE_NEWNS:
+        load_everything()
+    return _alone(t, NR["setns"], fdtable.check(fd), flags)
+
+
 passthrough("kcmp", Int, Int, Comparison, HexLong, HexLong)
 passthrough("vhangup")
 
