@@ -165,7 +165,8 @@ class RegionBuilder(InsnBuilder):
     # Emission that marks guest accesses with their instruction.
 
     def op(self, text: str) -> str:
-        if " volatile " in text:
+        # A load and the swap of its bytes become one host instruction, with the swap's mark.
+        if " volatile " in text or "@llvm.bswap." in text:
             text += self._debug
         return super().op(text)
 

@@ -374,15 +374,16 @@ def die(t: Thread, info: SigInfo) -> None:
     """Do what is a signal's default: end the process with it, or stop, and return after that."""
     signo = info.signo
     host = ms.guest_to_host_signal(signo)
-    _host_action(host, SIG_DFL)
     if signo in _STOPS:
+        _host_action(host, SIG_DFL)
         set_host_mask(t.sigmask & ~(1 << (signo - 1)))
         os.kill(os.getpid(), host)
         return
     if signo in _CORE:
         from pemu.linux.fatal import report
 
-        report(t, info)
+        report(t, info)  # reads guest memory, for which SIGSEGV and SIGBUS must be caught still
+    _host_action(host, SIG_DFL)
     t.process.engine.close()
     value = ctypes.c_uint64(~(1 << (host - 1)))
     _libc.syscall(_NR_SIGPROCMASK, 2, ctypes.byref(value), None, 8)
