@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 ITEMS = {
     "in_asm": "guest instructions of each translated block",
-    "op": "what the translator makes of them: LLVM IR",
-    "out_asm": "host instructions of each translated block",
+    "op": "what the translator makes of them: ops, and LLVM IR where they are compiled",
+    "out_asm": "host instructions of each compiled region",
     "int": "exceptions and interrupts, one line each",
     "exec": "each block as it is run (very long; -d exec,nochain misses none)",
     "cpu": "registers before each block is run (very long)",

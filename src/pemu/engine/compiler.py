@@ -423,6 +423,9 @@ class Compiler:
                 if any(region.overlaps(*change) for change in self._changed):
                     continue
                 self._install(region, base + blob.symbols[region.name])
+        if engine.on_compiled is not None:
+            places = {base + blob.symbols[region.name]: blocks for region, blocks in regions}
+            engine.on_compiled(text, places, base + len(blob.code))
         return left
 
     def _text(

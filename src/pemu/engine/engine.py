@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pemu.engine.architecture import Architecture
     from pemu.engine.compiler import Compiler
     from pemu.engine.memory import AddressSpace
+    from pemu.engine.region import GuestBlock
     from pemu.engine.vcpu import Cpu
 
 CODE_AREA_BYTES = 1 << 29
@@ -106,6 +107,9 @@ class Engine:
         self.lock = RLock()
         self.cpus: list[Cpu] = []
         self.on_new_block: Callable[[Cpu, int], None] | None = None
+        self.on_compiled: Callable[[str, dict[int, list[GuestBlock]], int], None] | None = None
+        """Told of each compiled module: LLVM IR, guest blocks by their region's host address, end
+        of the code."""
         self._cpu_class = cpu_class(arch.layout)
         self._compiler: Compiler | None = None
         self._forking: Compiler | None = None

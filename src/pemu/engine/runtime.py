@@ -122,10 +122,13 @@ class Function(Code):
 
     def store_op_pc(self) -> Value:
         """Store the address of the present op's instruction in the state's pc; return `place`."""
-        slot = self.at("%op", c.SLOT, 8).zext(64)
-        block = self.offset("%op", -(slot << 4))
         place = self.at("%op", c.PLACE, 8)
-        return self._op_pc(block, place)
+        return self._op_pc(self.block_of_op(), place)
+
+    def block_of_op(self) -> str:
+        """Pointer operand of the present op's block."""
+        slot = self.at("%op", c.SLOT, 8).zext(64)
+        return self.offset("%op", -(slot << 4))
 
     def _op_pc(self, block: str, place: Value) -> Value:
         index = (place & 0x7F).zext(64)
@@ -315,6 +318,7 @@ def exits(arch: Architecture) -> list[str]:
         hook.put(s.SKIP_HOOK, 0)
         hook.run_op(hook.offset("%op", c.OP))
         hook.place(hook.label("dead"))
+    hook.put(s.EXIT_BLOCK, hook.address(hook.block_of_op()))
     hook.leave(EXIT_HOOK)
     left = handler("pemu_leave_region", "hidden ")
     left.do("ret void")

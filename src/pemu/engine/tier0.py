@@ -412,7 +412,7 @@ RESERVED_INSTRUCTION = 10
 
 
 def _reserved() -> str:
-    f = runtime.handler("pemu_reserved")
+    f = runtime.handler("pemu_reserved", "hidden ")
     f.put(s.EXIT_CODE, RESERVED_INSTRUCTION)
     f.put(s.EXIT_ADDRESS, 0)
     f.tail("@pemu_raise")
@@ -696,6 +696,9 @@ EXPORTS = (
     "pemu_end_branch",
     "pemu_end_jump",
     "pemu_end_register",
+    "pemu_end_next",
+    "pemu_hook",
+    "pemu_reserved",
     "pemu_lock",
     "pemu_unlock",
     "pemu_invalidate",

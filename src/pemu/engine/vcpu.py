@@ -179,6 +179,11 @@ class Cpu:
         start = s.ENGINE_BYTES + s.SIGINFO.offset
         return bytes(self.memory[start : start + s.SIGINFO_BYTES])
 
+    @property
+    def exit_block(self) -> int:
+        """Host address of the tier 0 block that the last exit for a hook came from."""
+        return self._get(s.EXIT_BLOCK)
+
     def skip_hook(self) -> None:
         """Let the hook at the present pc be passed once without stopping."""
         self._set(s.SKIP_HOOK, ~self.pc & 0xFFFFFFFFFFFFFFFF)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from pemu.linux.target import Target
 
 
+CODE_ITEMS = ("cpu", "exec", "fpu", "guest_errors", "in_asm", "op", "out_asm")
+"""The log items about code, which `codelog` writes."""
+
+
 def run_user(
     target_name: str, options: UserOptions, argv: list[bytes], environ: list[bytes]
 ) -> NoReturn:
@@ -72,11 +76,9 @@ def start(
             f"the host gives no address space for the guest ({error.strerror}); try another -B"
         ) from error
     engine = Engine(arch, memory, cache=_cache(options), mode=options.jit_mode)
-    engine.set_options(
-        chain=not options.log.enabled("nochain"),
-        report_blocks=False,
-    )
     process = Process(target, memory, engine, options)
+    if options.log.items:
+        _observe(process)
     if options.log.fd > 2:
         fdtable.claim(options.log.fd)
     cpu = engine.new_cpu()
@@ -97,6 +99,17 @@ def start(
     if options.singlestep:
         engine.set_single_step(True)
     return process, thread
+
+
+def _observe(process: Process) -> None:
+    """Have what -d asks for about code logged."""
+    log = process.log
+    if not log.items.isdisjoint(CODE_ITEMS):
+        from pemu.linux.codelog import CodeLog
+
+        CodeLog(process)
+    elif log.enabled("nochain"):
+        process.engine.set_options(chain=False)
 
 
 def _native_calls(target: Target, engine: Engine, options: UserOptions) -> None:

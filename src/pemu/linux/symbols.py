@@ -111,6 +111,12 @@ class Symbols:
         found = place[0].find(place[1]) if place else None
         return address - found[0] if found else None
 
+    def function(self, address: int) -> str:
+        """Name of the function around a guest-virtual address; '' if nothing tells."""
+        place = self._file(address)
+        found = place[0].find(place[1]) if place else None
+        return found[1] if found else ""
+
     def describe(self, address: int) -> str:
         """A guest-virtual address for people: `0x00400124 (main+0x4 in prog)`."""
         text = f"{address:#0{2 + 2 * self.target.word}x}"
