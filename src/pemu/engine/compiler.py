@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from bisect import bisect_right
+from time import monotonic
 from typing import cast
 
 from pemu.engine import context as c
@@ -20,7 +20,9 @@ from pemu.engine.faults import GuestFault
 from pemu.engine.lines import LineTable
 from pemu.engine.llvm import LOCK, compile_ir
 from pemu.engine.masking import with_signals_blocked
+from pemu.engine.memory import WRITE
 from pemu.engine.region import GuestBlock, RegionBuilder, order
+from pemu.engine.regionstore import Module, guest_pc
 from pemu.engine.tier0 import MODE_SHIFT, helper_definitions
 
 TYPE_CHECKING = False
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from pemu.engine.builder import Helper
     from pemu.engine.engine import Engine
     from pemu.engine.insn import Insn
+    from pemu.engine.link import Blob
+    from pemu.engine.regioncache import RegionCache
+    from pemu.engine.regionstore import Ranges
 
 MAX_BLOCKS = 64
 """Blocks in a region: compile time grows faster than linearly with a function's size."""
@@ -49,26 +54,30 @@ UNSTEADY = 8
 """A register that leads elsewhere than the last time more often than once in so many is not
 guessed."""
 
+SAVE_INTERVAL = 5.0
+"""Seconds between the times that what has been compiled is stored, while the program runs."""
+
 SELDOM = 16
 """Blocks that ran this many times less often than a region's head are left out of it."""
 
 
 class Region:
-    """A compiled region: host addresses, and the guest code that it stands for."""
+    """A compiled region: its entries' host addresses, and the guest code that it stands for."""
 
-    __slots__ = ("entries", "name", "ranges")
+    __slots__ = ("code", "entries", "name", "ranges")
 
-    def __init__(self, name: str, entries: list[int], ranges: list[tuple[int, int]]) -> None:
+    def __init__(self, name: str, entries: list[int], code: Ranges) -> None:
         self.name = name
         self.entries = entries
-        self.ranges = ranges
+        self.code = code
+        self.ranges = [(pc, pc + len(content)) for pc, content in code]
 
     def overlaps(self, start: int, end: int) -> bool:
         """True if the region holds code from a guest range."""
         return any(first < end and last > start for first, last in self.ranges)
 
 
-class _Module:
+class _Placed:
     """A batch of regions in the code area, with what is needed to locate faults."""
 
     __slots__ = ("bases", "end", "lines", "start", "table")
@@ -119,8 +128,10 @@ class Compiler:
         self._builder = with_registers(RegionBuilder, arch)
         self._calls: dict[str, bool] = {}
         self._explorers: dict[int, explore.Explorer] = {}
-        self._modules: list[_Module] = []
+        self._modules: list[_Placed] = []
         self._regions: dict[str, Region] = {}
+        self._fresh: list[Module] = []  # to be stored
+        self._saved = monotonic()
         self._serial = 0
         self._queue: list[int] = []
         self._generation = 0  # grows when all blocks are thrown away
@@ -179,6 +190,8 @@ class Compiler:
                 with self._wake:
                     if generation == self._generation:
                         self._queue[:0] = left
+            if not self._queue and monotonic() > self._saved + SAVE_INTERVAL:
+                self._engine.save_regions()
 
     def rest(self) -> None:
         """End the background thread; the next request starts it again."""
@@ -193,11 +206,34 @@ class Compiler:
     def close(self) -> None:
         """Stop the background thread before the process ends."""
         with self._wake:
-            self._stopping = True
             self._queue.clear()
-            self._wake.notify()
-        # LLVM must not be torn down under a compiling thread.
-        LOCK.acquire()
+        # What it is compiling is worth keeping, and LLVM must not be torn down under it.
+        self.rest()
+
+    # Storing.
+
+    def _keep(self, blob: Blob, words: int, regions: list[Region]) -> None:
+        """Remember compiled regions that are to be stored: those of code that does not change."""
+        flags = self._engine.memory.flags
+        kept = [
+            (blob.symbols[region.name], [self._u64(e + c.TAG) for e in region.entries], region.code)
+            for region in regions
+            if not any(
+                flags[page] & WRITE
+                for first, end in region.ranges
+                for page in range(first >> 12, (end + 4095) >> 12)
+            )
+        ]
+        if kept:
+            bases = self._modules[-1].bases
+            self._fresh.append(Module(blob.code, blob.data, words, kept, blob.lines, bases))
+
+    def save(self, stored: RegionCache) -> None:
+        """Have what was compiled since the last time stored, if it is worth it."""
+        self._saved = monotonic()
+        if stored.worth_saving(sum(module.words for module in self._fresh)):
+            fresh, self._fresh = self._fresh, []
+            stored.save(fresh)
 
     # Guest blocks.
 
@@ -236,7 +272,7 @@ class Compiler:
         return known
 
     def _read_block(self, header: int, mode: int) -> GuestBlock | None:
-        """Read a tier 0 block; None if it is gone."""
+        """Read a tier 0 block; None if it is gone, or if a hook is in it."""
         if self._u32(header + c.STATUS) & c.STALE:
             return None
         engine = self._engine
@@ -418,10 +454,15 @@ class Compiler:
             bases = sorted(
                 (blob.symbols[region.name], self._region_base(blocks)) for region, blocks in regions
             )
-            self._modules.append(_Module(base, base + len(blob.code), blob.lines, bases))
-            for region, _ in regions:
-                if any(region.overlaps(*change) for change in self._changed):
-                    continue
+            self._modules.append(_Placed(base, base + len(blob.code), blob.lines, bases))
+            good = [
+                region
+                for region, _ in regions
+                if not any(region.overlaps(*change) for change in self._changed)
+            ]
+            if engine.stores_regions:
+                self._keep(blob, words, good)
+            for region in good:
                 self._install(region, base + blob.symbols[region.name])
         if engine.on_compiled is not None:
             places = {base + blob.symbols[region.name]: blocks for region, blocks in regions}
@@ -464,21 +505,26 @@ class Compiler:
             functions.append(builder.build(name, scope, mode, ordered, self._decoders[mode]))
             declarations |= builder.declarations
             helpers.update(builder.helpers)
-            size = arch.insn_bytes
-            regions.append(
-                (
-                    Region(
-                        name,
-                        [block.header for block in ordered if block.is_entry],
-                        [(block.pc, block.pc + size * len(block.words)) for block in ordered],
-                    ),
-                    ordered,
-                )
-            )
+            entries = [block.header for block in ordered if block.is_entry]
+            regions.append((Region(name, entries, self._code(ordered)), ordered))
         for definition, needed in helper_definitions(helpers):
             functions.append(definition)
             declarations |= needed
         return "\n".join([*sorted(declarations), *functions, *metadata, ""]), regions
+
+    def _code(self, blocks: list[GuestBlock]) -> Ranges:
+        """Return the guest code of blocks, adjoining ones together."""
+        code: Ranges = []
+        for block in sorted(blocks, key=lambda block: block.pc):
+            content = b"".join(struct.pack(self._word_format, word) for word in block.words)
+            if code:
+                pc, before = code[-1]
+                inside = block.pc - pc
+                if inside <= len(before):
+                    code[-1] = (pc, before[:inside] + content + before[inside + len(content) :])
+                    continue
+            code.append((block.pc, content))
+        return code
 
     def _install(self, region: Region, address: int) -> None:
         enter = self._engine.symbols["pemu_enter_region"]
@@ -524,6 +570,7 @@ class Compiler:
         """The code area is empty, too."""
         self.forget_all()
         self._modules.clear()
+        self._fresh.clear()
 
     # Faults.
 
@@ -534,11 +581,7 @@ class Compiler:
                 if module.table is None:
                     module.table = LineTable(module.lines)
                 offset = host_pc - module.start
-                function = bisect_right(module.bases, (offset, 1 << 64)) - 1
-                line = module.table.line(offset)
-                if function < 0 or not line:
-                    return None
-                return module.bases[function][1] + (line - 1) * self._engine.arch.insn_bytes
+                return guest_pc(module.table, module.bases, offset, self._engine.arch.insn_bytes)
         return None
 
     # Fork.
@@ -560,5 +603,6 @@ class Compiler:
         self._wake = threading.Condition()
         self._thread = None
         self._queue = []
+        self._fresh = []
         LOCK.release()
         self._compiling.release()

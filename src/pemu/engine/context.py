@@ -28,13 +28,16 @@ ERRNO_MAP = 208  # host address of guest error numbers by host error number, 2 b
 MEMORY_LIMIT = 216  # size of guest memory in bytes
 BLOCK_COUNT = 224  # blocks ever translated
 EPOCH = 232  # code generation; grows when all code is thrown away
-WARM_TABLE = 240  # host address of the table of cached regions, 0 if none
+WARM_TABLE = 240  # host address of the table of stored regions (regionstore), 0 if not used
 WARM_MASK = 248
-WARM_COUNT = 256  # cached regions put to use
+WARM_COUNT = 256  # stored regions put to use
 DESCRIPTOR_FLAGS = 264  # host address of a byte for each file descriptor, not 0 if special
 COPY = 272  # host address of the process's `pemu_copy`
 SYSCALL = 280  # host address of the process's `pemu_syscall`
 PATH_PREFIX = 288  # not 0 where absolute paths are looked up by Python first
+WARM_IMAGE = 296  # host addresses of the stored regions' index,
+WARM_MODULES = 304  # of the modules' table in it,
+WARM_CODE = 312  # and of their code
 SIZE = 512
 
 FUNCTION_NAMES = (
@@ -63,6 +66,7 @@ GUEST_BYTES = 36  # i32: bytes of guest code, delay slot included
 STATUS = 40  # i32, see below
 BYTES = 44  # i32: size of the block in the arena
 ENTRY = 48  # which entry of its region the block is
+REGION = 56  # host address of the record of its region, if that is a stored one
 HEADER = 64
 
 VALID, STALE, COMPILED, WARM, INNER, HEATED = 1, 2, 4, 8, 16, 32

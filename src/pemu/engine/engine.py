@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pemu.engine.compiler import Compiler
     from pemu.engine.memory import AddressSpace
     from pemu.engine.region import GuestBlock
+    from pemu.engine.regioncache import RegionCache
     from pemu.engine.vcpu import Cpu
 
 CODE_AREA_BYTES = 1 << 29
@@ -54,9 +55,11 @@ _MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000
 _FAILED = (1 << 64) - 1
 
 
-def host_map(address: int, size: int, protection: int, flags: int, fd: int = -1) -> int:
+def host_map(
+    address: int, size: int, protection: int, flags: int, fd: int = -1, offset: int = 0
+) -> int:
     """Call the host's mmap(2); raises OSError."""
-    result: int | None = _libc.mmap(address or None, size, protection, flags, fd, 0)
+    result: int | None = _libc.mmap(address or None, size, protection, flags, fd, offset)
     if result is None or result == _FAILED:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
@@ -112,6 +115,7 @@ class Engine:
         of the code."""
         self._cpu_class = cpu_class(arch.layout)
         self._compiler: Compiler | None = None
+        self._stored: RegionCache | None = None
         self._forking: Compiler | None = None
         self._early: list[int] = []
         self._patient = False
@@ -160,10 +164,10 @@ class Engine:
                 self.cache.store_tier0(self.arch.name, code, data, symbols)
             base = self.place_code(code, data)
         else:
-            base = self._code_next
             fd, offset, code_size, data, symbols = stored
             try:
-                self._map_code_file(fd, offset, code_size, data)
+                base = self.map_code(fd, offset, code_size, [])
+                self._place_data(base + code_size, data)
             finally:
                 os.close(fd)
         self.tier0_start = base
@@ -190,19 +194,22 @@ class Engine:
         self._install_handler(_SIGSEGV, _services["pemu_on_fault"])
         self._install_handler(_SIGBUS, _services["pemu_on_fault"])
 
-    def _map_code_file(self, fd: int, offset: int, code_size: int, data: bytes) -> None:
-        result: int = _libc.mmap(
-            self._code_next,
-            code_size,
-            mmap.PROT_READ | mmap.PROT_EXEC,
-            mmap.MAP_PRIVATE | _MAP_FIXED,
-            fd,
-            offset,
-        )
-        if result == _FAILED:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
-        self._place_data(self._code_next + code_size, data)
+    def map_code(self, fd: int, offset: int, size: int, writable: list[tuple[int, int]]) -> int:
+        """Map code of a file, from `offset` on, into the code area; return its host address.
+
+        `writable`: (offset, bytes) of what in it is data. Raises MemoryError when the area is full,
+        OSError.
+        """
+        with self.lock:
+            base = self._code_next
+            if base + size > self.code_start + CODE_AREA_BYTES:
+                raise MemoryError("code area full")
+            flags = mmap.MAP_PRIVATE | _MAP_FIXED
+            host_map(base, size, mmap.PROT_READ | mmap.PROT_EXEC, flags, fd, offset)
+            for start, length in writable:
+                _libc.mprotect(base + start, length, mmap.PROT_READ | mmap.PROT_WRITE)
+            self._code_next = base + size
+            return base
 
     def _place_data(self, address: int, data: bytes) -> None:
         size = (len(data) + 4095) // 4096 * 4096
@@ -323,6 +330,35 @@ class Engine:
                 self._compiler.forget_all()
             self.kick_all()
 
+    def open_regions(self, identity: str) -> None:
+        """Use the regions that the cache holds of a program, and store there what is compiled.
+
+        `identity` tells the program's file from all others, and from what it was before.
+        """
+        if self.cache is None or self.mode != "auto":
+            return
+        from pemu.engine.regioncache import RegionCache
+
+        with self.lock:
+            self._stored = RegionCache(self, self.cache, identity)
+            self._use_stored()
+
+    def _use_stored(self) -> None:
+        """Stored regions know no hooks, take no single steps and cannot be logged."""
+        if self._stored is not None:
+            odd = self._hooks or self._get(c.MAX_INSNS) == 1 or self._get(c.OPTIONS)
+            self._stored.use(not odd and self.on_compiled is None)
+
+    @property
+    def stores_regions(self) -> bool:
+        """True if compiled regions are kept for later runs of the program."""
+        return self._stored is not None
+
+    def save_regions(self) -> None:
+        """Store what has been compiled for the program's next run."""
+        if self._compiler is not None and self._stored is not None:
+            self._compiler.save(self._stored)
+
     def renew(self) -> None:
         """Throw all generated code away, for another program. Only one thread may be left.
 
@@ -330,6 +366,10 @@ class Engine:
         place: the compiler's thread may still look at it.
         """
         with self.lock:
+            self.save_regions()
+            if self._stored is not None:
+                self._stored.use(False)
+                self._stored = None
             epoch = self._get(c.EPOCH) + 1
             self._set(c.EPOCH, epoch)
             rw = mmap.PROT_READ | mmap.PROT_WRITE
@@ -367,7 +407,8 @@ class Engine:
     def invalidate(self, start: int, end: int) -> None:
         """Drop translations of guest-virtual addresses `start` up to `end`."""
         with self.lock:
-            self._native_invalidate(self.context_address, self._arena, start, end)
+            if self._native_invalidate(self.context_address, self._arena, start, end):
+                self.kick_all()
             if self._compiler is not None:
                 self._compiler.forget(start, end)
 
@@ -383,6 +424,7 @@ class Engine:
             self._set(c.HOOK_COUNT, 0)
             self._set(c.HOOKS, ctypes.addressof(array))
             self._set(c.HOOK_COUNT, len(addresses))
+            self._use_stored()
             for address in changed:
                 self.invalidate(address, address + 1)
 
@@ -390,6 +432,7 @@ class Engine:
         """Translate blocks of one instruction (plus delay slot)."""
         with self.lock:
             self._set(c.MAX_INSNS, 1 if enabled else c.MAX_BLOCK_INSNS)
+            self._use_stored()
             self.flush()
 
     def is_hooked(self, start: int, end: int) -> bool:
@@ -409,6 +452,7 @@ class Engine:
         options |= c.OPTION_REPORT_BLOCKS if report_blocks else 0
         options |= c.OPTION_HOOK_BLOCKS if hook_blocks else 0
         self._set(c.OPTIONS, options)
+        self._use_stored()
 
     # Hot code.
 
@@ -467,9 +511,12 @@ class Engine:
 
     def region_pc(self, host_pc: int) -> int | None:
         """Guest pc of the access at a host address in compiled code, or None."""
-        if self._compiler is None:
-            return None
-        return self._compiler.guest_pc(host_pc)
+        found = None
+        if self._stored is not None:
+            found = self._stored.guest_pc(host_pc, self.arch.insn_bytes)
+        if found is None and self._compiler is not None:
+            found = self._compiler.guest_pc(host_pc)
+        return found
 
     # Fork.
 
@@ -510,6 +557,7 @@ class Engine:
         """Finish: save what the cache should keep."""
         if self._compiler is not None:
             self._compiler.close()
+        self.save_regions()
 
 
 def _reserve_view(buffer: mmap.mmap) -> int:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import cast
 
 from pemu.engine import context as c
-from pemu.engine import host_x86_64, native_call, runtime
+from pemu.engine import host_x86_64, native_call, runtime, warm
 from pemu.engine import state as s
 from pemu.engine.builder import InsnBuilder, with_registers
 from pemu.engine.decoder import TreeText
@@ -385,7 +385,7 @@ def module_text(arch: Architecture) -> str:
         *runtime.exits(arch),
         *native_call.functions(arch),
         runtime.lock_functions(),
-        runtime.invalidate(),
+        *warm.functions(),
         _reserved(),
     ):
         module.add(text)
@@ -648,6 +648,8 @@ def _translator(arch: Architecture) -> Function:
         f.set_at("%buf", offset, value)
     f.do(f"store ptr @pemu_tier0, ptr {f.offset('%buf', c.FAST_ENTRY)}, align 8")
 
+    with f.if_(f.at(ctx, c.WARM_TABLE).ne(0)):
+        f.do(f"call void @pemu_warm(ptr {ctx}, ptr %mem, ptr %buf)")
     f.do(f"call void @pemu_lock(ptr {ctx})")
     tag = start ^ mode_tag
     again = runtime._find(f, ctx, tag)

@@ -1,0 +1,94 @@
+"""What an engine has to do with stored regions: map those of a program, add what it compiled."""
+
+from __future__ import annotations
+
+import os
+
+from pemu.engine import context as c
+from pemu.engine.codecache import REGIONS
+from pemu.engine.regionstore import RegionStore, merge, pack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.codecache import CodeCache
+    from pemu.engine.engine import Engine
+    from pemu.engine.regionstore import Module
+
+LEAST_WORDS = 64
+"""Newly compiled guest instructions that are worth writing a file for."""
+
+LEAST_SHARE = 16
+"""And at least one for so many that the file holds, which all have to be written again."""
+
+
+class RegionCache:
+    """The stored regions of the program that an engine runs. `identity`: which file it is."""
+
+    __slots__ = ("_base", "_cache", "_context", "_identity", "_store", "_words")
+
+    def __init__(self, engine: Engine, cache: CodeCache, identity: str) -> None:
+        self._cache = cache
+        self._identity = f"{engine.arch.name} {identity}"
+        self._context = engine.context
+        self._base = 0
+        self._words = 0
+        self._store = self._open(engine)
+        if self._store is not None:
+            self._words = self._store.words
+
+    def _open(self, engine: Engine | None) -> RegionStore | None:
+        """Open the program's file, and map it into `engine`."""
+        fd = self._cache.open(REGIONS, self._identity)
+        if fd is None:
+            return None
+        try:
+            store = RegionStore(fd)
+            if engine is not None:
+                self._map(engine, store, fd)
+            return store
+        except (MemoryError, OSError, ValueError):
+            return None
+        finally:
+            os.close(fd)
+
+    def _map(self, engine: Engine, store: RegionStore, fd: int) -> None:
+        base = engine.map_code(fd, store.code_at, store.code_bytes, store.writable())
+        self._base = base
+        start = store.address
+        for field, value in (
+            (c.WARM_IMAGE, start),
+            (c.WARM_MODULES, start + store.modules_at),
+            (c.WARM_CODE, base),
+            (c.WARM_MASK, store.table_mask),
+        ):
+            self._context[field >> 3] = value
+
+    def use(self, wanted: bool) -> None:
+        """Let new blocks be replaced by stored regions, or not."""
+        table = 0
+        if wanted and self._store is not None:
+            table = self._store.address + self._store.table_at
+        self._context[c.WARM_TABLE >> 3] = table
+
+    def guest_pc(self, host_pc: int, insn_bytes: int) -> int | None:
+        """Guest pc of the access at a host address in stored code, or None."""
+        if self._store is None or not 0 <= host_pc - self._base < self._store.code_bytes:
+            return None
+        return self._store.guest_pc(host_pc - self._base, insn_bytes)
+
+    def worth_saving(self, words: int) -> bool:
+        """Whether so many newly compiled guest instructions should be stored."""
+        return words >= max(LEAST_WORDS, self._words // LEAST_SHARE)
+
+    def save(self, modules: list[Module]) -> None:
+        """Add modules to the file, which other processes may have changed meanwhile."""
+        store = self._open(None)
+        old = []
+        if store is not None:
+            try:
+                old = store.good_modules()
+            except ValueError:
+                pass
+        merged = merge(old, modules)
+        self._cache.store(REGIONS, self._identity, pack(merged))
+        self._words = sum(module.words for module in merged)

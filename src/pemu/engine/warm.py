@@ -1,0 +1,213 @@
+"""Native code that drops translations, and that puts regions of the code cache to use.
+
+A block that has just been translated is looked up among the stored regions (`regionstore`). If one
+begins with it, and the guest code is what that was compiled from, the region takes the block's
+place at once.
+"""
+
+from __future__ import annotations
+
+from pemu.engine import context as c
+from pemu.engine import regionstore as r
+from pemu.engine.memory import CODE, READ, TRACK, VOLATILE, WRITE
+from pemu.engine.runtime import Function
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.builder import Variable
+    from pemu.engine.values import Value
+
+_UNCHECKED, _GOOD, _BAD = 0, 1, 2
+"""States of a module. It is checked when the first of its regions is wanted, while none of its
+data has changed yet."""
+
+_ADLER = 65521
+
+
+def functions() -> list[str]:
+    """Return the functions' texts."""
+    return [_warm(), _same_code(), _good_module(), _invalidate()]
+
+
+def _warm() -> str:
+    """`pemu_warm(ctx, mem, block)`: let a stored region take the place of a new block.
+
+    `block` is not in use yet. Guest memory is read, which may fault.
+    """
+    f = Function("internal void @pemu_warm(ptr %ctx, ptr %mem, ptr %block) nounwind noinline")
+    image = f.pointer(f.at("%ctx", c.WARM_IMAGE))
+    tag = f.at("%block", c.TAG)
+    mask = f.at("%ctx", c.WARM_MASK)
+    table = f.pointer(f.at("%ctx", c.WARM_TABLE))
+    slot = f.var(64, tag.lshr(2) & mask)
+    found = f.var(64, 0)
+    searching = f.var(1, 1)
+    with f.while_(lambda: searching.value):
+        entry = f.offset(table, slot.value * r.ENTRY_BYTES)
+        record = f.at(entry, r.ENTRY_RECORD, 32)
+        free, same = record.eq(0), f.at(entry, r.ENTRY_TAG).eq(tag)
+        with f.if_(free | same) as arm:
+            searching.value = 0
+            with f.if_(~free):
+                found.value = f.address(entry)
+        with arm.otherwise():
+            slot.value = (slot.value + 1) & mask
+    with f.if_(found.value.eq(0)):
+        f.do("ret void")
+        f.place(f.label("dead"))
+    entry = f.pointer(found.value)
+    region = f.offset(image, f.at(entry, r.ENTRY_RECORD, 32).zext(64))
+    module = f.at(region, r.RECORD_MODULE, 32).zext(64) * r.MODULE_BYTES
+    description = f.offset(f.pointer(f.at("%ctx", c.WARM_MODULES)), module)
+    code = f.pointer(f.at("%ctx", c.WARM_CODE))
+    good = f.call(1, "@pemu_good_module", f"ptr {description}, ptr {code}", "ptr, ptr")
+    with f.if_(good):
+        arguments = f"ptr %ctx, ptr %mem, ptr {image}, ptr {region}"
+        same = f.call(1, "@pemu_same_code", arguments, "ptr, ptr, ptr, ptr")
+        with f.if_(same):
+            number = f.at(entry, r.ENTRY_NUMBER, 32).zext(64)
+            start = f.at(region, r.RECORD_CODE, 32).zext(64)
+            f.set_at("%block", c.ENTRY, number)
+            f.set_at("%block", c.FAST_ENTRY, f.address(f.offset(code, start)))
+            f.set_at("%block", c.REGION, f.address(region))
+            status = f.at("%block", c.STATUS, 32) | (c.COMPILED | c.WARM)
+            f.set_at("%block", c.STATUS, status)
+            f.do(f"store ptr @pemu_enter_region, ptr {f.offset('%block', c.HEADER)}, align 8")
+            f.set_at("%ctx", c.WARM_COUNT, f.at("%ctx", c.WARM_COUNT) + 1)
+    f.do("ret void")
+    return f.text
+
+
+def _good_module() -> str:
+    """`pemu_good_module(module, code)`: whether a stored module is as it was written."""
+    f = Function("internal i1 @pemu_good_module(ptr %module, ptr %code) nounwind noinline")
+    state = f.at("%module", r.MODULE_STATE, 32)
+    with f.if_(state.ne(_UNCHECKED)):
+        f.do(f"ret i1 {state.eq(_GOOD).ir}")
+        f.place(f.label("dead"))
+    start = f.offset("%code", f.at("%module", r.MODULE_START, 32).zext(64))
+    size = f.at("%module", r.MODULE_CODE, 32) + f.at("%module", r.MODULE_DATA, 32)
+    low, high, at = f.var(64, 1), f.var(64, 0), f.var(64, 0)
+    # Adler-32 (RFC 1950); 64 bits hold the sums of 100 MB before they are reduced.
+    with f.while_(lambda: at.value.ult(size.zext(64))):
+        low.value = low.value + f.raw_load(f.offset(start, at.value), 8).zext(64)
+        high.value = high.value + low.value
+        at.value = at.value + 1
+    total = high.value.urem(_ADLER) << 16 | low.value.urem(_ADLER)
+    good = total.eq(f.at("%module", r.MODULE_SUM))
+    state = good.select(f.const(_GOOD, 32), f.const(_BAD, 32))
+    f.set_at("%module", r.MODULE_STATE, state)
+    f.do(f"ret i1 {good.ir}")
+    return f.text
+
+
+def _same_code() -> str:
+    """`pemu_same_code(ctx, mem, image, region)`: whether the guest still has a region's code.
+
+    Its pages are marked as holding code before they are looked at.
+    """
+    f = Function(
+        "internal i1 @pemu_same_code(ptr %ctx, ptr %mem, ptr %image, ptr %region) nounwind noinline"
+    )
+    flags = f.pointer(f.at("%ctx", c.PAGE_FLAGS))
+    limit = f.at("%ctx", c.MEMORY_LIMIT)
+
+    def no(condition: Value) -> None:
+        with f.if_(condition, unlikely=True):
+            f.do("ret i1 false")
+            f.place(f.label("dead"))
+
+    index = f.var(64, 0)
+    count = f.at("%region", r.RECORD_COUNT, 32).zext(64)
+    with f.while_(lambda: index.value.ult(count)):
+        here = f.offset("%region", index.value * r.RANGE_BYTES + r.RECORD_BYTES)
+        start = f.at(here, r.RANGE_PC)
+        size = f.at(here, r.RANGE_SIZE, 32).zext(64)
+        no((start + size).ugt(limit))
+        page = f.var(64, start.lshr(12))
+        with f.while_(lambda: page.value.ule((start + size - 1).lshr(12))):
+            at = f.offset(flags, page.value)
+            flag = f.raw_load(at, 8, volatile=True)
+            no((flag & READ).eq(0) | (flag & (WRITE | TRACK | VOLATILE)).ne(0))
+            f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
+            page.value = page.value + 1
+        copy = f.offset("%image", f.at(here, r.RANGE_COPY, 32).zext(64))
+        done = f.var(64, 0)
+        with f.while_(lambda: done.value.ult(size)):
+            guest = f.raw_load(f.offset("%mem", start + done.value), 16, volatile=True, align=2)
+            no(guest.ne(f.raw_load(f.offset(copy, done.value), 16, align=2)))
+            done.value = done.value + 2
+        index.value = index.value + 1
+    f.do("ret i1 true")
+    return f.text
+
+
+def _retire(f: Function, block: str, first: Value, end: Value, taken_back: Variable) -> None:
+    """Emit: if a stored region in a block's place holds code of a guest range, take it back."""
+    status = f.at(block, c.STATUS, 32)
+    with f.if_((status & (c.WARM | c.STALE)).eq(c.WARM), unlikely=True):
+        region = f.pointer(f.at(block, c.REGION))
+        count = f.at(region, r.RECORD_COUNT, 32).zext(64)
+        index = f.var(64, 0)
+        with f.while_(lambda: index.value.ult(count)):
+            here = f.offset(region, index.value * r.RANGE_BYTES + r.RECORD_BYTES)
+            start = f.at(here, r.RANGE_PC)
+            size = f.at(here, r.RANGE_SIZE, 32).zext(64)
+            index.value = index.value + 1
+            with f.if_(start.ult(end) & (start + size).ugt(first)):
+                index.value = count
+                f.set_at(block, c.STATUS, status & ~(c.WARM | c.COMPILED))
+                f.set_at(block, c.COUNTER, f.at("%ctx", c.HOT_THRESHOLD).trunc(32))
+                f.do(f"store ptr @pemu_tier0, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
+                f.do(
+                    f"store atomic ptr @pemu_enter_block, ptr {f.offset(block, c.HEADER)} release, "
+                    "align 8"
+                )
+                taken_back.value = taken_back.value + 1
+
+
+def _invalidate() -> str:
+    """`pemu_invalidate(ctx, arena, start, end)`: drop blocks of a guest range.
+
+    A dropped block leaves the hash table, and its first op sends whoever still goes there back to
+    `pemu_dispatch`. Stored regions with code of the range are taken back; the result is how many.
+    """
+    f = Function("hidden i64 @pemu_invalidate(ptr %ctx, ptr %arena, i64 %from, i64 %to) nounwind")
+    f.do("call void @pemu_lock(ptr %ctx)")
+    first, end = f.name("%from", 64), f.name("%to", 64)
+    limit = f.at("%ctx", c.ARENA_NEXT)
+    at = f.var(64, f.address("%arena"))
+    taken_back = f.var(64, 0)
+    with f.while_(lambda: at.value.ult(limit)):
+        block = f.pointer(at.value)
+        start = f.at(block, c.BLOCK_PC)
+        bytes_ = f.at(block, c.GUEST_BYTES, 32).zext(64)
+        status = f.at(block, c.STATUS, 32)
+        overlap = start.ult(end) & (start + bytes_).ugt(first)
+        with f.if_(overlap & (status & c.STALE).eq(0)):
+            f.set_at(block, c.STATUS, status | c.STALE)
+            taken_back.value = taken_back.value + (status & c.WARM).ne(0).zext(64)
+            f.do(
+                f"store atomic ptr @pemu_stale_block, ptr {f.offset(block, c.HEADER)} release, "
+                "align 8"
+            )
+            f.do(f"store ptr @pemu_tier0, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
+            slot = (f.at(block, c.TAG).lshr(2) & f.at("%ctx", c.BLOCK_MASK)) << 3
+            table = f.pointer(f.at("%ctx", c.BLOCK_TABLE))
+            link = f.var(64, f.address(f.offset(table, slot)))
+            looking = f.var(1, 1)
+            with f.while_(lambda: looking.value):
+                here = f.raw_load(f.pointer(link.value), 64, align=8)
+                with f.if_(here.eq(at.value)) as found:
+                    f.raw_store(f.pointer(link.value), f.at(block, c.NEXT), align=8)
+                    looking.value = 0
+                with found.otherwise():
+                    with f.if_(here.eq(0)) as missing:
+                        looking.value = 0
+                    with missing.otherwise():
+                        link.value = f.address(f.offset(f.pointer(here), c.NEXT))
+        _retire(f, block, first, end, taken_back)
+        at.value = at.value + f.at(block, c.BYTES, 32).zext(64)
+    f.do("call void @pemu_unlock(ptr %ctx)")
+    f.do(f"ret i64 {taken_back.value.ir}")
+    return f.text
