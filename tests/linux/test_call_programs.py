@@ -19,6 +19,7 @@ COMPILERS = {
     "mips64": "mips64-linux-gnuabi64-gcc",
     "mips64el": "mips64el-linux-gnuabi64-gcc",
 }
+PROGRAM_NAMES = "sockets events ipc state repeated signalcalls execute".split()
 
 
 def compile_program(compiler: str, source: Path, output: Path, *options: str) -> None:
@@ -28,7 +29,7 @@ def compile_program(compiler: str, source: Path, output: Path, *options: str) ->
 
 
 @pytest.mark.parametrize("target", COMPILERS)
-@pytest.mark.parametrize("name", ["sockets", "events", "ipc", "state", "repeated", "execute"])
+@pytest.mark.parametrize("name", PROGRAM_NAMES)
 def test_program_prints_what_it_prints_natively(
     name: str, target: str, pemu: Run, jit: str, tmp_path: Path
 ) -> None:

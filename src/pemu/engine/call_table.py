@@ -9,7 +9,7 @@ from __future__ import annotations
 ENTRY = 128
 """Bytes of an entry; entries stand in order of their call's number."""
 
-HOST_NUMBER = 0  # u16
+HOST_NUMBER = 0  # u16: the host's call, or one of those that generated code makes itself
 COUNT = 2  # u8: arguments
 FLAGS = 3  # u8
 STACK_WORDS = 4  # u8: words to take from the guest's stack
@@ -17,6 +17,10 @@ RESULT = 5  # u8: what becomes of the result
 RESULT_SLOT = 6  # u8, for RESULT_STORED: slot of the address
 ARGUMENTS = 8
 RESULT_PROGRAM = 104  # u64, for RESULT_BITS: host address of a table of bits
+
+CHANGE_MASK, CHANGE_ACTION = range(0x8000, 0x8002)
+INSIDE = {"change_mask": CHANGE_MASK, "change_action": CHANGE_ACTION}
+"""Numbers beside the host's for what `native_signals` does."""
 
 PRESENT, CHOOSES, CONVERTS = 1, 2, 4
 """Flags. CHOOSES: the entry stands for several; the word in slot RESULT_SLOT decides. COUNT pairs
@@ -61,7 +65,9 @@ MOST_ARGUMENTS = 6
     SWAPPED,  # 32 bits in the order in which the guest's memory has them
     MILLISECONDS,  # a time limit, see `native_call`
     INTERVAL,  # a pointer to one; PROGRAM: moves; SIZE: units of the second number in a second
-) = range(24)
+    EXACTLY,  # a number that must be SIZE; PROGRAM is the argument
+    WAITING,  # a pointer to SIZE bytes that only count while the call waits: it waits in Python
+) = range(26)
 
 MESSAGE_NAMES = 1
 """In the SIZE of a MESSAGE: the address it names needs no conversion."""

@@ -38,6 +38,7 @@ PATH_PREFIX = 288  # not 0 where absolute paths are looked up by Python first
 WARM_IMAGE = 296  # host addresses of the stored regions' index,
 WARM_MODULES = 304  # of the modules' table in it,
 WARM_CODE = 312  # and of their code
+SIGNALS = 320  # host address of what `native_signals` has to know about signals
 SIZE = 512
 
 FUNCTION_NAMES = (

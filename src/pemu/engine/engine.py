@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import struct
 from _thread import RLock, allocate_lock, start_new_thread
 from time import sleep
 
 from pemu.engine import context as c
+from pemu.engine import native_signals as sig
 from pemu.engine import state as s
 from pemu.engine.codecache import CodeCache
 from pemu.engine.masking import with_signals_blocked
@@ -301,6 +303,23 @@ class Engine:
         self._set(c.DESCRIPTOR_FLAGS, descriptors)
         self._set(c.ERRNO_MAP, ctypes.addressof(kept))
         self._set(c.CALL_COUNT, count)
+
+    def set_signals(self, numbers: bytes, unblockable: int, caught: int, actions: int) -> None:
+        """Say what native code has to know about the guest's signals (see `native_signals`).
+
+        `numbers`: the host's number by the guest's from 1; `unblockable`, `caught`: sets, bit n-1
+        for the guest's signal n; `actions`: host address of the rows of actions.
+        """
+        table = bytearray(sig.TABLE_BYTES)
+        table[sig.NUMBERS : sig.NUMBERS + len(numbers)] = numbers
+        table[sig.NUMBERS + _SIGSETXID - 1] = sig.BY_PYTHON
+        table[sig.UNBLOCKABLE : sig.UNBLOCKABLE + 16] = unblockable.to_bytes(16, "little")
+        table[sig.CAUGHT : sig.CAUGHT + 16] = caught.to_bytes(16, "little")
+        handlers = (actions, _services["pemu_on_signal"], _services["pemu_restorer"])
+        struct.pack_into("<QQQ", table, sig.ACTIONS, *handlers)
+        kept = ctypes.create_string_buffer(bytes(table))
+        self._keep.append(kept)
+        self._set(c.SIGNALS, ctypes.addressof(kept))
 
     def set_path_prefix(self, exists: bool) -> None:
         """Say whether absolute paths may mean other files for the guest than for the host."""

@@ -18,6 +18,9 @@ ALTSTACK_BYTES = 65536
 INTERRUPTED = -512
 """Result of a system call that the guest's signals kept from happening (Linux's ERESTARTSYS)."""
 
+OWN_SIGNALS = 1 << 6 | 1 << 10
+"""SIGBUS and SIGSEGV in a set: the engine needs them, whatever the guest masks."""
+
 DEFAULT_MXCSR = 0x1F80
 
 # Offsets in the ucontext that a signal handler receives.
@@ -212,7 +215,7 @@ define void @pemu_on_signal(i32 %signal, ptr %info, ptr %context) nounwind {{
 {_field("pending", s.SIGNAL_PENDING)}  store i32 1, ptr %pending
 {_field("exit_flag", s.EXIT_FLAG)}  store volatile i32 1, ptr %exit_flag
   %mask_at = getelementptr i8, ptr %context, i64 {_SIGMASK}
-  store i64 {~(1 << 10 | 1 << 6)}, ptr %mask_at
+  store i64 {~OWN_SIGNALS}, ptr %mask_at
   %rip_at = getelementptr i8, ptr %context, i64 {_RIP}
   %rip = load i64, ptr %rip_at
 {_inside("pemu_syscall_start", "pemu_syscall_end", "in_call")}

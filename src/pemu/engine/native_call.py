@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from pemu.engine import call_table as k
 from pemu.engine import context as c
+from pemu.engine import native_signals
 from pemu.engine import state as s
 from pemu.engine.host_x86_64 import INTERRUPTED
 from pemu.engine.memory import TRACK, WRITE
@@ -50,7 +51,8 @@ def functions(arch: Architecture) -> list[str]:
         f = handler("pemu_native_call", "hidden ")
         f.leave(EXIT_SYSCALL)
         return [f.text]
-    return [_convert(arch), _arguments(arch), _results(arch), _call(arch)]
+    inside = native_signals.functions()
+    return [_convert(arch), _arguments(arch), _results(arch), *inside, _call(arch)]
 
 
 def _copy(f: Function, target: Value, source: Value, size: Value) -> Value:
@@ -197,6 +199,8 @@ class _Arguments:
             k.SWAPPED: self.swapped,
             k.MILLISECONDS: self.milliseconds,
             k.INTERVAL: self.interval,
+            k.EXACTLY: self.exactly,
+            k.WAITING: self.waiting,
         }
         labels = {kind: f.label("kind") for kind in cases}
         end = f.label("stored")
@@ -458,6 +462,18 @@ class _Arguments:
             value.value = 0
             f.set_at("%frame", _RETRY, f.const(1, 64))
 
+    def exactly(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        _give_up(self.f, word.trunc(32).ne(self.f.at(argument, k.SIZE, 32)))
+        value.value = self.f.at(argument, k.PROGRAM)
+
+    def waiting(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        f = self.f
+        value.value = 0
+        with f.if_(self.guest_address(word).ne(0)):
+            size = f.at(argument, k.SIZE, 32).zext(64)
+            _give_up(f, _copy(f, self._room(size), self._within(word, size), size).ne(0))
+            f.set_at("%frame", _RETRY, f.const(1, 64))
+
     def interval(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         f = self.f
         self._structures(argument, index, word, value, k.FIELD_ENTERS, f.const(1, 64))
@@ -594,11 +610,19 @@ def _call(arch: Architecture) -> str:
     known = f"ptr %state, ptr %mem, ptr {entry}, ptr %frame"
     out(f.name(f.op(f"call i64 @pemu_call_arguments({known})"), 64).eq(0))
     host_number = f.at(entry, k.HOST_NUMBER, 16).zext(64)
-    function = f.pointer(f.at("%ctx", c.SYSCALL))
     arguments = f.offset("%frame", _ARGUMENTS)
-    result = f.name(
-        f.op(f"call i64 {function}(ptr %state, i64 {host_number.ir}, ptr {arguments})"), 64
-    )
+    done = f.var(64)
+    with f.if_(host_number.uge(k.CHANGE_MASK), unlikely=True) as arm:
+        with f.if_(host_number.eq(k.CHANGE_MASK)) as other:
+            given = f"ptr %state, ptr {arguments}"
+            done.value = f.name(f.op(f"call i64 @pemu_change_mask({given})"), 64)
+        with other.otherwise():
+            done.value = f.name(f.op(f"call i64 @pemu_change_action({given})"), 64)
+    with arm.otherwise():
+        function = f.pointer(f.at("%ctx", c.SYSCALL))
+        given = f"ptr %state, i64 {host_number.ir}, ptr {arguments}"
+        done.value = f.name(f.op(f"call i64 {function}({given})"), 64)
+    result = done.value
     # EFAULT and EINTR may be Pemu's own doing (tracked pages, signals): Python sorts them out.
     out(result.eq(INTERRUPTED) | result.eq(-EFAULT) | result.eq(-EINTR))
     out(result.eq(0) & f.at("%frame", _RETRY).ne(0))

@@ -87,6 +87,8 @@ CODE_EPOCH = Field(-128, 8)  # code generation this thread saw when it entered n
 SIGINFO = Field(-128 - SIGINFO_BYTES, SIGINFO_BYTES)
 LINK_SLOT = Field(-264, 8)  # region exit that wants to be linked
 BLOCK_TABLE = Field(-272, 8)  # host address of the hash table of blocks
+SIGNAL_MASK = Field(-288, 16)  # what the guest has masked: bit n-1 for its signal n
+SIGNALS_HELD = Field(-292, 4)  # not 0: Python holds signals back that the mask keeps from the guest
 SKIP_HOOK = Field(-280, 8)  # complement of the pc whose hook is passed once
 
 

@@ -166,13 +166,22 @@ class Cpu:
         """Make `run` return with EXIT_INTERRUPT soon. Any thread may call this."""
         self._u32[(s.ENGINE_BYTES + s.EXIT_FLAG.offset) >> 2] = 1
 
+    def forget_kick(self) -> bool:
+        """Take a kick back; False if a signal is pending too, which stays so."""
+        self._set32(s.EXIT_FLAG, 0)
+        return not self._get32(s.SIGNAL_PENDING)
+
     @property
     def interrupted(self) -> bool:
         """True if a signal or kick is pending."""
         return self._get32(s.EXIT_FLAG) != 0
 
     def take_signal(self) -> bytes | None:
-        """Return the 128-byte host siginfo that the native handler recorded, once, or None."""
+        """Return the 128-byte host siginfo that the native handler recorded, once, or None.
+
+        Nothing is pending afterwards.
+        """
+        self._set32(s.EXIT_FLAG, 0)
         if not self._get32(s.SIGNAL_PENDING):
             return None
         self._set32(s.SIGNAL_PENDING, 0)
@@ -183,6 +192,22 @@ class Cpu:
     def exit_block(self) -> int:
         """Host address of the tier 0 block that the last exit for a hook came from."""
         return self._get(s.EXIT_BLOCK)
+
+    @property
+    def signal_mask(self) -> int:
+        """What the guest has masked: bit n-1 for its signal n."""
+        start = s.ENGINE_BYTES + s.SIGNAL_MASK.offset
+        return int.from_bytes(self.memory[start : start + s.SIGNAL_MASK.size], "little")
+
+    @signal_mask.setter
+    def signal_mask(self, bits: int) -> None:
+        start = s.ENGINE_BYTES + s.SIGNAL_MASK.offset
+        size = s.SIGNAL_MASK.size
+        self.memory[start : start + size] = bits.to_bytes(size, "little")
+
+    def hold_signals(self, held: bool) -> None:
+        """Say whether Python holds signals back, and has to know of changes of the mask."""
+        self._set32(s.SIGNALS_HELD, held)
 
     def skip_hook(self) -> None:
         """Let the hook at the present pc be passed once without stopping."""

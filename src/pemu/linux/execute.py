@@ -134,6 +134,7 @@ def _leave_old(t: Thread) -> None:
     """Undo what the old program has arranged with the kernel."""
     from pemu.linux import signals
     from pemu.linux.calls.threads import leave
+    from pemu.linux.sigactions import SIG_DFL, SIG_IGN, Action
 
     process = t.process
     t.clear_child_tid = 0
@@ -141,11 +142,12 @@ def _leave_old(t: Thread) -> None:
     t.robust_list = 0
     t.altstack = (0, signals.SS_DISABLE, 0)
     t.saved_mask = None
-    for signo, action in list(process.sigactions.items()):
-        if action.handler != signals.SIG_IGN:
-            if action.handler != signals.SIG_DFL:
-                signals.set_action(process, signo, signals.Action(signals.SIG_DFL, 0, 0))
-            del process.sigactions[signo]
+    for signo in process.sigactions:
+        handler = process.sigactions[signo].handler
+        if handler == SIG_IGN:
+            process.sigactions[signo] = Action(handler, 0, 0)
+        else:
+            signals.set_action(process, signo, Action(SIG_DFL, 0, 0))
     for undo in AT_EXECUTE:
         undo()
     _libc.prctl(_PR_SET_KEEPCAPS, 0, 0, 0, 0)

@@ -95,7 +95,7 @@ def start(
         from pemu.linux.translators import adopt_inherited
 
         adopt_inherited(thread)
-    _native_calls(target, engine, options)
+    _native_calls(process)
     if options.singlestep:
         engine.set_single_step(True)
     return process, thread
@@ -112,14 +112,15 @@ def _observe(process: Process) -> None:
         process.engine.set_options(chain=False)
 
 
-def _native_calls(target: Target, engine: Engine, options: UserOptions) -> None:
+def _native_calls(process: Process) -> None:
     """Hand the engine the system calls that native code makes without asking.
 
     Not where calls are observed, nor with -seed, which changes what getrandom does.
     """
-    if options.log.enabled("strace") or options.log.events or options.seed is not None:
+    log = process.log
+    if log.enabled("strace") or log.events or process.options.seed is not None:
         return
     from pemu.linux.nativecalls import install
     from pemu.linux.syscall import table_for
 
-    install(table_for(target), engine, options.prefix)
+    install(table_for(process.target), process)

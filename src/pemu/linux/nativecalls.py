@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pemu.engine.engine import Engine
     from pemu.linux.argtypes import Abi, Argument
     from pemu.linux.flags import Flags
+    from pemu.linux.process import Process
     from pemu.linux.structs import Layout, Struct
     from pemu.linux.syscall import Call, SyscallTable
 
@@ -85,6 +86,16 @@ class Moved(ArgType):
 
     def native(self, argument: Argument) -> Native | None:
         return Native(self._kind, self._size, self._other, self._program(argument.abi))
+
+
+def Exactly(size: int, host: int) -> Given:
+    """The size of a structure, which the host has in another size."""
+    return Given(k.EXACTLY, size, host)
+
+
+def Waiting(size: int) -> Given:
+    """The address of `size` bytes that matter only if the call waits, or NULL."""
+    return Given(k.WAITING, size)
 
 
 def Constant(number: int) -> Given:
@@ -225,7 +236,7 @@ class NativeTable:
             return None
         arguments = self._table.arguments(types, 0, form.slots)
         entry = bytearray(k.ENTRY)
-        struct.pack_into("<H", entry, k.HOST_NUMBER, NR[form.host])
+        struct.pack_into("<H", entry, k.HOST_NUMBER, k.INSIDE.get(form.host) or NR[form.host])
         entry[k.COUNT] = len(types)
         flags = k.PRESENT
         last = form.stored or 0
@@ -326,9 +337,12 @@ def moves_of(
     return head + b"".join(struct.pack("<HHBBBx", *row) for row in rows)
 
 
-def install(table: SyscallTable, engine: Engine, prefix: str) -> None:
-    """Give the engine the target's table."""
+def install(table: SyscallTable, process: Process) -> None:
+    """Give the engine of a process the target's table, and what it must know about signals."""
     if table.native is None:
         table.native = NativeTable(table)
         table.describe()
-    table.native.serve(engine, prefix)
+    table.native.serve(process.engine, process.prefix)
+    from pemu.linux.signals import describe
+
+    describe(process)

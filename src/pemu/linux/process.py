@@ -16,6 +16,7 @@ from pemu.engine.vcpu import (
     FAULT_WRITE,
 )
 from pemu.linux import syscall
+from pemu.linux.sigactions import Actions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pemu.engine.vcpu import Cpu
     from pemu.linux.loader import LoadedImage
     from pemu.linux.mips.signals import SigInfo
-    from pemu.linux.signals import Action
     from pemu.linux.target import Target
 
 
@@ -84,7 +84,7 @@ class Process:
         self.environ: list[bytes] = []
         self.exe_image: LoadedImage | None = None
         self.threads: dict[int, Thread] = {}
-        self.sigactions: dict[int, Action] = {}
+        self.sigactions = Actions()
         self.signals_installed: set[int] = set()
         self.hooks: list[Callable[[Thread], None]] = []
         """Called in order where a thread has come to an address or block that is hooked."""
@@ -137,7 +137,6 @@ class Thread:
         "restart_block",
         "robust_list",
         "saved_mask",
-        "sigmask",
         "target",
         "tid",
     )
@@ -148,7 +147,6 @@ class Thread:
         self.target = process.target
         self.cpu = cpu
         self.tid = get_native_id()
-        self.sigmask = 0
         self.saved_mask: int | None = None
         self.held: list[SigInfo] = []
         self.altstack = (0, 2, 0)
@@ -156,6 +154,15 @@ class Thread:
         self.clear_child_tid = 0
         self.restart = 0
         self.restart_block: Callable[[Thread], int] | None = None
+
+    @property
+    def sigmask(self) -> int:
+        """The guest's mask: bit n-1 for signal n."""
+        return self.cpu.signal_mask
+
+    @sigmask.setter
+    def sigmask(self, bits: int) -> None:
+        self.cpu.signal_mask = bits
 
     def host_syscall(self, number: int, *arguments: int) -> int:
         """Make a host system call by its x86-64 number.
@@ -174,7 +181,11 @@ class Thread:
                 cpu.run()
                 reason = cpu.exit_reason
                 if reason == EXIT_SYSCALL:
-                    dispatch(self)
+                    if cpu.interrupted:
+                        # A signal that came before the call is delivered before it.
+                        self.restart = syscall.ERESTARTNOINTR
+                    else:
+                        dispatch(self)
                     if self.restart or cpu.interrupted:
                         self._deliver()
                 elif reason == EXIT_FAULT:

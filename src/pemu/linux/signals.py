@@ -11,26 +11,25 @@ import ctypes
 import os
 
 from pemu.engine.faults import GuestFault
+from pemu.engine.host_x86_64 import INTERRUPTED, OWN_SIGNALS
 from pemu.engine.memory import MAPPED
 from pemu.engine.vcpu import FAULT_BUS, FAULT_MISALIGNED
 from pemu.isa.mips import fpu_control
 from pemu.linux import syscall
+from pemu.linux.hostcalls import address_of
 from pemu.linux.mips import signals as ms
 from pemu.linux.mips.signals import Frames, SigInfo
+from pemu.linux.sigactions import SIG_DFL, SIG_IGN, Action
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.process import Process, Thread
 
-SIG_DFL, SIG_IGN = 0, 1
 SA_ONSTACK, SA_SIGINFO, SA_NOCLDWAIT, SA_NOCLDSTOP = 0x08000000, 8, 0x10000, 1
 SA_RESTART, SA_NODEFER, SA_RESETHAND = 0x10000000, 0x40000000, 0x80000000
 SS_ONSTACK, SS_DISABLE, SS_AUTODISARM = 1, 2, 1 << 31
 
 UNBLOCKABLE = 1 << (ms.SIGKILL - 1) | 1 << (ms.SIGSTOP - 1)
-_UNMASKED = 1 << 6 | 1 << 10
-"""SIGBUS and SIGSEGV in the host's set: the engine needs them, whatever the guest masks."""
-
 _STOPS = {ms.SIGSTOP, ms.SIGTSTP, ms.SIGTTIN, ms.SIGTTOU}
 _IGNORED = {ms.SIGCHLD, ms.SIGURG, ms.SIGWINCH, ms.SIGCONT}
 _CORE = {
@@ -55,35 +54,69 @@ _ILL_ILLOPC = 1
 _TRAP_BRKPT = 1
 
 _NR_SIGACTION, _NR_SIGPROCMASK = 13, 14
+_SIG_SETMASK = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Action:
-    """What a guest has chosen for a signal: handler address (or SIG_DFL, SIG_IGN), flags, mask."""
-
-    __slots__ = ("flags", "handler", "mask")
-
-    def __init__(self, handler: int, flags: int, mask: int) -> None:
-        self.handler = handler
-        self.flags = flags
-        self.mask = mask
-
-
 _DEFAULT = Action(SIG_DFL, 0, 0)
+EVERY_SIGNAL = (1 << ms.NSIG) - 1
 
 
-def set_host_mask(guest_mask: int) -> None:
-    """Give the calling host thread the guest's mask; never masks what the engine needs."""
-    value = ctypes.c_uint64(ms.host_bits(guest_mask) & ~_UNMASKED)
-    _libc.syscall(_NR_SIGPROCMASK, 2, ctypes.byref(value), None, 8)
+def set_host_mask(t: Thread, mask: int) -> bool:
+    """Give the running thread's host thread the guest mask `mask`; never masks what the engine
+    needs. False if a signal or kick came first: then nothing has changed.
+    """
+    value = (ms.host_bits(mask) & ~OWN_SIGNALS).to_bytes(8, "little")
+    return t.host_syscall(_NR_SIGPROCMASK, _SIG_SETMASK, address_of(value), 0, 8) != INTERRUPTED
 
 
-def set_mask(t: Thread, mask: int) -> None:
-    """Change the running thread's mask, for the host too; what it held back may come now."""
+def apply_mask(t: Thread) -> None:
+    """Give the host thread the guest's mask, unless a signal is about to be delivered: that does.
+
+    The mask must not change while a signal is recorded: another would take its place.
+    """
+    kicked = False
+    while not set_host_mask(t, t.sigmask):
+        kicked = True
+        if not t.cpu.forget_kick():
+            break
+    if kicked:
+        t.cpu.kick()
+
+
+def change_mask(t: Thread, mask: int) -> None:
+    """Change the mask in a system call. Raises Restart when a signal came before that."""
+    mask &= ~UNBLOCKABLE
+    if not set_host_mask(t, mask):
+        raise syscall.Restart(syscall.ERESTARTNOINTR)
+    t.sigmask = mask
+    _kick_if_released(t)
+
+
+def _set_mask(t: Thread, mask: int) -> None:
+    """Change the mask at the beginning or the end of a handler."""
     t.sigmask = mask & ~UNBLOCKABLE
-    set_host_mask(t.sigmask)
+    apply_mask(t)
+    _kick_if_released(t)
+
+
+def _kick_if_released(t: Thread) -> None:
+    """What was held back may come now."""
     if t.held and _released(t) is not None:
         t.cpu.kick()
+
+
+def hold(t: Thread, info: SigInfo) -> None:
+    """Keep a signal back until the mask lets it through. Like Linux, one of each."""
+    if all(info.signo != other.signo for other in t.held):
+        t.held.append(info)
+    t.cpu.hold_signals(True)
+
+
+def release(t: Thread, info: SigInfo) -> None:
+    """A signal that was held back has been taken."""
+    t.held.remove(info)
+    t.cpu.hold_signals(bool(t.held))
 
 
 def _released(t: Thread) -> SigInfo | None:
@@ -96,7 +129,7 @@ def _released(t: Thread) -> SigInfo | None:
 
 def action_of(process: Process, signo: int) -> Action:
     """What a signal does in a process."""
-    return process.sigactions.get(signo, _DEFAULT)
+    return process.sigactions[signo]
 
 
 def set_action(process: Process, signo: int, action: Action) -> None:
@@ -121,6 +154,14 @@ def watch_fatal(process: Process) -> None:
             set_action(process, signo, _DEFAULT)
 
 
+def describe(process: Process) -> None:
+    """Tell native code what it has to know to change masks and actions."""
+    hosts = [ms.guest_to_host_signal(signo) for signo in range(1, ms.NSIG + 1)]
+    numbers = bytes(host if host <= 64 else 0 for host in hosts)
+    caught = sum(1 << (signo - 1) for signo in _CORE)
+    process.engine.set_signals(numbers, UNBLOCKABLE, caught, process.sigactions.address)
+
+
 def adopt_ignored(process: Process, host_mask: int) -> None:
     """Let a new process ignore what was ignored when it started: host signals, bit n-1 each."""
     for host in range(1, 65):
@@ -142,15 +183,13 @@ def deliver(t: Thread) -> None:
     if data is not None:
         info = ms.from_host(data)
         if t.sigmask >> (info.signo - 1) & 1:
-            # One that the host must not mask. Like Linux, keep one of each.
-            if all(info.signo != other.signo for other in t.held):
-                t.held.append(info)
+            hold(t, info)  # one that the host must not mask
         else:
             send(t, info)
             return
     released = _released(t)
     if released is not None:
-        t.held.remove(released)
+        release(t, released)
         send(t, released)
     else:
         _go_on(t)
@@ -171,13 +210,13 @@ def send(t: Thread, info: SigInfo) -> None:
         _push_frame(t, info, action, t.sigmask if t.saved_mask is None else t.saved_mask)
     except GuestFault:
         if signo == ms.SIGSEGV:
-            t.process.sigactions.pop(signo, None)
+            t.process.sigactions.reset(signo)
         raise_signal(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "kill"))
         return
     t.saved_mask = None
     if action.flags & SA_RESETHAND:
-        set_action(t.process, signo, _DEFAULT)
-    set_mask(t, mask_of_handler(t.sigmask, action, signo))
+        set_action(t.process, signo, Action(SIG_DFL, action.flags, action.mask))
+    _set_mask(t, mask_of_handler(t.sigmask, action, signo))
 
 
 def _go_on(t: Thread) -> None:
@@ -186,7 +225,7 @@ def _go_on(t: Thread) -> None:
         syscall.settle_restart(t, False)
     if t.saved_mask is not None:
         t.sigmask, t.saved_mask = t.saved_mask, None
-    set_host_mask(t.sigmask)
+    apply_mask(t)
 
 
 def mask_of_handler(mask: int, action: Action, signo: int) -> int:
@@ -295,7 +334,7 @@ def return_from_handler(t: Thread, rt: bool) -> None:
         if not on_altstack(t, t.cpu.gpr[29]):
             t.altstack = (values[0], values[2] & (SS_DISABLE | SS_AUTODISARM), values[1])
     t.restart = 0
-    set_mask(t, mask)
+    _set_mask(t, mask)
 
 
 # Faults and exceptions
@@ -305,7 +344,7 @@ def raise_signal(t: Thread, info: SigInfo) -> None:
     """Raise a synchronous signal: one that is masked or ignored kills."""
     action = action_of(t.process, info.signo)
     if t.sigmask >> (info.signo - 1) & 1 or action.handler == SIG_IGN:
-        t.process.sigactions.pop(info.signo, None)
+        t.process.sigactions.reset(info.signo)
         die(t, info)
         return
     send(t, info)
@@ -376,7 +415,8 @@ def die(t: Thread, info: SigInfo) -> None:
     host = ms.guest_to_host_signal(signo)
     if signo in _STOPS:
         _host_action(host, SIG_DFL)
-        set_host_mask(t.sigmask & ~(1 << (signo - 1)))
+        t.sigmask &= ~(1 << (signo - 1))
+        apply_mask(t)
         os.kill(os.getpid(), host)
         return
     if signo in _CORE:

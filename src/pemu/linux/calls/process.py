@@ -12,7 +12,7 @@ from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import host_to_guest_signal
 from pemu.linux.process import Thread as GuestThread
-from pemu.linux.syscall import syscall
+from pemu.linux.syscall import ERESTARTNOINTR, Restart, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,19 +98,20 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
     """
     engine = t.process.engine
     reader = writer = -1
-    if flags & CLONE_VFORK:
-        reader, writer = _high_pipe()
-    signals.set_host_mask((1 << 128) - 1)
+    if not signals.set_host_mask(t, signals.EVERY_SIGNAL):
+        raise Restart(ERESTARTNOINTR)
     engine.before_fork()
     try:
+        if flags & CLONE_VFORK:
+            reader, writer = _high_pipe()
         pid = os.fork()
     except OSError:
         engine.after_fork_parent()
-        signals.set_host_mask(t.sigmask)
+        signals.apply_mask(t)
         raise
     if pid:
         engine.after_fork_parent()
-        signals.set_host_mask(t.sigmask)
+        signals.apply_mask(t)
         if flags & CLONE_PARENT_SETTID:
             t.mem.put_u32(parent_tid, pid)
         if reader >= 0:
@@ -128,7 +129,7 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
         t.mem.put_u32(child_tid, t.tid)
     if reader >= 0:
         os.close(reader)
-    signals.set_host_mask(t.sigmask)
+    signals.apply_mask(t)
     _begin_child(t, flags, stack, tls)
     return 0
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import errno
 
+from pemu.engine import call_table as k
+from pemu.engine.native_signals import ACTION, BLOCK, FLAGS, HANDLER, MASK, SET, UNBLOCK
 from pemu.linux import signals
 from pemu.linux.argtypes import Fd, Int, Ptr, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips import signals as ms
-from pemu.linux.signals import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, Action
+from pemu.linux.nativecalls import Choice, Constant, Exactly, Form, Moved, NullOnly, moves_of
+from pemu.linux.sigactions import Action
+from pemu.linux.signals import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK
 from pemu.linux.syscall import ERESTARTNOHAND, Restart, passthrough, syscall
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, host_timespec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pemu.linux.argtypes import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 1, 2, 3
@@ -35,7 +41,44 @@ def _check_size(size: int) -> None:
         raise OSError(errno.EINVAL, "size of a signal set")
 
 
-@syscall("rt_sigaction", Int, Ptr, Ptr, Size)
+_MOVED = k.FIELD_ENTERS | k.FIELD_LEAVES
+
+
+def _set_moves(word: int, start: int, host: int) -> list[tuple[int, int, int, int, int]]:
+    """Moves of a signal set at `start` in the guest's structure, and at `host` in the host's."""
+    at = range(0, ms.SIGSET_BYTES, word)
+    return [(start + i, host + i, word, word, _MOVED) for i in at]
+
+
+def _mask_moves(abi: Abi) -> bytes:
+    return moves_of(ms.SIGSET_BYTES, ms.SIGSET_BYTES, _set_moves(abi.word, 0, 0))
+
+
+def _action_moves(abi: Abi) -> bytes:
+    """struct sigaction to `native_signals`' action."""
+    word = abi.word
+    rows = [(0, FLAGS, 4, 8, _MOVED), (word, HANDLER, word, 8, _MOVED)]
+    rows += _set_moves(word, 2 * word, MASK)
+    return moves_of(2 * word + ms.SIGSET_BYTES, ACTION, rows)
+
+
+_SET_SIZE = Exactly(ms.SIGSET_BYTES, 0)
+
+
+def _native_sigaction(abi: Abi) -> Forms:
+    new, old = Moved(k.ENTERING, _action_moves), Moved(k.LEAVING, _action_moves)
+    return Form("change_action", UInt, new, old, _SET_SIZE)
+
+
+def _native_sigprocmask(abi: Abi) -> Forms:
+    new, old = Moved(k.ENTERING, _mask_moves), Moved(k.LEAVING, _mask_moves)
+    forms = {0: Form("change_mask", Constant(0), NullOnly, old, _SET_SIZE)}
+    for how, number in ((SIG_BLOCK, BLOCK), (SIG_UNBLOCK, UNBLOCK), (SIG_SETMASK, SET)):
+        forms[how] = Form("change_mask", Constant(number), new, old, _SET_SIZE)
+    return Choice(0, forms)
+
+
+@syscall("rt_sigaction", Int, Ptr, Ptr, Size, native=_native_sigaction)
 def rt_sigaction(t: Thread, signo: int, new: int, old: int, size: int) -> int:
     _check_size(size)
     return _change_action(t, signo, new, old, ms.SIGSET_BYTES)
@@ -88,7 +131,7 @@ def signal(t: Thread, signo: int, handler: int) -> int:
     return previous
 
 
-@syscall("rt_sigprocmask", Int, Ptr, Ptr, Size)
+@syscall("rt_sigprocmask", Int, Ptr, Ptr, Size, native=_native_sigprocmask)
 def rt_sigprocmask(t: Thread, how: int, new: int, old: int, size: int) -> int:
     _check_size(size)
     before = t.sigmask
@@ -112,11 +155,11 @@ def sigprocmask(t: Thread, how: int, new: int, old: int) -> int:
 def _change_mask(t: Thread, how: int, bits: int, reach: int) -> None:
     """Change those signals of the mask that are in `reach`, a set."""
     if how == SIG_BLOCK:
-        signals.set_mask(t, t.sigmask | bits)
+        signals.change_mask(t, t.sigmask | bits)
     elif how == SIG_UNBLOCK:
-        signals.set_mask(t, t.sigmask & ~bits)
+        signals.change_mask(t, t.sigmask & ~bits)
     elif how == SIG_SETMASK:
-        signals.set_mask(t, t.sigmask & ~reach | bits)
+        signals.change_mask(t, t.sigmask & ~reach | bits)
     else:
         raise OSError(errno.EINVAL, "how")
 
@@ -129,7 +172,7 @@ def sgetmask(t: Thread) -> int:
 @syscall("ssetmask", UInt, abis=("o32",), returns="x")
 def ssetmask(t: Thread, mask: int) -> int:
     before = t.sigmask
-    signals.set_mask(t, mask)
+    signals.change_mask(t, mask)
     return before & _FIRST_WORD
 
 
@@ -166,7 +209,7 @@ def rt_sigsuspend(t: Thread, mask: int, size: int) -> int:
 def sigsuspend(t: Thread, mask: int) -> int:
     """Wait under another mask, which is the one that a handler runs with."""
     before = t.sigmask
-    signals.set_mask(t, _read_set(t, mask))
+    signals.change_mask(t, _read_set(t, mask))
     t.saved_mask = before
     result = t.host_syscall(NR["pause"])
     if result in (-errno.EINTR, -512):
@@ -186,7 +229,7 @@ def _timed_wait(t: Thread, mask: int, info: int, limit: bytes | None) -> int:
     wanted = _read_set(t, mask)
     for held in t.held:
         if wanted >> (held.signo - 1) & 1:
-            t.held.remove(held)
+            signals.release(t, held)
             if info:
                 t.mem.write(info, held.pack(t.target))
             return held.signo
