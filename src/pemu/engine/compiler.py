@@ -15,6 +15,7 @@ from pemu.engine import context as c
 from pemu.engine import explore
 from pemu.engine.builder import with_registers
 from pemu.engine.decoder import PythonDecoder
+from pemu.engine.engine import PATIENCE
 from pemu.engine.explore import PAGE
 from pemu.engine.faults import GuestFault
 from pemu.engine.lines import LineTable
@@ -137,6 +138,7 @@ class Compiler:
         self._generation = 0  # grows when all blocks are thrown away
         self._wake = threading.Condition()
         self._busy = False
+        self._begin = 0.0  # time before which short programs are left in tier 0
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._changed: list[tuple[int, int]] = []
@@ -176,8 +178,8 @@ class Compiler:
         while True:
             with self._wake:
                 self._busy = False
-                while not self._queue and not self._stopping:
-                    self._wake.wait()
+                while not self._stopping and ((pause := self._pause()) is None or pause > 0):
+                    self._wake.wait(pause)
                 if self._stopping:
                     return
                 # Blocks go on counting while they wait: the hottest first.
@@ -192,6 +194,10 @@ class Compiler:
                         self._queue[:0] = left
             if not self._queue and monotonic() > self._saved + SAVE_INTERVAL:
                 self._engine.save_regions()
+
+    def _pause(self) -> float | None:
+        """Seconds to wait before the next batch; None: until somebody requests a block."""
+        return self._begin - monotonic() if self._queue else None
 
     def rest(self) -> None:
         """End the background thread; the next request starts it again."""
@@ -571,6 +577,7 @@ class Compiler:
         self.forget_all()
         self._modules.clear()
         self._fresh.clear()
+        self._begin = monotonic() + PATIENCE
 
     # Faults.
 
@@ -604,5 +611,6 @@ class Compiler:
         self._thread = None
         self._queue = []
         self._fresh = []
+        self._begin = monotonic() + PATIENCE
         LOCK.release()
         self._compiling.release()

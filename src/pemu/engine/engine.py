@@ -38,7 +38,7 @@ ARENA_BYTES = 48 << 20
 NEVER_HOT = 0x7FFFFFFF
 
 PATIENCE = 0.04
-"""Seconds from the first hot block to the import of the compiler."""
+"""Seconds until the compiler begins its work: most programs have ended by then."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
