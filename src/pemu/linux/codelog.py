@@ -57,6 +57,10 @@ class CodeLog:
             name = self._names[pc] = self._symbols.function(pc)
         return name
 
+    def _write(self, parts: list[str]) -> None:
+        if parts:
+            self._log.write("".join(parts))
+
     # Translation.
 
     def _translated(self, cpu: Cpu, block: int) -> None:
@@ -74,7 +78,7 @@ class CodeLog:
             parts.append(self._ops(block, ops))
         if "guest_errors" in items:
             parts += self._errors(ops, mode)
-        self._log.write("".join(parts))
+        self._write(parts)
 
     def _instructions(self, pc: int, words: Iterable[tuple[int, int]]) -> str:
         lines = [f"----------------\nIN: {self._name(pc)}\n"]
@@ -113,7 +117,7 @@ class CodeLog:
             parts.append(f"OP: regions {self._places(regions)}\n{_without_metadata(text)}\n")
         if "out_asm" in items:
             parts.append(self._host_code(text, regions, end))
-        self._log.write("".join(parts))
+        self._write(parts)
 
     def _places(self, regions: dict[int, list[GuestBlock]]) -> str:
         return ", ".join(f"0x{blocks[0].pc:0{self._digits}x}" for blocks in regions.values())
@@ -165,7 +169,7 @@ class CodeLog:
             parts.append(dump.general(cpu))
         if "fpu" in items:
             parts.append(dump.floating_point(cpu))
-        self._log.write("".join(parts))
+        self._write(parts)
 
 
 _LINE = re.compile(r"\s*\.loc\s+\d+\s+(\d+)")

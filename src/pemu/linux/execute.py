@@ -60,6 +60,10 @@ def begin(
     cpu.gpr[29] = image.sp
     cpu.mode = MODE_FR0 if process.target.abi == "o32" else MODE_FR1
     cpu.fcr0 = model(options.cpu or process.target.default_cpu, process.target.xlen).fir
+    if process.log.enabled("page"):
+        from pemu.linux.pagelog import layout
+
+        process.log.write(layout(process))
 
 
 def _random(seed: int | None) -> bytes:

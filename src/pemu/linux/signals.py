@@ -379,7 +379,10 @@ def raise_exception(t: Thread) -> None:
     code, argument = cpu.exit_code, cpu.exit_addr
     pc = cpu.pc
     if t.process.log.enabled("int"):
-        t.process.log.write(f"exception {code} (argument {argument:#x}) at pc {pc:#x}")
+        from pemu.isa.mips.exceptions import NAMES
+
+        name = NAMES.get(code, "unknown")
+        t.process.log.write(f"exception {code} ({name}, argument {argument:#x}) at pc {pc:#x}")
     info = SigInfo(ms.SIGILL, ms.SI_KERNEL, "kill")
     if code == 9:
         # Assemblers put a break's code into the upper half of the field.

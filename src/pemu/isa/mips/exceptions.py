@@ -13,3 +13,18 @@ TRAP = 13
 FLOATING_POINT = 15
 THREAD = 25
 DSP_DISABLED = 26
+
+NAMES = {
+    ADDRESS_LOAD: "address error load",
+    ADDRESS_STORE: "address error store",
+    SYSCALL: "syscall",
+    BREAKPOINT: "break",
+    RESERVED_INSTRUCTION: "reserved instruction",
+    COPROCESSOR_UNUSABLE: "coprocessor unusable",
+    OVERFLOW: "arithmetic overflow",
+    TRAP: "trap",
+    FLOATING_POINT: "floating point",
+    THREAD: "thread",
+    DSP_DISABLED: "DSP disabled",
+}
+"""What logs call them."""
