@@ -183,9 +183,9 @@ class Engine:
             use_native_copy(_services["pemu_copy"])
         self._set(c.COPY, _services["pemu_copy"])
         self._set(c.SYSCALL, _services["pemu_syscall"])
-        self._native_syscall = prototype(
-            ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
-        )(_services["pemu_syscall"])
+        call = (ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
+        self._native_syscall = prototype(*call)(_services["pemu_syscall"])
+        self._quick_syscall = ctypes.PYFUNCTYPE(*call)(_services["pemu_syscall"])
         one = prototype(None, ctypes.c_void_p)
         one(address["pemu_functions"])(self.context_address)
         self._native_lock = one(address["pemu_lock"])
@@ -284,6 +284,17 @@ class Engine:
         for index, argument in enumerate(arguments):
             slots[index] = argument
         result: int = self._native_syscall(cpu.address, number, cpu.syscall_address)
+        return result
+
+    def quick_syscall(self, cpu: Cpu, number: int, *arguments: int) -> int:
+        """As `syscall`, for a call that cannot wait: with Python's lock held.
+
+        To get the lock back from a thread that compiles would take longer than the call.
+        """
+        slots = cpu.syscall_arguments
+        for index, argument in enumerate(arguments):
+            slots[index] = argument
+        result: int = self._quick_syscall(cpu.address, number, cpu.syscall_address)
         return result
 
     def set_native_calls(

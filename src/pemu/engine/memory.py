@@ -34,7 +34,8 @@ _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 0x10, 0x20
 _MAP_NORESERVE, _MAP_FIXED_NOREPLACE = 0x4000, 0x100000
 _MREMAP_MAYMOVE, _MREMAP_FIXED, _MREMAP_DONTUNMAP = 1, 2, 4
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.PyDLL(None, use_errno=True)
+"""With Python's lock held: these calls take less time than to get it back from a busy thread."""
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [
     ctypes.c_void_p,
@@ -45,7 +46,8 @@ _libc.mmap.argtypes = [
     ctypes.c_long,
 ]
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_waiting = ctypes.CDLL(None, use_errno=True)
+_waiting.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.mremap.restype = ctypes.c_void_p
 _libc.mremap.argtypes = [
     ctypes.c_void_p,
@@ -55,6 +57,10 @@ _libc.mremap.argtypes = [
     ctypes.c_void_p,
 ]
 _FAILED = (1 << 64) - 1
+
+
+_HAVE_CODE = bytes(flags >> 3 & 1 for flags in range(256))
+"""1 for page flags with CODE."""
 
 
 class _Vector(ctypes.Structure):
@@ -304,6 +310,8 @@ class AddressSpace:
     def _cut(self, start: int, end: int) -> list[Region]:
         """Take [start, end) out of the list of regions and return what was there."""
         first = max(bisect_right(self._starts, start) - 1, 0)
+        if first == len(self._regions) or self._regions[first].start >= end:
+            return []
         last = first
         taken: list[Region] = []
         left: list[Region] = []
@@ -337,7 +345,7 @@ class AddressSpace:
     def _code_changes(self, start: int, end: int) -> None:
         """Tell the engine before pages that hold translated code change."""
         pages = bytes(self.flags[start >> 12 : end >> 12])
-        if self.on_code_change is None or not any(page & CODE for page in pages):
+        if self.on_code_change is None or 1 not in pages.translate(_HAVE_CODE):
             return
         self.on_code_change(start, end)
         for index, page in enumerate(pages, start >> 12):
@@ -572,7 +580,7 @@ class AddressSpace:
             raise OSError(errno.ENOMEM, "not mapped")
         if advice == 4:  # MADV_DONTNEED
             self._code_changes(address, end)
-        if _libc.madvise(self.base + address, end - address, advice):
+        if _waiting.madvise(self.base + address, end - address, advice):
             raise _fail()
 
     def set_brk(self, start: int) -> None:

@@ -18,7 +18,7 @@ from pemu.isa.mips import fpu_control
 from pemu.linux import syscall
 from pemu.linux.hostcalls import address_of
 from pemu.linux.mips import signals as ms
-from pemu.linux.mips.signals import Frames, SigInfo
+from pemu.linux.mips.signals import SigInfo, frames_of
 from pemu.linux.sigactions import SIG_DFL, SIG_IGN, Action
 
 TYPE_CHECKING = False
@@ -67,7 +67,8 @@ def set_host_mask(t: Thread, mask: int) -> bool:
     needs. False if a signal or kick came first: then nothing has changed.
     """
     value = (ms.host_bits(mask) & ~OWN_SIGNALS).to_bytes(8, "little")
-    return t.host_syscall(_NR_SIGPROCMASK, _SIG_SETMASK, address_of(value), 0, 8) != INTERRUPTED
+    call = t.process.engine.quick_syscall
+    return call(t.cpu, _NR_SIGPROCMASK, _SIG_SETMASK, address_of(value), 0, 8) != INTERRUPTED
 
 
 def apply_mask(t: Thread) -> None:
@@ -246,7 +247,7 @@ def _push_frame(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
     target = t.target
     cpu = t.cpu
     gpr: memoryview = cpu.gpr
-    frames = Frames(target)
+    frames = frames_of(target)
     sp = gpr[29]
     if target.abi == "o32":
         sp -= 32
@@ -307,7 +308,7 @@ def pack_stack(t: Thread, sp: int) -> bytes:
 
 def return_from_handler(t: Thread, rt: bool) -> None:
     """sigreturn(2), rt_sigreturn(2): restore what the frame at the stack pointer holds."""
-    frames = Frames(t.target)
+    frames = frames_of(t.target)
     sp: int = t.cpu.gpr[29]
     size = frames.rt_size if rt else frames.plain_size
     try:

@@ -26,8 +26,9 @@ def fcsr_value(cpu: Cpu) -> int:
     """The architectural FCSR."""
     value: int = cpu.fcsr & _OWN
     flags: int = cpu.fp_flags
+    raised = cpu.mxcsr
     for host, guest in _FROM_MXCSR:
-        flags |= (cpu.mxcsr >> host & 1) << guest
+        flags |= (raised >> host & 1) << guest
     value |= flags << 2 | (0 if cpu.fp_op else cpu.fp_cause << 12)
     codes = cpu.fcc
     value |= (codes[0] & 1) << 23

@@ -9,6 +9,9 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
     from pemu.engine.vcpu import Cpu
     from pemu.linux.target import Target
 
@@ -54,38 +57,33 @@ def signal_name(number: int) -> str:
     return f"SIG{NAMES[number]}" if 0 < number < 32 else f"SIGRT_{number - 32}"
 
 
-def _word_size(target: Target) -> int:
-    return 8 if target.abi == "n64" else 4
-
-
 def guest_sigset(data: bytes, target: Target) -> int:
     """The set in guest memory as an integer: bit n-1 for guest signal n."""
-    size = _word_size(target)
-    order = "big" if target.big_endian else "little"
-    words = [
-        int.from_bytes(data[at : at + size], order)  # type: ignore[arg-type]
-        for at in range(0, len(data), size)
-    ]
-    return sum(word << (8 * size * index) for index, word in enumerate(words))
+    return int.from_bytes(_in_words(data, target), "little")
 
 
 def pack_sigset(bits: int, target: Target) -> bytes:
     """A set as it stands in guest memory."""
-    size = _word_size(target)
-    order = "big" if target.big_endian else "little"
-    mask = (1 << 8 * size) - 1
-    return b"".join(
-        (bits >> (8 * size * index) & mask).to_bytes(size, order)  # type: ignore[arg-type]
-        for index in range(SIGSET_BYTES // size)
-    )
+    return _in_words(bits.to_bytes(SIGSET_BYTES, "little"), target)
+
+
+def _in_words(data: bytes, target: Target) -> bytes:
+    """A set between guest memory, where it is an array of longs, and little-endian order."""
+    if not target.big_endian:
+        return data
+    form = "Q" if target.abi == "n64" else "I"
+    count = len(data) // (8 if form == "Q" else 4)
+    return struct.pack(f"<{count}{form}", *struct.unpack(f">{count}{form}", data))
 
 
 def host_bits(guest: int) -> int:
     """A guest set as the host's 64-bit set."""
     bits = guest & ((1 << 64) - 1) & ~0x7FFFFFFF
-    for number in range(1, 32):
-        if guest >> (number - 1) & 1:
-            bits |= 1 << (_TO_HOST[number] - 1)
+    left = guest & 0x7FFFFFFF
+    while left:
+        lowest = left & -left
+        bits |= 1 << (_TO_HOST[lowest.bit_length()] - 1)
+        left ^= lowest
     return bits
 
 
@@ -233,6 +231,8 @@ class Frames:
     """Offsets of an ABI's frames, in bytes. Everything that a handler's context saves."""
 
     __slots__ = (
+        "_packed",
+        "_unpacked",
         "context_size",
         "info",
         "plain_context",
@@ -258,82 +258,90 @@ class Frames:
         self.rt_context = self.ucontext + (40 if target.abi == "n64" else 24)
         self.rt_mask = self.rt_context + self.context_size
         self.rt_size = (self.rt_mask + SIGSET_BYTES + 7) & ~7
+        order = ">" if target.big_endian else "<"
+        low = "4xI" if target.big_endian else "I4x"
+        if target.abi == "o32":
+            self._packed = struct.Struct(order + "IIQ32q32Q5I4xqq6I")
+            self._unpacked = struct.Struct(order + "8x" + 33 * low + "32Q4xI8xI4x" + 2 * low + "6I")
+        else:
+            self._packed = struct.Struct(order + "73Q4I")
+            self._unpacked = struct.Struct(order + "73QI4xI4x")
 
     def pack_context(self, cpu: Cpu, fcsr: int) -> bytes:
         """The sigcontext for a cpu."""
-        target = self.target
-        order = ">" if target.big_endian else "<"
-        registers = [_extend(value, target.xlen) for value in cpu.gpr]
-        floats = list(cpu.fpr)
-        high = [_extend(value, target.xlen) for value in cpu.hi]
-        low = [_extend(value, target.xlen) for value in cpu.lo]
+        fr1 = cpu.mode & 1
+        used = USED_FP | (USED_FR1 if fr1 else 0)
         dsp: int = cpu.dspctl
-        if target.abi == "o32":
-            floats = _pairs(floats, cpu.mode & 1 == 1)
-            used = USED_FP | (USED_FR1 if cpu.mode & 1 == 1 else 0)
-            data = struct.pack(order + "IIQ", 0, 0, _extend(cpu.pc, 32))
-            data += struct.pack(order + "64Q", *registers, *floats)
-            data += struct.pack(order + "5I4x", 0, fcsr, 0, used, dsp)
-            data += struct.pack(order + "QQ", high[0], low[0])
-            rest = (high[1], low[1], high[2], low[2], high[3], low[3])
-            return data + struct.pack(order + "6I", *(value & 0xFFFFFFFF for value in rest))
-        used = USED_FP | (USED_FR1 if cpu.mode & 1 == 1 else 0)
-        data = struct.pack(order + "64Q", *registers, *floats)
-        data += struct.pack(order + "8QQ", *high, *low, cpu.pc)
-        return data + struct.pack(order + "4I", fcsr, used, dsp, 0)
+        hi, lo = cpu.hi, cpu.lo
+        if self.target.abi != "o32":
+            return self._packed.pack(*cpu.gpr, *cpu.fpr, *hi, *lo, cpu.pc, fcsr, used, dsp, 0)
+        # Registers of 32 bits stand there sign-extended.
+        signed = [view.cast("B").cast("i") for view in (cpu.gpr, hi, lo)]
+        floats = cpu.fpr if fr1 else _pairs(cpu.fpr)
+        pc = _extend(cpu.pc)
+        rest = (hi[1], lo[1], hi[2], lo[2], hi[3], lo[3])
+        head = (0, fcsr, 0, used, dsp, signed[1][0], signed[2][0])
+        return self._packed.pack(0, 0, pc, *signed[0], *floats, *head, *rest)
 
     def unpack_context(self, data: bytes, cpu: Cpu) -> int:
         """Put a sigcontext back into a cpu; returns the FCSR."""
         fcsr: int
-        target = self.target
-        order = ">" if target.big_endian else "<"
-        mask = (1 << target.xlen) - 1
-        if target.abi == "o32":
-            (pc,) = struct.unpack_from(order + "Q", data, 8)
-            registers = struct.unpack_from(order + "32Q", data, 16)
-            floats = _slots(struct.unpack_from(order + "32Q", data, 272), cpu.mode & 1 == 1)
-            _, fcsr, _, _, dsp = struct.unpack_from(order + "5I", data, 528)
-            hi0, lo0 = struct.unpack_from(order + "QQ", data, 552)
-            hi1, lo1, hi2, lo2, hi3, lo3 = struct.unpack_from(order + "6I", data, 568)
+        values = self._unpacked.unpack(data)
+        if self.target.abi == "o32":
+            pc, *rest = values
+            registers, floats = rest[:32], rest[32:64]
+            if not cpu.mode & 1:
+                floats = _slots(floats)
+            fcsr, dsp, hi0, lo0, hi1, lo1, hi2, lo2, hi3, lo3 = rest[64:]
             high, low = (hi0, hi1, hi2, hi3), (lo0, lo1, lo2, lo3)
+            form: Literal["I", "Q"] = "I"
         else:
-            registers = struct.unpack_from(order + "32Q", data, 0)
-            floats = list(struct.unpack_from(order + "32Q", data, 256))
-            high = struct.unpack_from(order + "4Q", data, 512)
-            low = struct.unpack_from(order + "4Q", data, 544)
-            (pc,) = struct.unpack_from(order + "Q", data, 576)
-            fcsr, _, dsp, _ = struct.unpack_from(order + "4I", data, 584)
-        for index in range(1, 32):
-            cpu.gpr[index] = registers[index] & mask
-        for index in range(32):
-            cpu.fpr[index] = floats[index]
-        for index in range(4):
-            cpu.hi[index] = high[index] & mask
-            cpu.lo[index] = low[index] & mask
+            registers, floats = list(values[:32]), list(values[32:64])
+            high, low = values[64:68], values[68:72]
+            pc, fcsr, dsp = values[72:]
+            form = "Q"
+        cpu.gpr[1:] = _view(registers[1:], form)
+        cpu.fpr[:] = _view(floats, "Q")
+        cpu.hi[:] = _view(high, form)
+        cpu.lo[:] = _view(low, form)
         cpu.dspctl = dsp
-        cpu.pc = pc & mask
+        cpu.pc = pc
         return fcsr
 
 
-def _extend(value: int, xlen: int) -> int:
-    """Sign-extend a register to 64 bits, as the kernel stores it."""
-    return value | 0xFFFFFFFF00000000 if xlen == 32 and value >> 31 else value
+def _extend(value: int) -> int:
+    """Sign-extend 32 bits to 64, as the kernel stores them."""
+    return value | 0xFFFFFFFF00000000 if value >> 31 else value
 
 
-def _pairs(slots: list[int], fr1: bool) -> list[int]:
-    """FPU registers as a context has them: with FR=0, halves of doubles in 64 bits each."""
-    if fr1:
-        return slots
-    result = []
-    for index in range(0, 32, 2):
-        result += [slots[index] & 0xFFFFFFFF, slots[index] >> 32]
+def _view(values: Sequence[int], form: Literal["I", "Q"]) -> memoryview:
+    """Numbers as they go into a register file."""
+    return memoryview(struct.pack(f"={len(values)}{form}", *values)).cast(form)
+
+
+def _pairs(slots: memoryview) -> list[int]:
+    """FPU registers as a context has them with FR=0: halves of doubles in 64 bits each."""
+    words = slots.cast("B").cast("I")
+    result = [0] * 32
+    result[::2] = words[::4]
+    result[1::2] = words[1::4]
     return result
 
 
-def _slots(context: tuple[int, ...], fr1: bool) -> list[int]:
-    if fr1:
-        return list(context)
+def _slots(context: Sequence[int]) -> list[int]:
+    """The reverse of `_pairs`."""
     result = [0] * 32
     for index in range(0, 32, 2):
         result[index] = context[index] & 0xFFFFFFFF | (context[index + 1] & 0xFFFFFFFF) << 32
     return result
+
+
+_frames: dict[Target, Frames] = {}
+
+
+def frames_of(target: Target) -> Frames:
+    """The frames of a target."""
+    frames = _frames.get(target)
+    if frames is None:
+        frames = _frames[target] = Frames(target)
+    return frames
