@@ -21,6 +21,8 @@ settings.load_profile("pemu")
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("mips", "mipsel", "mips64", "mips64el", "mipsn32", "mipsn32el")
 
+_KEPT = ("PEMU_TEST_CACHE", "PEMU_DEBUG", "PEMU_SYSROOTS")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -36,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the user's options and code cache out of the tests; xdist's workers share one cache."""
     for name in list(os.environ):
-        if name.startswith(("QEMU_", "PEMU_")) and name not in ("PEMU_TEST_CACHE", "PEMU_DEBUG"):
+        if name.startswith(("QEMU_", "PEMU_")) and name not in _KEPT:
             del os.environ[name]
     if not hasattr(config, "workerinput"):
         cache = tempfile.mkdtemp(prefix="pemu-test-cache-")
