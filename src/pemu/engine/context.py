@@ -70,7 +70,7 @@ ENTRY = 48  # which entry of its region the block is
 REGION = 56  # host address of the record of its region, if that is a stored one
 HEADER = 64
 
-VALID, STALE, COMPILED, WARM, INNER, HEATED = 1, 2, 4, 8, 16, 32
+VALID, STALE, COMPILED, WARM, INNER, HEATED, SINGLE = 1, 2, 4, 8, 16, 32, 64
 
 OP = 16
 """Bytes of an op: handler (8), operands (6), slot of the op in its block (1), place (1)."""

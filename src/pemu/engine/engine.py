@@ -13,6 +13,7 @@ from pemu.engine import context as c
 from pemu.engine import native_signals as sig
 from pemu.engine import state as s
 from pemu.engine.codecache import CodeCache
+from pemu.engine.host_x86_64 import KICK_CODE
 from pemu.engine.masking import with_signals_blocked
 from pemu.engine.memory import use_native_copy
 from pemu.engine.vcpu import cpu_class
@@ -81,6 +82,7 @@ _SA_SIGINFO, _SA_RESTORER, _SA_ONSTACK = 4, 0x04000000, 0x08000000
 _SA_RESTART = 0x10000000
 _SIGSETXID = 33
 _NR_RT_SIGACTION = 13
+_NR_RT_TGSIGQUEUEINFO = 297
 _SIGBUS, _SIGSEGV = 7, 11
 
 
@@ -124,7 +126,7 @@ class Engine:
         self._making = allocate_lock()
         self._waiting = allocate_lock()  # held while the thread of `_be_patient` lives
         self._hooks: set[int] = set()
-        self._hook_array: ctypes.Array[ctypes.c_uint64] | None = None
+        self._hook_arrays: list[ctypes.Array[ctypes.c_uint64]] = []
         self._keep: list[object] = []
         self._old_arenas: list[tuple[int, int, int]] = []
         self.code_start = _reserve(CODE_AREA_BYTES, 0)
@@ -193,8 +195,8 @@ class Engine:
         self._native_invalidate = prototype(
             ctypes.c_int64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
         )(address["pemu_invalidate"])
-        self._install_handler(_SIGSEGV, _services["pemu_on_fault"])
-        self._install_handler(_SIGBUS, _services["pemu_on_fault"])
+        self._install_handler(_SIGSEGV, _services["pemu_on_fault"], _SA_RESTART)
+        self._install_handler(_SIGBUS, _services["pemu_on_fault"], _SA_RESTART)
 
     def map_code(self, fd: int, offset: int, size: int, writable: list[tuple[int, int]]) -> int:
         """Map code of a file, from `offset` on, into the code area; return its host address.
@@ -274,6 +276,13 @@ class Engine:
         """Make every cpu leave native code soon."""
         for cpu in self.cpus:
             cpu.kick()
+
+    def interrupt(self, cpu: Cpu, tid: int) -> None:
+        """Make the cpu of host thread `tid` leave native code soon, also where it waits in a call."""
+        cpu.kick()
+        # A thread that a debugger stops may have all other signals masked.
+        info = struct.pack("<iii116x", _SIGBUS, 0, KICK_CODE)
+        _libc.syscall(_NR_RT_TGSIGQUEUEINFO, os.getpid(), tid, _SIGBUS, info)
 
     def syscall(self, cpu: Cpu, number: int, *arguments: int) -> int:
         """Make a host system call that signals for `cpu`'s thread cannot slip past.
@@ -429,11 +438,6 @@ class Engine:
         """Generation of translated code; grows with each `flush`."""
         return self._get(c.EPOCH)
 
-    @property
-    def has_old_code(self) -> bool:
-        """True while memory of thrown-away code waits for threads to leave it."""
-        return bool(self._old_arenas)
-
     def invalidate(self, start: int, end: int) -> None:
         """Drop translations of guest-virtual addresses `start` up to `end`."""
         with self.lock:
@@ -450,7 +454,8 @@ class Engine:
             changed = self._hooks ^ addresses
             self._hooks = set(addresses)
             array = (ctypes.c_uint64 * max(len(addresses), 1))(*sorted(addresses))
-            self._keep.append(array)
+            # A thread that translates may still look at the array before.
+            self._hook_arrays = [*self._hook_arrays[-1:], array]
             self._set(c.HOOK_COUNT, 0)
             self._set(c.HOOKS, ctypes.addressof(array))
             self._set(c.HOOK_COUNT, len(addresses))

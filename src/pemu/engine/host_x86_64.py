@@ -23,6 +23,9 @@ OWN_SIGNALS = 1 << 6 | 1 << 10
 
 DEFAULT_MXCSR = 0x1F80
 
+KICK_CODE = -0x504D
+"""si_code of a SIGBUS that only sets the exit flag, and ends a system call's waiting."""
+
 # Offsets in the ucontext that a signal handler receives.
 _RDI, _RAX, _RIP, _ERROR, _SIGMASK = 104, 144, 168, 192, 296
 
@@ -152,7 +155,13 @@ define void @pemu_on_fault(i32 %signal, ptr %info, ptr %context) nounwind {{
   %sent = icmp sle i32 %si_code, 0
   br i1 %sent, label %by_somebody, label %by_access
 by_somebody:
+  %kick = icmp eq i32 %si_code, {KICK_CODE}
+  br i1 %kick, label %kicked, label %sent_signal
+sent_signal:
   tail call void @pemu_on_signal(i32 %signal, ptr %info, ptr %context)
+  ret void
+kicked:
+  tail call void @pemu_on_kick(ptr %context)
   ret void
 by_access:
   %rip_at = getelementptr i8, ptr %context, i64 {_RIP}
@@ -205,6 +214,23 @@ host:
   ret void
 }}
 
+define internal void @pemu_on_kick(ptr %context) nounwind {{
+  %sp = call i64 asm sideeffect "movq %rsp, $0", "=r"()
+  %bottom = and i64 %sp, {-ALTSTACK_BYTES}
+  %bottom_at = inttoptr i64 %bottom to ptr
+  %state = load ptr, ptr %bottom_at
+{_field("exit_flag", s.EXIT_FLAG)}  store volatile i32 1, ptr %exit_flag
+  %rip_at = getelementptr i8, ptr %context, i64 {_RIP}
+  %rip = load i64, ptr %rip_at
+{_inside("pemu_syscall_start", "pemu_syscall_end", "in_call")}
+  br i1 %in_call, label %divert, label %done
+divert:
+  store i64 ptrtoint (ptr @pemu_syscall_interrupted to i64), ptr %rip_at
+  ret void
+done:
+  ret void
+}}
+
 define void @pemu_on_signal(i32 %signal, ptr %info, ptr %context) nounwind {{
   %sp = call i64 asm sideeffect "movq %rsp, $0", "=r"()
   %bottom = and i64 %sp, {-ALTSTACK_BYTES}
@@ -232,7 +258,7 @@ done:
 `pemu_on_fault`: SIGSEGV and SIGBUS. A fault of generated code becomes an exit with reason FAULT;
 one of `pemu_copy` a short copy; any other gets the default action. `pemu_on_signal`: any other
 signal: recorded in the state of the thread, which leaves native code soon with all signals but
-SIGSEGV and SIGBUS still masked.
+SIGSEGV and SIGBUS still masked. A SIGBUS with `KICK_CODE` leaves record and mask alone.
 
 Those of one engine serve the whole process: `pemu_copy` and `pemu_syscall` must be that engine's
 too; all else they find through the state of the thread.

@@ -207,10 +207,19 @@ def region_entry(arch: Architecture) -> str:
 
 
 def block_entry() -> str:
-    """`pemu_enter_block`: first op of a block: counts, and polls the exit flag."""
+    """`pemu_enter_block`: first op of a block: counts, and polls the exit flag.
+
+    A thread that steps (STEP) runs a block of one instruction with the flag set, and leaves before
+    the one after that.
+    """
     f = handler("pemu_enter_block", "hidden ")
     block = f.offset("%op", -c.HEADER)
     with f.if_(f.raw_load(f.state_field(s.EXIT_FLAG), 32, volatile=True).ne(0), unlikely=True):
+        single = (f.at(block, c.STATUS, 32) & c.SINGLE).ne(0)
+        with f.if_(single & f.get(s.STEP).ne(0)):
+            f.put(s.STEP, 0)
+            f.run_op(f.offset("%op", c.OP))
+            f.place(f.label("dead"))
         f.put(s.PC, f.at(block, c.BLOCK_PC))
         f.leave(EXIT_INTERRUPT)
         f.place(f.label("dead"))

@@ -78,6 +78,7 @@ EXIT_ADDRESS = Field(-64, 8)
 FAULT_HOST_PC = Field(-72, 8)  # host address of the access that faulted, in compiled regions
 GUEST_MXCSR = Field(-76, 4)  # floating-point control of generated code (host's encoding)
 HOST_MXCSR = Field(-80, 4)
+STEP = Field(-84, 4)  # 1: run one instruction although EXIT_FLAG is set
 SIGNAL_PENDING = Field(-88, 4)
 MEMORY_BASE = Field(-96, 8)
 EXIT_BLOCK = Field(-104, 8)  # block that an exit belongs to (hot, hook)

@@ -549,7 +549,8 @@ def _translator(arch: Architecture) -> Function:
     hooked_here = f.var(1, (f.at(ctx, c.OPTIONS) & c.OPTION_HOOK_BLOCKS).ne(0))
     hook_count = f.at(ctx, c.HOOK_COUNT)
     hooks = f.pointer(f.at(ctx, c.HOOKS))
-    max_insns = f.at(ctx, c.MAX_INSNS).trunc(32)
+    steps = f.get(s.STEP).ne(0)
+    max_insns = steps.select(f.const(1, 32), f.at(ctx, c.MAX_INSNS).trunc(32))
 
     def end_one_way(name: str, address: Value) -> None:
         put_handler(name)
@@ -642,7 +643,7 @@ def _translator(arch: Architecture) -> Function:
         (c.BLOCK_PC, start),
         (c.COUNTER, f.at(ctx, c.HOT_THRESHOLD).trunc(32)),
         (c.GUEST_BYTES, (pc.value - start).trunc(32)),
-        (c.STATUS, f.const(c.VALID, 32)),
+        (c.STATUS, steps.select(f.const(c.VALID | c.SINGLE, 32), c.VALID)),
         (c.BYTES, size.trunc(32)),
     ):
         f.set_at("%buf", offset, value)

@@ -236,8 +236,6 @@ class Cpu:
                 break
             if reason == EXIT_INTERRUPT:
                 self._set32(s.EXIT_FLAG, 0)
-                if engine.has_old_code and not self._get32(s.SIGNAL_PENDING):
-                    continue
                 break
             if reason == EXIT_HOT:
                 engine.hot(self, self._get(s.EXIT_BLOCK))
@@ -254,6 +252,26 @@ class Cpu:
                 self.exit_addr = self._get(s.EXIT_ADDRESS)
                 break
         self.exit_reason = reason
+
+    def step(self) -> None:
+        """Run one instruction, with its delay slot, as `run` does.
+
+        EXIT_INTERRUPT says that it is done, or that something else came first; any other reason is
+        what became of the instruction.
+        """
+        engine = self.engine
+        self._set32(s.STEP, 1)
+        while True:
+            self.kick()
+            self.run()
+            if self.exit_reason != EXIT_INTERRUPT or not self._get32(s.STEP):
+                break
+            # What is translated here goes on to further instructions.
+            engine.invalidate(self.pc, self.pc + 1)
+        self._set32(s.STEP, 0)
+        self._set32(s.EXIT_FLAG, 0)
+        if self._get32(s.SIGNAL_PENDING):
+            self.kick()
 
     def _locate_fault(self) -> None:
         """Turn a host fault into guest terms: address, kind and the pc of the instruction."""
