@@ -278,7 +278,7 @@ class Engine:
             cpu.kick()
 
     def interrupt(self, cpu: Cpu, tid: int) -> None:
-        """Make the cpu of host thread `tid` leave native code soon, also where it waits in a call."""
+        """Make the cpu of host thread `tid` leave native code, or a call it waits in, soon."""
         cpu.kick()
         # A thread that a debugger stops may have all other signals masked.
         info = struct.pack("<iii116x", _SIGBUS, 0, KICK_CODE)

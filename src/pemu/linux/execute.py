@@ -132,6 +132,8 @@ def replace(
         process.exit(1)
     fdtable.close_on_exec()
     name_process(name)
+    if process.debugger is not None:
+        process.debugger.executed(t)
 
 
 def _leave_old(t: Thread) -> None:

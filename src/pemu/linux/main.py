@@ -42,6 +42,11 @@ def run_user(
     process.child_environ = options.child_environ
     name_process(os.fsencode(options.program))
     watch_fatal(process)
+    if options.gdb:
+        from pemu.linux.debug import attach
+
+        place, options.gdb = options.gdb, ""  # what is executed later runs without gdb
+        attach(process, thread, place)
     process.run_thread(thread)
     # The first thread has ended before others: they end the process.
     while True:
@@ -115,10 +120,11 @@ def _observe(process: Process) -> None:
 def _native_calls(process: Process) -> None:
     """Hand the engine the system calls that native code makes without asking.
 
-    Not where calls are observed, nor with -seed, which changes what getrandom does.
+    Not where calls are observed, nor with -seed, which changes what getrandom does, nor with a
+    debugger, which stops threads between calls.
     """
-    log = process.log
-    if log.enabled("strace") or log.events or process.options.seed is not None:
+    log, options = process.log, process.options
+    if log.enabled("strace") or log.events or options.seed is not None or options.gdb:
         return
     from pemu.linux.nativecalls import install
     from pemu.linux.syscall import table_for

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pemu.engine.engine import Engine
     from pemu.engine.memory import AddressSpace
     from pemu.engine.vcpu import Cpu
+    from pemu.linux.debug import Debugger
     from pemu.linux.loader import LoadedImage
     from pemu.linux.mips.signals import SigInfo
     from pemu.linux.target import Target
@@ -55,6 +56,7 @@ class Process:
         "argv",
         "child_command",
         "child_environ",
+        "debugger",
         "engine",
         "environ",
         "exe",
@@ -88,12 +90,15 @@ class Process:
         self.signals_installed: set[int] = set()
         self.hooks: list[Callable[[Thread], None]] = []
         """Called in order where a thread has come to an address or block that is hooked."""
+        self.debugger: Debugger | None = None
         # Set by whoever starts the process: how a program of the same target is executed.
         self.child_command: Callable[[], list[str]] = list
         self.child_environ: Callable[[list[bytes]], list[bytes]] = list
 
     def exit(self, status: int) -> NoReturn:
         """End the process, from any of its threads."""
+        if self.debugger is not None:
+            self.debugger.exited(status)
         self.engine.close()
         os._exit(status)
 
@@ -102,7 +107,7 @@ class Process:
         from pemu.linux.calls.threads import leave
 
         try:
-            status = thread.run()
+            status = thread.run() if self.debugger is None else self.debugger.run(thread)
         except BaseException:
             # An error of Pemu's own: no thread may go on as if nothing had happened.
             import sys
@@ -174,7 +179,6 @@ class Thread:
     def run(self) -> int:
         """Run until the thread ends; returns its exit status."""
         cpu = self.cpu
-        process = self.process
         dispatch = syscall.dispatch
         try:
             while True:
@@ -187,23 +191,29 @@ class Thread:
                     else:
                         dispatch(self)
                     if self.restart or cpu.interrupted:
-                        self._deliver()
-                elif reason == EXIT_FAULT:
-                    self._fault()
-                elif reason == EXIT_INTERRUPT:
-                    self._deliver()
-                elif reason == EXIT_TRACK:
-                    self.mem.track(cpu.exit_addr)
-                elif reason == EXIT_EXCEPTION:
-                    from pemu.linux.signals import raise_exception
-
-                    raise_exception(self)
-                elif reason == EXIT_HOOK:
-                    for hook in process.hooks:
-                        hook(self)
-                    cpu.skip_hook()
+                        self.deliver()
+                else:
+                    self.settle(reason)
         except ThreadExit as end:
             return end.status
+
+    def settle(self, reason: int) -> None:
+        """Do what the cpu has left native code for, other than a system call."""
+        cpu = self.cpu
+        if reason == EXIT_FAULT:
+            self._fault()
+        elif reason == EXIT_INTERRUPT:
+            self.deliver()
+        elif reason == EXIT_TRACK:
+            self.mem.track(cpu.exit_addr)
+        elif reason == EXIT_EXCEPTION:
+            from pemu.linux.signals import raise_exception
+
+            raise_exception(self)
+        elif reason == EXIT_HOOK:
+            for hook in self.process.hooks:
+                hook(self)
+            cpu.skip_hook()
 
     def _fault(self) -> None:
         cpu = self.cpu
@@ -217,7 +227,8 @@ class Thread:
 
         raise_fault(self)
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """Handle a pending signal or kick, and what it has interrupted."""
         from pemu.linux.signals import deliver
 
         deliver(self)

@@ -142,7 +142,8 @@ def set_action(process: Process, signo: int, action: Action) -> None:
     kept = (_SA_NOCLDSTOP_HOST if action.flags & SA_NOCLDSTOP else 0) | (
         _SA_NOCLDWAIT_HOST if action.flags & SA_NOCLDWAIT else 0
     )
-    if action.handler == SIG_IGN or (action.handler == SIG_DFL and signo not in _CORE):
+    reported = signo in _CORE or process.debugger is not None
+    if action.handler == SIG_IGN or (action.handler == SIG_DFL and not reported):
         _host_action(host, action.handler, kept)
     else:
         process.engine.install_signal(host, kept)
@@ -197,6 +198,17 @@ def deliver(t: Thread) -> None:
 
 
 def send(t: Thread, info: SigInfo) -> None:
+    """Let a signal take effect on the running thread now, if a debugger does not mind."""
+    if t.process.debugger is not None:
+        wanted = t.process.debugger.on_signal(t, info)
+        if wanted is None:
+            _go_on(t)
+            return
+        info = wanted
+    take_effect(t, info)
+
+
+def take_effect(t: Thread, info: SigInfo) -> None:
     """Let a signal take effect on the running thread now."""
     signo = info.signo
     action = action_of(t.process, signo)
@@ -343,12 +355,17 @@ def return_from_handler(t: Thread, rt: bool) -> None:
 
 def raise_signal(t: Thread, info: SigInfo) -> None:
     """Raise a synchronous signal: one that is masked or ignored kills."""
+    if t.process.debugger is not None:
+        wanted = t.process.debugger.on_signal(t, info)
+        if wanted is None:
+            return
+        info = wanted
     action = action_of(t.process, info.signo)
     if t.sigmask >> (info.signo - 1) & 1 or action.handler == SIG_IGN:
         t.process.sigactions.reset(info.signo)
         die(t, info)
         return
-    send(t, info)
+    take_effect(t, info)
 
 
 def raise_fault(t: Thread) -> None:
@@ -422,11 +439,15 @@ def die(t: Thread, info: SigInfo) -> None:
         t.sigmask &= ~(1 << (signo - 1))
         apply_mask(t)
         os.kill(os.getpid(), host)
+        if t.process.debugger is not None:
+            set_action(t.process, signo, _DEFAULT)
         return
     if signo in _CORE:
         from pemu.linux.fatal import report
 
         report(t, info)  # reads guest memory, for which SIGSEGV and SIGBUS must be caught still
+    if t.process.debugger is not None:
+        t.process.debugger.killed(signo)
     _host_action(host, SIG_DFL)
     t.process.engine.close()
     value = ctypes.c_uint64(~(1 << (host - 1)))

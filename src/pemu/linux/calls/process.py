@@ -123,6 +123,8 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
     t.tid = get_native_id()
     engine.after_fork_child(t.cpu)
     t.process.threads = {t.tid: t}
+    if t.process.debugger is not None:
+        t.process.debugger.forked()
     t.robust_list = 0
     t.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
     if flags & CLONE_CHILD_SETTID:

@@ -1,0 +1,153 @@
+"""A MIPS processor as gdb sees it: its registers, by the features of gdb's target descriptions.
+
+Source: "Debugging with GDB", appendix G.5.8, "MIPS Features"; the order is that of gdb's own
+numbers where these are fixed.
+"""
+
+from __future__ import annotations
+
+from pemu.isa.mips import fpu_control
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from pemu.engine.architecture import Architecture
+    from pemu.engine.vcpu import Cpu
+
+    Read: TypeAlias = Callable[[Cpu], int]
+    Write: TypeAlias = Callable[[Cpu, int], None]
+
+_CPU, _CP0, _FPU, _DSP = (f"org.gnu.gdb.mips.{name}" for name in ("cpu", "cp0", "fpu", "dsp"))
+_CU1, _FR, _USER = 1 << 29, 1 << 26, 0x10
+"""Bits of Status: FPU usable, 64-bit FPU registers, user mode."""
+
+
+class Variable:
+    """A register with how a stopped cpu's is read and changed.
+
+    `feature`, `name`, `type`, `group`: what gdb calls it; `bits`: its width.
+    """
+
+    __slots__ = ("bits", "feature", "group", "name", "read", "type", "write")
+
+    def __init__(
+        self,
+        feature: str,
+        name: str,
+        bits: int,
+        read: Read,
+        write: Write,
+        type: str = "",
+        group: str = "",
+    ) -> None:
+        self.feature = feature
+        self.name = name
+        self.bits = bits
+        self.read = read
+        self.write = write
+        self.type = type
+        self.group = group
+
+
+def architecture_name(arch: Architecture) -> str:
+    """gdb's name of the architecture."""
+    return "mips" if arch.xlen == 32 else "mips:isa64r2"
+
+
+def variables(arch: Architecture) -> tuple[Variable, ...]:
+    """All registers of a processor, in the order of their numbers."""
+    xlen = arch.xlen
+    declared = arch.layout.by_name
+    result = [
+        _of_file(_CPU, f"r{index}", arch, "gpr", index) for index in range(declared["gpr"].count)
+    ]
+    result += [
+        Variable(_CP0, "status", xlen, _status, _keep),
+        _of_file(_CPU, "lo", arch, "lo", 0),
+        _of_file(_CPU, "hi", arch, "hi", 0),
+        Variable(_CP0, "badvaddr", xlen, _zero, _keep),
+        Variable(_CP0, "cause", xlen, _zero, _keep),
+        Variable(_CPU, "pc", xlen, _read_pc, _write_pc, "code_ptr"),
+    ]
+    result += [_float(index, xlen) for index in range(declared["fpr"].count)]
+    result += [
+        Variable(*(_FPU, "fcsr", 32, fpu_control.fcsr_value, fpu_control.set_fcsr), group="float"),
+        Variable(_FPU, "fir", 32, _read_fir, _keep, group="float"),
+    ]
+    if "dsp" in arch.features:
+        for index in (1, 2, 3):
+            result.append(_of_file(_DSP, f"hi{index}", arch, "hi", index))
+            result.append(_of_file(_DSP, f"lo{index}", arch, "lo", index))
+        result.append(Variable(_DSP, "dspctl", 32, _read_dspctl, _write_dspctl))
+    return tuple(result)
+
+
+def _of_file(feature: str, name: str, arch: Architecture, file: str, index: int) -> Variable:
+    declared = arch.layout.by_name[file]
+
+    def read(cpu: Cpu) -> int:
+        value: int = getattr(cpu, file)[index]
+        return value
+
+    def write(cpu: Cpu, value: int) -> None:
+        if index != declared.zero:
+            getattr(cpu, file)[index] = value
+
+    return Variable(feature, name, declared.width, read, write)
+
+
+def _float(index: int, xlen: int) -> Variable:
+    """An FPU register: 32 bits in a 32-bit processor, where pairs make doubles."""
+
+    def place(cpu: Cpu) -> tuple[int, int]:
+        """Which slot, and how far up in it (see `state`)."""
+        return (index, 0) if cpu.mode & 1 else (index & ~1, 32 * (index & 1))
+
+    def read(cpu: Cpu) -> int:
+        slot, shift = place(cpu)
+        value: int = cpu.fpr[slot]
+        return value >> shift & (1 << xlen) - 1
+
+    def write(cpu: Cpu, value: int) -> None:
+        slot, shift = place(cpu)
+        mask = (1 << xlen) - 1 << shift & (1 << 64) - 1
+        cpu.fpr[slot] = cpu.fpr[slot] & ~mask | value << shift & mask
+
+    kind = "ieee_single" if xlen == 32 else "ieee_double"
+    return Variable(_FPU, f"f{index}", xlen, read, write, kind)
+
+
+def _status(cpu: Cpu) -> int:
+    return _CU1 | _USER | (_FR if cpu.mode & 1 else 0)
+
+
+def _zero(cpu: Cpu) -> int:
+    return 0
+
+
+def _keep(cpu: Cpu, value: int) -> None:
+    """What a program cannot change, gdb does not either."""
+
+
+def _read_pc(cpu: Cpu) -> int:
+    return cpu.pc
+
+
+def _write_pc(cpu: Cpu, value: int) -> None:
+    cpu.pc = value
+
+
+def _read_fir(cpu: Cpu) -> int:
+    value: int = cpu.fcr0
+    return value
+
+
+def _read_dspctl(cpu: Cpu) -> int:
+    value: int = cpu.dspctl
+    return value
+
+
+def _write_dspctl(cpu: Cpu, value: int) -> None:
+    cpu.dspctl = value

@@ -1,0 +1,466 @@
+"""A Linux process as a debuggee: its threads run, stop together, and tell why.
+
+Threads of a process with a debugger run in `Debugger.run` instead of `Thread.run`. All stop
+together: a thread with something to tell posts it and rests; the server's thread then makes the
+others leave native code, or the system call they wait in, and rest, too. Breakpoints are
+the engine's hooks. They are put in place when the debuggee is resumed, so that gdb, which takes
+all of them away at each stop and puts them back, does not cost translations.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import start_new_thread
+from threading import Condition
+
+from pemu.engine.faults import GuestFault
+from pemu.engine.masking import with_signals_blocked
+from pemu.engine.memory import MAPPED, PAGE
+from pemu.engine.vcpu import EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
+from pemu.isa.mips import debug as isa
+from pemu.linux import fdtable, signals, syscall
+from pemu.linux.mips import signals as ms
+from pemu.linux.mips.gdb_signals import from_gdb, to_gdb
+from pemu.linux.mips.signals import SigInfo
+from pemu.linux.process import ThreadExit
+from pemu.monitor.gdb.target import EFAULT, EINVAL, ESRCH, Action, Stop, Target, TargetError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pemu.linux.process import Process, Thread
+
+PATIENCE = 0.05
+"""Seconds after which threads that have not come to rest are asked once more."""
+
+REQUESTS = 20
+"""How often they are asked: one that waits where no signal reaches it counts as stopped."""
+
+FAREWELL = 5.0
+"""Seconds that an ending process waits for gdb to be told."""
+
+MOST_STEPPED = 64
+"""Places single-stepped over whose blocks are dropped one by one."""
+
+_SIGINT, _SIGTRAP = 2, 5
+_RECUR = ("breakpoint", "watch", "rwatch", "awatch")
+"""Stops that come again when the thread runs on from where it is."""
+
+
+class _State:
+    """A thread under the debugger.
+
+    `action`: how it goes on when the debuggee runs, None if it does not. `resting`: it is in
+    neither guest code nor a system call. `pending`: a stop that gdb has not been told yet. `info`:
+    the signal that it has stopped for.
+    """
+
+    __slots__ = ("action", "info", "inject", "pending", "resting", "thread")
+
+    def __init__(self, thread: Thread, action: Action | None) -> None:
+        self.thread = thread
+        self.action = action
+        self.resting = False
+        self.pending: Stop | None = None
+        self.info: SigInfo | None = None
+        self.inject = 0
+
+
+class Debugger(Target):
+    """The debuggee that is `process`. It begins stopped, before its first instruction."""
+
+    osabi = "GNU/Linux"
+
+    def __init__(self, process: Process, thread: Thread) -> None:
+        self.process = process
+        self.pid = os.getpid()
+        self.byte_order = process.mem.order
+        arch = process.engine.arch
+        self.architecture = isa.architecture_name(arch)
+        self.registers = self._variables = isa.variables(arch)
+        self.detached = False
+        self._condition = Condition()
+        self._states: dict[int, _State] = {}
+        self._default: Action | None = Action(False)
+        self._stopping = True
+        self._running = False
+        self._event: Stop | None = None
+        self._breakpoints: set[int] = set()
+        self._stepped: set[int] = set()
+        self._passed: frozenset[int] = frozenset()
+        self._wake = fdtable.reserve(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+        self._memory = fdtable.reserve(os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC))
+        self._enter(thread)
+
+    # The guest's threads.
+
+    def run(self, t: Thread) -> int:
+        """Run a thread until it ends; returns its exit status."""
+        state = self._states.get(t.tid) or self._enter(t)
+        try:
+            while not self.detached:
+                if self._stopping or state.action is None:
+                    self._rest(state)
+                elif state.inject:
+                    signo, state.inject = state.inject, 0
+                    signals.take_effect(t, SigInfo(signo, ms.SI_USER))
+                elif state.action.step:
+                    self._step(state, state.action)
+                else:
+                    t.cpu.run()
+                    self._settle(state)
+        except ThreadExit as end:
+            return end.status
+        finally:
+            self._leave(state)
+        return t.run()
+
+    def _enter(self, t: Thread) -> _State:
+        with self._condition:
+            state = self._states[t.tid] = _State(t, self._default)
+        return state
+
+    def _leave(self, state: _State) -> None:
+        if self.detached:
+            return
+        with self._condition:
+            self._states.pop(state.thread.tid, None)
+            if not any(other.action for other in self._states.values()):
+                self._post(Stop("idle"))
+            self._condition.notify_all()
+
+    def _settle(self, state: _State) -> None:
+        """Do what the cpu has left native code for."""
+        t = state.thread
+        cpu = t.cpu
+        reason = cpu.exit_reason
+        if reason == EXIT_SYSCALL:
+            syscall.dispatch(t)
+            if t.restart or cpu.interrupted:
+                t.deliver()
+        elif reason == EXIT_HOOK and cpu.pc in self._breakpoints:
+            self._stop(state, Stop("breakpoint", t.tid))
+        else:
+            t.settle(reason)
+
+    def _step(self, state: _State, action: Action) -> None:
+        """Run one instruction, and stop after it unless the step is to go on."""
+        cpu = state.thread.cpu
+        before = cpu.pc
+        cpu.step()
+        self._stepped.add(before)
+        if cpu.exit_reason == EXIT_INTERRUPT:
+            if action.start <= cpu.pc < action.end:
+                if cpu.interrupted:
+                    state.thread.deliver()
+                return
+        else:
+            self._settle(state)
+            # A signal stop has had its answer; a page is tracked now; a call begins again.
+            if state.action is not action or cpu.pc == before:
+                return
+        if not self._stopping:
+            self._stop(state, Stop("signal", state.thread.tid, _SIGTRAP))
+
+    def _rest(self, state: _State) -> None:
+        """Wait until the thread may run."""
+        with self._condition:
+            state.resting = True
+            self._condition.notify_all()
+            while not self.detached and (self._stopping or state.action is None):
+                self._condition.wait()
+            state.resting = False
+
+    def _post(self, stop: Stop) -> bool:
+        """Stop the debuggee for this, unless it stops for something else. The lock is held."""
+        if not self._running or self._event is not None:
+            return False
+        self._event = stop
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+        return True
+
+    def _stop(self, state: _State, stop: Stop) -> None:
+        """Stop the debuggee in the running thread, and wait until that may go on."""
+        with self._condition:
+            if not self._post(stop) and stop.kind not in _RECUR:
+                state.pending = stop
+        self._rest(state)
+
+    # What the process tells.
+
+    def on_signal(self, t: Thread, info: SigInfo) -> SigInfo | None:
+        """A signal is about to take effect on the running thread: what gdb makes of it.
+
+        An interrupted system call is made to begin again: gdb may call functions before it goes on.
+        """
+        state = self._states.get(t.tid)
+        number = to_gdb(info.signo)
+        if self.detached or state is None or number in self._passed:
+            return info
+        kind, cpu = t.restart, t.cpu
+        syscall.settle_restart(t, False)
+        place = cpu.pc
+        state.info = info
+        self._stop(state, Stop("signal", t.tid, number))
+        state.info = None
+        signo: int | None = info.signo
+        if not self.detached:
+            signo, state.inject = state.inject, 0
+        if not signo:
+            return None
+        if kind and cpu.pc == place:
+            t.restart = kind
+            cpu.pc += self.process.engine.arch.insn_bytes
+        return info if signo == info.signo else SigInfo(signo, ms.SI_USER)
+
+    def executed(self, t: Thread) -> None:
+        """The process runs another program now."""
+        self._breakpoints.clear()
+        self.process.engine.set_hooks(set())
+        if self.reports_exec:
+            path = os.fsencode(self.process.exe)
+            self._stop(self._states[t.tid], Stop("exec", t.tid, _SIGTRAP, path=path))
+
+    def forked(self) -> None:
+        """This process is a new child, which runs without a debugger."""
+        self.detached = True
+        self.process.debugger = None
+        self.process.engine.set_hooks(set())
+        self._restore_signals()
+
+    def exited(self, status: int) -> None:
+        """The process is about to end."""
+        self._end(Stop("exited", status=status))
+
+    def killed(self, signo: int) -> None:
+        """The process is about to be ended by a signal."""
+        self._end(Stop("killed", signal=to_gdb(signo)))
+
+    def _end(self, stop: Stop) -> None:
+        with self._condition:
+            if self.detached:
+                return
+            self._event = stop
+            os.eventfd_write(self._wake, 1)
+            self._condition.wait_for(lambda: self.detached, FAREWELL)
+
+    # Stopping and going on.
+
+    def fileno(self) -> int:
+        return self._wake
+
+    def take_stop(self) -> Stop | None:
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            return None
+        with self._condition:
+            stop, self._event = self._event, None
+            if stop is not None and stop.kind not in ("exited", "killed"):
+                self._halt()
+            self._running = False
+            return stop
+
+    def _halt(self) -> None:
+        """Bring all threads to rest. The lock is held."""
+        engine = self.process.engine
+        for _ in range(REQUESTS):
+            moving = [state for state in self._states.values() if not state.resting]
+            if not moving:
+                return
+            for state in moving:
+                engine.interrupt(state.thread.cpu, state.thread.tid)
+            self._condition.wait(PATIENCE)
+
+    def resume(self, actions: Sequence[tuple[int | None, Action]]) -> None:
+        with self._condition:
+            self._default = next((action for thread, action in actions if thread is None), None)
+            waiting: Stop | None = None
+            for tid, state in self._states.items():
+                state.action = next(
+                    (action for thread, action in actions if thread in (tid, None)), None
+                )
+                if state.action is None:
+                    continue
+                state.inject = from_gdb(state.action.signal) or 0
+                if state.pending is not None and waiting is None:
+                    waiting, state.pending = state.pending, None
+            self._running = True
+            if waiting is not None:
+                self._post(waiting)
+                return
+            self._prepare()
+            self._stopping = False
+            self._condition.notify_all()
+
+    def _prepare(self) -> None:
+        """Make translations fit the breakpoints; drop those that stepping left in pieces."""
+        engine = self.process.engine
+        engine.set_hooks(self._breakpoints)
+        if any(state.action and state.action.step for state in self._states.values()):
+            return
+        if len(self._stepped) > MOST_STEPPED:
+            engine.flush()
+        else:
+            for address in self._stepped:
+                engine.invalidate(address, address + 1)
+        self._stepped.clear()
+
+    def interrupt(self) -> None:
+        with self._condition:
+            thread = next((tid for tid, state in self._states.items() if state.action), 0)
+            self._post(Stop("signal", thread, _SIGINT))
+
+    def detach(self) -> None:
+        with self._condition:
+            if self.detached:
+                return
+            self._breakpoints.clear()
+            self._prepare()
+            self.process.engine.set_hooks(set())
+            self.process.debugger = None
+            self._restore_signals()
+            self.detached = True
+            self._condition.notify_all()
+
+    def kill(self) -> None:
+        os.write(2, f"pemu-{self.process.target.name}: terminated by gdb\n".encode())
+        self.process.engine.close()
+        os._exit(0)
+
+    # Signals.
+
+    def pass_signals(self, signals: frozenset[int]) -> None:
+        self._passed = signals
+
+    def watch_signals(self) -> None:
+        """Have signals whose default action is the kernel's business come here first."""
+        self._restore_signals()
+
+    def _restore_signals(self) -> None:
+        """Choose afresh who gets the signals that the guest has left alone."""
+        process = self.process
+        for signo in range(1, ms.NSIG):
+            action = signals.action_of(process, signo)
+            if action.handler == signals.SIG_DFL and signo not in (ms.SIGKILL, ms.SIGSTOP):
+                signals.set_action(process, signo, action)
+
+    def signal_info(self, thread: int) -> bytes | None:
+        info = self._state(thread).info
+        return None if info is None else info.pack(self.process.target)
+
+    # Threads and their registers.
+
+    def threads(self) -> list[int]:
+        return list(self._states)
+
+    def _state(self, thread: int) -> _State:
+        state = self._states.get(thread)
+        if state is None:
+            raise TargetError(ESRCH, "no such thread")
+        return state
+
+    def thread_name(self, thread: int) -> str:
+        try:
+            with open(f"/proc/{self.pid}/task/{thread}/comm", encoding="utf-8") as file:
+                return file.read().strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def read_register(self, thread: int, index: int) -> int:
+        return self._variables[index].read(self._state(thread).thread.cpu)
+
+    def write_register(self, thread: int, index: int, value: int) -> None:
+        self._variables[index].write(self._state(thread).thread.cpu, value)
+
+    # Memory.
+
+    def _address(self, address: int) -> int:
+        """A guest-virtual address from gdb, which extends those of 32 bits by their sign."""
+        mem = self.process.mem
+        if mem.word_size == 4:
+            address &= mem.size - 1
+        if address >= mem.size:
+            raise TargetError(EFAULT, "no such address")
+        return address
+
+    def _mapped(self, address: int, size: int) -> int:
+        """How many of `size` bytes from an address on are mapped."""
+        mem = self.process.mem
+        end = min(address + size, mem.size)
+        at = address
+        while at < end and mem.flags[at >> 12] & MAPPED:
+            at = (at | (PAGE - 1)) + 1
+        return min(at, end) - address
+
+    def read_memory(self, address: int, size: int) -> bytes:
+        address = self._address(address)
+        size = self._mapped(address, size)
+        data = b""
+        try:
+            data = os.pread(self._memory, size, self.process.mem.host(address))
+        except OSError:
+            # A page of a file that has become shorter; those before it can be read.
+            size = min(size, PAGE - address % PAGE)
+            try:
+                data = os.pread(self._memory, size, self.process.mem.host(address))
+            except OSError:
+                pass
+        if not data:
+            raise TargetError(EFAULT, "memory that cannot be read")
+        return data
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        address = self._address(address)
+        mem = self.process.mem
+        if self._mapped(address, len(data)) < len(data):
+            raise TargetError(EFAULT, "memory that is not mapped")
+        try:
+            # The kernel lets a debugger write private memory whatever its protection.
+            if os.pwrite(self._memory, data, mem.host(address)) < len(data):
+                raise TargetError(EFAULT, "memory that cannot be written")
+        except OSError:
+            try:
+                mem.write(address, data)
+            except GuestFault:
+                raise TargetError(EFAULT, "memory that cannot be written") from None
+        self.process.engine.invalidate(address, address + len(data))
+
+    def set_breakpoint(self, address: int, on: bool) -> None:
+        address = self._address(address)
+        if address % self.process.engine.arch.insn_bytes:
+            raise TargetError(EINVAL, "no instruction is there")
+        if on:
+            self._breakpoints.add(address)
+        else:
+            self._breakpoints.discard(address)
+
+    def set_watchpoint(self, kind: str, address: int, size: int, on: bool) -> None:
+        raise TargetError(EINVAL, "none")
+
+    def auxv(self) -> bytes | None:
+        image = self.process.exe_image
+        return None if image is None else image.auxv
+
+    def exec_file(self) -> bytes | None:
+        return os.fsencode(self.process.exe)
+
+
+def attach(process: Process, thread: Thread, place: str) -> None:
+    """Wait for gdb at `place` and put it in charge of a process that has not begun to run.
+
+    Raises OptionError.
+    """
+    from pemu.monitor.gdb.packet import Connection
+    from pemu.monitor.gdb.server import serve, wait_for_gdb
+
+    connected = wait_for_gdb(place)
+    descriptor = fdtable.reserve(connected.detach())
+    connection = Connection(type(connected)(fileno=descriptor))
+    debugger = Debugger(process, thread)
+    process.debugger = debugger
+    debugger.watch_signals()
+    first = Stop("signal", thread.tid, _SIGTRAP)
+    with_signals_blocked(lambda: start_new_thread(serve, (connection, debugger, first)))

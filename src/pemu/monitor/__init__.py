@@ -1,0 +1,1 @@
+"""How a running guest is watched and controlled from outside."""
