@@ -23,6 +23,7 @@ from pemu.linux.mips import signals as ms
 from pemu.linux.mips.gdb_signals import from_gdb, to_gdb
 from pemu.linux.mips.signals import SigInfo
 from pemu.linux.process import ThreadExit
+from pemu.linux.sigactions import SIG_DFL
 from pemu.monitor.gdb.target import EFAULT, EINVAL, ESRCH, Action, Stop, Target, TargetError
 
 TYPE_CHECKING = False
@@ -344,7 +345,7 @@ class Debugger(Target):
         process = self.process
         for signo in range(1, ms.NSIG):
             action = signals.action_of(process, signo)
-            if action.handler == signals.SIG_DFL and signo not in (ms.SIGKILL, ms.SIGSTOP):
+            if action.handler == SIG_DFL and signo not in (ms.SIGKILL, ms.SIGSTOP):
                 signals.set_action(process, signo, action)
 
     def signal_info(self, thread: int) -> bytes | None:
