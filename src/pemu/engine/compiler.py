@@ -456,6 +456,8 @@ class Compiler:
             try:
                 base = engine.place_code(blob.code, blob.data)
             except MemoryError:
+                for head, _, _ in formed:
+                    self._count_again(head)
                 return []
             bases = sorted(
                 (blob.symbols[region.name], self._region_base(blocks)) for region, blocks in regions
@@ -573,10 +575,14 @@ class Compiler:
             self._generation += 1
 
     def renew(self) -> None:
-        """The code area is empty, too."""
+        """Another program begins; the code area is empty, too."""
         self.forget_all()
-        self._modules.clear()
+        self.forget_code()
         self._fresh.clear()
+
+    def forget_code(self) -> None:
+        """The code area is empty. The engine's lock is held."""
+        self._modules.clear()
         self._begin = monotonic() + PATIENCE
 
     # Faults.

@@ -131,6 +131,8 @@ class Engine:
         self._old_arenas: list[tuple[int, int, int]] = []
         self.code_start = _reserve(CODE_AREA_BYTES, 0)
         self._code_next = self.code_start
+        self._compiled_start = 0  # where compiled regions begin in it
+        self._full_epoch = 0  # the epoch that followed when it was full; 0: it is not
         self._context_bytes = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE)
         self.context_address = _reserve_view(self._context_bytes)
         self.context = memoryview(self._context_bytes).cast("Q")
@@ -175,7 +177,7 @@ class Engine:
             finally:
                 os.close(fd)
         self.tier0_start = base
-        self.tier0_end = self._code_next
+        self.tier0_end = self._compiled_start = self._code_next
         self.symbols = {name: base + offset for name, offset in symbols.items()}
         prototype = ctypes.CFUNCTYPE
         address = self.symbols
@@ -225,11 +227,15 @@ class Engine:
     def place_code(self, code: bytes, data: bytes) -> int:
         """Copy a linked blob into the code area and return its host address.
 
-        Raises MemoryError when the area is full.
+        Raises MemoryError when the area is full. It is empty again when all threads have left what
+        was in it.
         """
         with self.lock:
             base = self._code_next
             if base + len(code) + len(data) + 4096 > self.code_start + CODE_AREA_BYTES:
+                if not self._full_epoch:
+                    self.flush()
+                    self._full_epoch = self.epoch
                 raise MemoryError("code area full")
             _libc.mprotect(base, len(code), mmap.PROT_READ | mmap.PROT_WRITE)
             ctypes.memmove(base, code, len(code))
@@ -380,6 +386,7 @@ class Engine:
 
         with self.lock:
             self._stored = RegionCache(self, self.cache, identity)
+            self._compiled_start = self._code_next
             self._use_stored()
 
     def _use_stored(self) -> None:
@@ -416,7 +423,8 @@ class Engine:
             host_map(self._table, 8 * c.BLOCK_TABLE_ENTRIES, rw, fresh)
             host_map(self._arena, ARENA_BYTES, rw, fresh)
             self._set(c.ARENA_NEXT, self._arena)
-            self._code_next = self.tier0_end
+            self._code_next = self._compiled_start = self.tier0_end
+            self._full_epoch = 0
             self._early.clear()
             if self._compiler is not None:
                 self._compiler.renew()
@@ -432,6 +440,11 @@ class Engine:
                 else:
                     kept.append((epoch, address, size))
             self._old_arenas = kept
+            if self._full_epoch and self._full_epoch <= oldest:
+                self._full_epoch = 0
+                self._code_next = self._compiled_start
+                if self._compiler is not None:
+                    self._compiler.forget_code()
 
     @property
     def epoch(self) -> int:
