@@ -111,6 +111,11 @@ class Comparison:
     warm: Samples = field(default_factory=Samples)
 
 
+def contents(directory: Path) -> dict[str, int]:
+    """Names and sizes of the files in a directory."""
+    return {file.name: file.stat().st_size for file in directory.iterdir()}
+
+
 def compare(
     target: str,
     options: list[str],
@@ -118,13 +123,15 @@ def compare(
     *,
     repeat: int,
     cold: bool,
+    settle: int = 0,
     cwd: Path | None = None,
     same_output: bool = True,
 ) -> Comparison:
     """Time `program` in turn under QEMU, under Pemu with an empty cache, and with a filled one.
 
     `options`: what both emulators are given before the program. With `cold` false only one run has
-    an empty cache, to fill it. Raises Failed where outputs differ (if `same_output`).
+    an empty cache, to fill it. `settle`: further runs, at most, until the cache does not grow any
+    more; none of them is counted. Raises Failed where outputs differ (if `same_output`).
     """
     result = Comparison()
     qemu, pemu = qemu_command(target), pemu_command(target)
@@ -135,6 +142,11 @@ def compare(
                 cache = Path(directory) / str(number)
                 cache.mkdir()
                 result.cold.runs.append(once([*pemu, *options, *program], cache, cwd))
+                for _ in range(settle):
+                    before = contents(cache)
+                    once([*pemu, *options, *program], cache, cwd)
+                    if contents(cache) == before:
+                        break
             result.warm.runs.append(once([*pemu, *options, *program], cache, cwd))
     if same_output:
         expected = result.qemu.runs[0].output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from pemu.engine import context as c
-from pemu.engine.decoder import PythonDecoder
+from pemu.engine.decoder import ModeDecoders
 from pemu.engine.faults import GuestFault
 from pemu.engine.tier0 import MODE_SHIFT, operand_places
 
@@ -46,11 +46,7 @@ class BlockReader:
         arch = engine.arch
         self._unit = arch.insn_bytes
         self._order = "big" if arch.big_endian else "little"
-        table = arch.source()
-        self._decoders = [
-            PythonDecoder(table.select(arch.features | extra), arch.insn_bytes * 8)
-            for extra in arch.modes
-        ]
+        self._decoders = ModeDecoders(arch)
         self._runtime = {address: name for name, address in engine.symbols.items()}
 
     def decode(self, word: int, mode: int) -> Insn | None:

@@ -14,7 +14,7 @@ from typing import cast
 from pemu.engine import context as c
 from pemu.engine import explore
 from pemu.engine.builder import with_registers
-from pemu.engine.decoder import PythonDecoder
+from pemu.engine.decoder import ModeDecoders
 from pemu.engine.engine import PATIENCE
 from pemu.engine.explore import PAGE
 from pemu.engine.faults import GuestFault
@@ -120,12 +120,8 @@ class Compiler:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         arch = engine.arch
-        table = arch.source()
         self._features = [arch.features | extra for extra in arch.modes]
-        self._decoders = [
-            PythonDecoder(table.select(features), arch.insn_bytes * 8)
-            for features in self._features
-        ]
+        self._decoders = ModeDecoders(arch)
         self._builder = with_registers(RegionBuilder, arch)
         self._calls: dict[str, bool] = {}
         self._explorers: dict[int, explore.Explorer] = {}

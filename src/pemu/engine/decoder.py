@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pemu.engine.architecture import Architecture
     from pemu.engine.insn import Insn
 
 
@@ -116,3 +117,21 @@ class PythonDecoder:
         if len(self._seen) < 65536:
             self._seen[word] = found
         return found
+
+
+class ModeDecoders:
+    """A decoder for each translation mode of an architecture, made when it is first wanted."""
+
+    __slots__ = ("_arch", "_made")
+
+    def __init__(self, arch: Architecture) -> None:
+        self._arch = arch
+        self._made: dict[int, PythonDecoder] = {}
+
+    def __getitem__(self, mode: int) -> PythonDecoder:
+        made = self._made.get(mode)
+        if made is None:
+            arch = self._arch
+            insns = arch.source().select(arch.features | arch.modes[mode])
+            made = self._made[mode] = PythonDecoder(insns, arch.insn_bytes * 8)
+        return made

@@ -90,7 +90,7 @@ def _parse_pattern(name: str, pattern: str) -> tuple[int, int, int, tuple[BitFie
     tokens: list[tuple[str, int]] = []
     for token in pattern.split():
         if not token.strip("01-"):
-            tokens.extend((bit, 1) for bit in token)
+            tokens.append((token, len(token)))
             continue
         field, colon, width = token.partition(":")
         if not colon or not field.isidentifier() or not width.isdigit() or not int(width):
@@ -102,10 +102,10 @@ def _parse_pattern(name: str, pattern: str) -> tuple[int, int, int, tuple[BitFie
     low = total
     for text, bits in tokens:
         low -= bits
-        if text in ("0", "1"):
-            mask |= 1 << low
-            match |= int(text) << low
-        elif text != "-":
+        if not text.strip("01-"):
+            mask |= int(text.replace("0", "1").replace("-", "0"), 2) << low
+            match |= int(text.replace("-", "0"), 2) << low
+        else:
             if any(known.name == text for known in fields):
                 raise PatternError(f"{name}: field {text} stands twice in the pattern")
             fields.append(BitField(text, low, bits))
@@ -130,6 +130,7 @@ class InstructionSet:
         self.name = name
         self.unit = unit
         self.insns: list[Insn] = []
+        self._names: set[str] = set()
 
     def insn(
         self,
@@ -175,8 +176,9 @@ class InstructionSet:
             if unused:
                 listed = ", ".join(sorted(unused))
                 raise PatternError(f"{insn.name}: field {listed} is never used, write - bits")
-            if any(other.name == insn.name for other in self.insns):
+            if insn.name in self._names:
                 raise PatternError(f"{insn.name} is declared twice")
+            self._names.add(insn.name)
             self.insns.append(insn)
             return meaning
 
