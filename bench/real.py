@@ -1,4 +1,4 @@
-"""Real programs from Debian, unpacked by scripts/debian-sysroot.py, with inputs made here."""
+"""Real programs from Debian, unpacked by scripts/debian_sysroot.py, with inputs made here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 
 from bench.catalogue import PROGRAMS
 from bench.measure import Comparison, Failed, Samples, compare
-
-TRIPLES = {"mipsel": "mipsel-linux-gnu", "mips64el": "mips64el-linux-gnuabi64"}
+from scripts.debian_sysroot import ARCHITECTURES
 
 SETTLE = 8
 """Runs until the hot code of these programs is in the cache: each adds what it has time for."""
@@ -120,7 +119,7 @@ class Sysroot:
     @property
     def present(self) -> bool:
         """True if there is such a sysroot."""
-        return self.target in TRIPLES and self.root.is_dir()
+        return self.target in ARCHITECTURES and self.root.is_dir()
 
     def _input(self, name: str, write: Callable[[Path], None]) -> Path:
         path = self.inputs / name
@@ -132,7 +131,7 @@ class Sysroot:
     def compare(self, real: Real, *, repeat: int, cold: bool) -> Comparison:
         """Measure one program; raises Failed."""
         names = {
-            "triple": TRIPLES[self.target],
+            "triple": ARCHITECTURES[self.target],
             "text": self._input("text", write_text),
             "code": self._input("code.c", write_code),
         }

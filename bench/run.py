@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from bench.catalogue import CATALOGUE, COMPILERS, GOALS, build
 from bench.each_call import report_calls
 from bench.measure import ROOT, Comparison, Failed, compare
 from bench.real import REAL, Sysroot
+from scripts.debian_sysroot import ARCHITECTURES, default_directory
 
 HEADER = (
     "| program | target | QEMU | cold | ratio | warm | ratio | QEMU MiB | Pemu MiB |",
@@ -132,14 +132,15 @@ def main(words: list[str] | None = None) -> int:
                 )
             except Failed as error:
                 report.fail(program.name, target, error)
-    sysroots = given.sysroots or Path(os.environ.get("PEMU_SYSROOTS", directory / "sysroots"))
-    for target in given.targets:
-        sysroot = Sysroot(target, sysroots / target, directory)
+    wanted = [real for real in REAL if not given.programs or real.name in given.programs]
+    for target in given.targets if wanted else ():
+        place = given.sysroots / target if given.sysroots else default_directory(target)
+        sysroot = Sysroot(target, place, directory)
+        if target in ARCHITECTURES and not sysroot.present:
+            print(f"no real programs for {target}: scripts/debian_sysroot.py {target} unpacks them")
         if not sysroot.present:
             continue
-        for real in REAL:
-            if given.programs and real.name not in given.programs:
-                continue
+        for real in wanted:
             try:
                 report.add(real.name, "real", target, sysroot.compare(real, **how))
             except Failed as error:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make a sysroot: Debian packages of a foreign architecture with all that they depend on.
 
-    scripts/debian-sysroot.py mipsel [DIRECTORY] [--packages PACKAGE...]
+    scripts/debian_sysroot.py mipsel [DIRECTORY] [--packages PACKAGE...]
 
 It is used as `pemu-mipsel -L DIRECTORY DIRECTORY/usr/bin/python3` or with chroot (docs/testing.md).
 Without DIRECTORY it goes where the tests and benchmarks look for it: $PEMU_SYSROOTS, or
@@ -21,6 +21,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+ARCHITECTURES = {"mipsel": "mipsel-linux-gnu", "mips64el": "mips64el-linux-gnuabi64"}
+"""Those that Pemu runs programs of, and what their directories of libraries are called."""
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -159,7 +162,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("architecture", choices=("mipsel", "mips64el"))
+    parser.add_argument("architecture", choices=ARCHITECTURES)
     parser.add_argument("directory", nargs="?", type=Path, help="must not exist yet")
     parser.add_argument("--packages", nargs="+", default=PACKAGES, help="instead of the usual ones")
     parser.add_argument("--suite", default="bookworm", help="Debian release (bookworm has both)")
@@ -167,20 +170,20 @@ def main() -> int:
     given = parser.parse_args()
     for tool in ("apt-get", "dpkg-deb", "tar"):
         if shutil.which(tool) is None:
-            print(f"debian-sysroot.py: {tool} is not installed; this needs Debian or Ubuntu")
+            print(f"debian_sysroot.py: {tool} is not installed; this needs Debian or Ubuntu")
             return 1
     if not Path(KEYRING).exists():
-        print(f"debian-sysroot.py: no {KEYRING}; install the package debian-archive-keyring")
+        print(f"debian_sysroot.py: no {KEYRING}; install the package debian-archive-keyring")
         return 1
     root = (given.directory or default_directory(given.architecture)).resolve()
     if root.exists():
-        print(f"debian-sysroot.py: {root} exists already; remove it to have it made anew")
+        print(f"debian_sysroot.py: {root} exists already; remove it to have it made anew")
         return 1
     packages = list(given.packages)
     try:
         count = make(root, given.architecture, given.suite, given.mirror, packages)
     except subprocess.CalledProcessError as error:
-        print(f"debian-sysroot.py: {error.cmd[0]} failed with status {error.returncode}")
+        print(f"debian_sysroot.py: {error.cmd[0]} failed with status {error.returncode}")
         return 1
     print(f"{count} packages in {root}")
     return 0
