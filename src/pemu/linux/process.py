@@ -185,10 +185,11 @@ class Thread:
                 cpu.run()
                 reason = cpu.exit_reason
                 if reason == EXIT_SYSCALL:
-                    if cpu.interrupted:
+                    if cpu.interrupted and not syscall.may_be_interrupted(self):
                         # A signal that came before the call is delivered before it.
                         self.restart = syscall.ERESTARTNOINTR
                     else:
+                        # If native code has waited in it already, it says how that ends.
                         dispatch(self)
                     if self.restart or cpu.interrupted:
                         self.deliver()

@@ -404,15 +404,16 @@ def run(t: Thread, entry: Entry, regs: Registers) -> int | None:
         t.restart_block = restart.block
         return None
     if result == -ERESTARTSYS:
-        t.restart = ERESTARTSYS if _may_be_interrupted(t, regs) else ERESTARTNOINTR
+        t.restart = ERESTARTSYS if may_be_interrupted(t) else ERESTARTNOINTR
         return None
     return result
 
 
-def _may_be_interrupted(t: Thread, regs: Registers) -> bool:
+def may_be_interrupted(t: Thread) -> bool:
     """Whether the call that the registers ask for may end with EINTR."""
     from pemu.linux.interruptible import interruptible
 
+    regs = t.cpu.gpr
     names = table_for(t.target).names
     name = names.get(regs[V0])
     return interruptible(names.get(regs[A0]) if name == "syscall" else name)

@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,6 +265,36 @@ static void others(void)
     munmap(pages, 65536);
 }
 
+static void on_alarm(int signo)
+{
+    (void)signo;
+}
+
+static void interrupted(void)
+{
+    struct sigaction action = {.sa_handler = on_alarm}, old;
+    struct itimerval soon = {{.tv_usec = 100000}, {.tv_usec = 100000}}, never = {{0}};
+    struct timespec long_time = {.tv_sec = 100};
+    struct pollfd item = {.events = POLLIN};
+    char byte;
+    int ends[2];
+
+    pipe(ends);
+    item.fd = ends[0];
+    sigaction(SIGALRM, &action, &old);
+    setitimer(ITIMER_REAL, &soon, NULL);
+    SHOW(read(ends[0], &byte, 1));
+    SHOW(poll(&item, 1, -1));
+    SHOW(nanosleep(&long_time, NULL));
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGALRM, &action, NULL);
+    SHOW(poll(&item, 1, -1));
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &old, NULL);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(int argc, char **argv)
 {
     char path[] = "/tmp/pemu-repeated-XXXXXX";
@@ -275,6 +306,7 @@ int main(int argc, char **argv)
         waiting();
         sockets();
         others();
+        interrupted();
     }
     return 0;
 }
