@@ -21,7 +21,7 @@ settings.load_profile("pemu")
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("mips", "mipsel", "mips64", "mips64el", "mipsn32", "mipsn32el")
 
-_KEPT = ("PEMU_TEST_CACHE", "PEMU_DEBUG", "PEMU_SYSROOTS")
+_KEPT = ("PEMU_TEST_CACHE", "PEMU_TEST_SEED", "PEMU_DEBUG", "PEMU_SYSROOTS")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -146,6 +146,11 @@ class UnicornMachine:
     def run(self, words: Sequence[int], state: State) -> State:
         """Run `words` to their end and return the state; raises Trap (without its pc)."""
         uc = self.uc
+        if self._exception is not None:
+            # A trap in a delay slot left the branch pending.
+            uc.mem_write(CODE, bytes(4))
+            uc.ctl_remove_cache(CODE, CODE + CODE_BYTES)
+            uc.emu_start(CODE, CODE + CODE_BYTES, count=1)
         uc.mem_write(CODE, encode([*words, SYSCALL], self.arch.big_endian))
         uc.ctl_remove_cache(CODE, CODE + CODE_BYTES)
         uc.mem_write(DATA, state.data)

@@ -5,8 +5,8 @@ host's MXCSR (see `engine.fp`); the invalid flag and what programs wrote themsel
 Cause holds the exceptions of the last operation only. To keep operations cheap they just note what
 they are and their operands (`fp_op`, `fp_a`, ...); who reads Cause has them computed again.
 
-NaNs have the legacy coding: a set top mantissa bit means signalling. An operation with a signalling
-NaN, or an invalid one, gives the default NaN; else the first operand that is a NaN passes on.
+NaNs have the legacy coding: a set top mantissa bit means signalling. A result that is a NaN is the
+default NaN: the manual lets a quiet operand pass on "when possible", which QEMU 7.2 never does.
 
 Two things are rare and have translation modes of their own ("fpexact"): with an exception enabled
 Cause is computed before each operation, and with FS set a tiny result becomes a zero of its sign.
@@ -62,7 +62,11 @@ def _check_double(cpu: Cpu, register: Value) -> None:
 
 
 def check(cpu: Cpu, kind: str, *registers: Value) -> None:
-    """Raise a reserved instruction for odd registers where doubles take pairs."""
+    """Raise a reserved instruction for odd registers where doubles take pairs.
+
+    The manual has no defined result for them. In ldc1, sdc1, dmfc1, dmtc1 and the conditional moves
+    they mean the even register below, as in QEMU.
+    """
     if kind == "d":
         for register in registers:
             _check_double(cpu, register)
@@ -137,19 +141,14 @@ def clear_invalid(f: Function) -> None:
     fp.write_mxcsr(f, "%mx", fp.read_mxcsr(f, "%mx") & ~(fp.INVALID | fp.DENORMAL))
 
 
-def _select_nan(f: Function, fmt: str, operands: list[Value]) -> tuple[Value, Value]:
-    """What an operation with a NaN result gives: (bits, whether it was invalid)."""
-    default = f.const(DEFAULT_NAN[fmt], WIDTHS[fmt])
-    result = default
+def _invalid(f: Emitter, fmt: str, operands: list[Value]) -> Value:
+    """One if an operation with a NaN result was invalid: an operand signals, or none is a NaN."""
     any_nan = f.const(0, 1)
     signalling = f.const(0, 1)
-    for operand in reversed(operands):
-        nan = _is_nan(operand, fmt)
-        result = nan.select(operand, result)
-        any_nan = any_nan | nan
+    for operand in operands:
+        any_nan = any_nan | _is_nan(operand, fmt)
         signalling = signalling | is_signalling(operand, fmt)
-    invalid = signalling | ~any_nan
-    return invalid.select(default, result), invalid
+    return signalling | ~any_nan
 
 
 def _nan_helper(fmt: str, count: int, xlen: int) -> Helper:
@@ -158,12 +157,11 @@ def _nan_helper(fmt: str, count: int, xlen: int) -> Helper:
     def body(f: Function, *arguments: str) -> None:
         clear_invalid(f)
         operands = [fp.bits(f, kind, argument) for argument in arguments]
-        result, invalid = _select_nan(f, fmt, operands)
-        with f.if_(invalid):
+        with f.if_(_invalid(f, fmt, operands)):
             raise_invalid(f, xlen)
-        f.do(f"ret {kind} {fp.from_bits(f, kind, result)}")
+        f.do("ret void")
 
-    return Helper(f"fp_nan_{fmt}{count}_{xlen}", (kind,) * count, kind, body)
+    return Helper(f"fp_nan_{fmt}{count}_{xlen}", (kind,) * count, "void", body)
 
 
 _NAN_HELPERS = {
@@ -172,17 +170,6 @@ _NAN_HELPERS = {
     for count in (1, 2)
     for xlen in (32, 64)
 }
-
-
-def settle(cpu: Cpu, fmt: str, result: str, *operands: str) -> str:
-    """Replace a NaN that the host made by the one that the guest expects."""
-    kind = KINDS[fmt]
-    final = cpu.var(WIDTHS[fmt])
-    final.value = fp.bits(cpu, kind, result)
-    with cpu.if_(fp.unordered(cpu, kind, result, result), unlikely=True):
-        helper = _NAN_HELPERS[fmt, len(operands), cpu.arch.xlen]
-        final.value = fp.bits(cpu, kind, cpu.helper(helper, *operands))
-    return fp.from_bits(cpu, kind, final.value)
 
 
 # One operation of the host.
@@ -253,7 +240,8 @@ ARITHMETIC = {
 
 def arithmetic(nans: Nans, name: str, fmt: str, *operands: str) -> str:
     """Do one step of arithmetic and settle a NaN result."""
-    return nans.settle(fmt, nans.step(ARITHMETIC[name, fmt], *operands), *operands)
+    operation = ARITHMETIC[name, fmt]
+    return nans.settle(operation, nans.step(operation, *operands), *operands)
 
 
 # The table of operations: computed for real, and again for Cause.
@@ -284,8 +272,8 @@ class Nans:
         """Emit a host operation, its result flushed to zero if FS is set."""
         raise NotImplementedError
 
-    def settle(self, fmt: str, result: str, *operands: str) -> str:
-        """Return the guest's result of one step."""
+    def settle(self, operation: HostOperation, result: str, *operands: str) -> str:
+        """Return the guest's result of one step: a NaN becomes the default one."""
         raise NotImplementedError
 
     def invalid(self, condition: Value) -> None:
@@ -319,8 +307,16 @@ class Direct(Nans):
             final.value = fp.bits(cpu, kind, operation.emit(cpu, *operands))
         return fp.from_bits(cpu, kind, final.value)
 
-    def settle(self, fmt: str, result: str, *operands: str) -> str:
-        return settle(self.cpu, fmt, result, *operands)
+    def settle(self, operation: HostOperation, result: str, *operands: str) -> str:
+        cpu = self.cpu
+        fmt = operation.target
+        kind, width = KINDS[fmt], WIDTHS[fmt]
+        final = cpu.var(width)
+        final.value = fp.bits(cpu, kind, result)
+        with cpu.if_(fp.unordered(cpu, kind, result, result), unlikely=True):
+            cpu.helper(_NAN_HELPERS[operation.source, len(operands), cpu.arch.xlen], *operands)
+            final.value = cpu.const(DEFAULT_NAN[fmt], width)
+        return fp.from_bits(cpu, kind, final.value)
 
     def inexact(self, condition: Value) -> None:
         if condition.known is None:
@@ -346,13 +342,15 @@ class _Again(Nans):
             final.value = fp.bits(f, kind, operation.emit(f, *operands))
         return fp.from_bits(f, kind, final.value)
 
-    def settle(self, fmt: str, result: str, *operands: str) -> str:
+    def settle(self, operation: HostOperation, result: str, *operands: str) -> str:
         f = self._f
+        fmt, source = operation.target, operation.source
         kind = KINDS[fmt]
         nan = fp.unordered(f, kind, result, result)
-        chosen, invalid = _select_nan(f, fmt, [fp.bits(f, kind, operand) for operand in operands])
-        self.invalid(nan & invalid)
-        return fp.from_bits(f, kind, nan.select(chosen, fp.bits(f, kind, result)))
+        bits = [fp.bits(f, KINDS[source], operand) for operand in operands]
+        self.invalid(nan & _invalid(f, source, bits))
+        default = f.const(DEFAULT_NAN[fmt], WIDTHS[fmt])
+        return fp.from_bits(f, kind, nan.select(default, fp.bits(f, kind, result)))
 
     def invalid(self, condition: Value) -> None:
         self._found.value = self._found.value | condition
@@ -442,10 +440,7 @@ def _cause_body(f: Function, xlen: int) -> None:
                 operation.compute(f, operands, _Again(f, flush, invalid, inexact))
         after = fp.read_mxcsr(f, "%mx")
         fp.write_mxcsr(f, "%mx", before)
-        with f.if_(invalid.value) as arm:
-            cause.value = f.const(FLAG_V, 32)
-        with arm.otherwise():
-            cause.value = guest_flags(after) | inexact.value
+        cause.value = guest_flags(after) | inexact.value | (invalid.value.zext(32) << 4)
     f.do(f"ret i32 {cause.value.ir}")
 
 

@@ -135,7 +135,6 @@ def _declare_move_if(fmt: str) -> None:
 
     def by_register(wanted: int, name: str, function: str) -> None:
         def meaning(cpu: Cpu, rt: Value, fs: Value, fd: Value) -> None:
-            fpu.check(cpu, fmt, fs, fd)
             condition = cpu.gpr[rt].eq(0)
             _move(cpu, condition if wanted else ~condition, fs, fd)
 
@@ -148,7 +147,6 @@ def _declare_move_if(fmt: str) -> None:
 
     def by_code(wanted: int) -> None:
         def meaning(cpu: Cpu, cc: Value, fs: Value, fd: Value) -> None:
-            fpu.check(cpu, fmt, fs, fd)
             _move(cpu, cpu.fcc[cc].trunc(1).eq(wanted), fs, fd)
 
         name = "movt" if wanted else "movf"
@@ -161,6 +159,8 @@ def _declare_move_if(fmt: str) -> None:
 
     def _move(cpu: Cpu, condition: Value, fs: Value, fd: Value) -> None:
         kind = fpu.KINDS[fmt]
+        if fmt == "d":
+            fs, fd = fpu.pair(cpu, fs), fpu.pair(cpu, fd)
         new, old = fpu.read(cpu, fs, kind), fpu.read(cpu, fd, kind)
         chosen = cpu.op(f"select i1 {condition.ir}, {kind} {new}, {kind} {old}")
         fpu.write(cpu, fd, kind, chosen)

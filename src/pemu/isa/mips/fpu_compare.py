@@ -50,8 +50,8 @@ def compare(e: Emitter, nans: Nans, fmt: str, number: int, a: str, b: str) -> Va
     """Compare by condition `number` and return one bit; not meaningful where Cause is computed."""
     kind = fpu.KINDS[fmt]
     signals = number >= 8
-    unordered = fp.unordered(e, kind, a, b)
     if not isinstance(nans, fpu.Direct):
+        unordered = fp.unordered(e, kind, a, b)
         if signals:
             nans.invalid(unordered)
         else:
@@ -59,10 +59,12 @@ def compare(e: Emitter, nans: Nans, fmt: str, number: int, a: str, b: str) -> Va
             nans.invalid(fpu.is_signalling(first, fmt) | fpu.is_signalling(second, fmt))
         return e.const(0, 1)
     cpu = nans.cpu
-    with cpu.if_(unordered, unlikely=True):
-        cpu.helper(_NANS[fmt, signals, cpu.arch.xlen], a, b)
     predicate = _PREDICATES[number & 7]
-    return fp.compare(e, predicate, kind, a, b) if predicate else e.const(0, 1)
+    result = fp.compare(e, predicate, kind, a, b) if predicate else e.const(0, 1)
+    # After every comparison of the host, as each may raise the flag that the helper clears.
+    with cpu.if_(fp.unordered(e, kind, a, b), unlikely=True):
+        cpu.helper(_NANS[fmt, signals, cpu.arch.xlen], a, b)
+    return result
 
 
 def _declare(fmt: str, number: int) -> None:

@@ -52,44 +52,6 @@ def _declare(
     )(meaning)
 
 
-def _nan_helper(source: str, target: str, xlen: int) -> Helper:
-    """Settle a NaN that changes its width: signalling ones become the default."""
-    kind, wide = fpu.KINDS[source], fpu.KINDS[target]
-
-    def body(f: Function, operand: str) -> None:
-        fpu.clear_invalid(f)
-        value = fp.bits(f, kind, operand)
-        signalling = fpu.is_signalling(value, source)
-        with f.if_(signalling):
-            fpu.raise_invalid(f, xlen)
-        result = signalling.select(
-            f.const(fpu.DEFAULT_NAN[target], fpu.WIDTHS[target]), _resized(value, source, target)
-        )
-        f.do(f"ret {wide} {fp.from_bits(f, wide, result)}")
-
-    return Helper(f"fp_nan_{target}_{source}_{xlen}", (kind,), wide, body)
-
-
-def _resized(value: Value, source: str, target: str) -> Value:
-    """The quiet NaN `value` in the other width; one without mantissa bits left is the default."""
-    if source == "s":
-        sign = value.bit(31).zext(64) << 63
-        wider = sign | 0x7FF0000000000000 | ((value & 0x7FFFFF).zext(64) << 29)
-        default = value.emitter.const(fpu.DEFAULT_NAN["d"], 64)
-        return value.eq(fpu.DEFAULT_NAN["s"]).select(default, wider)
-    sign = value.bit(63).zext(32) << 31
-    mantissa = (value & ((1 << 52) - 1)).lshr(29).trunc(32)
-    kept = sign | 0x7F800000 | mantissa
-    return mantissa.eq(0).select(value.emitter.const(fpu.DEFAULT_NAN["s"], 32), kept)
-
-
-_NANS = {
-    (source, target, xlen): _nan_helper(source, target, xlen)
-    for source, target in (("s", "d"), ("d", "s"))
-    for xlen in (32, 64)
-}
-
-
 def _between_floats(source: str, target: str) -> None:
     kind, wide = fpu.KINDS[source], fpu.KINDS[target]
     how = "fpext" if source == "s" else "fptrunc"
@@ -100,17 +62,9 @@ def _between_floats(source: str, target: str) -> None:
     host_operation = fpu.HostOperation(how, source, target, 1, emit)
 
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
+        # A double is never tiny where the single was none.
         result = nans.step(host_operation, o[0]) if target == "s" else emit(e, o[0])
-        if not isinstance(nans, fpu.Direct):
-            nans.invalid(fpu.is_signalling(fp.bits(e, kind, o[0]), source))
-            return result
-        cpu = nans.cpu
-        final = cpu.var(fpu.WIDTHS[target])
-        final.value = fp.bits(e, wide, result)
-        with cpu.if_(fp.unordered(e, wide, result, result), unlikely=True):
-            settled = cpu.helper(_NANS[source, target, cpu.arch.xlen], o[0])
-            final.value = fp.bits(e, wide, settled)
-        return fp.from_bits(e, wide, final.value)
+        return nans.settle(host_operation, result, o[0])
 
     _declare(
         "cvt",

@@ -36,14 +36,12 @@ def swc1(cpu: Cpu, base: Value, ft: Value, offset: Value) -> None:
 
 @fpu.insn("110101 base:5 ft:5 offset:16", "ldc1 {ft}, {offset:d}({base})", needs="mips2")
 def ldc1(cpu: Cpu, base: Value, ft: Value, offset: Value) -> None:
-    fpu.check(cpu, "d", ft)
-    _load(cpu, effective_address(cpu, base, offset), ft, 8)
+    _load(cpu, effective_address(cpu, base, offset), fpu.pair(cpu, ft), 8)
 
 
 @fpu.insn("111101 base:5 ft:5 offset:16", "sdc1 {ft}, {offset:d}({base})", needs="mips2")
 def sdc1(cpu: Cpu, base: Value, ft: Value, offset: Value) -> None:
-    fpu.check(cpu, "d", ft)
-    _store(cpu, effective_address(cpu, base, offset), ft, 8)
+    _store(cpu, effective_address(cpu, base, offset), fpu.pair(cpu, ft), 8)
 
 
 @fpu.insn(
@@ -116,11 +114,9 @@ def mthc1(cpu: Cpu, rt: Value, fs: Value) -> None:
 
 @fpu.insn("010001 00001 rt:5 fs:5 00000 000000", "dmfc1 {rt}, {fs}", needs="mips3")
 def dmfc1(cpu: Cpu, rt: Value, fs: Value) -> None:
-    fpu.check(cpu, "d", fs)
-    cpu.gpr[rt] = cpu.name(fpu.read(cpu, fs, "i64"), 64)
+    cpu.gpr[rt] = cpu.name(fpu.read(cpu, fpu.pair(cpu, fs), "i64"), 64)
 
 
 @fpu.insn("010001 00101 rt:5 fs:5 00000 000000", "dmtc1 {rt}, {fs}", needs="mips3")
 def dmtc1(cpu: Cpu, rt: Value, fs: Value) -> None:
-    fpu.check(cpu, "d", fs)
-    fpu.write(cpu, fs, "i64", cpu.gpr[rt].ir)
+    fpu.write(cpu, fpu.pair(cpu, fs), "i64", cpu.gpr[rt].ir)

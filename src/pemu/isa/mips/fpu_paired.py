@@ -221,14 +221,24 @@ def cvt_ps_s(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
     _set_pair(cpu, fd, _pair(cpu, fs).trunc(32).concat(_pair(cpu, ft).trunc(32)))
 
 
-@fpu.insn("010001 10110 00000 fs:5 fd:5 101000", "cvt.s.pl {fd}, {fs}", needs=_NEEDS)
-def cvt_s_pl(cpu: Cpu, fs: Value, fd: Value) -> None:
-    fpu.write(cpu, fd, "i32", _pair(cpu, fs).trunc(32).ir)
+def _declare_half(name: str, function: str, low: int) -> None:
+    """One half as a single: an operation that raises nothing, so that Cause is cleared."""
+
+    def meaning(cpu: Cpu, fs: Value, fd: Value) -> None:
+        cpu.fp_op = 0
+        cpu.fp_cause = 0
+        fpu.write(cpu, fd, "i32", _pair(cpu, fs).bits(low, 32).ir)
+
+    fpu.insn(
+        f"010001 10110 00000 fs:5 fd:5 {function}",
+        f"cvt.s.{name} {{fd}}, {{fs}}",
+        name=f"cvt_s_{name}",
+        needs=_NEEDS,
+    )(meaning)
 
 
-@fpu.insn("010001 10110 00000 fs:5 fd:5 100000", "cvt.s.pu {fd}, {fs}", needs=_NEEDS)
-def cvt_s_pu(cpu: Cpu, fs: Value, fd: Value) -> None:
-    fpu.write(cpu, fd, "i32", _pair(cpu, fs).bits(32, 32).ir)
+_declare_half("pl", "101000", 0)
+_declare_half("pu", "100000", 32)
 
 
 @fpu.insn("010011 rs:5 ft:5 fs:5 fd:5 011110", "alnv.ps {fd}, {fs}, {ft}, {rs}", needs=_NEEDS)
