@@ -12,7 +12,10 @@ page boundary on. Entries of compiled regions: see `regionstore`.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import stat
 import struct
 import sys
 import zlib
@@ -24,12 +27,19 @@ if sys.version_info >= (3, 12):
 else:
     from _sha256 import sha256  # type: ignore[import-not-found]
 
-MAGIC = b"pemuCODE"
-_HEADER = struct.Struct("<8sIIIII")  # magic, checksum, symbol bytes, data bytes, code at, code size
+MAGIC = b"pemuTIR0"
+_HEADER = struct.Struct("<8sIIIII")
+"""Magic, checksum of all that follows it, bytes of text and of data, offset and size of code."""
+
+_CHECKED = 12
 _PAGE = 4096
+_RLIMIT_FSIZE = 1
 
 TIER0, REGIONS = KINDS = ("tier0", "regions")
 """Kinds of entries: the interpreter of an architecture; compiled regions of a program."""
+
+_MOST_TIER0 = 64 << 20
+"""Bytes of a tier 0 that are read at all; it takes 0.2 to 1 MB."""
 
 _UNFINISHED = 600
 """Seconds after which a file under a temporary name counts as left behind."""
@@ -89,137 +99,205 @@ def _llvmlite_version() -> str:
 class Entry:
     """A file of the cache. `kind`: one of `KINDS`; `used`: when last, in seconds since 1970."""
 
-    __slots__ = ("kind", "path", "size", "used")
+    __slots__ = ("kind", "name", "size", "used")
 
-    def __init__(self, path: str, kind: str, size: int, used: float) -> None:
-        self.path = path
+    def __init__(self, name: str, kind: str, size: int, used: float) -> None:
+        self.name = name
         self.kind = kind
         self.size = size
         self.used = used
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it has a temporary name: it is being written, or was left behind."""
+        return self.name.startswith(".")
+
 
 class CodeCache:
-    """A cache directory. `limit`: bytes that it may hold; the oldest entries go first."""
+    """A cache directory. `limit`: bytes that it may hold; the longest unused entries go first."""
 
     __slots__ = ("_digest", "directory", "limit")
 
     def __init__(self, directory: str, limit: int = DEFAULT_LIMIT) -> None:
-        self.directory = directory
+        self.directory = os.path.abspath(directory)
         self.limit = limit
         self._digest = b""
 
-    def _key(self, kind: str, name: str) -> str:
+    def key(self, kind: str, name: str) -> str:
+        """Name of the file for a kind of code, of what `name` stands for. Raises OSError."""
         if not self._digest:
             self._digest = _sources_digest() + _host_digest()
-        digest = sha256(b"\0".join([kind.encode(), name.encode(), self._digest]))
+        digest = sha256(b"\0".join([kind.encode(), os.fsencode(name), self._digest]))
         return f"{kind}-{digest.hexdigest()[:40]}"
 
-    def _trusted(self) -> bool:
-        try:
-            status = os.stat(self.directory)
-        except OSError:
-            return False
-        return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+    def open_directory(self) -> int:
+        """Open the directory, which nobody else may be able to write to: a file descriptor.
+
+        Raises OSError. Everything else is done through that descriptor, so that what was checked
+        is what is used.
+        """
+        folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        status = os.fstat(folder)
+        if status.st_uid == os.geteuid() and not status.st_mode & 0o022:
+            return folder
+        os.close(folder)
+        raise PermissionError(errno.EPERM, "others can write to it")
 
     def open(self, kind: str, name: str) -> int | None:
         """Open the entry of a kind of code for what `name` stands for: a file descriptor, or None.
 
         The entry counts as used.
         """
-        if not self._trusted():
-            return None
-        path = f"{self.directory}/{self._key(kind, name)}"
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            os.utime(fd)
+            folder = self.open_directory()
         except OSError:
             return None
+        try:
+            fd = open_entry(folder, self.key(kind, name))
+        except OSError:
+            return None
+        finally:
+            os.close(folder)
+        try:
+            os.utime(fd)
+        except OSError:  # a cache that cannot be written to serves as well
+            pass
         return fd
 
     def store(self, kind: str, name: str, parts: list[bytes]) -> None:
         """Write an entry. Failure is no error: there is no cache then."""
-        key = self._key(kind, name)
-        temporary = f"{self.directory}/.{key}.{os.getpid()}"
         try:
+            key = self.key(kind, name)
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            if not self._trusted() or not self._make_room(key, sum(map(len, parts))):
-                return
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                with open(fd, "wb") as file:
-                    file.writelines(parts)
-                os.rename(temporary, f"{self.directory}/{key}")
-            except OSError:
-                os.unlink(temporary)
+            folder = self.open_directory()
         except OSError:
             return
+        try:
+            size = sum(map(len, parts))
+            if _may_write(size) and self._make_room(folder, key, size):
+                _write(folder, key, parts)
+        except OSError:
+            return
+        finally:
+            os.close(folder)
 
-    def entries(self) -> list[Entry]:
-        """Return what the directory holds, the longest unused first. Raises OSError."""
-        found = []
-        with os.scandir(self.directory) as files:
-            for file in files:
-                kind, _, digest = file.name.lstrip(".").partition("-")
-                if kind in KINDS and digest and file.is_file(follow_symlinks=False):
-                    status = file.stat(follow_symlinks=False)
-                    found.append(Entry(file.path, kind, status.st_size, status.st_mtime))
-        found.sort(key=lambda entry: entry.used)
-        return found
-
-    def _make_room(self, key: str, size: int) -> bool:
+    def _make_room(self, folder: int, key: str, size: int) -> bool:
         """Remove entries until one of `size` bytes has room; False if it can have none.
 
         Files that a process left unfinished go, too.
         """
         if size > self.limit:
             return False
-        entries = [e for e in self.entries() if e.path != f"{self.directory}/{key}"]
-        total = size + sum(entry.size for entry in entries)
+        others = [entry for entry in entries(folder) if entry.name != key]
+        total = size + sum(entry.size for entry in others)
         long_ago = time() - _UNFINISHED
-        for entry in entries:
-            unfinished = os.path.basename(entry.path).startswith(".")
-            if total > self.limit or (unfinished and entry.used < long_ago):
-                os.unlink(entry.path)
+        for entry in others:
+            if total > self.limit or (entry.unfinished and entry.used < long_ago):
+                try:
+                    os.unlink(entry.name, dir_fd=folder)
+                except OSError:  # another process was faster
+                    continue
                 total -= entry.size
         return True
 
-    def open_tier0(self, name: str) -> tuple[int, int, int, bytes, dict[str, int]] | None:
-        """Find an architecture's tier 0.
-
-        Returns (file descriptor, offset of the code, its size, data, symbols), or None.
-        """
+    def open_tier0(self, name: str) -> tuple[int, Tier0] | None:
+        """Find an architecture's tier 0: (file descriptor, what it holds), or None."""
         fd = self.open(TIER0, name)
         if fd is None:
             return None
-        entry = check_tier0(fd)
-        if entry is None:
+        try:
+            return fd, read_tier0(fd)
+        except (OSError, ValueError):
             os.close(fd)
             return None
-        return (fd, *entry)
 
     def store_tier0(self, name: str, code: bytes, data: bytes, symbols: dict[str, int]) -> None:
         """Keep an architecture's tier 0."""
-        text = "\n".join(f"{symbol} {offset}" for symbol, offset in symbols.items()).encode()
+        lines = [name, *(f"{symbol} {offset}" for symbol, offset in symbols.items())]
+        text = "\n".join(lines).encode()
         code_at = (_HEADER.size + len(text) + len(data) + _PAGE - 1) // _PAGE * _PAGE
         body = (text + data).ljust(code_at - _HEADER.size, b"\0") + code
-        header = _HEADER.pack(MAGIC, zlib.crc32(body), len(text), len(data), code_at, len(code))
+        header = _HEADER.pack(MAGIC, 0, len(text), len(data), code_at, len(code))
+        checksum = zlib.crc32(body, zlib.crc32(header[_CHECKED:]))
+        header = _HEADER.pack(MAGIC, checksum, *_HEADER.unpack(header)[2:])
         self.store(TIER0, name, [header, body])
 
 
-def check_tier0(fd: int) -> tuple[int, int, bytes, dict[str, int]] | None:
-    """Check an entry: (offset of the code, its size, data, symbols), or None if damaged."""
+def open_entry(folder: int, name: str) -> int:
+    """Open a file of the cache directory that is open as `folder`. Raises OSError."""
+    # A pipe is not waited for.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = os.open(name, flags, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a file")
+    return fd
+
+
+def entries(folder: int) -> list[Entry]:
+    """Return what the open directory holds, the longest unused first. Raises OSError."""
+    found = []
+    with os.scandir(folder) as files:
+        for file in files:
+            kind, _, digest = file.name.lstrip(".").partition("-")
+            if kind not in KINDS or not digest:
+                continue
+            try:
+                status = file.stat(follow_symlinks=False)
+            except OSError:  # another process has removed it
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found.append(Entry(file.name, kind, status.st_size, status.st_mtime))
+    found.sort(key=lambda entry: entry.used)
+    return found
+
+
+def _may_write(size: int) -> bool:
+    """Whether a file may be so large: the guest may have set a limit, which would raise SIGXFSZ."""
+    limits = (ctypes.c_uint64 * 2)()
+    ctypes.CDLL(None).getrlimit(_RLIMIT_FSIZE, limits)
+    return size <= limits[0]
+
+
+def _write(folder: int, key: str, parts: list[bytes]) -> None:
+    temporary = f".{key}.{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o600, dir_fd=folder)
     try:
-        content = os.read(fd, os.fstat(fd).st_size)
+        with open(fd, "wb") as file:
+            os.fchmod(fd, 0o600)  # whatever the guest's umask is
+            file.writelines(parts)
+        os.rename(temporary, key, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(temporary, dir_fd=folder)
+        raise
+
+
+class Tier0:
+    """A stored tier 0. `name`: of the architecture; `code_at`, `code_size`: place in the file."""
+
+    __slots__ = ("code_at", "code_size", "data", "name", "symbols")
+
+    def __init__(self, content: bytes) -> None:
+        """Read the content of a file. Raises ValueError if it is damaged."""
+        if len(content) < _HEADER.size:
+            raise ValueError("truncated")
         magic, checksum, text_size, data_size, code_at, code_size = _HEADER.unpack_from(content)
         body = memoryview(content)[_HEADER.size :]
         if magic != MAGIC or code_at + code_size != len(content) or code_at % _PAGE:
-            return None
-        if zlib.crc32(body) != checksum:
-            return None
-        symbols = {}
-        for line in bytes(body[:text_size]).decode().splitlines():
-            symbol, offset = line.split()
-            symbols[symbol] = int(offset)
-        return code_at, code_size, bytes(body[text_size : text_size + data_size]), symbols
-    except (OSError, struct.error, ValueError):
-        return None
+            raise ValueError("truncated or of another kind")
+        if zlib.crc32(memoryview(content)[_CHECKED:]) != checksum:
+            raise ValueError("damaged")
+        self.name, *lines = bytes(body[:text_size]).decode().split("\n")
+        self.code_at: int = code_at
+        self.code_size: int = code_size
+        self.data = bytes(body[text_size : text_size + data_size])
+        self.symbols = {name: int(offset) for name, offset in map(str.split, lines)}
+
+
+def read_tier0(fd: int) -> Tier0:
+    """Read an entry. Raises ValueError if it is damaged, OSError."""
+    size = os.fstat(fd).st_size
+    if size > _MOST_TIER0:
+        raise ValueError("too large")
+    return Tier0(os.read(fd, size))

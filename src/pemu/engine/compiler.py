@@ -20,7 +20,7 @@ from pemu.engine.explore import PAGE
 from pemu.engine.faults import GuestFault
 from pemu.engine.lines import LineTable
 from pemu.engine.llvm import LOCK, compile_ir
-from pemu.engine.masking import with_signals_blocked
+from pemu.engine.masking import with_own_descriptors, with_signals_blocked
 from pemu.engine.memory import WRITE
 from pemu.engine.region import GuestBlock, RegionBuilder, order
 from pemu.engine.regionstore import Module, guest_pc
@@ -188,12 +188,15 @@ class Compiler:
                 with self._wake:
                     if generation == self._generation:
                         self._queue[:0] = left
-            if not self._queue and monotonic() > self._saved + SAVE_INTERVAL:
-                self._engine.save_regions()
+            if not self._queue and self._fresh and monotonic() > self._saved + SAVE_INTERVAL:
+                self._saved = monotonic()
+                with_own_descriptors(self._engine.save_regions)
 
     def _pause(self) -> float | None:
-        """Seconds to wait before the next batch; None: until somebody requests a block."""
-        return self._begin - monotonic() if self._queue else None
+        """Seconds to wait before there is something to do; None: until a block is requested."""
+        if self._queue:
+            return self._begin - monotonic()
+        return self._saved + SAVE_INTERVAL - monotonic() if self._fresh else None
 
     def rest(self) -> None:
         """End the background thread; the next request starts it again."""

@@ -14,8 +14,8 @@ from pemu.engine import native_signals as sig
 from pemu.engine import state as s
 from pemu.engine.codecache import CodeCache
 from pemu.engine.host_x86_64 import KICK_CODE
-from pemu.engine.masking import with_signals_blocked
-from pemu.engine.memory import use_native_copy
+from pemu.engine.masking import with_own_descriptors, with_signals_blocked
+from pemu.engine.memory import host_map, host_unmap, use_native_copy
 from pemu.engine.vcpu import cpu_class
 
 TYPE_CHECKING = False
@@ -42,31 +42,10 @@ PATIENCE = 0.04
 """Seconds until the compiler begins its work: most programs have ended by then."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-]
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 _MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000
-_FAILED = (1 << 64) - 1
-
-
-def host_map(
-    address: int, size: int, protection: int, flags: int, fd: int = -1, offset: int = 0
-) -> int:
-    """Call the host's mmap(2); raises OSError."""
-    result: int | None = _libc.mmap(address or None, size, protection, flags, fd, offset)
-    if result is None or result == _FAILED:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-    return result
+_EVERY_SIGNAL = (1 << 64) - 1
 
 
 def _nothing() -> None:
@@ -170,10 +149,11 @@ class Engine:
                 self.cache.store_tier0(self.arch.name, code, data, symbols)
             base = self.place_code(code, data)
         else:
-            fd, offset, code_size, data, symbols = stored
+            fd, tier0 = stored
+            symbols = tier0.symbols
             try:
-                base = self.map_code(fd, offset, code_size, [])
-                self._place_data(base + code_size, data)
+                base = self.map_code(fd, tier0.code_at, tier0.code_size, [])
+                self._place_data(base + tier0.code_size, tier0.data)
             finally:
                 os.close(fd)
         self.tier0_start = base
@@ -247,7 +227,7 @@ class Engine:
         # The C library's sigaction refuses the two signals that it keeps for itself.
         flags = _SA_SIGINFO | _SA_ONSTACK | _SA_RESTORER | more
         restorer = _services["pemu_restorer"]
-        action = (ctypes.c_uint64 * 4)(address, flags, restorer, _FAILED)
+        action = (ctypes.c_uint64 * 4)(address, flags, restorer, _EVERY_SIGNAL)
         if _libc.syscall(_NR_RT_SIGACTION, signal, ctypes.byref(action), None, 8):
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
@@ -361,6 +341,8 @@ class Engine:
     def flush(self) -> None:
         """Throw all translated code away. Threads in old code leave it at their next block."""
         with self.lock:
+            if self._stored is not None:
+                self._stored.retire()
             self._native_lock(self.context_address)
             try:
                 epoch = self._get(c.EPOCH) + 1
@@ -375,35 +357,49 @@ class Engine:
                 self._compiler.forget_all()
             self.kick_all()
 
-    def open_regions(self, identity: str) -> None:
+    def open_regions(self, program: str, version: str) -> None:
         """Use the regions that the cache holds of a program, and store there what is compiled.
 
-        `identity` tells the program's file from all others, and from what it was before.
+        `program` is its path; `version` tells the file from what it was before.
         """
         if self.cache is None or self.mode != "auto":
             return
         from pemu.engine.regioncache import RegionCache
 
         with self.lock:
-            self._stored = RegionCache(self, self.cache, identity)
+            self._stored = RegionCache(self, self.cache, program, version)
             self._compiled_start = self._code_next
             self._use_stored()
 
+    def _is_watched(self) -> bool:
+        """True while something is wanted that stored regions know nothing of."""
+        return bool(
+            self._hooks
+            or self._get(c.MAX_INSNS) == 1
+            or self._get(c.OPTIONS)
+            or self.on_compiled is not None
+        )
+
     def _use_stored(self) -> None:
-        """Stored regions know no hooks, take no single steps and cannot be logged."""
         if self._stored is not None:
-            odd = self._hooks or self._get(c.MAX_INSNS) == 1 or self._get(c.OPTIONS)
-            self._stored.use(not odd and self.on_compiled is None)
+            self._stored.use(not self._is_watched())
 
     @property
     def stores_regions(self) -> bool:
         """True if compiled regions are kept for later runs of the program."""
-        return self._stored is not None
+        return self._stored is not None and self.cache is not None and not self._is_watched()
 
     def save_regions(self) -> None:
         """Store what has been compiled for the program's next run."""
         if self._compiler is not None and self._stored is not None:
             self._compiler.save(self._stored)
+
+    def leave_cache(self) -> None:
+        """Use the cache's directory no more: its path is about to lead elsewhere."""
+        self.save_regions()
+        self.cache = None
+        if self._stored is not None:
+            self._stored.leave()
 
     def renew(self) -> None:
         """Throw all generated code away, for another program. Only one thread may be left.
@@ -414,7 +410,7 @@ class Engine:
         with self.lock:
             self.save_regions()
             if self._stored is not None:
-                self._stored.use(False)
+                self._stored.close()
                 self._stored = None
             epoch = self._get(c.EPOCH) + 1
             self._set(c.EPOCH, epoch)
@@ -436,7 +432,7 @@ class Engine:
             kept = []
             for epoch, address, size in self._old_arenas:
                 if epoch <= oldest:
-                    _libc.munmap(address, size)
+                    host_unmap(address, size)
                 else:
                     kept.append((epoch, address, size))
             self._old_arenas = kept
@@ -542,14 +538,21 @@ class Engine:
 
     def _make_compiler(self) -> None:
         with self._making:
-            from pemu.engine.compiler import Compiler
-
+            # Dozens of files are read for it.
+            with_own_descriptors(self._construct_compiler)
+            compiler = self._construct_compiler()
             with self.lock:
-                if self._compiler is None:
-                    self._compiler = Compiler(self)
                 early, self._early = self._early, []
                 for block in early:
-                    self._compiler.request(block, wait=False)
+                    compiler.request(block, wait=False)
+
+    def _construct_compiler(self) -> Compiler:
+        if self._compiler is None:
+            from pemu.engine.compiler import Compiler
+
+            self.arch.source()
+            self._compiler = Compiler(self)
+        return self._compiler
 
     def rest(self) -> None:
         """End the engine's own threads. They start again when there is something to do."""
@@ -592,6 +595,8 @@ class Engine:
         self._native_unlock(self.context_address)
         if self._forking is not None:
             self._forking.after_fork_child()
+        if self._stored is not None:
+            self._stored.after_fork()
         self.cpus[:] = [cpu]
         self.lock.release()
         self._making.release()
@@ -612,4 +617,4 @@ def _reserve_view(buffer: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
-__all__ = ["Engine", "host_map", "s"]
+__all__ = ["Engine", "s"]

@@ -45,6 +45,7 @@ _libc.mmap.argtypes = [
     ctypes.c_int,
     ctypes.c_long,
 ]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _waiting = ctypes.CDLL(None, use_errno=True)
 _waiting.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -108,11 +109,19 @@ def _fail() -> OSError:
     return OSError(error, os.strerror(error))
 
 
-def _host_map(address: int, size: int, prot: int, flags: int, fd: int, offset: int) -> int:
-    result: int | None = _libc.mmap(address or None, size, prot, flags, fd, offset)
+def host_map(
+    address: int, size: int, protection: int, flags: int, fd: int = -1, offset: int = 0
+) -> int:
+    """Call the host's mmap(2); raises OSError."""
+    result: int | None = _libc.mmap(address or None, size, protection, flags, fd, offset)
     if result is None or result == _FAILED:
         raise _fail()
     return result
+
+
+def host_unmap(address: int, size: int) -> None:
+    """Call the host's munmap(2)."""
+    _libc.munmap(address, size)
 
 
 class Region:
@@ -172,9 +181,9 @@ class AddressSpace:
         fixed = _MAP_FIXED_NOREPLACE if base else 0
         private = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE
         wanted = base - GUARD if base else 0
-        self.base = _host_map(wanted, span, 0, private | fixed, -1, 0) + GUARD
+        self.base = host_map(wanted, span, 0, private | fixed, -1, 0) + GUARD
         pages = span >> 12
-        self.flags_addr = _host_map(0, pages, 3, private, -1, 0)
+        self.flags_addr = host_map(0, pages, 3, private, -1, 0)
         self.flags = memoryview((ctypes.c_ubyte * pages).from_address(self.flags_addr)).cast("B")
         self._lock = RLock()
         self._regions: list[Region] = []
@@ -347,9 +356,10 @@ class AddressSpace:
         pages = bytes(self.flags[start >> 12 : end >> 12])
         if self.on_code_change is None or 1 not in pages.translate(_HAVE_CODE):
             return
-        self.on_code_change(start, end)
+        # First the marks, so that a thread that is just using the code notices.
         for index, page in enumerate(pages, start >> 12):
             self.flags[index] = page & ~CODE
+        self.on_code_change(start, end)
 
     def _check(self, address: int, length: int) -> int:
         """Check a range that a system call names; returns its end."""
@@ -427,7 +437,7 @@ class AddressSpace:
             if prot & EXEC:
                 host_prot |= READ
             kept = flags & (_MAP_SHARED | _MAP_PRIVATE | _MAP_ANONYMOUS | 0x03) | _MAP_NORESERVE
-            _host_map(self.base + start, size, host_prot, kept | _MAP_FIXED, fd, offset)
+            host_map(self.base + start, size, host_prot, kept | _MAP_FIXED, fd, offset)
             self._cut(start, end)
             self._insert(Region(start, end, prot, flags & 0xF, offset, dev, ino, path))
             self._set_flags(start, end, _page_flags(prot))
@@ -451,11 +461,11 @@ class AddressSpace:
             if self._regions:
                 start, end = self._regions[0].start, self._regions[-1].end
                 flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
-                _host_map(self.base + start, end - start, 0, flags, -1, 0)
+                host_map(self.base + start, end - start, 0, flags, -1, 0)
                 # Fresh pages, which are zero: the range may be too large to be written.
                 first = start >> 12 & -PAGE
                 last = (end >> 12) + PAGE - 1 & -PAGE
-                _host_map(self.flags_addr + first, last - first, READ | WRITE, flags, -1, 0)
+                host_map(self.flags_addr + first, last - first, READ | WRITE, flags, -1, 0)
             self._regions.clear()
             self._starts.clear()
             self._changes.clear()
@@ -464,7 +474,7 @@ class AddressSpace:
 
     def _reserve(self, start: int, end: int) -> None:
         flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | _MAP_FIXED
-        _host_map(self.base + start, end - start, 0, flags, -1, 0)
+        host_map(self.base + start, end - start, 0, flags, -1, 0)
         self._set_flags(start, end, 0)
 
     def _covered(self, start: int, end: int) -> bool:
@@ -541,7 +551,7 @@ class AddressSpace:
         if start == region.start:
             # Growing in place: the reserve above has to make room first.
             how = 0
-            _libc.munmap(ctypes.c_void_p(self.base + region.end), ctypes.c_size_t(size - old_size))
+            host_unmap(self.base + region.end, size - old_size)
         source = self.base + region.start
         result = _libc.mremap(source, old_size, size, how, self.base + start)
         if result is None or result == _FAILED:
@@ -554,7 +564,7 @@ class AddressSpace:
         if how:
             self._reserve(region.start, region.end)
         if flags & _MREMAP_DONTUNMAP:
-            _host_map(
+            host_map(
                 source,
                 old_size,
                 region.prot & (READ | WRITE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
 from pemu.engine import context as c
 from pemu.engine.codecache import REGIONS
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pemu.engine.engine import Engine
     from pemu.engine.regionstore import Module
 
+SEPARATOR = "\0"
+"""Between the parts of an identity: name of the architecture, path of the program, version."""
+
 LEAST_WORDS = 64
 """Newly compiled guest instructions that are worth writing a file for."""
 
@@ -22,23 +26,30 @@ LEAST_SHARE = 16
 
 
 class RegionCache:
-    """The stored regions of the program that an engine runs. `identity`: which file it is."""
+    """The stored regions of the program that an engine runs.
 
-    __slots__ = ("_base", "_cache", "_context", "_identity", "_store", "_words")
+    `program` is its path; `version` tells the file from what it was before.
+    """
 
-    def __init__(self, engine: Engine, cache: CodeCache, identity: str) -> None:
-        self._cache = cache
-        self._identity = f"{engine.arch.name} {identity}"
+    __slots__ = (
+        *("_base", "_cache", "_context", "_identity", "_saving", "_store", "_usable", "_words"),
+    )
+
+    def __init__(self, engine: Engine, cache: CodeCache, program: str, version: str) -> None:
+        self._cache: CodeCache | None = cache
+        self._identity = SEPARATOR.join((engine.arch.name, program, version))
         self._context = engine.context
+        self._saving = allocate_lock()
         self._base = 0
         self._words = 0
         self._store = self._open(engine)
+        self._usable = self._store is not None
         if self._store is not None:
             self._words = self._store.words
 
     def _open(self, engine: Engine | None) -> RegionStore | None:
-        """Open the program's file, and map it into `engine`."""
-        fd = self._cache.open(REGIONS, self._identity)
+        """Open the program's file, and map its code into `engine`."""
+        fd = self._cache.open(REGIONS, self._identity) if self._cache is not None else None
         if fd is None:
             return None
         try:
@@ -66,9 +77,20 @@ class RegionCache:
     def use(self, wanted: bool) -> None:
         """Let new blocks be replaced by stored regions, or not."""
         table = 0
-        if wanted and self._store is not None:
+        if wanted and self._usable and self._store is not None:
             table = self._store.address + self._store.table_at
         self._context[c.WARM_TABLE >> 3] = table
+
+    def retire(self) -> None:
+        """Use them no more: all blocks are thrown away, and regions in use hold links to these."""
+        self._usable = False
+        self.use(False)
+
+    def close(self) -> None:
+        """Use them no more, and never again; another program follows."""
+        self.retire()
+        if self._store is not None:
+            self._store.close()
 
     def guest_pc(self, host_pc: int, insn_bytes: int) -> int | None:
         """Guest pc of the access at a host address in stored code, or None."""
@@ -76,19 +98,41 @@ class RegionCache:
             return None
         return self._store.guest_pc(host_pc - self._base, insn_bytes)
 
+    # Saving.
+
     def worth_saving(self, words: int) -> bool:
         """Whether so many newly compiled guest instructions should be stored."""
-        return words >= max(LEAST_WORDS, self._words // LEAST_SHARE)
+        least = max(LEAST_WORDS, self._words // LEAST_SHARE)
+        return words >= least and self._cache is not None
 
     def save(self, modules: list[Module]) -> None:
         """Add modules to the file, which other processes may have changed meanwhile."""
-        store = self._open(None)
-        old = []
-        if store is not None:
+        with self._saving:
+            if self._cache is None:
+                return
             try:
-                old = store.good_modules()
-            except ValueError:
-                pass
-        merged = merge(old, modules)
-        self._cache.store(REGIONS, self._identity, pack(merged))
-        self._words = sum(module.words for module in merged)
+                merged = merge(self._stored_modules(), modules)
+                self._cache.store(REGIONS, self._identity, pack(self._identity, merged))
+            except MemoryError:
+                return
+            self._words = sum(module.words for module in merged)
+
+    def _stored_modules(self) -> list[Module]:
+        store = self._open(None)
+        if store is None:
+            return []
+        try:
+            return store.good_modules()
+        except ValueError:
+            return []
+        finally:
+            store.close()
+
+    def leave(self) -> None:
+        """Save nothing any more."""
+        with self._saving:
+            self._cache = None
+
+    def after_fork(self) -> None:
+        """A thread that was saving does not exist in the child."""
+        self._saving = allocate_lock()

@@ -4,7 +4,7 @@ What native code looks at (`warm`) lies in the first part, the index: a hash tab
 regions, the guest code of each, and a checksum of each module. It is followed by the modules, as
 they are mapped, and the tail: what Python needs to locate faults and to write the file anew.
 
-    header | index | modules, each from a page boundary on: code, data | tail
+    header | identity | index | modules, each from a page boundary on: code, data | tail
 
 The index and the tail are checked when they are read, a module when its first region is used. All
 numbers are little-endian; offsets are bytes from the start of the file, those of code from the
@@ -22,6 +22,7 @@ import zlib
 from bisect import bisect_right
 
 from pemu.engine.link import PAGE
+from pemu.engine.memory import host_map, host_unmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
     Ranges = list[tuple[int, bytes]]
     Regions = list[tuple[int, Tags, Ranges]]
 
-MAGIC = b"pemuREG1"
+MAGIC = b"pemuREG2"
 
-_HEADER = struct.Struct("<8s13I4x")
+_HEADER = struct.Struct("<8s14I")
 """Magic; checksum and end of the index; table: offset, entries less one; modules: offset, count;
-code: offset, bytes; tail: offset, bytes, bytes unpacked, checksum; guest instructions."""
+code: offset, bytes; tail: offset, bytes, bytes unpacked, checksum; guest instructions; bytes of the
+identity, which follows."""
+
+_CHECKED = 12
+"""Where the bytes begin that the index's checksum is of."""
 
 _ENTRY = struct.Struct("<QII")
 """Of the hash table: tag of a block; offset of its region's record, 0 in a free entry; which of the
@@ -109,41 +114,54 @@ def guest_pc(
 class RegionStore:
     """A file of regions, mapped privately; the file descriptor is not needed any more.
 
-    `words`: guest instructions in it. Raises ValueError for a damaged file, OSError.
+    `address`: host address of the whole. `identity`: what `pack` was given. `words`: guest
+    instructions in it. Raises ValueError for a damaged file, OSError.
     """
 
     __slots__ = (
-        *("_bounds", "_content", "_tables", "_tail", "_tail_fields"),
-        *("code_at", "code_bytes", "modules_at", "table_at", "table_mask", "words"),
+        *("_bounds", "_content", "_tables", "_tail", "_tail_fields", "address"),
+        *("code_at", "code_bytes", "identity", "modules_at", "table_at", "table_mask", "words"),
     )
 
     def __init__(self, fd: int) -> None:
         size = os.fstat(fd).st_size
         if size < _HEADER.size:
             raise ValueError("truncated")
-        access = mmap.PROT_READ | mmap.PROT_WRITE
-        self._content = mmap.mmap(fd, size, mmap.MAP_PRIVATE, access)
-        magic, *fields = _HEADER.unpack_from(self._content)
-        (index_sum, index_bytes, self.table_at, self.table_mask, self.modules_at, count) = fields[
-            :6
-        ]
-        (self.code_at, self.code_bytes, tail_at, tail_bytes, *_, self.words) = fields[6:]
-        if magic != MAGIC or size != tail_at + tail_bytes or index_bytes > self.code_at:
-            raise ValueError("truncated or of another kind")
-        if zlib.crc32(memoryview(self._content)[12:index_bytes]) != index_sum:
-            raise ValueError("damaged index")
-        self._tail_fields = fields[8:12]
-        self._bounds = [self._module(number)[:3] for number in range(count)]
+        # Python's own mmap would keep a descriptor, which the guest would notice.
+        self.address = host_map(0, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, fd)
+        self._content = memoryview((ctypes.c_ubyte * size).from_address(self.address)).cast("B")
         self._tail: list[Module] = []
         self._tables: dict[int, LineTable] = {}
+        try:
+            self._read()
+        except ValueError:
+            self.close()
+            raise
 
-    def _module(self, number: int) -> tuple[int, ...]:
-        return _MODULE.unpack_from(self._content, self.modules_at + number * _MODULE.size)
+    def close(self) -> None:
+        """Unmap it. Nothing of it may be in use any more."""
+        host_unmap(self.address, len(self._content))
+        self._content = memoryview(b"")
 
-    @property
-    def address(self) -> int:
-        """Host address of the whole."""
-        return ctypes.addressof(ctypes.c_char.from_buffer(self._content))
+    def _read(self) -> None:
+        magic, index_sum, *fields = _HEADER.unpack_from(self._content)
+        index_bytes, self.table_at, self.table_mask, self.modules_at, count = fields[:5]
+        self.code_at, self.code_bytes = fields[5:7]
+        self._tail_fields = tail_at, tail_bytes, *_ = fields[7:11]
+        self.words, identity_bytes = fields[11:]
+        if magic != MAGIC or len(self._content) != tail_at + tail_bytes:
+            raise ValueError("truncated or of another kind")
+        index = self._content[:index_bytes]
+        if index_bytes > self.code_at or zlib.crc32(index[_CHECKED:]) != index_sum:
+            raise ValueError("damaged index")
+        self.identity = os.fsdecode(bytes(index[_HEADER.size :][:identity_bytes]))
+        modules = index[self.modules_at : self.modules_at + count * _MODULE.size]
+        self._bounds = [fields[:3] for fields in _MODULE.iter_unpack(modules)]
+
+    def _sum(self, number: int) -> int:
+        """Checksum of a module."""
+        at = self.modules_at + number * _MODULE.size + MODULE_SUM
+        return int.from_bytes(self._content[at : at + 8], "little")
 
     def writable(self) -> list[tuple[int, int]]:
         """(offset from the start of the code, bytes) of what has to be writable."""
@@ -159,7 +177,7 @@ class RegionStore:
             tail = marshal.loads(zlib.decompress(packed, bufsize=unpacked))
             for (start, code, data), more in zip(self._bounds, tail, strict=True):
                 first = self.code_at + start
-                content = self._content[first : first + code + data]
+                content = bytes(self._content[first : first + code + data])
                 self._tail.append(Module(content[:code], content[code:], *more))
         return self._tail
 
@@ -168,7 +186,7 @@ class RegionStore:
         return [
             module
             for number, module in enumerate(self.modules())
-            if zlib.adler32(_whole(module)) == self._module(number)[4]
+            if zlib.adler32(_whole(module)) == self._sum(number)
         ]
 
     def check(self) -> None:
@@ -202,9 +220,9 @@ def merge(old: list[Module], new: list[Module]) -> list[Module]:
     size = 0
     for module in [*reversed(new), *reversed(old)]:
         tags = {tag for _, tags, _ in module.regions for tag in tags}
-        size += len(_whole(module))
         if tags <= known:
             continue
+        size += len(module.code) + _align(len(module.data))
         if size > MOST_BYTES:
             break
         known |= tags
@@ -213,10 +231,14 @@ def merge(old: list[Module], new: list[Module]) -> list[Module]:
     return kept
 
 
-def pack(modules: list[Module]) -> list[bytes]:
-    """Return the parts of a file. Where two regions begin with the same block, the later counts."""
+def pack(identity: str, modules: list[Module]) -> list[bytes]:
+    """Return the parts of a file. Where two regions begin with the same block, the later counts.
+
+    `identity`: what the regions are of.
+    """
     entries: dict[int, tuple[int, int]] = {}
-    index = bytearray(_HEADER.size)
+    name = os.fsencode(identity)
+    index = bytearray(_HEADER.size) + name.ljust((len(name) + 7) // 8 * 8, b"\0")
     starts = []
     code_bytes = 0
     for number, module in enumerate(modules):
@@ -248,10 +270,10 @@ def pack(modules: list[Module]) -> list[bytes]:
     fields = [
         *(len(index), table_at, mask, modules_at, len(modules), code_at, code_bytes),
         *(code_at + code_bytes, len(packed), len(tail), zlib.crc32(packed)),
-        sum(module.words for module in modules),
+        *(sum(module.words for module in modules), len(name)),
     ]
     _HEADER.pack_into(index, 0, MAGIC, 0, *fields)
-    struct.pack_into("<I", index, 8, zlib.crc32(memoryview(index)[12:]))
+    struct.pack_into("<I", index, 8, zlib.crc32(memoryview(index)[_CHECKED:]))
     parts = [bytes(index.ljust(code_at, b"\0"))]
     for module in modules:
         parts += [module.code, module.data.ljust(_align(len(module.data)), b"\0")]

@@ -649,9 +649,10 @@ def _translator(arch: Architecture) -> Function:
         f.set_at("%buf", offset, value)
     f.do(f"store ptr @pemu_tier0, ptr {f.offset('%buf', c.FAST_ENTRY)}, align 8")
 
-    with f.if_(f.at(ctx, c.WARM_TABLE).ne(0) & ~steps):
+    with f.if_(~steps):
         f.do(f"call void @pemu_warm(ptr {ctx}, ptr %mem, ptr %buf)")
     f.do(f"call void @pemu_lock(ptr {ctx})")
+    f.do(f"call void @pemu_confirm(ptr {ctx}, ptr %buf)")
     tag = start ^ mode_tag
     again = runtime._find(f, ctx, tag)
     with f.if_(again.ne(0), unlikely=True):

@@ -26,7 +26,7 @@ _ADLER = 65521
 
 def functions() -> list[str]:
     """Return the functions' texts."""
-    return [_warm(), _same_code(), _good_module(), _invalidate()]
+    return [_warm(), _same_code(), _good_module(), _confirm(), _invalidate()]
 
 
 def _warm() -> str:
@@ -35,10 +35,15 @@ def _warm() -> str:
     `block` is not in use yet. Guest memory is read, which may fault.
     """
     f = Function("internal void @pemu_warm(ptr %ctx, ptr %mem, ptr %block) nounwind noinline")
+    # Another thread may end their use at any time.
+    table_at = f.at("%ctx", c.WARM_TABLE)
+    with f.if_(table_at.eq(0)):
+        f.do("ret void")
+        f.place(f.label("dead"))
+    table = f.pointer(table_at)
     image = f.pointer(f.at("%ctx", c.WARM_IMAGE))
     tag = f.at("%block", c.TAG)
     mask = f.at("%ctx", c.WARM_MASK)
-    table = f.pointer(f.at("%ctx", c.WARM_TABLE))
     slot = f.var(64, tag.lshr(2) & mask)
     found = f.var(64, 0)
     searching = f.var(1, 1)
@@ -101,6 +106,36 @@ def _good_module() -> str:
     return f.text
 
 
+def _confirm() -> str:
+    """`pemu_confirm(ctx, block)`: take a stored region back if it has become unusable meanwhile.
+
+    `block` is about to be put in use, the lock is held. Since the region was chosen all code may
+    have been thrown away, or the guest may have begun to change the region's.
+    """
+    f = Function("internal void @pemu_confirm(ptr %ctx, ptr %block) nounwind noinline")
+    with f.if_((f.at("%block", c.STATUS, 32) & c.WARM).eq(0)):
+        f.do("ret void")
+        f.place(f.label("dead"))
+    flags = f.pointer(f.at("%ctx", c.PAGE_FLAGS))
+    region = f.pointer(f.at("%block", c.REGION))
+    good = f.var(1, f.at("%ctx", c.WARM_TABLE).ne(0))
+    index = f.var(64, 0)
+    with f.while_(lambda: good.value & index.value.ult(f.at(region, r.RECORD_COUNT, 32).zext(64))):
+        here = f.offset(region, index.value * r.RANGE_BYTES + r.RECORD_BYTES)
+        start = f.at(here, r.RANGE_PC)
+        last = (start + f.at(here, r.RANGE_SIZE, 32).zext(64) - 1).lshr(12)
+        page = f.var(64, start.lshr(12))
+        with f.while_(lambda: page.value.ule(last)):
+            flag = f.raw_load(f.offset(flags, page.value), 8, volatile=True)
+            good.value = good.value & (flag & CODE).ne(0)
+            page.value = page.value + 1
+        index.value = index.value + 1
+    with f.if_(~good.value, unlikely=True):
+        _take_back(f, "%block")
+    f.do("ret void")
+    return f.text
+
+
 def _same_code() -> str:
     """`pemu_same_code(ctx, mem, image, region)`: whether the guest still has a region's code.
 
@@ -142,6 +177,15 @@ def _same_code() -> str:
     return f.text
 
 
+def _take_back(f: Function, block: str) -> None:
+    """Emit: make a block tier 0's again, in whose place a stored region is."""
+    status = f.at(block, c.STATUS, 32)
+    f.set_at(block, c.STATUS, status & ~(c.WARM | c.COMPILED))
+    f.set_at(block, c.COUNTER, f.at("%ctx", c.HOT_THRESHOLD).trunc(32))
+    f.do(f"store ptr @pemu_tier0, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
+    f.do(f"store atomic ptr @pemu_enter_block, ptr {f.offset(block, c.HEADER)} release, align 8")
+
+
 def _retire(f: Function, block: str, first: Value, end: Value, taken_back: Variable) -> None:
     """Emit: if a stored region in a block's place holds code of a guest range, take it back."""
     status = f.at(block, c.STATUS, 32)
@@ -156,13 +200,7 @@ def _retire(f: Function, block: str, first: Value, end: Value, taken_back: Varia
             index.value = index.value + 1
             with f.if_(start.ult(end) & (start + size).ugt(first)):
                 index.value = count
-                f.set_at(block, c.STATUS, status & ~(c.WARM | c.COMPILED))
-                f.set_at(block, c.COUNTER, f.at("%ctx", c.HOT_THRESHOLD).trunc(32))
-                f.do(f"store ptr @pemu_tier0, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
-                f.do(
-                    f"store atomic ptr @pemu_enter_block, ptr {f.offset(block, c.HEADER)} release, "
-                    "align 8"
-                )
+                _take_back(f, block)
                 taken_back.value = taken_back.value + 1
 
 

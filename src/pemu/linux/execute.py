@@ -55,7 +55,7 @@ def begin(
     process.exe = os.path.realpath(program)
     process.exe_image = image
     status = os.stat(program)
-    process.engine.open_regions(f"{process.exe} {status.st_size} {status.st_mtime_ns}")
+    process.engine.open_regions(process.exe, f"{status.st_size} {status.st_mtime_ns}")
     cpu.pc = image.entry
     cpu.gpr[29] = image.sp
     cpu.mode = MODE_FR0 if process.target.abi == "o32" else MODE_FR1

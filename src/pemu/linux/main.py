@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from pemu.engine.codecache import CodeCache, default_directory
+from pemu.engine.codecache import DEFAULT_LIMIT, CodeCache, default_directory
 from pemu.engine.engine import Engine
 from pemu.engine.memory import AddressSpace
 from pemu.isa.mips.cpu import architecture
@@ -54,12 +54,20 @@ def run_user(
 
 
 def _cache(options: UserOptions) -> CodeCache | None:
+    """The code cache, which is handed on to what the guest executes."""
     if not options.cache:
         return None
-    directory = options.cache_dir or default_directory(dict(os.environ))
+    directory = options.cache_dir
+    if not directory and os.geteuid() == os.getuid():
+        directory = default_directory(dict(os.environ))
     if not directory:
         return None
-    return CodeCache(directory, options.cache_size) if options.cache_size else CodeCache(directory)
+    try:
+        cache = CodeCache(directory, options.cache_size or DEFAULT_LIMIT)
+    except OSError:  # no current directory that a path could begin at
+        return None
+    options.jit.append({"cache-dir": cache.directory})
+    return cache
 
 
 def start(

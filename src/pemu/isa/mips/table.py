@@ -18,6 +18,8 @@ A mnemonic `.word` means that disassemblers know no name for the pattern.
 
 from __future__ import annotations
 
+from functools import cache
+
 from pemu.engine.insn import InstructionSet
 
 MIPS = InstructionSet("mips", unit=32)
@@ -37,6 +39,7 @@ COPROCESSOR_MODULES = ("fpu", "dsp")
 """Name prefixes of the modules that declare floating-point and DSP instructions."""
 
 
+@cache
 def instructions() -> InstructionSet:
     """Import every module that declares instructions and return the table.
 

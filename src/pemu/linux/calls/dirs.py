@@ -194,6 +194,7 @@ def change_root(t: Thread, number: int, *arguments: int) -> int:
     The directory of -L counts no longer if its path now leads elsewhere.
     """
     load_everything()
+    t.process.engine.leave_cache()
     prefix = t.process.prefix
     before = _identity(prefix)
     result = t.host_syscall(number, *arguments)

@@ -61,6 +61,7 @@ def unshare(t: Thread, flags: int) -> int:
 def setns(t: Thread, fd: int, flags: int) -> int:
     if not flags or flags & CLONE_NEWNS:
         load_everything()
+        t.process.engine.leave_cache()
     return _alone(t, NR["setns"], fdtable.check(fd), flags)
 
 
