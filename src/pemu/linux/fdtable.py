@@ -15,7 +15,7 @@ import mmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pemu.linux.process import Thread
 
@@ -99,29 +99,54 @@ def release(fd: int) -> None:
         SPECIAL[fd] = 0
 
 
+def drop(fd: int) -> None:
+    """Close a descriptor of Pemu's own."""
+    import os
+
+    release(fd)
+    os.close(fd)
+
+
 def reserve(fd: int) -> int:
     """Move a descriptor of Pemu's own out of the guest's way, close-on-exec; returns the new one.
 
     The new number is beyond the soft limit of open files where the hard limit allows that: a
     descriptor stays valid when the limit goes back, and the guest cannot name it.
     """
+    return _beyond_limit(lambda: (fd,))[0]
+
+
+def pipe() -> tuple[int, int]:
+    """Make a pipe of Pemu's own: its reading and its writing end, placed as `reserve` does."""
+    import os
+
+    reader, writer = _beyond_limit(lambda: os.pipe2(os.O_CLOEXEC))
+    return reader, writer
+
+
+_ROOM = 64
+
+
+def _beyond_limit(make: Callable[[], tuple[int, ...]]) -> list[int]:
+    """Move the descriptors that `make` returns beyond the guest's, and claim them."""
     import fcntl
     import os
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = 64
-    if hard == resource.RLIM_INFINITY or hard > soft:
-        top = soft + room if hard == resource.RLIM_INFINITY else min(hard, soft + room)
+    top = soft + _ROOM if hard == resource.RLIM_INFINITY else min(hard, soft + _ROOM)
+    first = soft if top > soft else max(soft - _ROOM, 3)
+    if top > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (top, hard))
-        try:
-            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, soft)
-        finally:
+    moved = []
+    try:
+        for fd in make():
+            moved.append(claim(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first)))
+            os.close(fd)
+    finally:
+        if top > soft:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    else:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(soft - room, 3))
-    os.close(fd)
-    return claim(moved)
+    return moved
 
 
 def translator(fd: int) -> Translator | None:

@@ -47,7 +47,7 @@ OPTLEN_MAX = 1 << 20
 
 _REFUSED = {
     SOL_IP: (9, 16, 17, *range(64, 100)),
-    SOL_IPV6: (6, 34, 35, *range(64, 72)),
+    SOL_IPV6: (6, 34, 35, 64, 65, 68, 69),
     SOL_TCP: (35,),
 }
 """IP_PKTOPTIONS, IPsec policies, tables of netfilter; TCP_ZEROCOPY_RECEIVE."""

@@ -535,6 +535,16 @@ def test_byte_sized_and_textual_options(guest: Guest) -> None:
         assert guest.mem.read(place, 16) == same.getsockopt(6, socket.TCP_CONGESTION, 16)
 
 
+def test_traffic_class_is_no_table_of_netfilter(guest: Guest) -> None:
+    fd = guest.call("socket", socket.AF_INET6, DGRAM, 0)
+    one = guest.put_struct(U32, value=1)
+    for number in (66, 67):  # IPV6_RECVTCLASS, IPV6_TCLASS
+        guest.call("setsockopt", fd, 41, number, one, 4)
+        assert option(guest, fd, 41, number) == 1
+    with pytest.raises(GuestError):
+        guest.call("setsockopt", fd, 41, 64, one, 4)  # IP6T_SO_SET_REPLACE
+
+
 def test_multicast_membership_by_index(guest: Guest) -> None:
     fd = guest.call("socket", socket.AF_INET, DGRAM, 0)
     group = socket.inet_aton("224.0.0.251") + bytes(4)

@@ -154,7 +154,7 @@ def readdir(t: Thread, fd: int, start: int, count: int) -> int:
 
 
 LATE = (
-    *("difflib", "fcntl", "fnmatch", "pkgutil", "random", "resource", "signal", "socket"),
+    *("difflib", "fcntl", "fnmatch", "html", "pkgutil", "random", "resource", "signal", "socket"),
     "traceback",
 )
 """Modules of Python's own that Pemu imports within functions."""

@@ -6,11 +6,12 @@ import errno
 import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
-from pemu.linux import signals
+from pemu.linux import fdtable, signals
 from pemu.linux.argtypes import Arguments, AtFd, Environment, Hex, HexLong, Int, Path, Ptr
 from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import host_to_guest_signal
+from pemu.linux.process import AT_EXECUTE
 from pemu.linux.process import Thread as GuestThread
 from pemu.linux.syscall import ERESTARTNOINTR, Restart, syscall
 
@@ -103,7 +104,7 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
     engine.before_fork()
     try:
         if flags & CLONE_VFORK:
-            reader, writer = _high_pipe()
+            reader, writer = fdtable.pipe()
         pid = os.fork()
     except OSError:
         engine.after_fork_parent()
@@ -115,10 +116,10 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
         if flags & CLONE_PARENT_SETTID:
             t.mem.put_u32(parent_tid, pid)
         if reader >= 0:
-            os.close(writer)
+            fdtable.drop(writer)
             while not _ended(reader):
                 pass
-            os.close(reader)
+            fdtable.drop(reader)
         return pid
     t.tid = get_native_id()
     engine.after_fork_child(t.cpu)
@@ -129,25 +130,25 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
     t.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
     if flags & CLONE_CHILD_SETTID:
         t.mem.put_u32(child_tid, t.tid)
+    _release_parent()  # that which the present one may be keeping waiting is not this one's
     if reader >= 0:
-        os.close(reader)
+        fdtable.drop(reader)
+        _vforked.append(writer)
     signals.apply_mask(t)
     _begin_child(t, flags, stack, tls)
     return 0
 
 
-_OWN_DESCRIPTORS = 910
+_vforked: list[int] = []
+"""The end of a pipe, in a vforked child whose parent waits until it is closed."""
 
 
-def _high_pipe() -> tuple[int, int]:
-    """A pipe out of the way of the descriptors that programs number by hand."""
-    import fcntl
+def _release_parent() -> None:
+    while _vforked:
+        fdtable.drop(_vforked.pop())
 
-    ends = os.pipe2(os.O_CLOEXEC)
-    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _OWN_DESCRIPTORS) for end in ends]
-    for end in ends:
-        os.close(end)
-    return high[0], high[1]
+
+AT_EXECUTE.append(_release_parent)
 
 
 def _ended(reader: int) -> bool:
