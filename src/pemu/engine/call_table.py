@@ -22,10 +22,11 @@ CHANGE_MASK, CHANGE_ACTION = range(0x8000, 0x8002)
 INSIDE = {"change_mask": CHANGE_MASK, "change_action": CHANGE_ACTION}
 """Numbers beside the host's for what `native_signals` does."""
 
-PRESENT, CHOOSES, CONVERTS = 1, 2, 4
+PRESENT, CHOOSES, CONVERTS, FAILURES = 1, 2, 4, 8
 """Flags. CHOOSES: the entry stands for several; the word in slot RESULT_SLOT decides. COUNT pairs
 of u64, word and address of the entry, lie at the address in ARGUMENTS. CONVERTS: there is something
-to do after the call."""
+to do after the call. FAILURES: the call changes nothing, and Python makes it again to convert the
+result if it succeeds."""
 
 RESULT_PLAIN, RESULT_BITS, RESULT_STORED = range(3)
 """RESULT_STORED: the result goes to guest memory as 64 bits, and the call's own result is 0."""
@@ -66,8 +67,13 @@ MOST_ARGUMENTS = 6
     MILLISECONDS,  # a time limit, see `native_call`
     INTERVAL,  # a pointer to one; PROGRAM: moves; SIZE: units of the second number in a second
     EXACTLY,  # a number that must be SIZE; PROGRAM is the argument
-    WAITING,  # a pointer to SIZE bytes that only count while the call waits: it waits in Python
-) = range(26)
+    WAITING,  # a pointer to SIZE bytes that only count while the call waits: it waits in Python;
+    # PROGRAM: the index of its time limit, and TIME_POINTER if that is a pointer
+    PAGES,  # the start of whole pages that are mapped and hold no code; OTHER: bytes
+    ROOM,  # a pointer to SIZE bytes that the call fills for nobody
+) = range(28)
+
+TIME_POINTER = 16
 
 MESSAGE_NAMES = 1
 """In the SIZE of a MESSAGE: the address it names needs no conversion."""
@@ -100,5 +106,7 @@ SCRATCH = 6144
 """Bytes of converted structures in one call, guest's and host's; who needs more goes to Python."""
 
 VECTORS_MAX = 64
+PAGES_MAX = 1 << 26
+"""Bytes whose pages native code looks through before a call about memory."""
 WRITTEN_MAX = 1 << 22
 """Bytes whose pages native code looks through for translated code."""

@@ -15,7 +15,7 @@ from pemu.engine import context as c
 from pemu.engine import native_signals
 from pemu.engine import state as s
 from pemu.engine.host_x86_64 import INTERRUPTED
-from pemu.engine.memory import TRACK, WRITE
+from pemu.engine.memory import CODE, MAPPED, TRACK, WRITE
 from pemu.engine.runtime import EXIT_SYSCALL, Function, handler
 
 TYPE_CHECKING = False
@@ -201,6 +201,8 @@ class _Arguments:
             k.INTERVAL: self.interval,
             k.EXACTLY: self.exactly,
             k.WAITING: self.waiting,
+            k.PAGES: self.pages,
+            k.ROOM: self.room,
         }
         labels = {kind: f.label("kind") for kind in cases}
         end = f.label("stored")
@@ -473,6 +475,27 @@ class _Arguments:
             size = f.at(argument, k.SIZE, 32).zext(64)
             _give_up(f, _copy(f, self._room(size), self._within(word, size), size).ne(0))
             f.set_at("%frame", _RETRY, f.const(1, 64))
+            limit = f.at(argument, k.PROGRAM)
+            now = f.address(f.offset("%frame", _ZEROS))
+            now = (limit & k.TIME_POINTER).ne(0).select(now, 0)
+            f.set_at(f.offset("%frame", (limit & (k.TIME_POINTER - 1)) << 3), _ARGUMENTS, now)
+
+    def pages(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        f = self.f
+        size = self._how_many(argument)
+        guest = self.guest_address(word)
+        value.value = self._within(word, size)
+        _give_up(f, (guest & 0xFFF).ne(0) | size.eq(0) | size.ugt(k.PAGES_MAX))
+        flags = f.pointer(f.at("%ctx", c.PAGE_FLAGS))
+        page = f.var(64, guest.lshr(12))
+        last = (guest + size - 1).lshr(12)
+        with f.while_(lambda: page.value.ule(last)):
+            found = f.raw_load(f.offset(flags, page.value), 8)
+            _give_up(f, (found & (MAPPED | CODE | TRACK)).ne(MAPPED))
+            page.value = page.value + 1
+
+    def room(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        value.value = self._room(self.f.at(argument, k.SIZE, 32).zext(64))
 
     def interval(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         f = self.f
@@ -626,6 +649,7 @@ def _call(arch: Architecture) -> str:
     # EFAULT and EINTR may be Pemu's own doing (tracked pages, signals): Python sorts them out.
     out(result.eq(INTERRUPTED) | result.eq(-EFAULT) | result.eq(-EINTR))
     out(result.eq(0) & f.at("%frame", _RETRY).ne(0))
+    out((f.at(entry, k.FLAGS, 8) & k.FAILURES).ne(0) & result.ult(-4095))
     final = f.var(64, result)
     converts = (f.at(entry, k.FLAGS, 8) & k.CONVERTS).ne(0)
     with f.if_(converts & result.ult(-4095)):

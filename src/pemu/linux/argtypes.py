@@ -758,9 +758,9 @@ def OutFixed(length: int) -> BufferType:
     return BufferType("void *", None, length, True)
 
 
-def In(struct: Struct) -> StructType:
-    """A structure that the call reads, or NULL."""
-    return StructType(struct, True, False)
+def In(struct: Struct, host: Struct | None = None) -> StructType:
+    """A structure that the call reads, or NULL; `host`: the host's form, if that is another."""
+    return StructType(struct, True, False, host)
 
 
 def Out(struct: Struct, host: Struct | None = None) -> StructType:

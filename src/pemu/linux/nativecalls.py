@@ -93,9 +93,12 @@ def Exactly(size: int, host: int) -> Given:
     return Given(k.EXACTLY, size, host)
 
 
-def Waiting(size: int) -> Given:
-    """The address of `size` bytes that matter only if the call waits, or NULL."""
-    return Given(k.WAITING, size)
+def Waiting(size: int, limit: int, pointer: bool = True) -> Given:
+    """The address of `size` bytes that matter only if the call waits, or NULL.
+
+    `limit`: index of the argument, a pointer or a number, that says how long it waits.
+    """
+    return Given(k.WAITING, size, limit | (k.TIME_POINTER if pointer else 0))
 
 
 def Constant(number: int) -> Given:
@@ -105,6 +108,19 @@ def Constant(number: int) -> Given:
 
 NullOnly = Given(k.NULL)
 Milliseconds = Given(k.MILLISECONDS)
+
+
+class PagesType(ArgType):
+    """The start of a range of memory about which a call is; argument `size` says how long."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self, size: int) -> None:
+        super().__init__("")
+        self._size = size
+
+    def native(self, argument: Argument) -> Native | None:
+        return Native(k.PAGES, 0, self._size)
 
 
 class Halves(ArgType):
@@ -139,9 +155,10 @@ class Form:
 
     `slots`: where the arguments are, if not one after the other. `flags`: the result is to be
     translated as flags. `stored`: the slot with the address where the result goes as 64 bits.
+    `failures`: native code only finds out that the call fails; else Python makes it again.
     """
 
-    __slots__ = ("flags", "host", "slots", "stored", "types")
+    __slots__ = ("failures", "flags", "host", "slots", "stored", "types")
 
     def __init__(
         self,
@@ -150,7 +167,9 @@ class Form:
         slots: Sequence[int] | None = None,
         flags: Flags | None = None,
         stored: int | None = None,
+        failures: bool = False,
     ) -> None:
+        self.failures = failures
         self.host = host
         self.types = types
         self.slots = slots
@@ -238,7 +257,7 @@ class NativeTable:
         entry = bytearray(k.ENTRY)
         struct.pack_into("<H", entry, k.HOST_NUMBER, k.INSIDE.get(form.host) or NR[form.host])
         entry[k.COUNT] = len(types)
-        flags = k.PRESENT
+        flags = k.PRESENT | (k.FAILURES if form.failures else 0)
         last = form.stored or 0
         for index, argument in enumerate(arguments):
             native = argument.type.native(argument)

@@ -23,6 +23,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -295,6 +296,105 @@ static void interrupted(void)
     close(ends[1]);
 }
 
+static volatile sig_atomic_t alarms;
+static void count_alarm(int signal) { alarms++; }
+
+/* Waiting under another mask: what has happened already comes first, then signals. */
+static void masked_waiting(void)
+{
+    int ends[2], epoll = epoll_create1(EPOLL_CLOEXEC);
+    sigset_t none, blocked, old;
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = 7};
+    struct timespec zero = {0, 0};
+    fd_set in;
+    SHOW(pipe2(ends, O_NONBLOCK));
+    SHOW(fcntl(ends[0], F_GETFD));
+    SHOW((fcntl(ends[1], F_GETFL) & O_NONBLOCK) != 0);
+    SHOW(pipe2(BAD, 0));
+    SHOW(pipe2(ends, 0x12345678));
+    SHOW(epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event));
+    struct pollfd polled[2] = {{ends[0], POLLIN}, {ends[1], POLLOUT}};
+    signal(SIGALRM, count_alarm);
+    sigemptyset(&none);
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGALRM);
+    SHOW(sigprocmask(SIG_BLOCK, &blocked, &old));
+    SHOW(raise(SIGALRM));
+    SHOW(ppoll(polled, 2, NULL, &none));
+    SHOW(alarms);
+    SHOW(ppoll(polled, 1, &zero, &blocked));
+    SHOW(alarms);
+    SHOW(ppoll(polled, 1, NULL, &none));
+    SHOW(alarms);
+    SHOW(raise(SIGALRM));
+    SHOW(write(ends[1], "x", 1));
+    SHOW(epoll_pwait(epoll, &event, 1, -1, &none));
+    SHOW(event.data.u64);
+    FD_ZERO(&in);
+    FD_SET(ends[0], &in);
+    SHOW(pselect(ends[0] + 1, &in, NULL, NULL, NULL, &none));
+    SHOW(FD_ISSET(ends[0], &in) != 0);
+    SHOW(alarms);
+    SHOW(read(ends[0], &in, 1));
+    SHOW(epoll_pwait(epoll, &event, 1, -1, &none));
+    SHOW(alarms);
+    SHOW(raise(SIGALRM));
+    SHOW(pselect(ends[0] + 1, &in, NULL, NULL, NULL, &none));
+    SHOW(alarms);
+    SHOW(syscall(SYS_ppoll, polled, 2, NULL, BAD, _NSIG / 8));
+    SHOW(syscall(SYS_ppoll, polled, 2, NULL, &none, 3));
+    SHOW(sigprocmask(SIG_SETMASK, &old, NULL));
+    alarms = 0;
+    close(ends[0]);
+    close(ends[1]);
+    close(epoll);
+}
+
+static void locks(const char *path)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 20};
+    int fd = open(path, O_RDWR | O_CREAT, 0600), status;
+    SHOW(fcntl(fd, F_SETLK, &lock));
+    pid_t child = fork();
+    if (!child) {
+        lock.l_start = 15;
+        int failed = fcntl(fd, F_SETLK, &lock) == -1 && errno == EAGAIN;
+        int found = fcntl(fd, F_GETLK, &lock) == 0 && lock.l_pid == getppid() && lock.l_start == 10;
+        lock.l_type = F_WRLCK;
+        lock.l_start = 100;
+        _exit(failed | found << 1 | (fcntl(fd, F_SETLKW, &lock) == 0) << 2);
+    }
+    waitpid(child, &status, 0);
+    SHOW(WEXITSTATUS(status));
+    lock.l_type = F_UNLCK;
+    SHOW(fcntl(fd, F_SETLK, &lock));
+    lock.l_type = 77;
+    SHOW(fcntl(fd, F_SETLKW, &lock));
+    SHOW(fcntl(fd, F_SETLK, BAD));
+    SHOW(fcntl(fd, F_SETLK, NULL));
+    SHOW(isatty(fd));
+    SHOW(isatty(77));
+    close(fd);
+    unlink(path);
+}
+
+static void advice(void)
+{
+    char *pages = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    strcpy(pages + 8192, "kept");
+    SHOW(madvise(pages, 8192, MADV_DONTNEED));
+    SHOW(pages[8192]);
+    SHOW(madvise(pages + 8192, 100, MADV_DONTNEED));
+    SHOW(pages[8192]);
+    SHOW(madvise(pages + 1, 100, MADV_DONTNEED));
+    SHOW(madvise(pages, 0, MADV_DONTNEED));
+    SHOW(madvise(pages, 4096, 12345));
+    munmap(pages + 32768, 4096);
+    SHOW(madvise(pages, 65536, MADV_DONTNEED));
+    munmap(pages, 65536);
+    SHOW(madvise(pages, 65536, MADV_DONTNEED));
+}
+
 int main(int argc, char **argv)
 {
     char path[] = "/tmp/pemu-repeated-XXXXXX";
@@ -307,6 +407,9 @@ int main(int argc, char **argv)
         sockets();
         others();
         interrupted();
+        masked_waiting();
+        locks(path);
+        advice();
     }
     return 0;
 }

@@ -14,6 +14,7 @@ from pemu.linux.argtypes import (
     Mode,
     Off,
     Off64,
+    Out,
     OutArray,
     Path,
     PlainPath,
@@ -23,6 +24,7 @@ from pemu.linux.argtypes import (
     signed,
 )
 from pemu.linux.file_structs import (
+    DESCRIPTORS,
     F_OWNER_EX,
     FLOCK_32,
     FLOCK_64,
@@ -43,7 +45,7 @@ from pemu.linux.mips.fcntl import (
     OpenFlags,
 )
 from pemu.linux.nametypes import Bits, Named
-from pemu.linux.nativecalls import Choice, Form
+from pemu.linux.nativecalls import Choice, Constant, Form
 from pemu.linux.paths import followed, open_special_file
 from pemu.linux.syscall import passthrough, syscall
 
@@ -167,7 +169,10 @@ def pipe(t: Thread) -> int:
     return read
 
 
-@syscall("pipe2", OutArray(INT_VALUE, 2), DescriptorFlags)
+@syscall(
+    *("pipe2", OutArray(INT_VALUE, 2), DescriptorFlags),
+    native=lambda abi: Form("pipe2", Out(DESCRIPTORS), DescriptorFlags),
+)
 def pipe2(t: Thread, start: int, flags: int) -> int:
     read, write = make_pipe(t, flags)
     try:
@@ -262,15 +267,33 @@ def control(t: Thread, fd: int, guest_command: int, argument: int, has_64: bool)
     return result
 
 
-def _native_fcntl(abi: Abi) -> Forms:
-    """The commands whose argument is no pointer."""
+_SETLK, _SETLKW, _SETLK64, _SETLKW64 = 6, 7, 34, 35
+"""The guest's numbers."""
+
+
+def _native_fcntl(abi: Abi) -> Choice:
+    """The commands whose argument is no pointer, and locking."""
     number = Form("fcntl", Fd, Int, Int)
-    flags = Form("fcntl", Fd, Int, OpenFlags)
-    forms = {F_DUPFD: number, F_DUPFD_CLOEXEC: number, F_GETFD: number, F_SETFD: number}
-    return Choice(1, {**forms, F_GETFL: Form("fcntl", Fd, Int, flags=OPEN_FLAGS), F_SETFL: flags})
+    forms = {
+        **dict.fromkeys((F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD), number),
+        F_GETFL: Form("fcntl", Fd, Int, flags=OPEN_FLAGS),
+        F_SETFL: Form("fcntl", Fd, Int, OpenFlags),
+    }
+    own = In(FLOCK_64 if abi.word == 8 else FLOCK_32, FLOCK_64)
+    for command, layout in ((_SETLK, own), (_SETLKW, own), (_SETLK64, None), (_SETLKW64, None)):
+        host = Constant(COMMANDS.to_host(command))
+        forms[command] = Form("fcntl", Fd, host, layout or In(FLOCK_64))
+    return Choice(1, forms)
 
 
-@syscall("fcntl", Fd, FcntlCommand, FcntlArgument, native=_native_fcntl)
+def _native_fcntl_without_64(abi: Abi) -> Forms:
+    forms = _native_fcntl(abi).forms
+    if abi.word == 4:
+        del forms[_SETLK64], forms[_SETLKW64]
+    return Choice(1, forms)
+
+
+@syscall("fcntl", Fd, FcntlCommand, FcntlArgument, native=_native_fcntl_without_64)
 def fcntl(t: Thread, fd: int, command: int, argument: int) -> int:
     return control(t, fd, command, _fcntl_argument(t, command, argument), t.target.word == 8)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 
+from pemu.engine import call_table as k
 from pemu.linux import fdtable
 from pemu.linux.argtypes import Fd, HexLong, In, Out, UnsignedType
 from pemu.linux.ioctls import find
 from pemu.linux.ioctls.request import INT
 from pemu.linux.ioctls.terminals import WINSIZE
-from pemu.linux.nativecalls import Choice, Constant, Form
+from pemu.linux.nativecalls import Choice, Constant, Form, Given
 from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False
@@ -35,10 +36,15 @@ class IoctlRequestType(UnsignedType):
 IoctlRequest = IoctlRequestType("request")
 
 
+_Unconverted = Given(k.ROOM, 64)
+"""Room for what only Python converts: mostly the request finds that a file is no terminal."""
+
+
 def _native_ioctl(abi: Abi) -> Forms:
     """Frequent requests whose argument is a number or a structure of numbers."""
     none, number = Constant(0), Out(INT)
     frequent = {
+        0x540D: _Unconverted,  # TCGETS
         0x467F: number,  # FIONREAD
         0x667E: In(INT),  # FIONBIO
         0x6601: none,  # FIOCLEX
@@ -50,7 +56,9 @@ def _native_ioctl(abi: Abi) -> Forms:
     for request, argument in frequent.items():
         found = find(request, abi.word)
         if found is not None:
-            forms[request] = Form("ioctl", Fd, Constant(found.host_number()), argument)
+            host = Constant(found.host_number())
+            failures = argument is _Unconverted
+            forms[request] = Form("ioctl", Fd, host, argument, failures=failures)
     return Choice(1, forms)
 
 

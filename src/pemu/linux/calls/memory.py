@@ -20,6 +20,7 @@ from pemu.linux.argtypes import (
 from pemu.linux.hostcalls import NR
 from pemu.linux.mips.mman import MapFlags, MapProtection, MlockFlags, MremapFlags, MsyncFlags
 from pemu.linux.nametypes import Bits, Named
+from pemu.linux.nativecalls import Form, PagesType
 from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False
@@ -128,7 +129,12 @@ Advice = Named(
 )
 
 
-@syscall("madvise", Ptr, Size, Advice)
+_NativeRange = PagesType(1)
+
+
+@syscall(
+    *("madvise", Ptr, Size, Advice), native=lambda abi: Form("madvise", _NativeRange, Size, Int)
+)
 def madvise(t: Thread, start: int, length: int, advice: int) -> int:
     t.mem.advise(start, length, advice)
     return 0

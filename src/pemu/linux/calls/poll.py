@@ -16,12 +16,13 @@ from pemu.linux.mips.signals import SIGSET_BYTES
 from pemu.linux.nametypes import Bits, Named
 from pemu.linux.nativecalls import (
     Constant,
+    Exactly,
     Form,
     Given,
     Interval,
     Milliseconds,
     Moved,
-    NullOnly,
+    Waiting,
     moves_of,
 )
 from pemu.linux.sigmask import HOST_SIGSET_BYTES, call_with_mask
@@ -90,6 +91,8 @@ def _pollfd_moves(abi: Abi) -> bytes:
 
 
 _PollFds = Moved(k.BOTH, _pollfd_moves, other=1)
+_MaskSize = Exactly(SIGSET_BYTES, HOST_SIGSET_BYTES)
+"""The size of a signal mask to wait under: native code only tells what has happened already."""
 
 
 def _native_poll(abi: Abi) -> Forms:
@@ -98,7 +101,7 @@ def _native_poll(abi: Abi) -> Forms:
 
 def _native_ppoll(layout: Struct) -> Callable[[Abi], Forms]:
     limit = Interval(layout, NANOSECONDS)
-    return lambda abi: Form("ppoll", _PollFds, UInt, limit, NullOnly, Constant(HOST_SIGSET_BYTES))
+    return lambda abi: Form("ppoll", _PollFds, UInt, limit, Waiting(SIGSET_BYTES, 2), _MaskSize)
 
 
 class _Polled:
@@ -236,8 +239,12 @@ _Set = Moved(k.BOTH, _set_moves, other=0)
 def _native_select(layout: Struct) -> Callable[[Abi], Forms]:
     """A time limit is only tried as one that has passed: the host's form of it is always zeros."""
     limit = Interval(layout, 1_000_000 if layout is TIMEVAL else NANOSECONDS)
-    mask = Constant(0) if layout is TIMEVAL else NullOnly
-    return lambda abi: Form("pselect6", Int, _Set, _Set, _Set, limit, mask)
+
+    def form(abi: Abi) -> Forms:
+        mask = Constant(0) if layout is TIMEVAL else Waiting(2 * abi.word, 4)
+        return Form("pselect6", Int, _Set, _Set, _Set, limit, mask)
+
+    return form
 
 
 class _Sets:
@@ -468,7 +475,7 @@ def epoll_wait(t: Thread, epfd: int, events: int, count: int, timeout: int) -> i
     *("epoll_pwait", Fd, Ptr, Int, Int, Ptr, Size),
     native=lambda abi: Form(
         *("epoll_pwait", Fd, _Events, _MostEvents, Milliseconds),
-        *(NullOnly, Constant(HOST_SIGSET_BYTES)),
+        *(Waiting(SIGSET_BYTES, 3, pointer=False), _MaskSize),
     ),
 )
 def epoll_pwait(
