@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pemu.engine import engine
 from pemu.isa.mips.cpu import architecture
 from tests.isa.mips.machines import PemuMachine, State
 
@@ -17,11 +16,9 @@ def addition(value: int) -> list[int]:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> PemuMachine:
-    monkeypatch.setattr(engine, "CODE_AREA_BYTES", 1 << 20)
+def machine() -> PemuMachine:
     machine = PemuMachine(architecture("24Kf", True, "o32"), "tier1")
-    end = machine.engine.tier0_end + ROOM
-    monkeypatch.setattr(engine, "CODE_AREA_BYTES", end - machine.engine.code_start)
+    machine.engine.code.end = machine.engine.tier0_end + ROOM
     return machine
 
 

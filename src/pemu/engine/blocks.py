@@ -7,7 +7,7 @@ import ctypes
 from pemu.engine import context as c
 from pemu.engine.decoder import ModeDecoders
 from pemu.engine.faults import GuestFault
-from pemu.engine.tier0 import MODE_SHIFT, operand_places
+from pemu.engine.tier0 import operand_places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class BlockReader:
     def place(self, block: int) -> tuple[int, int]:
         """Guest-virtual address and translation mode of a block."""
         pc = _u64(block + c.BLOCK_PC)
-        return pc, (_u64(block + c.TAG) ^ pc) >> MODE_SHIFT
+        return pc, (_u64(block + c.TAG) ^ pc) >> c.MODE_SHIFT
 
     def size(self, block: int) -> int:
         """Bytes that a block takes."""

@@ -9,36 +9,24 @@ import ctypes
 import struct
 import threading
 from time import monotonic
-from typing import cast
 
 from pemu.engine import context as c
-from pemu.engine import explore
-from pemu.engine.builder import with_registers
-from pemu.engine.decoder import ModeDecoders
-from pemu.engine.engine import PATIENCE
-from pemu.engine.explore import PAGE
-from pemu.engine.faults import GuestFault
+from pemu.engine.forming import Former, u32, u64
+from pemu.engine.guestblock import GuestBlock, order, region_base
 from pemu.engine.lines import LineTable
 from pemu.engine.llvm import LOCK, compile_ir
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
 from pemu.engine.memory import WRITE
-from pemu.engine.region import GuestBlock, RegionBuilder, order
 from pemu.engine.regionstore import Module, guest_pc
-from pemu.engine.tier0 import MODE_SHIFT, helper_definitions
+from pemu.engine.tier0 import helper_definitions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.builder import Helper
     from pemu.engine.engine import Engine
-    from pemu.engine.insn import Insn
     from pemu.engine.link import Blob
     from pemu.engine.regioncache import RegionCache
     from pemu.engine.regionstore import Ranges
-
-MAX_BLOCKS = 64
-"""Blocks in a region: compile time grows faster than linearly with a function's size."""
-
-MAX_WORDS = 700
 
 MODULE_WORDS = 400
 """Guest instructions in a module, about: 0.1 s of compiling, for which a fork has to wait."""
@@ -48,18 +36,8 @@ MAX_BATCH = 24
 regions can run before the last one is compiled."""
 
 
-MAX_RETURNS = 4
-"""Return addresses that a region compares with before it looks one up."""
-
-UNSTEADY = 8
-"""A register that leads elsewhere than the last time more often than once in so many is not
-guessed."""
-
 SAVE_INTERVAL = 5.0
 """Seconds between the times that what has been compiled is stored, while the program runs."""
-
-SELDOM = 16
-"""Blocks that ran this many times less often than a region's head are left out of it."""
 
 
 class Region:
@@ -93,38 +71,16 @@ class _Placed:
         self.table: LineTable | None = None
 
 
-def _join(blocks: dict[int, GuestBlock]) -> None:
-    """Set the successors inside a region.
-
-    A call of a function that begins in the region, as recursive ones do, stays inside; and so do
-    returns from there, which are told by comparing the address.
-    """
-    returns = []
-    for block in blocks.values():
-        if block.is_call:
-            if block.taken in blocks:
-                block.successors = [block.taken]
-                if block.after in blocks:
-                    returns.append(block.after)
-        else:
-            targets = (block.after, block.taken)
-            block.successors = [t for t in targets if t is not None and t in blocks]
-    for block in blocks.values():
-        if block.is_indirect:
-            block.successors = returns[:MAX_RETURNS]
-
-
 class Compiler:
-    """Compiles hot blocks for an engine."""
+    """Compiles hot blocks for an engine.
 
-    def __init__(self, engine: Engine) -> None:
+    `patience`: seconds from the start of another program to the first compilation.
+    """
+
+    def __init__(self, engine: Engine, patience: float) -> None:
+        self._patience = patience
         self._engine = engine
-        arch = engine.arch
-        self._features = [arch.features | extra for extra in arch.modes]
-        self._decoders = ModeDecoders(arch)
-        self._builder = with_registers(RegionBuilder, arch)
-        self._calls: dict[str, bool] = {}
-        self._explorers: dict[int, explore.Explorer] = {}
+        self._former = Former(engine)
         self._modules: list[_Placed] = []
         self._regions: dict[str, Region] = {}
         self._fresh: list[Module] = []  # to be stored
@@ -139,13 +95,6 @@ class Compiler:
         self._thread: threading.Thread | None = None
         self._changed: list[tuple[int, int]] = []
         self._compiling = threading.Lock()
-        order_of_bytes = ">" if arch.big_endian else "<"
-        self._word_format = order_of_bytes + {2: "H", 4: "I"}[arch.insn_bytes]
-        self._ends = {
-            engine.symbols["pemu_end_branch"]: "branch",
-            engine.symbols["pemu_end_jump"]: "jump",
-            engine.symbols["pemu_end_register"]: "register",
-        }
         self.compiled_blocks = 0
 
     # Requests.
@@ -179,7 +128,7 @@ class Compiler:
                 if self._stopping:
                     return
                 # Blocks go on counting while they wait: the hottest first.
-                self._queue.sort(key=self._executed, reverse=True)
+                self._queue.sort(key=self._former.executed, reverse=True)
                 batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
                 self._busy = True
                 generation = self._generation
@@ -221,7 +170,7 @@ class Compiler:
         """Remember compiled regions that are to be stored: those of code that does not change."""
         flags = self._engine.memory.flags
         kept = [
-            (blob.symbols[region.name], [self._u64(e + c.TAG) for e in region.entries], region.code)
+            (blob.symbols[region.name], [u64(e + c.TAG) for e in region.entries], region.code)
             for region in regions
             if not any(
                 flags[page] & WRITE
@@ -239,159 +188,6 @@ class Compiler:
         if stored.worth_saving(sum(module.words for module in self._fresh)):
             fresh, self._fresh = self._fresh, []
             stored.save(fresh)
-
-    # Guest blocks.
-
-    def _u64(self, address: int) -> int:
-        return ctypes.c_uint64.from_address(address).value
-
-    def _u32(self, address: int) -> int:
-        return ctypes.c_uint32.from_address(address).value
-
-    def _find(self, tag: int) -> int:
-        engine = self._engine
-        slot = (tag >> 2) & (c.BLOCK_TABLE_ENTRIES - 1)
-        block = self._u64(engine.context[c.BLOCK_TABLE >> 3] + 8 * slot)
-        while block:
-            if self._u64(block + c.TAG) == tag:
-                return block
-            block = self._u64(block + c.NEXT)
-        return 0
-
-    def _executed(self, block: int) -> int:
-        threshold = self._engine.context[c.HOT_THRESHOLD >> 3]
-        left = ctypes.c_int32.from_address(block + c.COUNTER).value
-        before = threshold if self._u32(block + c.STATUS) & c.HEATED else 0
-        return before + threshold - left
-
-    def _region_base(self, blocks: list[GuestBlock]) -> int:
-        return min(block.pc for block in blocks)
-
-    def _is_call(self, insn: Insn, mode: int) -> bool:
-        known = self._calls.get(insn.name)
-        if known is None:
-            probe = cast(RegionBuilder, self._builder(self._engine.arch, self._features[mode]))
-            ones = dict.fromkeys((field.name for field in insn.fields), 1)
-            known = probe.is_call(insn, ones)
-            self._calls[insn.name] = known
-        return known
-
-    def _read_block(self, header: int, mode: int) -> GuestBlock | None:
-        """Read a tier 0 block; None if it is gone, or if a hook is in it."""
-        if self._u32(header + c.STATUS) & c.STALE:
-            return None
-        engine = self._engine
-        pc = self._u64(header + c.BLOCK_PC)
-        size = self._u32(header + c.GUEST_BYTES)
-        if engine.is_hooked(pc, pc + size):
-            return None
-        try:
-            code = engine.memory.read(pc, size)
-        except GuestFault:  # the page has gone since
-            return None
-        words = [word for (word,) in struct.iter_unpack(self._word_format, code)]
-        end = header + self._u32(header + c.BYTES) - c.END_BYTES
-        kind = self._ends.get(self._u64(end), "")
-        taken = after = None
-        if kind:
-            taken = self._u64(end + c.PC_TAKEN) if kind != "register" else None
-            after = self._u64(end + c.PC_NEXT) if kind == "branch" else None
-        block = GuestBlock(pc, header, words, taken, after)
-        branch_at = len(words) - (2 if engine.arch.delay_slots else 1)
-        if kind and branch_at >= 0:
-            insn = self._decoders[mode](words[branch_at])
-            if insn is not None and self._is_call(insn, mode):
-                block.is_call = True
-                block.after = pc + size
-            else:
-                block.is_indirect = kind == "register"
-        if kind == "register":
-            block.guess = self._guess(header, end)
-        return block
-
-    def _guess(self, header: int, end: int) -> int | None:
-        """Where a block's jump by a register has led to, if it was mostly one place."""
-        last = self._u64(end + c.CHAIN_TAKEN)
-        if not last or self._u64(end + c.MISSES) * UNSTEADY > self._executed(header):
-            return None
-        return self._u64(last + c.BLOCK_PC)
-
-    def _explore(self, pc: int, mode: int) -> GuestBlock | None:
-        """Read a block that tier 0 has not seen."""
-        explorer = self._explorers.get(mode)
-        if explorer is None:
-            explorer = self._explorers[mode] = explore.Explorer(
-                self._engine.arch,
-                self._features[mode],
-                self._decoders[mode],
-                self._builder,
-                self._engine.memory,
-            )
-        try:
-            block = explorer.block(pc)
-        except GuestFault:  # the page has gone since
-            return None
-        if block and self._engine.is_hooked(
-            pc, pc + len(block.words) * self._engine.arch.insn_bytes
-        ):
-            return None
-        return block
-
-    def _form(self, head: int) -> tuple[int, dict[int, GuestBlock]] | None:
-        """Choose the region around a hot block: (mode, blocks by guest address)."""
-        start = self._u64(head + c.BLOCK_PC)
-        mode = (self._u64(head + c.TAG) ^ start) >> MODE_SHIFT
-        if mode >= len(self._features):
-            return None
-        blocks = self._collect(head, mode)
-        if start not in blocks:
-            return None
-        callees = {block.taken for block in blocks.values() if block.is_call} - blocks.keys()
-        for callee in callees:
-            header = self._find((callee or 0) ^ (mode << MODE_SHIFT))
-            if header and self._executed(header) * 4 >= self._executed(head):
-                # A recursive function: a region that begins with it keeps its calls inside.
-                around = self._collect(header, mode)
-                if start in around:
-                    around[start].is_entry = True
-                    blocks = around
-                    break
-        _join(blocks)
-        return mode, blocks
-
-    def _collect(self, head: int, mode: int) -> dict[int, GuestBlock]:
-        """Return the blocks that are worth compiling together with a hot block."""
-        start = self._u64(head + c.BLOCK_PC)
-        least = max(1, self._executed(head) // SELDOM)
-        eager = self._engine.mode == "tier1"
-        most_blocks, most_words = (
-            (explore.MAX_BLOCKS, explore.MAX_WORDS) if eager else (MAX_BLOCKS, MAX_WORDS)
-        )
-        blocks: dict[int, GuestBlock] = {}
-        pending = [(start, head, True)]
-        words = 0
-        while pending and len(blocks) < most_blocks and words < most_words:
-            pc, header, is_entry = pending.pop(0)
-            if pc in blocks:
-                blocks[pc].is_entry |= is_entry
-                continue
-            block = self._read_block(header, mode) if header else self._explore(pc, mode)
-            if block is None:
-                continue
-            block.is_entry = is_entry
-            blocks[pc] = block
-            words += len(block.words)
-            for target in (block.after, None if block.is_call else block.taken):
-                if target is None:
-                    continue
-                following = self._find(target ^ (mode << MODE_SHIFT))
-                if following:
-                    if eager or self._executed(following) >= least:
-                        pending.append((target, following, block.is_call))
-                elif eager and not block.is_call and target // PAGE == start // PAGE:
-                    # Stores to the head's page are noticed.
-                    pending.append((target, 0, False))
-        return blocks
 
     # Compiling.
 
@@ -431,11 +227,11 @@ class Compiler:
                 if words > MODULE_WORDS:
                     left = batch[number:]
                     break
-                if head in covered or self._u32(head + c.STATUS) & (c.STALE | c.COMPILED):
+                if head in covered or u32(head + c.STATUS) & (c.STALE | c.COMPILED):
                     continue
                 if self._inside_region(head) and not wait:
                     continue
-                shape = self._form(head)
+                shape = self._former.form(head)
                 if shape is None:
                     continue
                 formed.append((head, *shape))
@@ -459,7 +255,7 @@ class Compiler:
                     self._count_again(head)
                 return []
             bases = sorted(
-                (blob.symbols[region.name], self._region_base(blocks)) for region, blocks in regions
+                (blob.symbols[region.name], region_base(blocks)) for region, blocks in regions
             )
             self._modules.append(_Placed(base, base + len(blob.code), blob.lines, bases))
             good = [
@@ -479,7 +275,6 @@ class Compiler:
     def _text(
         self, formed: list[tuple[int, int, dict[int, GuestBlock]]]
     ) -> tuple[str, list[tuple[Region, list[GuestBlock]]]]:
-        arch = self._engine.arch
         functions: list[str] = []
         declarations: set[str] = set()
         helpers: dict[str, Helper] = {}
@@ -501,15 +296,15 @@ class Compiler:
             self._serial += 1
             name = f"r{self._serial}"
             scope = 8 + len(regions)
-            head_pc = self._u64(head + c.BLOCK_PC)
+            head_pc = u64(head + c.BLOCK_PC)
             ordered = order(head_pc, blocks)
-            base = self._region_base(ordered)
+            base = region_base(ordered)
             metadata.append(
                 f'!{scope} = distinct !DISubprogram(name: "{base:x}", scope: !4, file: !4, '
                 "line: 0, type: !6, unit: !5, spFlags: DISPFlagDefinition)"
             )
-            builder = cast(RegionBuilder, self._builder(arch, self._features[mode]))
-            functions.append(builder.build(name, scope, mode, ordered, self._decoders[mode]))
+            builder = self._former.builder(mode)
+            functions.append(builder.build(name, scope, mode, ordered, self._former.decoders[mode]))
             declarations |= builder.declarations
             helpers.update(builder.helpers)
             entries = [block.header for block in ordered if block.is_entry]
@@ -523,7 +318,7 @@ class Compiler:
         """Return the guest code of blocks, adjoining ones together."""
         code: Ranges = []
         for block in sorted(blocks, key=lambda block: block.pc):
-            content = b"".join(struct.pack(self._word_format, word) for word in block.words)
+            content = b"".join(struct.pack(self._former.word_format, word) for word in block.words)
             if code:
                 pc, before = code[-1]
                 inside = block.pc - pc
@@ -578,11 +373,11 @@ class Compiler:
         self.forget_all()
         self.forget_code()
         self._fresh.clear()
+        self._begin = monotonic() + self._patience
 
     def forget_code(self) -> None:
         """The code area is empty. The engine's lock is held."""
         self._modules.clear()
-        self._begin = monotonic() + PATIENCE
 
     # Faults.
 
@@ -616,6 +411,6 @@ class Compiler:
         self._thread = None
         self._queue = []
         self._fresh = []
-        self._begin = monotonic() + PATIENCE
+        self._begin = monotonic() + self._patience
         LOCK.release()
         self._compiling.release()

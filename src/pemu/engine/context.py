@@ -86,4 +86,7 @@ END_BYTES = 48
 
 MAX_BLOCK_INSNS = 64
 
+MODE_SHIFT = 44
+"""Where the translation mode stands in a block's tag, above every guest address that is used."""
+
 BLOCK_TABLE_ENTRIES = 1 << 17

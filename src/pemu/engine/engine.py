@@ -12,10 +12,12 @@ from time import sleep
 from pemu.engine import context as c
 from pemu.engine import native_signals as sig
 from pemu.engine import state as s
+from pemu.engine.codearea import CodeArea
 from pemu.engine.codecache import CodeCache
 from pemu.engine.host_x86_64 import KICK_CODE
+from pemu.engine.hostmemory import MAP_FIXED, MAP_NORESERVE, host_map, host_unmap, reserve
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
-from pemu.engine.memory import host_map, host_unmap, use_native_copy
+from pemu.engine.memory import use_native_copy
 from pemu.engine.vcpu import cpu_class
 
 TYPE_CHECKING = False
@@ -24,14 +26,10 @@ if TYPE_CHECKING:
 
     from pemu.engine.architecture import Architecture
     from pemu.engine.compiler import Compiler
+    from pemu.engine.guestblock import GuestBlock
     from pemu.engine.memory import AddressSpace
-    from pemu.engine.region import GuestBlock
     from pemu.engine.regioncache import RegionCache
     from pemu.engine.vcpu import Cpu
-
-CODE_AREA_BYTES = 1 << 29
-"""Host address space reserved for generated code. One range, so that the fault handler can tell
-with two comparisons whether generated code faulted; code reaches its data within +-2 GiB."""
 
 ARENA_BYTES = 48 << 20
 """Room for tier 0 blocks (about 40 bytes a guest instruction); when full, all is thrown away."""
@@ -42,19 +40,12 @@ PATIENCE = 0.04
 """Seconds until the compiler begins its work: most programs have ended by then."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
-_MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000
 _EVERY_SIGNAL = (1 << 64) - 1
 
 
 def _nothing() -> None:
     pass
-
-
-def _reserve(size: int, protection: int) -> int:
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-    return host_map(0, size, protection, flags)
 
 
 _SA_SIGINFO, _SA_RESTORER, _SA_ONSTACK = 4, 0x04000000, 0x08000000
@@ -108,18 +99,16 @@ class Engine:
         self._hook_arrays: list[ctypes.Array[ctypes.c_uint64]] = []
         self._keep: list[object] = []
         self._old_arenas: list[tuple[int, int, int]] = []
-        self.code_start = _reserve(CODE_AREA_BYTES, 0)
-        self._code_next = self.code_start
-        self._compiled_start = 0  # where compiled regions begin in it
+        self.code = CodeArea()
         self._full_epoch = 0  # the epoch that followed when it was full; 0: it is not
         self._context_bytes = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE)
         self.context_address = _reserve_view(self._context_bytes)
         self.context = memoryview(self._context_bytes).cast("Q")
         self._load_tier0()
-        self._set(c.CODE_START, self.code_start)
-        self._set(c.CODE_END, self.code_start + CODE_AREA_BYTES)
+        self._set(c.CODE_START, self.code.start)
+        self._set(c.CODE_END, self.code.end)
         rw = mmap.PROT_READ | mmap.PROT_WRITE
-        self._table = _reserve(8 * c.BLOCK_TABLE_ENTRIES, rw)
+        self._table = reserve(8 * c.BLOCK_TABLE_ENTRIES, rw)
         self._set(c.BLOCK_TABLE, self._table)
         self._set(c.BLOCK_MASK, c.BLOCK_TABLE_ENTRIES - 1)
         self._new_arena()
@@ -147,17 +136,18 @@ class Engine:
             code, data, symbols = compile_tier0(self.arch)
             if self.cache is not None:
                 self.cache.store_tier0(self.arch.name, code, data, symbols)
-            base = self.place_code(code, data)
+            base = self.code.place(code, data)
         else:
             fd, tier0 = stored
             symbols = tier0.symbols
             try:
-                base = self.map_code(fd, tier0.code_at, tier0.code_size, [])
-                self._place_data(base + tier0.code_size, tier0.data)
+                base = self.code.map(fd, tier0.code_at, tier0.code_size, [])
+                self.code.place(b"", tier0.data)
             finally:
                 os.close(fd)
+        self.code.keep()
         self.tier0_start = base
-        self.tier0_end = self._compiled_start = self._code_next
+        self.tier0_end = self.code.next
         self.symbols = {name: base + offset for name, offset in symbols.items()}
         prototype = ctypes.CFUNCTYPE
         address = self.symbols
@@ -181,28 +171,11 @@ class Engine:
         self._install_handler(_SIGBUS, _services["pemu_on_fault"], _SA_RESTART)
 
     def map_code(self, fd: int, offset: int, size: int, writable: list[tuple[int, int]]) -> int:
-        """Map code of a file, from `offset` on, into the code area; return its host address.
-
-        `writable`: (offset, bytes) of what in it is data. Raises MemoryError when the area is full,
-        OSError.
-        """
+        """Map code of a file into the code area (see `CodeArea.map`), to stay there."""
         with self.lock:
-            base = self._code_next
-            if base + size > self.code_start + CODE_AREA_BYTES:
-                raise MemoryError("code area full")
-            flags = mmap.MAP_PRIVATE | _MAP_FIXED
-            host_map(base, size, mmap.PROT_READ | mmap.PROT_EXEC, flags, fd, offset)
-            for start, length in writable:
-                _libc.mprotect(base + start, length, mmap.PROT_READ | mmap.PROT_WRITE)
-            self._code_next = base + size
+            base = self.code.map(fd, offset, size, writable)
+            self.code.keep()
             return base
-
-    def _place_data(self, address: int, data: bytes) -> None:
-        size = (len(data) + 4095) // 4096 * 4096
-        if size:
-            _libc.mprotect(address, size, mmap.PROT_READ | mmap.PROT_WRITE)
-            ctypes.memmove(address, data, len(data))
-        self._code_next = address + size
 
     def place_code(self, code: bytes, data: bytes) -> int:
         """Copy a linked blob into the code area and return its host address.
@@ -211,17 +184,13 @@ class Engine:
         was in it.
         """
         with self.lock:
-            base = self._code_next
-            if base + len(code) + len(data) + 4096 > self.code_start + CODE_AREA_BYTES:
+            try:
+                return self.code.place(code, data)
+            except MemoryError:
                 if not self._full_epoch:
                     self.flush()
                     self._full_epoch = self.epoch
-                raise MemoryError("code area full")
-            _libc.mprotect(base, len(code), mmap.PROT_READ | mmap.PROT_WRITE)
-            ctypes.memmove(base, code, len(code))
-            _libc.mprotect(base, len(code), mmap.PROT_READ | mmap.PROT_EXEC)
-            self._place_data(base + len(code), data)
-            return base
+                raise
 
     def _install_handler(self, signal: int, address: int, more: int = 0) -> None:
         # The C library's sigaction refuses the two signals that it keeps for itself.
@@ -334,7 +303,7 @@ class Engine:
     # Blocks.
 
     def _new_arena(self) -> None:
-        self._arena = _reserve(ARENA_BYTES, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._arena = reserve(ARENA_BYTES, mmap.PROT_READ | mmap.PROT_WRITE)
         self._set(c.ARENA_NEXT, self._arena)
         self._set(c.ARENA_END, self._arena + ARENA_BYTES)
 
@@ -368,7 +337,6 @@ class Engine:
 
         with self.lock:
             self._stored = RegionCache(self, self.cache, program, version)
-            self._compiled_start = self._code_next
             self._use_stored()
 
     def _is_watched(self) -> bool:
@@ -415,11 +383,11 @@ class Engine:
             epoch = self._get(c.EPOCH) + 1
             self._set(c.EPOCH, epoch)
             rw = mmap.PROT_READ | mmap.PROT_WRITE
-            fresh = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
+            fresh = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE
             host_map(self._table, 8 * c.BLOCK_TABLE_ENTRIES, rw, fresh)
             host_map(self._arena, ARENA_BYTES, rw, fresh)
             self._set(c.ARENA_NEXT, self._arena)
-            self._code_next = self._compiled_start = self.tier0_end
+            self.code.empty(self.tier0_end)
             self._full_epoch = 0
             self._early.clear()
             if self._compiler is not None:
@@ -438,7 +406,7 @@ class Engine:
             self._old_arenas = kept
             if self._full_epoch and self._full_epoch <= oldest:
                 self._full_epoch = 0
-                self._code_next = self._compiled_start
+                self.code.empty()
                 if self._compiler is not None:
                     self._compiler.forget_code()
 
@@ -551,7 +519,7 @@ class Engine:
             from pemu.engine.compiler import Compiler
 
             self.arch.source()
-            self._compiler = Compiler(self)
+            self._compiler = Compiler(self, PATIENCE)
         return self._compiler
 
     def rest(self) -> None:

@@ -10,7 +10,8 @@ import struct
 from typing import cast
 
 from pemu.engine import context as c
-from pemu.engine.region import GuestBlock, RegionBuilder
+from pemu.engine.guestblock import GuestBlock
+from pemu.engine.region import RegionBuilder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from _thread import RLock
 from bisect import bisect_right
 
 from pemu.engine.faults import GuestFault
+from pemu.engine.hostmemory import FAILED, host_map, host_protect, host_unmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,18 +36,6 @@ _MAP_NORESERVE, _MAP_FIXED_NOREPLACE = 0x4000, 0x100000
 _MREMAP_MAYMOVE, _MREMAP_FIXED, _MREMAP_DONTUNMAP = 1, 2, 4
 
 _libc = ctypes.PyDLL(None, use_errno=True)
-"""With Python's lock held: these calls take less time than to get it back from a busy thread."""
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-]
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _waiting = ctypes.CDLL(None, use_errno=True)
 _waiting.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.mremap.restype = ctypes.c_void_p
@@ -57,8 +46,6 @@ _libc.mremap.argtypes = [
     ctypes.c_int,
     ctypes.c_void_p,
 ]
-_FAILED = (1 << 64) - 1
-
 
 _HAVE_CODE = bytes(flags >> 3 & 1 for flags in range(256))
 """1 for page flags with CODE."""
@@ -107,21 +94,6 @@ _BYTES_HEADER = bytes.__basicsize__ - 1
 def _fail() -> OSError:
     error = ctypes.get_errno()
     return OSError(error, os.strerror(error))
-
-
-def host_map(
-    address: int, size: int, protection: int, flags: int, fd: int = -1, offset: int = 0
-) -> int:
-    """Call the host's mmap(2); raises OSError."""
-    result: int | None = _libc.mmap(address or None, size, protection, flags, fd, offset)
-    if result is None or result == _FAILED:
-        raise _fail()
-    return result
-
-
-def host_unmap(address: int, size: int) -> None:
-    """Call the host's munmap(2)."""
-    _libc.munmap(address, size)
 
 
 class Region:
@@ -501,10 +473,11 @@ class AddressSpace:
             for region in self._cut(address, end):
                 host_prot = prot & (READ | WRITE) | (READ if prot & EXEC else 0)
                 size = region.end - region.start
-                if _libc.mprotect(self.base + region.start, size, host_prot):
-                    error = _fail()
+                try:
+                    host_protect(self.base + region.start, size, host_prot)
+                except OSError:
                     self._insert(region)
-                    raise error
+                    raise
                 region.prot = prot
                 self._insert(region)
                 self._set_flags(region.start, region.end, _page_flags(prot))
@@ -554,7 +527,7 @@ class AddressSpace:
             host_unmap(self.base + region.end, size - old_size)
         source = self.base + region.start
         result = _libc.mremap(source, old_size, size, how, self.base + start)
-        if result is None or result == _FAILED:
+        if result is None or result == FAILED:
             error = _fail()
             if not how:
                 self._reserve(region.end, start + size)
@@ -619,8 +592,7 @@ class AddressSpace:
         """Make a guest-writable page read-only on the host, as it holds translated code."""
         with self._lock:
             page = address & -PAGE
-            if _libc.mprotect(self.base + page, PAGE, READ):
-                raise _fail()
+            host_protect(self.base + page, PAGE, READ)
             self.flags[page >> 12] |= TRACK
 
     def untrack(self, address: int, *, by_itself: bool = False) -> None:
@@ -640,8 +612,7 @@ class AddressSpace:
             self._changes[page] = changes
             if by_itself or changes > MOST_CHANGES:
                 self.flags[page >> 12] |= VOLATILE
-            if _libc.mprotect(self.base + page, PAGE, READ | WRITE):
-                raise _fail()
+            host_protect(self.base + page, PAGE, READ | WRITE)
 
     def _untrack_range(self, address: int, size: int) -> bool:
         """Untrack the tracked pages of a range; True if there were any."""

@@ -14,9 +14,10 @@ from pemu.engine import call_table as k
 from pemu.engine import context as c
 from pemu.engine import native_signals
 from pemu.engine import state as s
+from pemu.engine.exits import EXIT_SYSCALL
 from pemu.engine.host_x86_64 import INTERRUPTED
 from pemu.engine.memory import CODE, MAPPED, TRACK, WRITE
-from pemu.engine.runtime import EXIT_SYSCALL, Function, handler
+from pemu.engine.runtime import Function, handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

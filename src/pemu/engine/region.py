@@ -5,9 +5,7 @@ left, those that differ from the state structure ("dirty") are stored, so that t
 at every point where control can leave. A register that may be dirty at a loop's head is stored on
 the edges into it instead, or it would be stored again in every iteration.
 
-Registers become `alloca`s that LLVM promotes. Which type an alloca has (a double, two singles, an
-integer) is known only when the whole region has been staged; so accesses are kept as small tuples
-among the lines and turned into text at the end.
+`regiontext` turns what has been staged into text.
 """
 
 from __future__ import annotations
@@ -18,8 +16,15 @@ from pemu.engine import context as c
 from pemu.engine import runtime
 from pemu.engine import state as s
 from pemu.engine.builder import InsnBuilder
+from pemu.engine.exits import (
+    EXIT_EXCEPTION,
+    EXIT_FLUSH,
+    EXIT_INTERRUPT,
+)
+from pemu.engine.guestblock import GuestBlock, liveness, region_base
 from pemu.engine.insn import bind
-from pemu.engine.tier0 import MODE_SHIFT, RESERVED_INSTRUCTION, guest_offset
+from pemu.engine.regiontext import FLUSH, READ, WRITE, RegionText
+from pemu.engine.tier0 import RESERVED_INSTRUCTION, guest_offset
 from pemu.engine.values import StagingError, Value
 
 TYPE_CHECKING = False
@@ -28,14 +33,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pemu.engine.architecture import Architecture
+    from pemu.engine.guestblock import Key
     from pemu.engine.insn import Insn
     from pemu.engine.state import Register
-
-Key = tuple[str, int]
-"""A register: name of the file, index."""
-
-_READ, _WRITE, _FLUSH = 0, 1, 2
-
 
 SLOT_BYTES = 16
 """A way out to a known address: the block there, once it has been found; the guest address."""
@@ -55,56 +55,6 @@ class _Tail:
 _LINK = _Tail("link", "ptr")
 _LOOK_UP = _Tail("look_up", "i64")
 _INTERRUPT = _Tail("interrupt", "i64")
-
-
-class GuestBlock:
-    """A block to be compiled: its guest code and where it may go.
-
-    `pc`, `words`: address and instruction words, delay slot included. `header`: host address of
-    its tier 0 block, or 0. `taken`, `after`: guest addresses of what may follow, where known.
-    After a call (`is_call`), `taken` is what is called and `after` where that returns to.
-    `is_indirect`: it ends in a jump, not a call, to an address that a register holds. `guess`:
-    where a register has mostly led to.
-    """
-
-    __slots__ = (
-        "after",
-        "defs",
-        "dirty_in",
-        "edges",
-        "guess",
-        "header",
-        "is_call",
-        "is_entry",
-        "is_indirect",
-        "is_loop_head",
-        "live_in",
-        "pc",
-        "successors",
-        "taken",
-        "uses",
-        "words",
-    )
-
-    def __init__(
-        self, pc: int, header: int, words: list[int], taken: int | None, after: int | None
-    ) -> None:
-        self.pc = pc
-        self.header = header
-        self.words = words
-        self.taken = taken
-        self.after = after
-        self.successors: list[int] = []
-        self.guess: int | None = None
-        self.is_call = False
-        self.is_indirect = False
-        self.is_entry = False
-        self.is_loop_head = False
-        self.dirty_in: set[Key] = set()
-        self.uses: set[Key] = set()
-        self.defs: set[Key] = set()
-        self.live_in: set[Key] = set()
-        self.edges: list[int] = []
 
 
 class RegionBuilder(InsnBuilder):
@@ -236,7 +186,7 @@ class RegionBuilder(InsnBuilder):
             self._block.uses.add(key)
         self._temporaries += 1
         name = f"%t{self._temporaries}"
-        self.lines.append((_READ, name, key, at, kind))
+        self.lines.append((READ, name, key, at, kind))
         self._values[key] = (at, kind, name)
         return name
 
@@ -264,12 +214,12 @@ class RegionBuilder(InsnBuilder):
         self._values[key] = (at, kind, operand)
         if operand == str(self._address + 2 * self.arch.insn_bytes):
             self.call_target = True
-        self.lines.append((_WRITE, operand, key, at, kind))
+        self.lines.append((WRITE, operand, key, at, kind))
 
     def _flush_one(self, key: Key) -> None:
         if key not in self._block.defs:
             self._block.uses.add(key)
-        self.lines.append((_FLUSH, key, self._values.get(key)))
+        self.lines.append((FLUSH, key, self._values.get(key)))
 
     def _flush(self) -> None:
         """Store all dirty registers, without forgetting that they are."""
@@ -343,7 +293,7 @@ class RegionBuilder(InsnBuilder):
         self._flush()
         self.do(f"store i64 {code}, ptr {self._field(s.EXIT_CODE)}, align 8")
         self.raw_store(self._field(s.EXIT_ADDRESS), argument.zext(64), align=8)
-        self._leave(runtime.EXIT_EXCEPTION, self._address)
+        self._leave(EXIT_EXCEPTION, self._address)
 
     def _leave(self, reason: int, pc: int | str) -> None:
         self.do(f"store i64 {pc}, ptr {self._field(s.PC)}, align 8")
@@ -378,14 +328,14 @@ class RegionBuilder(InsnBuilder):
     def flush_code(self, address: Value) -> None:
         self._flush()
         self.raw_store(self._field(s.EXIT_ADDRESS), address.zext(64), align=8)
-        self._leave(runtime.EXIT_FLUSH, self._after())
+        self._leave(EXIT_FLUSH, self._after())
         self._ended = True
         self.place(self.label("dead"))
 
     def set_mode(self, mode: Value | int) -> None:
         if isinstance(mode, int):
             mode = self.const(mode, 32)
-        self.raw_store(self._field(s.MODE_TAG), mode.zext(64) << MODE_SHIFT, align=8)
+        self.raw_store(self._field(s.MODE_TAG), mode.zext(64) << c.MODE_SHIFT, align=8)
         self.end_block()
 
     # Blocks and edges.
@@ -397,7 +347,7 @@ class RegionBuilder(InsnBuilder):
             self._temporaries += 1
             name = f"%t{self._temporaries}"
             kind = f"i{register.stride * 8}"
-            self.lines.append((_READ, name, key, 0, kind))
+            self.lines.append((READ, name, key, 0, kind))
             arguments.append(f"i64 {self.name(name, register.stride * 8).zext(64).ir}")
         arguments += ["i64 poison"] * (runtime.PASSED + 1 - len(arguments))
         return ", ".join(arguments)
@@ -476,7 +426,7 @@ class RegionBuilder(InsnBuilder):
             elif tail is _LOOK_UP:
                 self._look_up_tail(self.name(operand, 64))
             else:
-                self._leave(runtime.EXIT_INTERRUPT, operand)
+                self._leave(EXIT_INTERRUPT, operand)
 
     def _link_tail(self, slot: str) -> None:
         """Go to the block of a slot, or have `pemu_link` find it."""
@@ -494,7 +444,7 @@ class RegionBuilder(InsnBuilder):
 
     def _look_up_tail(self, target: Value) -> None:
         """Go to the block at `target`, found in the table of blocks or by `pemu_jump_miss`."""
-        tag = target ^ (self._mode << MODE_SHIFT)
+        tag = target ^ (self._mode << c.MODE_SHIFT)
         table = self.op(f"load ptr, ptr {self._field(s.BLOCK_TABLE)}, align 8")
         slot = (tag.lshr(2) & (c.BLOCK_TABLE_ENTRIES - 1)) << 3
         block = self.op(f"load ptr, ptr {self.offset(table, slot)}, align 8")
@@ -684,171 +634,11 @@ class RegionBuilder(InsnBuilder):
         self._name = name
         self._scope = scope
         self._mode = mode
-        self._base = min(block.pc for block in blocks)
+        self._base = region_base(blocks)
         self._blocks = {block.pc: block for block in blocks}
         for block in blocks:
             self._stage_block(block, decode)
         self._place_tails()
-        _liveness(blocks, self._blocks)
-        return self._render(blocks)
-
-    def _type(self, key: Key) -> str:
-        """LLVM type of a register's alloca: one scalar, or "halves"."""
-        kinds = self._kinds.get(key, set())
-        size = self._registers[key].stride
-        whole = {kind for at, kind in kinds if kind in ("double", f"i{size * 8}") and at == 0}
-        if not whole and kinds and all(kind in ("float", "i32") for _, kind in kinds) and size == 8:
-            return "halves"
-        return "double" if "double" in whole else f"i{size * 8}"
-
-    def _half_type(self, key: Key, at: int) -> str:
-        kinds = {kind for where, kind in self._kinds[key] if where == at}
-        return "float" if "float" in kinds else "i32"
-
-    def _pieces(self, key: Key) -> list[tuple[str, str, int]]:
-        """(alloca, type, byte offset in the register) of what must move to or from the state."""
-        name = f"%r.{key[0]}.{key[1]}"
-        kind = self._type(key)
-        if kind != "halves":
-            return [(name, kind, 0)]
-        halves = sorted({at for at, _ in self._kinds[key]})
-        return [(f"{name}.{at}", self._half_type(key, at), at) for at in halves]
-
-    def _render(self, blocks: list[GuestBlock]) -> str:
-        out = [
-            f"define hidden preserve_nonecc void @{self._name}({runtime.PARAMETER_LIST}) "
-            f"{runtime.ATTRIBUTES} !dbg !{self._scope} {{",
-            "entry:",
-            *self.entry_lines,
-        ]
-        keys = sorted(self._kinds)
-        pieces = {key: self._pieces(key) for key in keys}
-        for key in keys:
-            out += [f"  {pointer} = alloca {kind}" for pointer, kind, _ in pieces[key]]
-        for position, key in enumerate(self._hot):
-            register = self._registers[key]
-            passed = ("%carry", *(f"%h{i}" for i in range(runtime.PASSED)))[position]
-            bits = register.stride * 8
-            (pointer, _kind, _at) = pieces[key][0]
-            if bits == 64:
-                out.append(f"  store i64 {passed}, ptr {pointer}")
-            else:
-                out.append(f"  %hot{position} = trunc i64 {passed} to i{bits}")
-                out.append(f"  store i{bits} %hot{position}, ptr {pointer}")
-        entries = [block for block in blocks if block.is_entry]
-        if len(entries) == 1:
-            out.append(f"  br label %E{entries[0].pc:x}")
-        else:
-            out.append(f"  %which_at = getelementptr i8, ptr %op, i64 {c.ENTRY}")
-            out.append("  %which = load i64, ptr %which_at, align 8")
-            cases = " ".join(
-                f"i64 {number}, label %E{block.pc:x}" for number, block in enumerate(entries)
-            )
-            out.append(f"  switch i64 %which, label %E{entries[0].pc:x} [ {cases} ]")
-        serial = 0
-        hot = set(self._hot)
-        for block in entries:
-            out.append(f"E{block.pc:x}:")
-            for key in sorted(block.live_in - hot):
-                register = self._registers[key]
-                for pointer, kind, at in pieces[key]:
-                    serial += 1
-                    offset = register.offset + key[1] * register.stride + at
-                    out += [
-                        f"  %l{serial}p = getelementptr i8, ptr %state, i64 {offset}",
-                        f"  %l{serial} = load {kind}, ptr %l{serial}p, align 1",
-                        f"  store {kind} %l{serial}, ptr {pointer}",
-                    ]
-            out.append(f"  br label %B{block.pc:x}")
-        for line in self.lines:
-            if isinstance(line, str):
-                out.append(line)
-                continue
-            serial += 1
-            key = line[2] if line[0] != _FLUSH else line[1]
-            if line[0] == _FLUSH:
-                register = self._registers[key]
-                start = register.offset + key[1] * register.stride
-                if line[2] is not None and _bytes(line[2][1]) == register.stride:
-                    _, kind, operand = line[2]
-                    out += [
-                        f"  %f{serial}p = getelementptr i8, ptr %state, i64 {start}",
-                        f"  store {kind} {operand}, ptr %f{serial}p, align 1",
-                    ]
-                    continue
-                for number, (pointer, kind, at) in enumerate(pieces[key]):
-                    offset = start + at
-                    mark = f"%f{serial}_{number}"
-                    out += [
-                        f"  {mark} = load {kind}, ptr {pointer}",
-                        f"  {mark}p = getelementptr i8, ptr %state, i64 {offset}",
-                        f"  store {kind} {mark}, ptr {mark}p, align 1",
-                    ]
-                continue
-            _, operand, _, at, kind = line
-            where = pieces[key][0][0]
-            if self._type(key) == "halves":
-                where = f"%r.{key[0]}.{key[1]}.{at}"
-            elif at:
-                out.append(f"  %a{serial} = getelementptr i8, ptr {where}, i64 {at}")
-                where = f"%a{serial}"
-            if line[0] == _READ:
-                out.append(f"  {operand} = load {kind}, ptr {where}")
-            else:
-                out.append(f"  store {kind} {operand}, ptr {where}")
-        out.append("}")
-        slots = ", ".join(f"{{ ptr, i64 }} {{ ptr null, i64 {target} }}" for target in self._slots)
-        kind = f"[{len(self._slots)} x {{ ptr, i64 }}]"
-        return "\n".join([f"@{self._name}_slots = internal global {kind} [{slots}]", *out, ""])
-
-
-def _bytes(kind: str) -> int:
-    """Size of a scalar LLVM type."""
-    return {"float": 4, "double": 8}.get(kind) or int(kind[1:]) // 8
-
-
-def _liveness(blocks: list[GuestBlock], by_pc: dict[int, GuestBlock]) -> None:
-    """Find the registers whose values each block needs from before it."""
-    for block in blocks:
-        block.live_in = set(block.uses)
-    changed = True
-    while changed:
-        changed = False
-        for block in reversed(blocks):
-            live = set(block.uses)
-            for target in block.edges:
-                live |= by_pc[target].live_in - block.defs
-            if live != block.live_in:
-                block.live_in = live
-                changed = True
-
-
-def order(head: int, blocks: dict[int, GuestBlock]) -> list[GuestBlock]:
-    """Return the blocks in reverse post-order from all entries, marking loop heads."""
-    roots = [head, *(pc for pc, block in blocks.items() if block.is_entry and pc != head)]
-    done: list[int] = []
-    seen: set[int] = set()
-    for root in roots:
-        if root in seen:
-            continue
-        seen.add(root)
-        stack: list[tuple[int, int]] = [(root, 0)]
-        while stack:
-            pc, position = stack.pop()
-            successors = blocks[pc].successors
-            while position < len(successors) and successors[position] in seen:
-                position += 1
-            if position < len(successors):
-                stack.append((pc, position + 1))
-                following = successors[position]
-                seen.add(following)
-                stack.append((following, 0))
-            else:
-                done.append(pc)
-    done.reverse()
-    place = {pc: index for index, pc in enumerate(done)}
-    for pc in done:
-        for target in blocks[pc].successors:
-            if place[target] <= place[pc]:
-                blocks[target].is_loop_head = True
-    return [blocks[pc] for pc in done]
+        liveness(blocks, self._blocks)
+        text = RegionText(name, scope, self._kinds, self._registers, self._hot)
+        return text.render(blocks, self.entry_lines, self.lines, self._slots)

@@ -21,8 +21,8 @@ import struct
 import zlib
 from bisect import bisect_right
 
+from pemu.engine.hostmemory import host_map, host_unmap
 from pemu.engine.link import PAGE
-from pemu.engine.memory import host_map, host_unmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,24 +11,19 @@ from __future__ import annotations
 from pemu.engine import context as c
 from pemu.engine import state as s
 from pemu.engine.builder import Code
+from pemu.engine.exits import (
+    EXIT_EXCEPTION,
+    EXIT_FLUSH,
+    EXIT_HOOK,
+    EXIT_HOT,
+    EXIT_INTERRUPT,
+)
 from pemu.engine.host_x86_64 import PARAMETERS
 from pemu.engine.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.architecture import Architecture
-
-# Reasons for leaving native code (state field EXIT_REASON).
-EXIT_SYSCALL = 1
-EXIT_EXCEPTION = 2
-EXIT_FAULT = 3
-EXIT_INTERRUPT = 4
-EXIT_HOOK = 5
-EXIT_TRACK = 6
-EXIT_HOT = 7
-EXIT_FLUSH = 8  # the guest asks for translations around EXIT_ADDRESS to be dropped
-EXIT_FULL = 9  # no room for another block
-EXIT_NEW_BLOCK = 10  # option REPORT_BLOCKS: EXIT_BLOCK has just been translated
 
 # How an instruction ends, as the decoder reports it.
 PLAIN, BRANCH, LIKELY, JUMP, JUMP_REGISTER, STOP, STOP_NEXT = range(7)
@@ -141,7 +136,7 @@ def handler(name: str, linkage: str = "internal ") -> Function:
     return Function(f"{linkage}preserve_nonecc void @{name}({PARAMETER_LIST}) {ATTRIBUTES}")
 
 
-def _find(f: Function, ctx: str, tag: Value) -> Value:
+def find(f: Function, ctx: str, tag: Value) -> Value:
     """Emit a search for the block with `tag`; yields its address or 0."""
     slot = ((tag.lshr(2)) & f.at(ctx, c.BLOCK_MASK)) << 3
     table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
@@ -170,7 +165,7 @@ def dispatch() -> str:
     f = handler("pemu_dispatch", "hidden ")
     ctx = f.context()
     tag = tag_of(f, f.get(s.PC))
-    block = f.var(64, _find(f, ctx, tag))
+    block = f.var(64, find(f, ctx, tag))
     with f.if_(block.value.eq(0), unlikely=True):
         block.value = f.call(64, "@pemu_translate", "ptr %state, ptr %mem", "ptr, ptr")
         with f.if_(block.value.eq(0)):
@@ -259,7 +254,7 @@ def link_miss() -> str:
     f = handler("pemu_link", "hidden ")
     ctx = f.context()
     slot = f.get(s.LINK_SLOT)
-    block = f.var(64, _find(f, ctx, tag_of(f, f.get(s.PC))))
+    block = f.var(64, find(f, ctx, tag_of(f, f.get(s.PC))))
     with f.if_(block.value.eq(0), unlikely=True):
         block.value = f.call(64, "@pemu_translate", "ptr %state, ptr %mem", "ptr, ptr")
         with f.if_(block.value.eq(0)):

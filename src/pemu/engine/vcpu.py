@@ -7,6 +7,16 @@ import mmap
 
 from pemu.engine import context as c
 from pemu.engine import state as s
+from pemu.engine.exits import (
+    EXIT_FAULT,
+    EXIT_FLUSH,
+    EXIT_FULL,
+    EXIT_HOT,
+    EXIT_INTERRUPT,
+    EXIT_NEW_BLOCK,
+    EXIT_SYSCALL,
+    FAULT_FETCH,
+)
 from pemu.engine.host_x86_64 import ALTSTACK_BYTES, DEFAULT_MXCSR
 
 TYPE_CHECKING = False
@@ -15,20 +25,6 @@ if TYPE_CHECKING:
 
     from pemu.engine.engine import Engine
 
-EXIT_SYSCALL = 1
-EXIT_EXCEPTION = 2
-EXIT_FAULT = 3
-EXIT_INTERRUPT = 4
-EXIT_HOOK = 5
-EXIT_TRACK = 6
-EXIT_HOT = 7
-EXIT_FLUSH = 8
-EXIT_FULL = 9
-EXIT_NEW_BLOCK = 10
-
-FAULT_WRITE, FAULT_BUS, FAULT_FETCH, FAULT_MISALIGNED = 1, 2, 4, 8
-
-MODE_SHIFT = 44
 FLUSH_BYTES = 32
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -115,11 +111,11 @@ class Cpu:
     @property
     def mode(self) -> int:
         """Translation mode: an index into the architecture's `modes`."""
-        return self._get(s.MODE_TAG) >> MODE_SHIFT
+        return self._get(s.MODE_TAG) >> c.MODE_SHIFT
 
     @mode.setter
     def mode(self, value: int) -> None:
-        self._set(s.MODE_TAG, value << MODE_SHIFT)
+        self._set(s.MODE_TAG, value << c.MODE_SHIFT)
 
     @property
     def mxcsr(self) -> int:

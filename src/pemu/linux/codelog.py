@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pemu.engine.blocks import Op
-    from pemu.engine.region import GuestBlock
+    from pemu.engine.guestblock import GuestBlock
     from pemu.engine.vcpu import Cpu
     from pemu.linux.process import Process, Thread
 

@@ -13,10 +13,10 @@ import os
 from _thread import start_new_thread
 from threading import Condition
 
+from pemu.engine.exits import EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
 from pemu.engine.faults import GuestFault
 from pemu.engine.masking import with_signals_blocked
 from pemu.engine.memory import MAPPED, PAGE
-from pemu.engine.vcpu import EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
 from pemu.isa.mips import debug as isa
 from pemu.linux import fdtable, signals, syscall
 from pemu.linux.mips import signals as ms

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from _thread import get_native_id
 
-from pemu.engine.memory import TRACK
-from pemu.engine.vcpu import (
+from pemu.engine.exits import (
     EXIT_EXCEPTION,
     EXIT_FAULT,
     EXIT_HOOK,
@@ -15,6 +14,7 @@ from pemu.engine.vcpu import (
     EXIT_TRACK,
     FAULT_WRITE,
 )
+from pemu.engine.memory import TRACK
 from pemu.linux import syscall
 from pemu.linux.sigactions import Actions
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import ctypes
 import os
 
+from pemu.engine.exits import FAULT_BUS, FAULT_MISALIGNED
 from pemu.engine.faults import GuestFault
 from pemu.engine.host_x86_64 import INTERRUPTED, OWN_SIGNALS
 from pemu.engine.memory import MAPPED
-from pemu.engine.vcpu import FAULT_BUS, FAULT_MISALIGNED
 from pemu.isa.mips import fpu_control
 from pemu.linux import syscall
 from pemu.linux.hostcalls import address_of

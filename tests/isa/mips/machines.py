@@ -12,8 +12,8 @@ import pytest
 from pemu.engine.architecture import Architecture
 from pemu.engine.codecache import CodeCache
 from pemu.engine.engine import Engine
+from pemu.engine.exits import EXIT_EXCEPTION, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK
 from pemu.engine.memory import AddressSpace
-from pemu.engine.vcpu import EXIT_EXCEPTION, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK
 
 unicorn = pytest.importorskip("unicorn")
 const = pytest.importorskip("unicorn.mips_const")
