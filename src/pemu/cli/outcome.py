@@ -26,7 +26,7 @@ def run(program: str, body: Callable[[], int]) -> int:
         except HelpRequest as answer:
             return show(str(answer), answer.status)
         except OptionError as error:
-            return fail(program, str(error))
+            return fail(program, str(error), error.status)
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:

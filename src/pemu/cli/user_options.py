@@ -27,7 +27,7 @@ class UserOptions:
     program: host path of the program to run.
     gdb: where a gdb server waits, a TCP port or the path of a socket; empty for none (-g).
     prefix: absolute path of the directory with the guest's loader and libraries; empty for none.
-    stack_size: bytes of the guest's main stack, where its own limit is not set (-s).
+    stack_size: bytes of the guest's main stack, 0 for its limit (-s).
     cpu: name of the processor model; empty for the target's default (-cpu).
     uname: what uname() says is the kernel's release; empty for the host's (-r).
     guest_base: host address of guest address 0, None for any (-B).
@@ -79,7 +79,7 @@ class UserOptions:
         self.program = ""
         self.gdb = ""
         self.prefix = ""
-        self.stack_size = 8 << 20
+        self.stack_size = 0
         self.cpu = ""
         self.argv0: str | None = None
         self.uname = ""

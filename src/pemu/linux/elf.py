@@ -1,6 +1,7 @@
 """ELF files, read with every length and offset checked.
 
-Source: System V ABI, chapters 4 and 5; MIPS supplement (e_flags).
+Source: System V ABI, chapters 4 and 5; MIPS supplement (e_flags); the MIPS O32 ABI's "FR0 and FR1
+interlinking" (.MIPS.abiflags).
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ PT_GNU_STACK = 0x6474E551
 PT_MIPS_ABIFLAGS = 0x70000003
 ET_EXEC, ET_DYN = 2, 3
 PF_X, PF_W, PF_R = 1, 2, 4
-EF_MIPS_ABI2, EF_MIPS_FP64 = 0x20, 0x200
+EF_MIPS_ABI2, EF_MIPS_FP64, EF_MIPS_NAN2008 = 0x20, 0x200, 0x400
+EF_MIPS_MICROMIPS, EF_MIPS_ARCH = 0x02000000, 0xF0000000
+EF_MIPS_ARCH_R6 = (0x90000000, 0xA0000000)
+
+FP_ANY, FP_DOUBLE, FP_SINGLE, FP_SOFT, FP_OLD_64, FP_XX, FP_64, FP_64A = range(8)
+"""Which floating-point registers code counts on: values of the ABI flags."""
+
+EM_MIPS = 8
 
 _MACHINES = {
     2: "SPARC",
     3: "i386",
-    8: "MIPS",
     20: "PowerPC",
     21: "64-bit PowerPC",
     22: "S/390",
@@ -32,12 +39,23 @@ _MACHINES = {
     258: "LoongArch",
 }
 
+_TYPES = {1: "an object file", 4: "a core file"}
+
+ABIFLAGS_BYTES = 24
+
 MAX_HEADERS = 128
 """Program headers taken from one file. Linux allows 64 KiB of them; linkers make about a dozen."""
 
 
 class ElfError(Exception):
-    """The file cannot be run; the text names what was found and what to do."""
+    """The file cannot be run; the text names what was found and what to do.
+
+    `status`: QEMU's exit status, 255 for an ELF file, 1 for what is none or cannot be read.
+    """
+
+    def __init__(self, text: str, status: int = 255) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Segment:
@@ -60,10 +78,20 @@ class Segment:
 class Elf:
     """The headers of an ELF file of a target."""
 
-    __slots__ = ("entry", "flags", "interp", "phentsize", "phoff", "segments", "size", "type")
+    __slots__ = (
+        "entry",
+        "flags",
+        "fp_abi",
+        "interp",
+        "phentsize",
+        "phoff",
+        "segments",
+        "size",
+        "type",
+    )
 
     def __init__(self, content: memoryview, target: Target) -> None:
-        check(bytes(content[:20]), target)
+        check(bytes(content[:64]), target)
         order = ">" if target.big_endian else "<"
         wide = target.elf_class == 2
         header = struct.Struct(order + ("QQQIHHH" if wide else "IIIIHHH"))
@@ -75,14 +103,22 @@ class Elf:
             content, 24
         )
         if self.type not in (ET_EXEC, ET_DYN):
-            raise ElfError(f"not a program (ELF type {self.type}, expected 2 or 3)")
+            kind = _TYPES.get(self.type, f"ELF type {self.type}")
+            raise ElfError(f"not a program but {kind}: link it, or give another file")
         entry = struct.Struct(order + ("IIQQQQQQ" if wide else "IIIIIIII"))
         if self.phentsize != entry.size or not 0 < count <= MAX_HEADERS:
-            raise ElfError(f"bad program headers ({count} of {self.phentsize} bytes)")
+            raise ElfError(
+                f"bad program headers ({count} of {self.phentsize} bytes; a program has 1 to "
+                f"{MAX_HEADERS} of {entry.size})"
+            )
         if self.phoff + count * entry.size > self.size:
-            raise ElfError("truncated: the program headers lie outside of the file")
+            raise ElfError(
+                f"truncated: the program headers need {self.phoff + count * entry.size} bytes, "
+                f"the file has {self.size}"
+            )
         self.segments = []
         self.interp = b""
+        self.fp_abi = FP_OLD_64 if self.flags & EF_MIPS_FP64 else FP_DOUBLE
         for index in range(count):
             fields = entry.unpack_from(content, self.phoff + index * entry.size)
             if wide:
@@ -90,16 +126,22 @@ class Elf:
             else:
                 kind, offset, vaddr, _, filesz, memsz, flags, align = fields
             segment = Segment(kind, flags, offset, vaddr, filesz, memsz, align)
-            if kind in (PT_LOAD, PT_INTERP) and filesz and offset + filesz > self.size:
+            self.segments.append(segment)
+            if kind not in (PT_LOAD, PT_INTERP, PT_MIPS_ABIFLAGS):
+                continue
+            if filesz and offset + filesz > self.size:
                 raise ElfError(
                     f"truncated: segment {index} needs {offset + filesz} bytes, "
                     f"the file has {self.size}"
                 )
-            self.segments.append(segment)
-            if kind == PT_INTERP:
+            if kind == PT_INTERP and not self.interp:
                 if not 2 <= filesz <= 4096:
-                    raise ElfError(f"bad interpreter name ({filesz} bytes)")
+                    raise ElfError(f"bad name of a loader ({filesz} bytes)")
                 self.interp = bytes(content[offset : offset + filesz]).split(b"\0")[0]
+                if not self.interp:
+                    raise ElfError("bad name of a loader (it is empty)")
+            elif kind == PT_MIPS_ABIFLAGS and filesz >= ABIFLAGS_BYTES:
+                self.fp_abi = content[offset + 7]
 
     @property
     def loads(self) -> list[Segment]:
@@ -111,36 +153,50 @@ def target_name(header: bytes) -> str:
     """Name of the MIPS target that runs a file with this ELF header, '' if none does."""
     if len(header) < 20 or header[:4] != b"\x7fELF":
         return ""
-    big = header[5] == 2
-    if int.from_bytes(header[18:20], "big" if big else "little") != 8:
+    order = "big" if header[5] == 2 else "little"
+    if int.from_bytes(header[18:20], order) != EM_MIPS:  # type: ignore[arg-type]
         return ""
-    suffix = "" if big else "el"
+    suffix = "" if order == "big" else "el"
     if header[4] == 2:
         return f"mips64{suffix}"
-    if len(header) >= 40:
-        flags = int.from_bytes(header[36:40], "big" if big else "little")
-        if flags & EF_MIPS_ABI2:
-            return f"mipsn32{suffix}"
-    return f"mips{suffix}"
+    return f"mipsn32{suffix}" if _flags(header) & EF_MIPS_ABI2 else f"mips{suffix}"
+
+
+def _flags(header: bytes) -> int:
+    """e_flags of an ELF header's first 64 bytes; 0 where they end before it."""
+    at = 48 if header[4] == 2 else 36
+    order = "big" if header[5] == 2 else "little"
+    return int.from_bytes(header[at : at + 4], order)  # type: ignore[arg-type]
 
 
 def check(header: bytes, target: Target) -> None:
-    """Refuse a file that is not for `target`; raises ElfError that says what it is."""
+    """Refuse a file that is not for `target`, judged by its first 64 bytes.
+
+    Raises ElfError that says what it is.
+    """
     if not header:
-        raise ElfError("the file is empty")
+        raise ElfError("the file is empty; give an ELF program", 1)
     if header[:4] != b"\x7fELF":
-        raise ElfError(f"not an ELF file (it starts with {header[:4].hex()})")
+        raise ElfError(f"not an ELF program (it starts with {header[:4].hex()})", 1)
     if len(header) < 20:
-        raise ElfError(f"truncated: {len(header)} bytes are no ELF header")
+        raise ElfError(f"truncated: {len(header)} bytes are no ELF header", 1)
     if header[4] not in (1, 2) or header[5] not in (1, 2):
         raise ElfError(f"damaged ELF header (class {header[4]}, byte order {header[5]})")
-    big = header[5] == 2
-    machine = int.from_bytes(header[18:20], "big" if big else "little")
-    bits = 32 * header[4]
-    if machine != target.elf_machine:
+    order = "big" if header[5] == 2 else "little"
+    machine = int.from_bytes(header[18:20], order)  # type: ignore[arg-type]
+    if machine != EM_MIPS:
         name = _MACHINES.get(machine, f"machine {machine}")
-        raise ElfError(f"a program for {name}, not for MIPS")
-    if big != target.big_endian or header[4] != target.elf_class:
-        order = "big" if big else "little"
-        fitting = target_name(header)
-        raise ElfError(f"a {bits}-bit {order}-endian program: use pemu-{fitting}")
+        raise ElfError(f"a program for {name}, not for MIPS, which is all that pemu-* run today")
+    fitting = target_name(header)
+    if fitting != target.name:
+        bits = 32 * header[4]
+        abi = " n32" if fitting.startswith("mipsn32") else " o32" if bits == 32 else ""
+        raise ElfError(f"a {bits}-bit {order}-endian{abi} program: use pemu-{fitting}")
+    flags = _flags(header)
+    for condition, what in (
+        (flags & EF_MIPS_ARCH in EF_MIPS_ARCH_R6, "MIPS Release 6"),
+        (flags & EF_MIPS_MICROMIPS, "microMIPS"),
+        (flags & EF_MIPS_NAN2008, "floating point with NaNs of IEEE 754-2008"),
+    ):
+        if condition:
+            raise ElfError(f"a program for {what}, which is not supported yet")

@@ -10,14 +10,23 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
 
 from pemu.engine.faults import GuestFault
 from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1
-from pemu.isa.mips.models import model
+from pemu.isa.mips.models import FIR_F64, model
 from pemu.linux import fdtable
 from pemu.linux.elf import ElfError
 from pemu.linux.hostcalls import NR
-from pemu.linux.loader import load, open_program, translate_path
+from pemu.linux.initial_stack import Start
+from pemu.linux.loader import (
+    MIN_STACK,
+    STACK_GAP,
+    load,
+    open_program,
+    translate_path,
+    wants_fr1,
+)
 from pemu.linux.process import AT_EXECUTE
 
 TYPE_CHECKING = False
@@ -27,43 +36,69 @@ if TYPE_CHECKING:
 
 _libc = ctypes.CDLL(None)
 
+INFINITY = (1 << 64) - 1
+"""A resource limit that is none."""
+
+_RLIMIT_STACK = 3
 _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NAME = 4, 8, 15
 _CAPABILITY_VERSION = 0x20080522
 
 
 def begin(
-    process: Process, cpu: Cpu, program: str, argv: list[bytes], environ: list[bytes]
+    process: Process, cpu: Cpu, program: str, name: bytes, argv: list[bytes], environ: list[bytes]
 ) -> None:
     """Load the program at host path `program` into empty memory and let `cpu` start it.
 
-    Raises ElfError.
+    `name`: what it was executed as. Raises ElfError.
     """
     options = process.options
-    image = load(
-        process.mem,
-        process.target,
-        program,
+    chosen = model(options.cpu or process.target.default_cpu, process.target.xlen)
+    start = Start(
+        name,
         argv,
         environ,
-        prefix=process.prefix,
-        exec_name=os.fsencode(program),
-        stack_size=options.stack_size,
+        stack_size=_stack_size(process),
+        page_size=process.mem.page_size,
+        hwcap=chosen.hwcap,
+        platform=chosen.base_platform,
         random=_random(options.seed),
     )
+    image = load(process.mem, process.target, program, start, process.prefix)
+    able = bool(chosen.fir & FIR_F64) and "mips32r2" in chosen.features
+    wide = process.target.abi != "o32" or wants_fr1(image.fp_abis, able)
     process.argv = argv
     process.environ = environ
     process.exe = os.path.realpath(program)
     process.exe_image = image
     status = os.stat(program)
     process.engine.open_regions(process.exe, f"{status.st_size} {status.st_mtime_ns}")
-    cpu.pc = image.entry
+    cpu.pc = image.start
     cpu.gpr[29] = image.sp
-    cpu.mode = MODE_FR0 if process.target.abi == "o32" else MODE_FR1
-    cpu.fcr0 = model(options.cpu or process.target.default_cpu, process.target.xlen).fir
+    cpu.mode = MODE_FR1 if wide else MODE_FR0
+    cpu.fcr0 = chosen.fir
     if process.log.enabled("page"):
         from pemu.linux.pagelog import layout
 
         process.log.write(layout(process))
+
+
+def _stack_size(process: Process) -> int:
+    """Bytes of the main stack: what -s says, else the process's limit."""
+    size = process.options.stack_size or stack_limit()
+    # Address space is all that a large stack costs; 32-bit programs have little of it.
+    size = min(max(size, MIN_STACK), process.mem.top // 8 if size < INFINITY else STACK_GAP)
+    return -(-size // 4096) * 4096
+
+
+def stack_limit() -> int:
+    """The guest's soft limit of its stack in bytes, INFINITY for none."""
+    limits = sys.modules.get("pemu.linux.calls.limits")
+    kept: int | None = limits.kept_limit(_RLIMIT_STACK) if limits else None
+    if kept is not None:
+        return kept
+    limit = (ctypes.c_uint64 * 2)()
+    _libc.getrlimit(_RLIMIT_STACK, limit)
+    return limit[0]
 
 
 def _random(seed: int | None) -> bytes:
@@ -125,7 +160,7 @@ def replace(
     process.engine.renew()
     t.cpu.clear()
     try:
-        begin(process, t.cpu, os.fsdecode(program), argv, environ)
+        begin(process, t.cpu, os.fsdecode(program), name, argv, environ)
     except (ElfError, GuestFault) as error:
         message = f"pemu-{process.target.name}: {os.fsdecode(program)}: {error}\n"
         os.write(2, message.encode("utf-8", "surrogateescape"))

@@ -1,78 +1,95 @@
-"""Load a program into guest memory: segments, interpreter, stack, signal-return stubs.
+"""Load a program into guest memory: segments, its own loader, stack, signal-return stubs.
 
-Source: System V ABI (process initialization); Linux fs/binfmt_elf.c documents in
-Documentation/ and `asm/auxvec.h` give the entries; the layout follows a MIPS kernel's.
+Everything goes where it went the last time, so that compiled code serves again: a program that may
+go anywhere to `_LOW`, loaders and mappings below the stack, highest first.
+
+Source: System V ABI (program loading); Linux fs/binfmt_elf.c and a MIPS kernel for the layout.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import stat
 
-from pemu.linux.elf import ET_DYN, PF_R, PF_W, PF_X, PT_GNU_STACK, PT_PHDR, Elf, ElfError
+from pemu.engine.faults import GuestFault
+from pemu.linux import initial_stack
+from pemu.linux.elf import (
+    ET_DYN,
+    FP_64,
+    FP_64A,
+    FP_ANY,
+    FP_DOUBLE,
+    FP_OLD_64,
+    FP_SINGLE,
+    FP_SOFT,
+    FP_XX,
+    PF_R,
+    PF_W,
+    PF_X,
+    Elf,
+    ElfError,
+)
+from pemu.options.error import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.memory import AddressSpace
     from pemu.linux.elf import Segment
+    from pemu.linux.initial_stack import Start
     from pemu.linux.target import Target
 
 _PAGE = 4096
 _PROT = {0: 0, PF_R: 1, PF_W: 3, PF_X: 5, PF_R | PF_W: 3, PF_R | PF_X: 5, PF_W | PF_X: 7, 7: 7}
 
-_FIXED, _FIXED_NEW, _PRIVATE, _ANONYMOUS = 0x10, 0x100000, 2, 0x20
+_FIXED, _PRIVATE, _ANONYMOUS = 0x10, 2, 0x20
 
-MAX_PROGRAM = 1 << 31
-"""Span of addresses of one program: what a 32-bit process has in all."""
+MAX_PROGRAM = 1 << 36
+"""Span of addresses of one program: each page costs a byte of Pemu's own."""
 
-STACK_GAP = 128 << 20
-"""Address space that Linux keeps free of mappings below the top, for the stack to grow."""
+MAX_ALIGNMENT = 1 << 30
+
+MIN_STACK, STACK_GAP = 16 * _PAGE, 128 << 20
+"""The least stack, and the address space that Linux keeps free of mappings below the top for it."""
+
+_LOW = {32: 0x400000, 64: 0x120000000}
+"""Where programs are linked to that cannot be moved, by the bits of an address."""
+
+_LOADER_HEAP = {32: 0x55550000, 64: 0x5555550000}
+"""Where the heap begins of a program that stands among the mappings."""
 
 SIGRETURN_NUMBERS = {"o32": (4119, 4193), "n32": (0, 6211), "n64": (0, 5211)}
 """System call numbers of sigreturn and rt_sigreturn, by ABI."""
 
-_AT_NULL, _AT_PHDR, _AT_PHENT, _AT_PHNUM, _AT_PAGESZ, _AT_BASE, _AT_FLAGS, _AT_ENTRY = (
-    0,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-)
-_AT_UID, _AT_EUID, _AT_GID, _AT_EGID, _AT_PLATFORM, _AT_HWCAP, _AT_CLKTCK, _AT_SECURE = (
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-    17,
-    23,
-)
-_AT_RANDOM, _AT_HWCAP2, _AT_EXECFN = 25, 26, 31
+_FOR_FR0 = (FP_ANY, FP_DOUBLE, FP_SINGLE, FP_SOFT, FP_XX)
+_FOR_FR1 = (FP_ANY, FP_SINGLE, FP_XX, FP_OLD_64, FP_64, FP_64A)
 
 
 class LoadedImage:
-    """Where a program stands in guest memory (guest-virtual addresses)."""
+    """Where a program stands in guest memory (guest-virtual addresses).
+
+    `entry`: where its own entry point is. `start`: where the processor starts, which is its
+    loader's if it has one. `bias`: how far it was moved. `fp_abis`: what its parts want of the FPU.
+    """
 
     __slots__ = (
         "auxv",
-        "base",
         "bias",
         "brk",
         "elf",
         "entry",
+        "fp_abis",
         "interp_base",
         "sigreturn",
         "sp",
         "stack_end",
         "stack_start",
+        "start",
     )
 
     def __init__(self) -> None:
-        self.entry = self.sp = self.brk = self.bias = self.base = self.interp_base = 0
+        self.entry = self.start = self.sp = self.brk = self.bias = self.interp_base = 0
+        self.fp_abis: list[int] = []
         self.stack_start = self.stack_end = 0
         self.sigreturn = (0, 0)
         self.auxv = b""
@@ -91,23 +108,22 @@ def translate_path(prefix: str, path: bytes) -> bytes:
 def open_program(path: str, target: Target) -> tuple[int, Elf]:
     """Open an ELF file for `target` and read its headers; raises ElfError."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without waiting: a named pipe would.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ElfError(str(error.strerror)) from error
+        raise ElfError(f"cannot be opened ({error.strerror})", 1) from error
     try:
-        size = os.fstat(fd).st_size
-        if not size:
-            raise ElfError("the file is empty")
-        # Headers and the interpreter's name; a short read leaves zeros, which are refused.
-        with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as content:
-            view = memoryview(content)
-            try:
-                return fd, Elf(view, target)
-            finally:
-                view.release()
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise ElfError("not a file that could be a program", 1)
+        if not status.st_size:
+            raise ElfError("the file is empty; give an ELF program", 1)
+        # A mapping, as the headers may be anywhere in the file.
+        with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as content, memoryview(content) as view:
+            return fd, Elf(view, target)
     except (OSError, ValueError) as error:
         os.close(fd)
-        raise ElfError(f"cannot be read ({error})") from error
+        raise ElfError(f"cannot be read ({error})", 1) from error
     except ElfError:
         os.close(fd)
         raise
@@ -117,7 +133,7 @@ def _place(memory: AddressSpace, elf: Elf, fd: int, high: bool) -> tuple[int, in
     """Map the segments; returns (bias, end of the last one)."""
     loads = [segment for segment in elf.loads if segment.memsz]
     if not loads:
-        raise ElfError("no loadable segment")
+        raise ElfError("it has no segment to load")
     lowest = min(segment.vaddr for segment in loads) & -_PAGE
     highest = max(segment.vaddr + segment.memsz for segment in loads)
     if highest - lowest > MAX_PROGRAM or any(s.filesz > s.memsz for s in loads):
@@ -126,17 +142,23 @@ def _place(memory: AddressSpace, elf: Elf, fd: int, high: bool) -> tuple[int, in
     try:
         if elf.type == ET_DYN:
             size = -(-(highest - lowest) // _PAGE) * _PAGE
-            align = max(max(segment.align for segment in loads), 0x10000)
-            if align & (align - 1) or align > 1 << 24:
+            # As Linux does, what is no power of two is no alignment.
+            aligns = [s.align for s in loads if not s.align & (s.align - 1)]
+            align = max(0x10000, *aligns, 0)
+            if align > MAX_ALIGNMENT:
                 raise ElfError(f"impossible alignment {align:#x} of a segment")
-            hint = 0 if high else 0x400000 if memory.size == 1 << 32 else 0x120000000
-            bias = memory.find_free(size, align, hint) - lowest
+            bias = memory.find_free(size, align, 0 if high else _LOW[8 * memory.word_size]) - lowest
             if bias % align:
                 bias = memory.find_free(size, align) - lowest
         for segment in loads:
             _map_segment(memory, segment.vaddr + bias, segment, fd)
     except OSError as error:
-        raise ElfError(f"its segments do not fit ({error.strerror})") from error
+        raise ElfError(
+            f"its segments ({lowest + bias:#x} to {highest + bias:#x}) do not fit the address "
+            f"space ({error.strerror})"
+        ) from error
+    except GuestFault as fault:
+        raise ElfError(f"its segments cannot be filled at {fault.address:#x}") from None
     return bias, highest + bias
 
 
@@ -159,61 +181,83 @@ def _map_segment(memory: AddressSpace, start: int, segment: Segment, fd: int) ->
 
 
 def load(
-    memory: AddressSpace,
-    target: Target,
-    path: str,
-    argv: list[bytes],
-    environ: list[bytes],
-    *,
-    prefix: str = "",
-    exec_name: bytes = b"",
-    stack_size: int = 8 << 20,
-    hwcap: int = 0,
-    random: bytes = b"",
+    memory: AddressSpace, target: Target, path: str, start: Start, prefix: str = ""
 ) -> LoadedImage:
     """Load the program at host `path`; raises ElfError.
 
-    `prefix`: where the guest's interpreter and libraries are (-L). `exec_name`: the name the
-    program is told it was executed by. `random`: the 16 bytes of AT_RANDOM.
+    `prefix`: where the guest's loader and libraries are (-L).
     """
+    page_size = memory.page_size
+    # Programs are laid out for any size of page: the host's is the finest.
+    memory.page_size = _PAGE
+    try:
+        image = _load(memory, target, path, start, prefix)
+    finally:
+        memory.page_size = page_size
+    memory.set_brk(-(-image.brk // page_size) * page_size)
+    return image
+
+
+def _load(
+    memory: AddressSpace, target: Target, path: str, start: Start, prefix: str
+) -> LoadedImage:
     image = LoadedImage()
-    stack_size = max(-(-stack_size // _PAGE), 16) * _PAGE
-    memory.mmap_top = max(memory.top - max(stack_size, STACK_GAP), memory.top // 3)
+    memory.mmap_top = max(memory.top - max(start.stack_size, STACK_GAP), memory.top // 3)
     fd, elf = open_program(path, target)
     image.elf = elf
+    # A program that may go anywhere and has no loader mostly is one: it leaves room for others.
+    high = elf.type == ET_DYN and not elf.interp
     try:
-        # A program that is its own loader goes where the kernel puts loaders.
-        image.bias, end = _place(memory, elf, fd, high=elf.type == ET_DYN and not elf.interp)
+        image.bias, end = _place(memory, elf, fd, high)
     finally:
         os.close(fd)
-    image.entry = elf.entry + image.bias
-    image.brk = -(-end // _PAGE) * _PAGE
-    start = image.entry
+    mask = (1 << 8 * target.word) - 1
+    image.entry = image.start = elf.entry + image.bias & mask
+    image.fp_abis.append(elf.fp_abi)
+    image.brk = _LOADER_HEAP[8 * target.word] if high else end
     if elf.interp:
         name = os.fsdecode(elf.interp)
         where = os.fsdecode(translate_path(prefix, elf.interp))
         try:
             interp_fd, interp = open_program(where, target)
+            try:
+                image.interp_base, _ = _place(memory, interp, interp_fd, high=True)
+            finally:
+                os.close(interp_fd)
         except ElfError as error:
             raise ElfError(
-                f"its loader {name} cannot be used: {error}; give the directory with the "
+                f"its loader {quoted(name)} cannot be used: {error}; give the directory with the "
                 "guest's libraries by -L"
             ) from error
-        try:
-            image.interp_base, _ = _place(memory, interp, interp_fd, high=True)
-        finally:
-            os.close(interp_fd)
-        start = interp.entry + image.interp_base
+        image.start = interp.entry + image.interp_base & mask
+        image.fp_abis.append(interp.fp_abi)
     _trampolines(memory, target, image)
-    _stack(memory, target, image, argv, environ, exec_name, stack_size, hwcap, random)
-    memory.set_brk(image.brk)
-    image.entry = start
+    initial_stack.make(memory, target, image, start)
     return image
+
+
+def wants_fr1(abis: list[int], able: bool) -> bool:
+    """Whether o32 code of all these floating-point ABIs runs with FR=1, as Linux decides that.
+
+    `able`: the processor is of Release 2 and has 64-bit registers in its FPU. Raises ElfError.
+    """
+    if all(abi in _FOR_FR1 for abi in abis) and (able or not all(abi in _FOR_FR0 for abi in abis)):
+        if not able:
+            raise ElfError(
+                "it needs an FPU with 64-bit registers; choose a processor that has one by -cpu"
+            )
+        return True
+    if all(abi in _FOR_FR0 for abi in abis):
+        return False
+    raise ElfError(f"floating-point ABIs that do not go together ({', '.join(map(str, abis))})")
 
 
 def _trampolines(memory: AddressSpace, target: Target, image: LoadedImage) -> None:
     """A page, like the kernel's vdso, with the stubs that signal handlers return to."""
-    page = memory.map(None, _PAGE, 3, _PRIVATE | _ANONYMOUS)
+    try:
+        page = memory.map(None, _PAGE, 3, _PRIVATE | _ANONYMOUS)
+    except OSError as error:
+        raise ElfError(f"no room for a page of the kernel's ({error.strerror})") from error
     addresses = []
     for index, number in enumerate(SIGRETURN_NUMBERS[target.abi]):
         at = page + 16 * index
@@ -222,79 +266,3 @@ def _trampolines(memory: AddressSpace, target: Target, image: LoadedImage) -> No
         addresses.append(at if number else 0)
     memory.protect(page, _PAGE, 5)
     image.sigreturn = (addresses[0], addresses[1])
-
-
-def _stack(
-    memory: AddressSpace,
-    target: Target,
-    image: LoadedImage,
-    argv: list[bytes],
-    environ: list[bytes],
-    exec_name: bytes,
-    stack_size: int,
-    hwcap: int,
-    random: bytes,
-) -> None:
-    elf = image.elf
-    assert elf is not None
-    word = target.word
-    executable = any(s.type == PT_GNU_STACK and s.flags & PF_X for s in elf.segments)
-    if not any(s.type == PT_GNU_STACK for s in elf.segments):
-        executable = True
-    size = stack_size
-    prot = 7 if executable else 3
-    try:
-        start = memory.map(memory.top - size, size, prot, _PRIVATE | _ANONYMOUS | _FIXED_NEW)
-    except OSError as error:
-        raise ElfError(f"no room for a stack of {size} bytes") from error
-    image.stack_start, image.stack_end = start, start + size
-    strings = bytearray()
-    top = start + size - word
-
-    def put(data: bytes) -> int:
-        nonlocal top
-        top -= len(data)
-        strings[:0] = data
-        return top
-
-    if sum(map(len, argv)) + sum(map(len, environ)) > size // 2:
-        raise ElfError("arguments and environment are too long for the stack")
-    exec_at = put(exec_name + b"\0")
-    environ_at = [put(entry + b"\0") for entry in reversed(environ)][::-1]
-    argv_at = [put(entry + b"\0") for entry in reversed(argv)][::-1]
-    random_at = put(random)
-    platform_at = put(b"mips\0")
-    phdr = next(
-        (s.vaddr + image.bias for s in elf.segments if s.type == PT_PHDR),
-        elf.loads[0].vaddr - elf.loads[0].offset + elf.phoff + image.bias,
-    )
-    vector = [
-        (_AT_HWCAP, hwcap),
-        (_AT_PAGESZ, memory.page_size),
-        (_AT_CLKTCK, 100),
-        (_AT_PHDR, phdr),
-        (_AT_PHENT, elf.phentsize),
-        (_AT_PHNUM, len(elf.segments)),
-        (_AT_BASE, image.interp_base),
-        (_AT_FLAGS, 0),
-        (_AT_ENTRY, elf.entry + image.bias),
-        (_AT_UID, os.getuid()),
-        (_AT_EUID, os.geteuid()),
-        (_AT_GID, os.getgid()),
-        (_AT_EGID, os.getegid()),
-        (_AT_SECURE, 0),
-        (_AT_RANDOM, random_at),
-        (_AT_HWCAP2, 0),
-        (_AT_EXECFN, exec_at),
-        (_AT_PLATFORM, platform_at),
-        (_AT_NULL, 0),
-    ]
-    words = [len(argv), *argv_at, 0, *environ_at, 0]
-    words += [part for pair in vector for part in pair]
-    padding = (top - len(words) * word) % 16
-    put(bytes(padding))
-    order = "big" if target.big_endian else "little"
-    table = b"".join(value.to_bytes(word, order) for value in words)  # type: ignore[arg-type]
-    image.auxv = table[-2 * word * len(vector) :]
-    image.sp = put(table)
-    memory.write(image.sp, bytes(strings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -14,15 +15,17 @@ from pemu.linux import fdtable
 from pemu.linux.elf import ElfError
 from pemu.linux.execute import begin, name_process
 from pemu.linux.process import Process, Thread
+from pemu.linux.scripts import find_program
 from pemu.linux.signals import adopt_ignored, watch_fatal
 from pemu.linux.target import TARGETS
-from pemu.options.error import OptionError
+from pemu.options.error import OptionError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
     from pemu.cli.user_options import UserOptions
+    from pemu.engine.vcpu import Cpu
     from pemu.linux.target import Target
 
 
@@ -96,10 +99,7 @@ def start(
         fdtable.claim(options.log.fd)
     cpu = engine.new_cpu()
     cpu.attach()
-    try:
-        begin(process, cpu, program, argv, environ)
-    except ElfError as error:
-        raise OptionError(f"{program}: {error}") from error
+    _load(process, cpu, program, argv, environ)
     if options.ignored:
         adopt_ignored(process, options.ignored)
     thread = Thread(process, cpu)
@@ -112,6 +112,31 @@ def start(
     if options.singlestep:
         engine.set_single_step(True)
     return process, thread
+
+
+def _load(
+    process: Process, cpu: Cpu, program: str, argv: list[bytes], environ: list[bytes]
+) -> None:
+    """Load the first program. Raises OptionError."""
+    name = os.fsencode(program)
+    host = b""
+    try:
+        host, argv, _ = find_program(process.prefix, name, name, argv)
+        begin(process, cpu, os.fsdecode(host), name, argv, environ)
+    except OSError as error:
+        where = f"{quoted(program)} cannot be run: "
+        remedy = ""
+        if error.filename and error.filename != name:
+            where += f"its interpreter {quoted(os.fsdecode(error.filename))}: "
+            remedy = "; give the directory with the guest's programs by -L"
+        elif error.errno == errno.EACCES:
+            remedy = "; give a file that may be executed (chmod +x)"
+        raise OptionError(f"{where}{error.strerror}{remedy}") from error
+    except ElfError as error:
+        where = program
+        if host != name:
+            where += f": its interpreter {os.fsdecode(host)}"
+        raise OptionError(f"{where}: {error}", error.status) from error
 
 
 def _observe(process: Process) -> None:

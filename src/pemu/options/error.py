@@ -10,11 +10,18 @@ _SHOWN = 60  # characters of an offending value; more would bury the sentence ar
 
 
 class OptionError(Exception):
-    """A mistake in an option; its text is the sentence for the user, without the program's name."""
+    """A user's mistake; its text is the sentence about it, without the program's name.
+
+    `status` is the exit status that goes with it.
+    """
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
 
     def within(self, context: str) -> OptionError:
         """The same mistake, said of the option or key `context`."""
-        return OptionError(f"{context}: {self}")
+        return OptionError(f"{context}: {self}", self.status)
 
 
 class HelpRequest(Exception):

@@ -35,7 +35,7 @@ static void arrange(const char *self)
     sigset_t mask;
     timer_t timer;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
-    struct itimerspec soon = {.it_value.tv_nsec = 20000000};
+    struct itimerspec soon = {.it_value.tv_nsec = 400000000};
     struct itimerval late = {.it_value.tv_sec = 1000};
 
     used = 2;
@@ -98,7 +98,7 @@ static void check(int argc, char **argv, char **environ)
            sigismember(&mask, SIGTERM));
     sigpending(&mask);
     printf("pending %d\n", sigismember(&mask, SIGUSR1));
-    nanosleep(&(struct timespec){.tv_nsec = 60000000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
     getitimer(ITIMER_REAL, &left);
     printf("alarm left %d\n", left.it_value.tv_sec > 900);
     printf("descriptors %d %d\n", fcntl(50, F_GETFD) < 0, fcntl(51, F_GETFD));

@@ -60,6 +60,11 @@ _kept: dict[int, tuple[int, int]] = {}
 """Limits (soft, hard) of this process that the host does not know, by the host's number."""
 
 
+def kept_limit(resource: int) -> int | None:
+    """A soft limit of this process that the host does not know; None for any other."""
+    return _kept[resource][0] if resource in _kept else None
+
+
 def _limit(
     t: Thread, pid: int, resource: int, new: tuple[int, int] | None
 ) -> tuple[int, tuple[int, int]]:

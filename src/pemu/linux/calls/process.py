@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 CLONE_VM, CLONE_VFORK, CLONE_THREAD = 0x100, 0x4000, 0x10000
 CLONE_SETTLS, CLONE_PARENT_SETTID = 0x80000, 0x100000
 CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
+AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x1000
 _THREAD_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | CLONE_THREAD
 
-MAX_SCRIPT_DEPTH = 5
-"""Interpreters that are scripts themselves, as many as Linux follows."""
+MAX_STRING = 32 * 4096
+"""Bytes of one argument or variable of execve, with its end."""
+
+MIN_ARGUMENTS, MAX_ARGUMENTS = 128 << 10, 6 << 20
+"""What Linux lets arguments and environment take of the stack's limit, of which they get a fourth:
+at least, and at most."""
 
 
 @syscall("clone", HexLong, Ptr, Ptr, Ptr, Ptr)
@@ -163,63 +168,53 @@ def _ended(reader: int) -> bool:
 
 
 def _strings(t: Thread, address: int) -> list[bytes]:
+    """The strings of an argv or envp in guest memory."""
     word = t.target.word
     result = []
     while address:
         pointer = t.mem.word(address)
         if not pointer:
             break
-        result.append(t.mem.read_cstr(pointer))
+        result.append(t.mem.read_cstr(pointer, MAX_STRING))
         address += word
     return result
 
 
 def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) -> None:
-    from pemu.linux.execute import can_replace, check_program, replace
+    from pemu.linux.execute import can_replace, check_program, replace, stack_limit
     from pemu.linux.paths import followed, under_prefix
+    from pemu.linux.scripts import find_program
 
     host = under_prefix(t, followed(t, path))
-    os.stat(host)
-    if not os.access(host, os.X_OK) or os.path.isdir(host):
-        raise OSError(errno.EACCES, "not executable")
-    original = path
-    program = host
-    for _ in range(MAX_SCRIPT_DEPTH):
-        with open(program, "rb") as file:
-            head = file.read(256)
-        if not head.startswith(b"#!"):
-            break
-        line = head[2:].split(b"\n")[0].strip(b" \t")
-        interpreter, _, argument = line.partition(b" ")
-        if not interpreter:
-            raise OSError(errno.ENOEXEC, "no interpreter")
-        argument = argument.strip(b" \t")
-        argv = [interpreter, *([argument] if argument else []), original, *argv[1:]]
-        original = interpreter
-        program = under_prefix(t, interpreter)
-        os.stat(program)
-    else:
-        raise OSError(errno.ELOOP, "too many interpreters")
-    name = target_name(head)
-    if name != t.target.name:
+    program, argv, head = find_program(t.process.prefix, host, path, argv or [b""])
+    # Each string takes a byte and a pointer more than its length.
+    lengths = [len(string) + 1 for string in (*argv, *environ)]
+    room = min(max(stack_limit() // 4, MIN_ARGUMENTS), MAX_ARGUMENTS)
+    if max(lengths) > MAX_STRING or sum(lengths) + 8 * len(lengths) > room:
+        raise OSError(errno.E2BIG, "arguments and environment are too long")
+    if target_name(head) != t.target.name:
         _execute_on_host(program, argv, environ)
     check_program(t.process, program)
     if can_replace(t):
-        replace(t, program, path, argv or [b""], environ)
+        replace(t, program, path, argv, environ)
         return
     t.process.engine.close()
     command = [os.fsencode(word) for word in t.process.child_command()]
-    words = [*command, program, *(argv or [b""])]
+    words = [*command, program, *argv]
     _execute_on_host(command[0], words, t.process.child_environ(environ))
 
 
 def _execute_on_host(program: bytes, argv: list[bytes], environ: list[bytes]) -> NoReturn:
-    table = {}
-    for entry in environ:
-        key, _, value = entry.partition(b"=")
-        if key:
-            table[key] = value
-    os.execve(program, argv, table)
+    """The host's execve, with an environment of any form, which Python's does not take."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    vectors = [
+        (ctypes.c_char_p * (len(strings) + 1))(*strings, None) for strings in (argv, environ)
+    ]
+    libc.execve(ctypes.c_char_p(program), *vectors)
+    error = ctypes.get_errno()
+    raise OSError(error, os.strerror(error))
 
 
 @syscall("execve", Path, Arguments, Environment)
@@ -229,10 +224,14 @@ def execve(t: Thread, path: bytes, argv: int, environ: int) -> None:
 
 @syscall("execveat", AtFd, Path, Arguments, Environment, Int)
 def execveat(t: Thread, dirfd: int, path: bytes, argv: int, environ: int, flags: int) -> None:
-    if flags & 0x1000 and not path:
+    if flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW):
+        raise OSError(errno.EINVAL, "flags")
+    if flags & AT_EMPTY_PATH and not path:
         path = b"/proc/self/fd/%d" % dirfd
-    elif not path.startswith(b"/") and dirfd != -100:
-        path = os.readlink(b"/proc/self/fd/%d" % dirfd) + b"/" + path
+    elif not path.startswith(b"/") and dirfd != AT_FDCWD:
+        path = b"/proc/self/fd/%d/%s" % (dirfd, path)
+    if flags & AT_SYMLINK_NOFOLLOW and os.path.islink(path) and not flags & AT_EMPTY_PATH:
+        raise OSError(errno.ELOOP, "a symbolic link")
     _execute(t, path, _strings(t, argv), _strings(t, environ))
 
 

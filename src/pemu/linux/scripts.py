@@ -1,0 +1,48 @@
+"""Which program runs when a file is executed: the file itself, or what the line `#!` of it names.
+
+Source: execve(2), "Interpreter scripts"; Linux fs/binfmt_script.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pemu.linux.loader import translate_path
+
+MAX_SCRIPTS = 5
+"""Interpreters that are scripts themselves, as many as Linux follows."""
+
+HEAD_BYTES = 256
+"""How far Linux looks into a file; a longer first line is cut there."""
+
+
+def find_program(
+    prefix: str, host: bytes, name: bytes, argv: list[bytes]
+) -> tuple[bytes, list[bytes], bytes]:
+    """The host path of the program for the file at `host`, its argv, and its first bytes.
+
+    `name`: what scripts are told that they are called; `prefix`: where the guest's interpreters are
+    (-L). Raises OSError as execve(2) does.
+    """
+    for _ in range(MAX_SCRIPTS + 1):
+        head = _head(host)
+        if not head.startswith(b"#!"):
+            return host, argv, head
+        words = head[2:].partition(b"\n")[0].replace(b"\t", b" ").strip(b" ").split(b" ", 1)
+        interpreter = words[0].partition(b"\0")[0]
+        if not interpreter or (b"\n" not in head and len(words) == 1 and len(head) == HEAD_BYTES):
+            raise OSError(errno.ENOEXEC, "no interpreter is named after #!")
+        further = [word.strip(b" ") for word in words[1:]]
+        argv = [interpreter, *further, name, *argv[1:]]
+        name, host = interpreter, translate_path(prefix, interpreter)
+    raise OSError(errno.ELOOP, "interpreters that are scripts themselves, too many of them")
+
+
+def _head(path: bytes) -> bytes:
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) or not os.access(path, os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
+    with open(path, "rb", buffering=0) as file:
+        return file.read(HEAD_BYTES)
