@@ -17,8 +17,8 @@ _INDEX = {
         clock_settime64 nanosleep settimeofday stime time times
     """,
     "credentials": """
-        capget capset getgroups getresgid getresuid setfsgid setfsuid setgid setgroups setpgid
-        setregid setresgid setresuid setreuid setsid setuid
+        capget capset getgroups getresgid getresuid setfsgid setgid setgroups setpgid setregid
+        setresgid setsid
     """,
     "dirs": """
         chdir chroot getcwd getdents getdents64 link linkat mkdir mkdirat mknod mknodat
@@ -99,6 +99,7 @@ _INDEX = {
         timer_gettime64 timer_settime timer_settime64
     """,
     "timex": "adjtimex clock_adjtime clock_adjtime64",
+    "users": "setfsuid setresuid setreuid setuid",
     "watch": """
         fanotify_init fanotify_mark inotify_add_watch inotify_init inotify_init1
         inotify_rm_watch

@@ -23,13 +23,9 @@ NGROUPS_MAX = 65536
 
 passthrough("setpgid", Int, Int)
 passthrough("setsid")
-passthrough("setuid", UInt)
 passthrough("setgid", UInt)
-passthrough("setreuid", Int, Int)
 passthrough("setregid", Int, Int)
-passthrough("setresuid", Int, Int, Int)
 passthrough("setresgid", Int, Int, Int)
-passthrough("setfsuid", UInt)
 passthrough("setfsgid", UInt)
 passthrough("getresuid", Out(ID), Out(ID), Out(ID))
 passthrough("getresgid", Out(ID), Out(ID), Out(ID))
