@@ -62,7 +62,8 @@ _INDEX = {
         ppoll ppoll_time64 pselect6 pselect6_time64
     """,
     "prctl": "prctl",
-    "process": "clone execve execveat fork wait4 waitid waitpid",
+    "process": "clone clone3 execve execveat fork wait4 waitid waitpid",
+    "process_memory": "process_vm_readv process_vm_writev",
     "random": "getrandom",
     "scheduling": """
         getcpu getpriority ioprio_get ioprio_set membarrier nice sched_get_priority_max

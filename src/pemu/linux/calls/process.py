@@ -7,12 +7,13 @@ import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
 from pemu.linux import fdtable, signals
-from pemu.linux.argtypes import Arguments, AtFd, Environment, Hex, HexLong, Int, Path, Ptr
+from pemu.linux.argtypes import Arguments, AtFd, Environment, Hex, HexLong, In, Int, Path, Ptr, Size
 from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import host_to_guest_signal
 from pemu.linux.process import AT_EXECUTE
 from pemu.linux.process import Thread as GuestThread
+from pemu.linux.structs import Struct
 from pemu.linux.syscall import ERESTARTNOINTR, Restart, syscall
 
 TYPE_CHECKING = False
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pemu.linux.process import Thread
 
+PAGE = 4096
 CLONE_VM, CLONE_VFORK, CLONE_THREAD = 0x100, 0x4000, 0x10000
 CLONE_SETTLS, CLONE_PARENT_SETTID = 0x80000, 0x100000
 CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
@@ -42,6 +44,34 @@ def clone(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
             raise OSError(errno.EINVAL, "flags of a thread")
         return _new_thread(t, flags, stack, parent_tid, tls, child_tid)
     return _fork(t, flags, stack, parent_tid, tls, child_tid)
+
+
+CLONE_ARGS = Struct(
+    "clone_args",
+    *("u64 flags", "u64 pidfd", "u64 child_tid", "u64 parent_tid", "u64 exit_signal", "u64 stack"),
+    *("u64 stack_size", "u64 tls", "u64 set_tid", "u64 set_tid_size", "u64 cgroup"),
+)
+_CLONE_ARGS_FIRST = 64
+"""Bytes of the structure's first version."""
+
+
+@syscall("clone3", In(CLONE_ARGS), Size)
+def clone3(t: Thread, start: int, size: int) -> int:
+    """The same with room for more; what Pemu's `clone` has not is EINVAL."""
+    known = CLONE_ARGS.size(t.mem)
+    if size > PAGE:
+        return -errno.E2BIG
+    if size < _CLONE_ARGS_FIRST:
+        return -errno.EINVAL
+    data = t.mem.read(start, size)
+    if any(data[known:]):
+        return -errno.E2BIG
+    given = CLONE_ARGS.of(t.mem).unpack(data[:known].ljust(known, b"\0"))
+    unknown = given.pidfd, given.set_tid, given.set_tid_size, given.cgroup
+    if any(unknown) or bool(given.stack) != bool(given.stack_size):
+        return -errno.EINVAL
+    flags, stack = given.flags | given.exit_signal, given.stack + given.stack_size
+    return clone(t, flags, stack, given.parent_tid, given.tls, given.child_tid)
 
 
 @syscall("fork")
