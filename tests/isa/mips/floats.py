@@ -36,7 +36,10 @@ FREE = [
 _LOADS = ("lwc1", "ldc1", "lwxc1", "ldxc1", "luxc1")
 _STORES = ("swc1", "sdc1", "swxc1", "sdxc1", "suxc1")
 _MOVES_IN = ("mtc1", "dmtc1", "mthc1")
-_BRANCHES = tuple(f"bc1{kind}{suffix}" for kind in ("f", "t", "fl", "tl") for suffix in ("", "_cc"))
+_BRANCHES = (
+    *(f"bc1{kind}{suffix}" for kind in ("f", "t", "fl", "tl") for suffix in ("", "_cc")),
+    *(f"bc1any{codes}{kind}" for codes in (2, 4) for kind in ("f", "t")),
+)
 _CONTROL = ("cfc1", "ctc1")
 
 CAUSE = 0x3F << 12
@@ -365,6 +368,8 @@ class FloatGenerator:
                 fields = {"offset": chance.randrange(1, 6)}
                 if insn.name.endswith("_cc"):
                     fields["cc"] = chance.getrandbits(3)
+                elif "any" in insn.name:
+                    fields["cc"] = chance.choice((0, 4))
                 delay = self.word(chance.choice(self.others))
                 words += [assemble(insn, **fields), delay]
             else:

@@ -146,7 +146,7 @@ class Disassembler:
         ]
         for insn in arch.source().select(features):
             forms = [(wanted, _Text(insn, text)) for wanted, text in aliases.get(insn.name, [])]
-            if insn.assembly.partition(" ")[2].startswith("{cc"):
+            if insn.assembly.partition(" ")[2].startswith(("{cc}", "{cc:cc2}")):
                 # Condition code 0 is left out where it comes first.
                 short = insn.assembly.partition(", ")[2]
                 forms.append(({"cc": 0}, _Text(insn, f"{insn.mnemonic} {short}")))

@@ -13,16 +13,25 @@ if TYPE_CHECKING:
 
 FORMATS = {"s": "10000", "d": "10001"}
 _ONE = {"s": 0x3F800000, "d": 0x3FF0000000000000}
+_TWO = {"s": 0x40000000, "d": 0x4000000000000000}
 
 
-def _one(e: Emitter, fmt: str) -> str:
-    return fp.from_bits(e, fpu.KINDS[fmt], e.const(_ONE[fmt], fpu.WIDTHS[fmt]))
+def number(e: Emitter, fmt: str, value: int) -> str:
+    """The constant one or two."""
+    bits = {1: _ONE, 2: _TWO}[value][fmt]
+    return fp.from_bits(e, fpu.KINDS[fmt], e.const(bits, fpu.WIDTHS[fmt]))
 
 
-def _negated(e: Emitter, fmt: str, operand: str) -> str:
+def negated(e: Emitter, fmt: str, operand: str) -> str:
+    """The operand with the other sign, also of a NaN."""
     width = fpu.WIDTHS[fmt]
     value = fp.bits(e, fpu.KINDS[fmt], operand) ^ (1 << (width - 1))
     return fp.from_bits(e, fpu.KINDS[fmt], value)
+
+
+def reciprocal(e: Emitter, nans: Nans, fmt: str, operand: str) -> str:
+    """One divided by the operand."""
+    return fpu.arithmetic(nans, "fdiv", fmt, number(e, fmt, 1), operand)
 
 
 def _declare_two(name: str, host: str, function: str, fmt: str) -> None:
@@ -47,11 +56,11 @@ def _declare_two(name: str, host: str, function: str, fmt: str) -> None:
 def _declare_one(name: str, function: str, fmt: str, needs: str) -> None:
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
         if name == "recip":
-            return fpu.arithmetic(nans, "fdiv", fmt, _one(e, fmt), o[0])
+            return reciprocal(e, nans, fmt, o[0])
         root = fpu.arithmetic(nans, "sqrt", fmt, o[0])
         if name == "sqrt":
             return root
-        return fpu.arithmetic(nans, "fdiv", fmt, _one(e, fmt), root)
+        return reciprocal(e, nans, fmt, root)
 
     operation = fpu.define(f"{name}.{fmt}", fmt, fmt, compute)
 
@@ -75,7 +84,7 @@ def multiply_add(
     """Multiply the first two operands and add or subtract the third, rounded after each step."""
     product = fpu.arithmetic(nans, "fmul", fmt, operands[0], operands[1])
     total = fpu.arithmetic(nans, add, fmt, product, operands[2])
-    return _negated(e, fmt, total) if negate else total
+    return negated(e, fmt, total) if negate else total
 
 
 MULTIPLY_ADD = {

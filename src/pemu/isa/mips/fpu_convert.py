@@ -76,9 +76,14 @@ def _between_floats(source: str, target: str) -> None:
     )
 
 
+def from_integer(e: Emitter, source: str, target: str, operand: str) -> str:
+    """Convert a word or long ("w", "l") to a single or double."""
+    return fp.convert(e, "sitofp", fpu.LLVM_TYPE[source], fpu.KINDS[target], operand)
+
+
 def _from_integer(source: str, target: str) -> None:
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
-        return fp.convert(e, "sitofp", fpu.LLVM_TYPE[source], fpu.KINDS[target], o[0])
+        return from_integer(e, source, target, o[0])
 
     _declare(
         "cvt",
@@ -117,32 +122,36 @@ _INTEGER_HELPERS = {
 }
 
 
-def _to_integer(name: str, source: str, target: str, function: str) -> None:
-    kind, width = fpu.KINDS[source], _INTEGER[target]
+def to_integer(e: Emitter, nans: Nans, name: str, source: str, width: int, operand: str) -> Value:
+    """Convert to a signed integer; `name` says how to round (cvt: by FCSR)."""
+    kind = fpu.KINDS[source]
+    changed = e.const(0, 1)
+    rounded = operand
+    if name in _ROUNDINGS:
+        # Rounded without a word from the host: what does not fit is invalid, not inexact.
+        rounded = fp.round_to(e, kind, operand, _ROUNDINGS[name][0])
+        changed = fp.compare(e, "une", kind, operand, rounded)
+    result = fp.to_integer(e, kind, width, rounded, truncate=name == "trunc")
+    doubtful = result.eq(1 << (width - 1))
+    if name in _ROUNDINGS:
+        least = fp.from_bits(e, kind, e.const(_LEAST[source, width], fpu.WIDTHS[source]))
+        too_large = doubtful & fp.compare(e, "une", kind, rounded, least)
+        nans.inexact(changed & ~too_large)
+    if not isinstance(nans, fpu.Direct):
+        nans.invalid_by_host(doubtful)
+        return result
+    cpu = nans.cpu
+    final = cpu.var(width)
+    final.value = result
+    with cpu.if_(doubtful, unlikely=True):
+        helper = _INTEGER_HELPERS[source, width, cpu.arch.xlen]
+        final.value = cpu.name(cpu.helper(helper, rounded), width)
+    return final.value
 
+
+def _to_integer(name: str, source: str, target: str, function: str) -> None:
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
-        operand = o[0]
-        changed = e.const(0, 1)
-        if name in _ROUNDINGS:
-            # Rounded without a word from the host: what does not fit is invalid, not inexact.
-            operand = fp.round_to(e, kind, operand, _ROUNDINGS[name][0])
-            changed = fp.compare(e, "une", kind, o[0], operand)
-        result = fp.to_integer(e, kind, width, operand, truncate=name == "trunc")
-        doubtful = result.eq(1 << (width - 1))
-        if name in _ROUNDINGS:
-            least = fp.from_bits(e, kind, e.const(_LEAST[source, width], fpu.WIDTHS[source]))
-            too_large = doubtful & fp.compare(e, "une", kind, operand, least)
-            nans.inexact(changed & ~too_large)
-        if not isinstance(nans, fpu.Direct):
-            nans.invalid_by_host(doubtful)
-            return result.ir
-        cpu = nans.cpu
-        final = cpu.var(width)
-        final.value = result
-        with cpu.if_(doubtful, unlikely=True):
-            helper = _INTEGER_HELPERS[source, width, cpu.arch.xlen]
-            final.value = cpu.name(cpu.helper(helper, operand), width)
-        return final.value.ir
+        return to_integer(e, nans, name, source, _INTEGER[target], o[0]).ir
 
     needs = _needs(source, target) or ("mips2" if name != "cvt" else "")
     _declare(

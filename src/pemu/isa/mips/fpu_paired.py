@@ -1,7 +1,6 @@
 """Paired singles: two singles in one 64-bit register, in FPU register mode FR=1.
 
-The lower single is in bits 31 to 0. An operation on pairs raises what its two halves raise. The
-MIPS-3D extension is left out.
+The lower single is in bits 31 to 0. An operation on pairs raises what its two halves raise.
 Source: MIPS Architecture For Programmers, volume II-A (MIPS64, revision 5.04).
 """
 
@@ -26,17 +25,17 @@ _NEEDS = "ps fr1"
 _SIGNS = 0x8000000080000000
 
 
-def _halves(e: Emitter, operand: str) -> tuple[str, str]:
+def halves(e: Emitter, operand: str) -> tuple[str, str]:
     """The lower and the upper single of a pair, as "float" operands."""
     value = e.name(operand, 64)
     return fp.from_bits(e, "float", value.trunc(32)), fp.from_bits(e, "float", value.bits(32, 32))
 
 
-def _define(name: str, operands: int, half: Half) -> Operation:
+def define(name: str, operands: int, half: Half) -> Operation:
     """Enter an operation on pairs that does `half` for the lower and for the upper singles."""
 
     def compute(e: Emitter, given: list[str], nans: Nans) -> str:
-        lower, upper = zip(*(_halves(e, operand) for operand in given), strict=True)
+        lower, upper = zip(*(halves(e, operand) for operand in given), strict=True)
         low = fp.bits(e, "float", half(e, list(lower), nans))
         return fp.bits(e, "float", half(e, list(upper), nans)).concat(low).ir
 
@@ -47,7 +46,7 @@ def _declare_two(name: str, host: str, function: str) -> None:
     def half(e: Emitter, o: list[str], nans: Nans) -> str:
         return fpu.arithmetic(nans, host, "s", o[0], o[1])
 
-    operation = _define(name, 2, half)
+    operation = define(name, 2, half)
 
     def meaning(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
         operands = [fpu.read(cpu, fs, "i64"), fpu.read(cpu, ft, "i64")]
@@ -67,7 +66,7 @@ def _declare_multiply_add(name: str) -> None:
     def half(e: Emitter, o: list[str], nans: Nans) -> str:
         return multiply_add(e, nans, "s", add, negate, o)
 
-    operation = _define(name, 3, half)
+    operation = define(name, 3, half)
 
     def meaning(cpu: Cpu, fr: Value, ft: Value, fs: Value, fd: Value) -> None:
         operands = [fpu.read(cpu, register, "i64") for register in (fs, ft, fr)]
@@ -153,12 +152,19 @@ def _declare_move_if_register(name: str, zero: bool, function: str) -> None:
     )(meaning)
 
 
+def set_codes(cpu: Cpu, cc: Value, result: str) -> None:
+    """Set two condition codes to the bits 32 and 0 of a comparison's result."""
+    value = cpu.name(result, 64)
+    cpu.fcc[cc] = value.bits(32, 8)
+    cpu.fcc[cc + 1] = value.trunc(8)
+
+
 def _declare_compare(number: int) -> None:
     """Two condition codes: cc for the lower singles, the next one for the upper."""
     name = CONDITIONS[number]
 
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
-        first, second = _halves(e, o[0]), _halves(e, o[1])
+        first, second = halves(e, o[0]), halves(e, o[1])
         low, high = (
             compare(e, nans, "s", number, a, b) for a, b in zip(first, second, strict=True)
         )
@@ -168,9 +174,7 @@ def _declare_compare(number: int) -> None:
 
     def meaning(cpu: Cpu, ft: Value, fs: Value, cc: Value) -> None:
         operands = [fpu.read(cpu, fs, "i64"), fpu.read(cpu, ft, "i64")]
-        result = cpu.name(fpu.perform(cpu, operation, operands), 64)
-        cpu.fcc[cc] = result.bits(32, 8)
-        cpu.fcc[cc + 1] = result.trunc(8)
+        set_codes(cpu, cc, fpu.perform(cpu, operation, operands))
 
     def without_code(cpu: Cpu, ft: Value, fs: Value) -> None:
         meaning(cpu, ft, fs, cpu.const(0, 3))
