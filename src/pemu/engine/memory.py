@@ -410,6 +410,13 @@ class AddressSpace:
                 host_prot |= READ
             kept = flags & (_MAP_SHARED | _MAP_PRIVATE | _MAP_ANONYMOUS | 0x03) | _MAP_NORESERVE
             host_map(self.base + start, size, host_prot, kept | _MAP_FIXED, fd, offset)
+            if self.page_size > PAGE and not flags & _MAP_ANONYMOUS:
+                # A page that the file fills in part goes on with zeros, to its own end.
+                held = -(-max(status.st_size - offset, 0) // PAGE) * PAGE
+                rest = min(self._round(held), size) - held
+                if rest > 0:
+                    private = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | _MAP_FIXED
+                    host_map(self.base + start + held, rest, host_prot, private, -1, 0)
             self._cut(start, end)
             self._insert(Region(start, end, prot, flags & 0xF, offset, dev, ino, path))
             self._set_flags(start, end, _page_flags(prot))

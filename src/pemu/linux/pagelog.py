@@ -37,7 +37,7 @@ def layout(process: Process) -> str:
         "end_data": max(s.vaddr + s.filesz for s in data) + image.bias if data else 0,
         "start_stack": image.sp,
         "brk": memory.brk_end,
-        "entry": image.entry,
+        "entry": image.start,
         "argv_start": argv,
         "env_start": envp,
         "auxv_start": envp + word * (len(process.environ) + 1),
