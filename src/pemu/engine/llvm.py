@@ -25,6 +25,8 @@ def _machine(level: int) -> Any:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         llvm.initialize_native_asmparser()
+        # Of two guest accesses merged into one nobody could tell which has faulted.
+        llvm.set_option("", "-enable-tail-merge=0")
     if level not in _machines:
         _machines[level] = llvm.Target.from_triple(TRIPLE).create_target_machine(
             cpu=llvm.get_host_cpu_name(),
