@@ -44,6 +44,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _EVERY_SIGNAL = (1 << 64) - 1
 
 
+def host_protect(address: int, size: int, protection: int) -> None:
+    """Call the host's mprotect(2) on pages that are mapped."""
+    _libc.mprotect(address, size, protection)
+
+
 def _nothing() -> None:
     pass
 

@@ -164,6 +164,8 @@ class AddressSpace:
         self.brk_end = 0
         self.mmap_top = self.top
         self._changes: dict[int, int] = {}
+        self.retry: Callable[[Callable[[], int]], int] | None = None
+        """Makes a copy that was refused once more, with the pages open that a debugger closed."""
 
     # Access from Python.
 
@@ -177,7 +179,10 @@ class AddressSpace:
             raise GuestFault(address)
         # A new object that nobody else has seen yet may be filled like any memory.
         data = bytes(size)
-        left = _copy(id(data) + _BYTES_HEADER, self.base + address, size)
+        target, source = id(data) + _BYTES_HEADER, self.base + address
+        left = _copy(target, source, size)
+        if left and self.retry is not None:
+            left = self.retry(lambda: _copy(target, source, size))
         if left:
             raise GuestFault(address + size - left)
         return data
@@ -192,6 +197,8 @@ class AddressSpace:
         left = _copy(self.base + address, source, size)
         if left and self._untrack_range(address, size):
             left = _copy(self.base + address, source, size)
+        if left and self.retry is not None:
+            left = self.retry(lambda: _copy(self.base + address, source, size))
         if left:
             raise GuestFault(address + size - left)
 

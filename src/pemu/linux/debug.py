@@ -9,11 +9,12 @@ all of them away at each stop and puts them back, does not cost translations.
 
 from __future__ import annotations
 
+import errno
 import os
 from _thread import start_new_thread
 from threading import Condition
 
-from pemu.engine.exits import EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
+from pemu.engine.exits import EXIT_FAULT, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
 from pemu.engine.faults import GuestFault
 from pemu.engine.masking import with_signals_blocked
 from pemu.engine.memory import MAPPED, PAGE
@@ -24,6 +25,7 @@ from pemu.linux.mips.gdb_signals import from_gdb, to_gdb
 from pemu.linux.mips.signals import SigInfo
 from pemu.linux.process import ThreadExit
 from pemu.linux.sigactions import SIG_DFL
+from pemu.linux.watch import Watchpoints
 from pemu.monitor.gdb.target import EFAULT, EINVAL, ESRCH, Action, Stop, Target, TargetError
 
 TYPE_CHECKING = False
@@ -52,16 +54,17 @@ _RECUR = ("breakpoint", "watch", "rwatch", "awatch")
 class _State:
     """A thread under the debugger.
 
-    `action`: how it goes on when the debuggee runs, None if it does not. `resting`: it is in
-    neither guest code nor a system call. `pending`: a stop that gdb has not been told yet. `info`:
-    the signal that it has stopped for.
+    `action`: how it goes on when the debuggee runs, None if it does not. `calling`: it makes a
+    system call. `resting`: it is in neither guest code nor a system call. `pending`: a stop that
+    gdb has not been told yet. `info`: the signal it has stopped for. `inject`: one to take effect.
     """
 
-    __slots__ = ("action", "info", "inject", "pending", "resting", "thread")
+    __slots__ = ("action", "calling", "info", "inject", "pending", "resting", "thread")
 
     def __init__(self, thread: Thread, action: Action | None) -> None:
         self.thread = thread
         self.action = action
+        self.calling = False
         self.resting = False
         self.pending: Stop | None = None
         self.info: SigInfo | None = None
@@ -89,6 +92,8 @@ class Debugger(Target):
         self._event: Stop | None = None
         self._breakpoints: set[int] = set()
         self._stepped: set[int] = set()
+        self._watchpoints = Watchpoints(process.mem)
+        self._passing = False
         self._passed: frozenset[int] = frozenset()
         self._wake = fdtable.reserve(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._memory = fdtable.reserve(os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC))
@@ -101,7 +106,7 @@ class Debugger(Target):
         state = self._states.get(t.tid) or self._enter(t)
         try:
             while not self.detached:
-                if self._stopping or state.action is None:
+                if self._stopping or self._passing or state.action is None:
                     self._rest(state)
                 elif state.inject:
                     signo, state.inject = state.inject, 0
@@ -137,13 +142,70 @@ class Debugger(Target):
         cpu = t.cpu
         reason = cpu.exit_reason
         if reason == EXIT_SYSCALL:
-            syscall.dispatch(t)
+            self._call(state)
             if t.restart or cpu.interrupted:
                 t.deliver()
+        elif reason == EXIT_FAULT and self._watchpoints.concerned(cpu):
+            self._access(state)
         elif reason == EXIT_HOOK and cpu.pc in self._breakpoints:
             self._stop(state, Stop("breakpoint", t.tid))
         else:
             t.settle(reason)
+            if self._watchpoints.active:
+                self._watchpoints.close()
+
+    def _call(self, state: _State) -> None:
+        """Make a system call, to which watched pages are open."""
+        t = state.thread
+        state.calling = True
+        try:
+            if not self._watchpoints.active:
+                syscall.dispatch(t)
+            elif len(self._states) == 1:
+                with self._watchpoints.opened():
+                    syscall.dispatch(t)
+            else:
+                # It may wait, while other threads run: open pages are only for calls that fail.
+                registers = t.cpu.gpr
+                before = registers[syscall.V0], registers[syscall.A3]
+                syscall.dispatch(t)
+                if registers[syscall.A3] and registers[syscall.V0] == errno.EFAULT:
+                    registers[syscall.V0], registers[syscall.A3] = before
+                    with self._watchpoints.opened():
+                        syscall.dispatch(t)
+                self._watchpoints.close()
+        finally:
+            state.calling = False
+
+    def _access(self, state: _State) -> None:
+        """A thread has come to an access to a watched page: stop, or let it pass."""
+        cpu = state.thread.cpu
+        hit = self._watchpoints.hit(cpu)
+        if hit is not None:
+            kind, address = hit
+            self._stop(state, Stop(kind, state.thread.tid, _SIGTRAP, address=address))
+            return
+        with self._condition:
+            if self._passing or self._stopping:
+                return  # it comes here again
+            self._passing = True
+            for _ in range(REQUESTS):
+                moving = [
+                    other
+                    for other in self._states.values()
+                    if other is not state and not other.resting and not other.calling
+                ]
+                if not moving:
+                    break
+                for other in moving:
+                    other.thread.cpu.kick()
+                self._condition.wait(PATIENCE)
+            with self._watchpoints.opened():
+                cpu.step()
+            self._passing = False
+            self._condition.notify_all()
+        if cpu.exit_reason != EXIT_INTERRUPT:
+            self._settle(state)
 
     def _step(self, state: _State, action: Action) -> None:
         """Run one instruction, and stop after it unless the step is to go on."""
@@ -169,7 +231,7 @@ class Debugger(Target):
         with self._condition:
             state.resting = True
             self._condition.notify_all()
-            while not self.detached and (self._stopping or state.action is None):
+            while not self.detached and (self._stopping or self._passing or state.action is None):
                 self._condition.wait()
             state.resting = False
 
@@ -219,7 +281,8 @@ class Debugger(Target):
     def executed(self, t: Thread) -> None:
         """The process runs another program now."""
         self._breakpoints.clear()
-        self.process.engine.set_hooks(set())
+        self._watchpoints.clear()
+        self._prepare()
         if self.reports_exec:
             path = os.fsencode(self.process.exe)
             self._stop(self._states[t.tid], Stop("exec", t.tid, _SIGTRAP, path=path))
@@ -229,6 +292,8 @@ class Debugger(Target):
         self.detached = True
         self.process.debugger = None
         self.process.engine.set_hooks(set())
+        self._watchpoints.clear()
+        self._watchpoints.close()
         self._restore_signals()
 
     def exited(self, status: int) -> None:
@@ -300,6 +365,7 @@ class Debugger(Target):
         """Make translations fit the breakpoints; drop those that stepping left in pieces."""
         engine = self.process.engine
         engine.set_hooks(self._breakpoints)
+        self._watchpoints.close()
         if any(state.action and state.action.step for state in self._states.values()):
             return
         if len(self._stepped) > MOST_STEPPED:
@@ -319,8 +385,8 @@ class Debugger(Target):
             if self.detached:
                 return
             self._breakpoints.clear()
+            self._watchpoints.clear()
             self._prepare()
-            self.process.engine.set_hooks(set())
             self.process.debugger = None
             self._restore_signals()
             self.detached = True
@@ -439,7 +505,7 @@ class Debugger(Target):
             self._breakpoints.discard(address)
 
     def set_watchpoint(self, kind: str, address: int, size: int, on: bool) -> None:
-        raise TargetError(EINVAL, "none")
+        self._watchpoints.set(kind, self._address(address), size, on)
 
     def auxv(self) -> bytes | None:
         image = self.process.exe_image
