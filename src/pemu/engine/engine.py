@@ -44,11 +44,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _EVERY_SIGNAL = (1 << 64) - 1
 
 
-def host_protect(address: int, size: int, protection: int) -> None:
-    """Call the host's mprotect(2) on pages that are mapped."""
-    _libc.mprotect(address, size, protection)
-
-
 def _nothing() -> None:
     pass
 
@@ -101,6 +96,7 @@ class Engine:
         self._making = allocate_lock()
         self._waiting = allocate_lock()  # held while the thread of `_be_patient` lives
         self._hooks: set[int] = set()
+        self._compiles = True
         self._hook_arrays: list[ctypes.Array[ctypes.c_uint64]] = []
         self._keep: list[object] = []
         self._old_arenas: list[tuple[int, int, int]] = []
@@ -351,6 +347,7 @@ class Engine:
             or self._get(c.MAX_INSNS) == 1
             or self._get(c.OPTIONS)
             or self.on_compiled is not None
+            or not self._compiles
         )
 
     def _use_stored(self) -> None:
@@ -452,6 +449,14 @@ class Engine:
             self._use_stored()
             self.flush()
 
+    def set_compile(self, enabled: bool) -> None:
+        """Choose whether hot code is compiled. Where it is not, all of it runs in tier 0."""
+        with self.lock:
+            if enabled != self._compiles:
+                self._compiles = enabled
+                self._use_stored()
+                self.flush()
+
     def is_hooked(self, start: int, end: int) -> bool:
         """True if a hook is set in a guest range; such code is not compiled."""
         return any(start <= address < end for address in self._hooks)
@@ -476,6 +481,8 @@ class Engine:
     def hot(self, cpu: Cpu, block: int) -> None:
         """A block's counter has run out: have it compiled."""
         if self.mode == "tier0" or self._get(c.OPTIONS) & c.OPTION_HOOK_BLOCKS:
+            return
+        if not self._compiles:
             return
         wait = self.mode == "tier1"
         with self.lock:

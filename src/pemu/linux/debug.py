@@ -294,6 +294,7 @@ class Debugger(Target):
         self.process.engine.set_hooks(set())
         self._watchpoints.clear()
         self._watchpoints.close()
+        self.process.engine.set_compile(True)
         self._restore_signals()
 
     def exited(self, status: int) -> None:
@@ -366,8 +367,12 @@ class Debugger(Target):
         engine = self.process.engine
         engine.set_hooks(self._breakpoints)
         self._watchpoints.close()
+        if self._watchpoints.active:
+            # Compiled code would be dropped at each access to a watched page.
+            engine.set_compile(False)
         if any(state.action and state.action.step for state in self._states.values()):
             return
+        engine.set_compile(not self._watchpoints.active)
         if len(self._stepped) > MOST_STEPPED:
             engine.flush()
         else:
