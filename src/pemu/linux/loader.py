@@ -129,7 +129,7 @@ def open_program(path: str, target: Target) -> tuple[int, Elf]:
         raise
 
 
-def _place(memory: AddressSpace, elf: Elf, fd: int, high: bool) -> tuple[int, int]:
+def _place(memory: AddressSpace, elf: Elf, fd: int, page_size: int, high: bool) -> tuple[int, int]:
     """Map the segments; returns (bias, end of the last one)."""
     loads = [segment for segment in elf.loads if segment.memsz]
     if not loads:
@@ -141,15 +141,22 @@ def _place(memory: AddressSpace, elf: Elf, fd: int, high: bool) -> tuple[int, in
     bias = 0
     try:
         if elf.type == ET_DYN:
-            size = -(-(highest - lowest) // _PAGE) * _PAGE
+            size = -(-(highest - lowest) // page_size) * page_size
             # As Linux does, what is no power of two is no alignment.
             aligns = [s.align for s in loads if not s.align & (s.align - 1)]
-            align = max(0x10000, *aligns, 0)
+            align = max(0x10000, page_size, *aligns)
             if align > MAX_ALIGNMENT:
                 raise ElfError(f"impossible alignment {align:#x} of a segment")
             bias = memory.find_free(size, align, 0 if high else _LOW[8 * memory.word_size]) - lowest
             if bias % align:
                 bias = memory.find_free(size, align) - lowest
+        if page_size > _PAGE:
+            for segment in loads:
+                start = segment.vaddr + bias
+                end = -(-(start + segment.memsz) // page_size) * page_size
+                start = start // page_size * page_size
+                prot = _PROT[segment.flags & 7]
+                memory.map(start, end - start, prot, _PRIVATE | _FIXED | _ANONYMOUS)
         for segment in loads:
             _map_segment(memory, segment.vaddr + bias, segment, fd)
     except OSError as error:
@@ -208,7 +215,7 @@ def _load(
     # A program that may go anywhere and has no loader mostly is one: it leaves room for others.
     high = elf.type == ET_DYN and not elf.interp
     try:
-        image.bias, end = _place(memory, elf, fd, high)
+        image.bias, end = _place(memory, elf, fd, start.page_size, high)
     finally:
         os.close(fd)
     mask = (1 << 8 * target.word) - 1
@@ -221,7 +228,8 @@ def _load(
         try:
             interp_fd, interp = open_program(where, target)
             try:
-                image.interp_base, _ = _place(memory, interp, interp_fd, high=True)
+                size = start.page_size
+                image.interp_base, _ = _place(memory, interp, interp_fd, size, high=True)
             finally:
                 os.close(interp_fd)
         except ElfError as error:
