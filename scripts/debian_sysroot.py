@@ -98,7 +98,7 @@ def download(state: Path, architecture: str, suite: str, mirror: str, packages: 
 def extract(archive: Path, root: Path) -> None:
     """Unpack a package; directories that are links here stay so."""
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as deb:
-        command = ["tar", "-x", "-C", root, "--keep-directory-symlink"]
+        command = ["tar", "-x", "-C", str(root), "--keep-directory-symlink"]
         subprocess.run(command, check=True, stdin=deb.stdout)
     if deb.returncode:
         raise subprocess.CalledProcessError(deb.returncode, deb.args)
@@ -116,8 +116,18 @@ def unpack(state: Path, root: Path) -> int:
         for archive in (state / "sources").glob(f"{package}_*.orig.tar.*"):
             place = root / "usr" / "src" / package
             place.mkdir(parents=True, exist_ok=True)
-            options = ["--strip-components=1", "--wildcards", f"*/{directory}/*"]
-            subprocess.run(["tar", "-x", "-C", place, "-f", archive, *options], check=True)
+            words = [
+                "tar",
+                "-x",
+                "-C",
+                str(place),
+                "-f",
+                str(archive),
+                "--strip-components=1",
+                "--wildcards",
+                f"*/{directory}/*",
+            ]
+            subprocess.run(words, check=True)
     return len(archives)
 
 

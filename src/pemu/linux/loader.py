@@ -96,9 +96,16 @@ class LoadedImage:
         self.elf: Elf | None = None
 
 
+_KERNELS = (b"/dev/", b"/proc/", b"/sys/")
+
+
 def translate_path(prefix: str, path: bytes) -> bytes:
-    """Where the guest's absolute `path` is on the host: below `prefix` if it exists there."""
-    if prefix and path.startswith(b"/"):
+    """Where the guest's absolute `path` is on the host: below `prefix` if it exists there.
+
+    What the kernel provides is the same everywhere: a system's tree that nobody has mounted
+    anything in would only hide it.
+    """
+    if prefix and path.startswith(b"/") and not (path + b"/").startswith(_KERNELS):
         inside = os.fsencode(prefix) + path
         if os.path.lexists(inside):
             return inside
