@@ -141,6 +141,8 @@ class Size(ValueType):
         return f"{value}{self.SUFFIXES[power]}"
 
     def _bytes(self, text: str) -> int | None:
+        if len(text) > LONGEST_NUMBER:
+            return None
         if text[:2] in ("0x", "0X"):
             value = _c_integer(text)
             return None if value is None else value * self._unit(self.unit)
@@ -158,7 +160,7 @@ class Size(ValueType):
 
     def _unit(self, suffix: str) -> int:
         """Bytes that one `suffix` stands for, 0 for a letter that is none."""
-        place = self.SUFFIXES.lower().find(suffix.lower())
+        place = self.SUFFIXES.lower().find(suffix.lower()) if suffix.isascii() else -1
         return 0 if place < 0 else 1 << (10 * place)
 
 
@@ -236,6 +238,10 @@ class ListOf(ValueType):
         raise OptionError(f"{quoted(text)} needs a place in the list; number the values from .0")
 
 
+LONGEST_NUMBER = 1000
+"""Characters of a number; Python refuses to read very long ones, and none of 64 bits is as long."""
+
+
 def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
@@ -247,6 +253,8 @@ def _c_integer(text: str) -> int | None:
     if not (digits.isascii() and digits.isalnum()):
         return None  # also keeps out what int() allows and C does not: '1_000', ' 1'
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
+    if base != 16 and not digits.isdigit():
+        return None  # '0o7', which only Python knows
     try:
         return int(text, base)
     except ValueError:
