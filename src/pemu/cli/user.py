@@ -44,12 +44,42 @@ def main(target: str, words: Sequence[str] | None = None) -> int:
 
 
 def child(target: str) -> NoReturn:
-    """Go on in a process that `command` has made for a guest's execve()."""
-    _leave(outcome.run(f"pemu-{target}", lambda: _go_on(target, sys.argv[1:])))
+    """Go on in a process that a guest's execve() has made by `command`."""
+    _leave(outcome.run(f"pemu-{target}", lambda: _go_on(target, sys.argv[1:], child=True)))
 
 
-def command(target: str, options: UserOptions) -> list[str]:
-    """What to execute for a guest's execve() of a program for `target`, under the same options.
+def controlled(target: str) -> NoReturn:
+    """Go on in a process that `pemu.api` has made by `launch`."""
+    _leave(outcome.run(f"pemu-{target}", lambda: _go_on(target, sys.argv[1:], child=False)))
+
+
+def launch(
+    target: str, words: Sequence[str], environ: list[bytes], control: int
+) -> tuple[list[str], list[bytes]]:
+    """The command and environment by which `pemu.api` runs the command line `words`.
+
+    `environ`: the guest's environment; `control`: descriptor of the socket by which the program is
+    controlled. Raises OptionError.
+    """
+    try:
+        parsed = COMMAND.parse(words, dict(os.environ))
+    except CpuHelp:
+        raise OptionError(f"-cpu help is for command lines: pemu-{target} -cpu help") from None
+    if parsed.final:
+        raise OptionError(f"-{parsed.final.name} runs no program")
+    options, argv = _options(target, parsed)
+    options.control = control
+    if options.cpu:
+        from pemu.cli.user_help import check_cpu
+
+        check_cpu(target, options.cpu)
+    start = command(target, options, "controlled")
+    shown = [options.program, *(os.fsdecode(word) for word in argv)]
+    return [*start, *shown], host_environ(_changed(environ, parsed))
+
+
+def command(target: str, options: UserOptions, entry: str = "child") -> list[str]:
+    """What to execute to run a program for `target` under `options`, by this module's `entry`.
 
     To be followed by the program's path and the whole argv of the guest, argv[0] first, and given
     `host_environ` of the guest's environment. It depends on neither the current directory nor the
@@ -61,8 +91,7 @@ def command(target: str, options: UserOptions) -> list[str]:
         if place != package and os.path.isdir(os.path.join(place, "llvmlite")):
             code += f";sys.path+=[{os.path.abspath(place)!r}]"
             break
-    code += f";from pemu.cli.user import child;child({target!r})"
-    options.ignored = _ignored() & _PYTHON_IGNORES
+    code += f";from pemu.cli.user import {entry};{entry}({target!r})"
     python = os.path.realpath(sys.executable or "/proc/self/exe")
     words = Command(OPTIONS + CHILD_OPTIONS).words(options, UserOptions())
     return [python, "-I", "-S", "-X", "utf8", "-c", code, *words, "--"]
@@ -74,6 +103,12 @@ def host_environ(environ: Sequence[bytes]) -> list[bytes]:
         _HIDDEN + entry if entry.startswith((*_HOST_VARIABLES, _HIDDEN)) else entry
         for entry in environ
     ]
+
+
+def _child_command(target: str, options: UserOptions) -> list[str]:
+    """What a guest's execve() of a program for `target` executes."""
+    options.ignored = _ignored() & _PYTHON_IGNORES
+    return command(target, options)
 
 
 def _ignored() -> int:
@@ -117,6 +152,12 @@ def _start(target: str, words: Sequence[str]) -> int:
         from pemu.cli.user_help import usage
 
         return outcome.show(usage(target))
+    options, argv = _options(target, parsed)
+    return _run(target, options, argv, _changed(environ, parsed))
+
+
+def _options(target: str, parsed: Parsed) -> tuple[UserOptions, list[bytes]]:
+    """The options that a command line has set, and the guest's argv. Raises OptionError."""
     if not parsed.rest:
         raise OptionError(f"no program to run was given; write pemu-{target} <program>")
     options = UserOptions()
@@ -129,18 +170,27 @@ def _start(target: str, words: Sequence[str]) -> int:
     argv = [os.fsencode(word) for word in parsed.rest]
     if options.argv0 is not None:
         argv[0] = os.fsencode(options.argv0)
-    return _run(target, options, argv, _changed(environ, parsed))
+    return options, argv
 
 
-def _go_on(target: str, words: Sequence[str]) -> int:
+def _go_on(target: str, words: Sequence[str], *, child: bool) -> int:
+    """Run the program that the words of `command` and what follows them name."""
     parsed = _parse(Command(OPTIONS + CHILD_OPTIONS), target, words, {})
     assert parsed is not None
     options = UserOptions()
     parsed.assign(options)
-    options.child = True
+    options.child = child
     options.program, *argv = parsed.rest
     environ = [entry.removeprefix(_HIDDEN) for entry in _environ()]
-    return _run(target, options, [os.fsencode(word) for word in argv], environ)
+    try:
+        return _run(target, options, [os.fsencode(word) for word in argv], environ)
+    except OptionError as error:
+        if options.control < 0:
+            raise
+        from pemu.linux.control import refuse
+
+        refuse(options.control, str(error))
+        return 1
 
 
 def _parse(
@@ -162,13 +212,13 @@ def _run(target: str, options: UserOptions, argv: list[bytes], environ: list[byt
             if value is not None:
                 name = "jit_mode" if key == "mode" else key.replace("-", "_")
                 setattr(options, name, value)
-    if options.cpu and not options.child:
+    if options.cpu and not options.child and options.control < 0:
         from pemu.cli.user_help import check_cpu
 
         check_cpu(target, options.cpu)
     options.log = _log(target, options)
 
-    options.child_command = lambda: command(target, options)
+    options.child_command = lambda: _child_command(target, options)
     options.child_environ = host_environ
 
     _restore_signals(options)

@@ -42,6 +42,7 @@ class UserOptions:
         limit in bytes, 0 for the default.
     child_command, child_environ: how a guest's execve() of a program for the same target is
         executed: first words of the command, and its environment.
+    control: descriptor of the socket by which `pemu.api` controls the program, -1 for none.
     child: this process runs what another one under Pemu has passed to execve().
     ignored: host signals, bit n-1 for signal n, that were ignored when the process started.
     """
@@ -54,6 +55,7 @@ class UserOptions:
         "child",
         "child_command",
         "child_environ",
+        "control",
         "cpu",
         "gdb",
         "guest_base",
@@ -102,6 +104,7 @@ class UserOptions:
         self.child_command: Callable[[], list[str]] = list
         self.child_environ: Callable[[list[bytes]], list[bytes]] = list
         self.ignored = 0
+        self.control = -1
 
 
 class PathText(ValueType):
@@ -388,5 +391,8 @@ OPTIONS = (
     Option("version", help="print the version", final=True, env=_env("VERSION")),
 )
 
-# What else a process hands on to the one that goes on after a guest's execve().
-CHILD_OPTIONS = (Option("ignored", Int(), "signals", dest="ignored"),)
+# What else a process hands on to one that it makes by `user.command`.
+CHILD_OPTIONS = (
+    Option("ignored", Int(), "signals", dest="ignored"),
+    Option("control", Int(), "descriptor", dest="control"),
+)

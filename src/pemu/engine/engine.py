@@ -99,6 +99,7 @@ class Engine:
         self._compiles = True
         self._hook_arrays: list[ctypes.Array[ctypes.c_uint64]] = []
         self._keep: list[object] = []
+        self._call_count = 0
         self._old_arenas: list[tuple[int, int, int]] = []
         self.code = CodeArea()
         self._full_epoch = 0  # the epoch that followed when it was full; 0: it is not
@@ -278,7 +279,12 @@ class Engine:
         self._set(c.CALL_BASE, base)
         self._set(c.DESCRIPTOR_FLAGS, descriptors)
         self._set(c.ERRNO_MAP, ctypes.addressof(kept))
+        self._call_count = count
         self._set(c.CALL_COUNT, count)
+
+    def use_native_calls(self, wanted: bool) -> None:
+        """Let native code make the calls of its table, or leave them all to Python."""
+        self._set(c.CALL_COUNT, self._call_count if wanted else 0)
 
     def set_signals(self, numbers: bytes, unblockable: int, caught: int, actions: int) -> None:
         """Say what native code has to know about the guest's signals (see `native_signals`).
@@ -475,6 +481,14 @@ class Engine:
         options |= c.OPTION_HOOK_BLOCKS if hook_blocks else 0
         self._set(c.OPTIONS, options)
         self._use_stored()
+
+    def hook_blocks(self, enabled: bool) -> None:
+        """Let each run of a block begin with reason HOOK, or not any more, while guests run."""
+        with self.lock:
+            options = self._get(c.OPTIONS) & ~c.OPTION_HOOK_BLOCKS
+            self._set(c.OPTIONS, options | (c.OPTION_HOOK_BLOCKS if enabled else 0))
+            self._use_stored()
+            self.flush()
 
     # Hot code.
 

@@ -50,6 +50,11 @@ def run_user(
 
         place, options.gdb = options.gdb, ""  # what is executed later runs without gdb
         attach(process, thread, place)
+    if options.control >= 0:
+        from pemu.linux.control import attach as attach_control
+
+        descriptor, options.control = options.control, -1
+        attach_control(process, thread, descriptor)
     process.run_thread(thread)
     # The first thread has ended before others: they end the process.
     while True:

@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 
 _SHT_SYMTAB, _SHT_DYNSYM = 2, 11
 _STT_FUNC = 2
+_SHN_LORESERVE = 0xFF00
 _LARGEST_FILE = 1 << 30
+_PAGE = 4096
 
 
 class _File:
     """The functions of an ELF file: first addresses, sorted, with sizes and names."""
 
-    __slots__ = ("functions", "name", "segments", "starts")
+    __slots__ = ("addresses", "functions", "name", "segments", "starts")
 
     def __init__(self, path: str, target: Target) -> None:
         self.name = os.path.basename(path)
         self.functions: list[tuple[int, int, str]] = []
+        self.addresses: dict[str, int] = {}
         self.segments: list[tuple[int, int, int]] = []
         try:
             if os.path.getsize(path) <= _LARGEST_FILE:
@@ -37,6 +40,7 @@ class _File:
         except (OSError, ElfError, struct.error):
             # A file without readable tables has no names.
             self.functions.clear()
+            self.addresses.clear()
         self.functions.sort()
         self.starts = [start for start, *_ in self.functions]
 
@@ -64,9 +68,20 @@ class _File:
                 name, info, _, where, value, length = symbol.unpack_from(content, at)
             else:
                 name, value, length, info, _, where = symbol.unpack_from(content, at)
-            if info & 15 == _STT_FUNC and where and name < len(names):
+            kind = info & 15
+            if kind <= _STT_FUNC and where and 0 < name < len(names):
                 text_name = names[name : names.find(b"\0", name)].decode("utf-8", "replace")
-                self.functions.append((value, length, text_name))
+                if kind == _STT_FUNC:
+                    self.functions.append((value, length, text_name))
+                if where < _SHN_LORESERVE and (info >> 4 or text_name not in self.addresses):
+                    self.addresses[text_name] = value
+
+    def bias(self, offset: int) -> int | None:
+        """What to take from where a file offset is mapped to get its address in the file."""
+        for start, size, vaddr in self.segments:
+            if start // _PAGE * _PAGE <= offset < start + size:
+                return offset - start + vaddr
+        return None
 
     def find(self, offset: int) -> tuple[int, str] | None:
         """Distance from the function around a file offset, and its name."""
@@ -96,14 +111,37 @@ class Symbols:
         self.target = target
         self._files: dict[str, _File] = {}
 
+    def _read(self, path: str) -> _File:
+        file = self._files.get(path)
+        if file is None:
+            file = self._files[path] = _File(path, self.target)
+        return file
+
     def _file(self, address: int) -> tuple[_File, int] | None:
         for start, end, _, _, offset, _, _, path in self.memory.regions():
             if start <= address < end and path:
-                file = self._files.get(path)
-                if file is None:
-                    file = self._files[path] = _File(path, self.target)
-                return file, address - start + offset
+                return self._read(path), address - start + offset
         return None
+
+    def address(self, name: str) -> int | None:
+        """Guest-virtual address of a function or variable; None where no mapped file defines it.
+
+        The file that is mapped lowest counts, which is the program in most cases.
+        """
+        for start, _, _, _, offset, _, _, path in self.memory.regions():
+            if not path:
+                continue
+            file = self._read(path)
+            inside = file.bias(offset)
+            if name in file.addresses and inside is not None:
+                return file.addresses[name] + start - inside
+        return None
+
+    def place(self, address: int) -> tuple[str, int] | None:
+        """Name of the function around a guest-virtual address, and the distance from its start."""
+        place = self._file(address)
+        found = place[0].find(place[1]) if place else None
+        return (found[1], found[0]) if found else None
 
     def function_start(self, address: int) -> int | None:
         """Where the function around a guest-virtual address begins; None if nothing tells."""
@@ -113,9 +151,8 @@ class Symbols:
 
     def function(self, address: int) -> str:
         """Name of the function around a guest-virtual address; '' if nothing tells."""
-        place = self._file(address)
-        found = place[0].find(place[1]) if place else None
-        return found[1] if found else ""
+        found = self.place(address)
+        return found[0] if found else ""
 
     def describe(self, address: int) -> str:
         """A guest-virtual address for people: `0x00400124 (main+0x4 in prog)`."""
