@@ -26,7 +26,7 @@ def test_file_that_is_no_program_is_refused() -> None:
 
 
 def test_program_for_another_target_is_refused_with_the_right_one(guest: Path) -> None:
-    with pytest.raises(pemu.StartError, match="big-endian program: use pemu-mips"):
+    with pytest.raises(pemu.StartError, match="big-endian o32 program: use pemu-mips"):
         pemu.Program(guest, target="mipsel")
 
 

@@ -94,7 +94,7 @@ class Connection:
         message = self._receive()
         if message is None:
             self.ended()
-            raise StartError(f"it ended before it began (exit status {self.returncode})")
+            raise StartError(f"its process has ended with status {self.returncode}")
         if message[1] == "refused":
             self.ended()
             raise StartError(message[2])

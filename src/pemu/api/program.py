@@ -119,10 +119,7 @@ class Program:
         )
         environ = _environ(env)
         self._connection = Connection(self.target, [*line, "--", *argv], environ, directory, stdio)
-        try:
-            thread, shown, names, bits, word, order = self._connection.hello()
-        except StartError as error:
-            raise StartError(f"{argv[0]}: {error}") from None
+        thread, shown, names, bits, word, order = self._connection.hello()
         self.thread: int = thread
         """The thread that the program has stopped in, or that a hook is called for."""
         self.registers = Registers(self._connection, names, bits)

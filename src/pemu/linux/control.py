@@ -23,9 +23,9 @@ import select
 import socket
 from _thread import start_new_thread
 
+from pemu.engine.exits import EXIT_HOOK, EXIT_SYSCALL
 from pemu.engine.faults import GuestFault
 from pemu.engine.masking import with_signals_blocked
-from pemu.engine.vcpu import EXIT_HOOK, EXIT_SYSCALL
 from pemu.linux import fdtable, syscall
 from pemu.linux.debug import Debugger
 from pemu.linux.mips import signals as ms
@@ -100,7 +100,7 @@ class Control(Debugger):
         if reason == EXIT_HOOK:
             self._hook(state)
         elif reason == EXIT_SYSCALL and (self._before != frozenset() or self._after != frozenset()):
-            self._call(state)
+            self._tell_call(state)
         else:
             super()._settle(state)
 
@@ -115,7 +115,7 @@ class Control(Debugger):
         if cpu.pc == place:
             cpu.skip_hook()
 
-    def _call(self, state: _State) -> None:
+    def _tell_call(self, state: _State) -> None:
         """Make a system call, of which the controller may want to know before and after."""
         t = state.thread
         regs = t.cpu.gpr
@@ -134,7 +134,7 @@ class Control(Debugger):
                 return
         after = _wanted(self._after, name)
         words = _words(t, table, number, shift) if after else ()
-        syscall.dispatch(t)
+        self._call(state)
         if after and not t.restart:
             value = regs[syscall.V0]
             result = -to_host(value) if regs[syscall.A3] else value
