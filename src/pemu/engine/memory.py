@@ -166,6 +166,8 @@ class AddressSpace:
         self._changes: dict[int, int] = {}
         self.retry: Callable[[Callable[[], int]], int] | None = None
         """Makes a copy that was refused once more, with the pages open that a debugger closed."""
+        self._tracked: set[int] = set()
+        """Addresses of pages with TRACK, and of some that had it once."""
 
     # Access from Python.
 
@@ -195,7 +197,7 @@ class AddressSpace:
         data = bytes(data)
         source = id(data) + _BYTES_HEADER
         left = _copy(self.base + address, source, size)
-        if left and self._untrack_range(address, size):
+        if left and self.untrack_range(address, size):
             left = _copy(self.base + address, source, size)
         if left and self.retry is not None:
             left = self.retry(lambda: _copy(self.base + address, source, size))
@@ -437,9 +439,9 @@ class AddressSpace:
             raise OSError(errno.EINVAL, "address of a mapping")
         with self._lock:
             end = address + self._round(length)
-            self._code_changes(address, end)
-            if self._cut(address, end):
-                self._reserve(address, end)
+            for region in self._cut(address, end):
+                self._code_changes(region.start, region.end)
+                self._reserve(region.start, region.end)
 
     def clear(self) -> None:
         """Unmap everything. Only one thread may be left, and no translated code."""
@@ -463,7 +465,8 @@ class AddressSpace:
         host_map(self.base + start, end - start, 0, flags, -1, 0)
         self._set_flags(start, end, 0)
 
-    def _covered(self, start: int, end: int) -> bool:
+    def covered(self, start: int, end: int) -> bool:
+        """Whether all of a range is mapped."""
         index = max(bisect_right(self._starts, start) - 1, 0)
         for region in self._regions[index:]:
             if region.start > start:
@@ -482,7 +485,7 @@ class AddressSpace:
             return
         end = self._check(address, length)
         with self._lock:
-            whole = self._covered(address, end)
+            whole = self.covered(address, end)
             self._code_changes(address, end)
             for region in self._cut(address, end):
                 host_prot = prot & (READ | WRITE) | (READ if prot & EXEC else 0)
@@ -573,7 +576,7 @@ class AddressSpace:
         if not length:
             return
         end = self._check(address, length)
-        if not self._covered(address, end):
+        if not self.covered(address, end):
             raise OSError(errno.ENOMEM, "not mapped")
         if advice == 4:  # MADV_DONTNEED
             self._code_changes(address, end)
@@ -608,6 +611,7 @@ class AddressSpace:
             page = address & -PAGE
             host_protect(self.base + page, PAGE, READ)
             self.flags[page >> 12] |= TRACK
+            self._tracked.add(page)
 
     def untrack(self, address: int, *, by_itself: bool = False) -> None:
         """Make a tracked page writable again; translations of its code are dropped.
@@ -617,6 +621,7 @@ class AddressSpace:
         """
         with self._lock:
             page = address & -PAGE
+            self._tracked.discard(page)
             if not self.flags[page >> 12] & TRACK:
                 return
             if self.on_code_change is not None:
@@ -628,14 +633,17 @@ class AddressSpace:
                 self.flags[page >> 12] |= VOLATILE
             host_protect(self.base + page, PAGE, READ | WRITE)
 
-    def _untrack_range(self, address: int, size: int) -> bool:
-        """Untrack the tracked pages of a range; True if there were any."""
-        found = False
-        for page in range(address & -PAGE, address + size, PAGE):
-            if self.flags[page >> 12] & TRACK:
-                self.untrack(page)
-                found = True
-        return found
+    def untrack_range(self, address: int, size: int) -> bool:
+        """Untrack the tracked pages of a range, however long; True if there were any."""
+        first, end = address & -PAGE, address + size
+        if end - first <= 2 * PAGE:
+            pages = [page for page in (first, end - 1 & -PAGE) if self.flags[page >> 12] & TRACK]
+        else:
+            with self._lock:
+                pages = [page for page in self._tracked if first <= page < end]
+        for page in pages:
+            self.untrack(page)
+        return bool(pages)
 
 
 def _page_flags(prot: int) -> int:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     Getter: TypeAlias = Callable[[Thread, Registers], int]
     Decoder: TypeAlias = Callable[[Thread, Registers], Any]
 
-TRACK = 16
-PAGE_SHIFT = 12
 PATH_MAX = 4096
 A0 = 4
 SP = 29
@@ -429,24 +427,8 @@ def host_range_for_writing(mem: AddressSpace, start: int, length: int) -> int:
     """As `host_range`; pages that are write-protected for holding translated code lose that."""
     result = host_range(mem, start, length)
     if result and length > 0:
-        untrack(mem, start, length)
+        mem.untrack_range(start, length)
     return result
-
-
-def untrack(mem: AddressSpace, start: int, length: int) -> bool:
-    """Make the range writable by the host kernel again; whether there was anything to do."""
-    first = start >> PAGE_SHIFT
-    last = (start + length - 1) >> PAGE_SHIFT
-    flags = mem.flags
-    if last - first <= 1:
-        if not (flags[first] | flags[last]) & TRACK:
-            return False
-    found = [
-        page for page, flag in enumerate(bytes(flags[first : last + 1]), first) if flag & TRACK
-    ]
-    for page in found:
-        mem.untrack(page << PAGE_SHIFT)
-    return bool(found)
 
 
 class PathType(ArgType):

@@ -20,7 +20,7 @@ import errno
 import sys
 
 from pemu.engine.faults import GuestFault
-from pemu.linux.argtypes import Abi, Argument, Conversion, untrack
+from pemu.linux.argtypes import Abi, Argument, Conversion
 from pemu.linux.calls import module_of
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.errno import TO_GUEST, to_guest
@@ -306,7 +306,7 @@ def _retrying(entry: Entry, arguments: list[Argument]) -> Entry:
         result = entry(t, regs)
         if result == -errno.EFAULT:
             found = [
-                untrack(t.mem, start(t, regs), length(t, regs))
+                t.mem.untrack_range(start(t, regs), length(t, regs))
                 for start, length in buffers
                 if start(t, regs)
             ]

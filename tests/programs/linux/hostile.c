@@ -1,6 +1,7 @@
 /* Makes random system calls with nasty arguments: hostile SEED CHILDREN CALLS-A-CHILD.
  *
- * Each child makes its calls in the current directory; it may die by a signal, but not of an error
+ * Each child makes its calls in the current directory, and on descriptors of its own besides standard
+ * error, which must be no device; it may die by a signal, but not of an error
  * of the emulator (status 70), nor use up its processor time. Prints what went wrong and where. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -135,7 +136,10 @@ static void run_child(int calls)
     pipe(descriptors);
     socketpair(AF_UNIX, SOCK_STREAM, 0, descriptors + 2);
     descriptors[4] = open("file", O_RDWR | O_CREAT, 0600);
-    descriptors[5] = open("/dev/null", O_RDWR);
+    descriptors[5] = syscall(SYS_memfd_create, "memory", 0);
+    /* Who runs this may have given it a device. */
+    dup2(descriptors[5], 0);
+    dup2(descriptors[5], 1);
     descriptors[6] = open(".", O_RDONLY | O_DIRECTORY);
     descriptors[7] = eventfd(3, 0);
     for (int step = 0; step < calls; step++) {

@@ -14,7 +14,6 @@ from pemu.linux.argtypes import (
     Size,
     UInt,
     ULong,
-    host_range,
     host_range_for_writing,
 )
 from pemu.linux.hostcalls import NR
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from pemu.linux.process import Thread
 
 PAGE = 4096
-MAPPED = 32
 MAP_ANONYMOUS, MAP_LOCKED = 0x20, 0x2000
 PROTECTION = 7
 PROT_GROWSDOWN, PROT_GROWSUP = 0x01000000, 0x02000000
@@ -142,22 +140,21 @@ def madvise(t: Thread, start: int, length: int, advice: int) -> int:
 
 def _mapped(mem: AddressSpace, start: int, length: int) -> bool:
     """Whether all pages of a range are mapped."""
-    if start + length > mem.size:
-        return False
-    first, last = start // PAGE, -(-(start + length) // PAGE)
-    return all(flag & MAPPED for flag in bytes(mem.flags[first:last]))
+    end = -(-(start + length) // PAGE) * PAGE
+    return end <= mem.size and mem.covered(start // PAGE * PAGE, end)
 
 
 def _on_mapped(t: Thread, call: str, start: int, length: int, *arguments: int) -> int:
     """A host call on a range of guest memory: the host does not see what is not mapped."""
-    result = t.host_syscall(NR[call], host_range(t.mem, start, length), length, *arguments)
-    if result >= 0 and not _mapped(t.mem, start, length):
+    if not _mapped(t.mem, start, length):
         return -errno.ENOMEM
-    return result
+    return t.host_syscall(NR[call], t.mem.host(start), length, *arguments)
 
 
 @syscall("msync", Ptr, Size, MsyncFlags)
 def msync(t: Thread, start: int, length: int, flags: int) -> int:
+    if start % PAGE:
+        return -errno.EINVAL
     return _on_mapped(t, "msync", start, length, flags)
 
 
