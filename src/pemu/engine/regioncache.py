@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 SEPARATOR = "\0"
 """Between the parts of an identity: name of the architecture, path of the program, version."""
 
-LEAST_WORDS = 64
+LEAST_WORDS = 16
 """Newly compiled guest instructions that are worth writing a file for."""
 
-LEAST_SHARE = 16
+LEAST_SHARE = 256
 """And at least one for so many that the file holds, which all have to be written again."""
 
 
