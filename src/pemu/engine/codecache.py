@@ -86,13 +86,10 @@ def _host_digest() -> bytes:
 
 def _llvmlite_version() -> str:
     for folder in sys.path:
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            continue
-        for name in names:
-            if name.startswith("llvmlite-") and name.endswith(".dist-info"):
-                return name
+        if os.path.isdir(f"{folder}/llvmlite"):
+            for name in os.listdir(folder):
+                if name.startswith("llvmlite-") and name.endswith(".dist-info"):
+                    return name
     return ""
 
 

@@ -7,13 +7,12 @@ from _thread import allocate_lock
 
 from pemu.engine import context as c
 from pemu.engine.codecache import REGIONS
-from pemu.engine.regionstore import RegionStore, merge, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.codecache import CodeCache
     from pemu.engine.engine import Engine
-    from pemu.engine.regionstore import Module
+    from pemu.engine.regionstore import Module, RegionStore
 
 SEPARATOR = "\0"
 """Between the parts of an identity: name of the architecture, path of the program, version."""
@@ -52,6 +51,8 @@ class RegionCache:
         fd = self._cache.open(REGIONS, self._identity) if self._cache is not None else None
         if fd is None:
             return None
+        from pemu.engine.regionstore import RegionStore
+
         try:
             store = RegionStore(fd)
             if engine is not None:
@@ -110,6 +111,8 @@ class RegionCache:
         with self._saving:
             if self._cache is None:
                 return
+            from pemu.engine.regionstore import merge, pack
+
             try:
                 merged = merge(self._stored_modules(), modules)
                 self._cache.store(REGIONS, self._identity, pack(self._identity, merged))
