@@ -192,7 +192,7 @@ MODELS = (
     Model("Loongson-3A1000", "mips64r2", "", 0x00006305, 0, "", lacks="the Loongson extensions"),
     Model("Loongson-3A4000", "mips64r2", "", 0x0014C000, 0, "", lacks="the Loongson extensions"),
     Model(
-        *("mips64dspr2", "mips64r2", "mips3d dspr2 dsp64", 0x00010000),
+        *("mips64dspr2", "mips64r2", "dspr2 dsp64", 0x00010000),
         *(_FIR_ALL, "MIPS GENERIC QEMU"),
     ),
     Model("Octeon68XX", "mips64r2", "", 0x000D9100, 0, "", lacks="the Octeon extensions"),
