@@ -29,7 +29,7 @@ class Target:
         self.xlen = 32 if abi == "o32" else 64
         self.elf_machine = 8  # EM_MIPS
         self.elf_class = 2 if abi == "n64" else 1
-        self.default_cpu = "24Kf" if abi == "o32" else "MIPS64R2-generic"
+        self.default_cpu = "24Kf" if abi == "o32" else "5KEf"
         self.uname_machine = "mips" if abi == "o32" else "mips64"
 
     @property
