@@ -105,6 +105,7 @@ class Process:
     def run_thread(self, thread: Thread) -> None:
         """Run a thread to its end, and end the process if it was the last."""
         from pemu.linux.calls.threads import leave
+        from pemu.linux.signals import leave_to_others
 
         try:
             status = thread.run() if self.debugger is None else self.debugger.run(thread)
@@ -124,6 +125,7 @@ class Process:
             last = not self.threads
         if last:
             self.exit(status)
+        leave_to_others(thread)
         thread.cpu.detach()
         self.engine.remove_cpu(thread.cpu)
 

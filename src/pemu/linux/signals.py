@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SA_ONSTACK, SA_SIGINFO, SA_NOCLDWAIT, SA_NOCLDSTOP = 0x08000000, 8, 0x10000, 1
 SA_RESTART, SA_NODEFER, SA_RESETHAND = 0x10000000, 0x40000000, 0x80000000
 SS_ONSTACK, SS_DISABLE, SS_AUTODISARM = 1, 2, 1 << 31
+_SS_FLAGS = SS_ONSTACK | SS_DISABLE | SS_AUTODISARM
 
 UNBLOCKABLE = 1 << (ms.SIGKILL - 1) | 1 << (ms.SIGSTOP - 1)
 _STOPS = {ms.SIGSTOP, ms.SIGTSTP, ms.SIGTTIN, ms.SIGTTOU}
@@ -83,6 +84,15 @@ def apply_mask(t: Thread) -> None:
             break
     if kicked:
         t.cpu.kick()
+
+
+def leave_to_others(t: Thread) -> None:
+    """Let the running thread, which is about to end, take no more signals."""
+    every = ctypes.c_uint64((1 << 64) - 1 & ~OWN_SIGNALS)
+    _libc.syscall(_NR_SIGPROCMASK, _SIG_SETMASK, ctypes.byref(every), None, 8)
+    data = t.cpu.take_signal()
+    if data is not None:
+        os.kill(os.getpid(), int.from_bytes(data[:4], "little"))
 
 
 def change_mask(t: Thread, mask: int) -> None:
@@ -273,7 +283,7 @@ def _push_frame(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
         frame = (sp - frames.rt_size) & align
         image = bytearray(frames.rt_size)
         image[frames.info : frames.info + 128] = info.pack(target)
-        image[frames.stack : frames.stack + 3 * target.word] = pack_stack(t, gpr[29])
+        image[frames.stack : frames.stack + 3 * target.word] = pack_stack(t)
         image[frames.rt_context : frames.rt_context + len(context)] = context
         image[frames.rt_mask : frames.rt_mask + 16] = ms.pack_sigset(mask, target)
     else:
@@ -302,11 +312,14 @@ def _push_frame(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
     cpu.pc = action.handler
 
 
-def pack_stack(t: Thread, sp: int) -> bytes:
-    """A stack_t that describes the alternate stack (MIPS: address, size, flags)."""
+def pack_stack(t: Thread, sp: int | None = None) -> bytes:
+    """A stack_t that describes the alternate stack (MIPS: address, size, flags).
+
+    With `sp`, as sigaltstack(2) tells it to who runs on that stack pointer; without, as it was set.
+    """
     start, flags, size = t.altstack
-    if on_altstack(t, sp):
-        flags |= SS_ONSTACK
+    if sp is not None:
+        flags = flags & ~SS_ONSTACK | (SS_ONSTACK if on_altstack(t, sp) else 0)
     order = "big" if t.target.big_endian else "little"
     word = t.target.word
     return b"".join(
@@ -345,7 +358,7 @@ def return_from_handler(t: Thread, rt: bool) -> None:
             )
         ]
         if not on_altstack(t, t.cpu.gpr[29]):
-            t.altstack = (values[0], values[2] & (SS_DISABLE | SS_AUTODISARM), values[1])
+            t.altstack = (values[0], values[2] & _SS_FLAGS, values[1])
     t.restart = 0
     _set_mask(t, mask)
 

@@ -6,11 +6,12 @@ import errno
 import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
+from pemu.engine.faults import GuestFault
 from pemu.linux import fdtable, signals
 from pemu.linux.argtypes import Arguments, AtFd, Environment, Hex, HexLong, In, Int, Path, Ptr, Size
 from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
-from pemu.linux.mips.signals import host_to_guest_signal
+from pemu.linux.mips.signals import SIGCHLD, host_to_guest_signal
 from pemu.linux.process import AT_EXECUTE
 from pemu.linux.process import Thread as GuestThread
 from pemu.linux.structs import Struct
@@ -26,6 +27,13 @@ PAGE = 4096
 CLONE_VM, CLONE_VFORK, CLONE_THREAD = 0x100, 0x4000, 0x10000
 CLONE_SETTLS, CLONE_PARENT_SETTID = 0x80000, 0x100000
 CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
+CLONE_PTRACE, CLONE_SYSVSEM, CLONE_DETACHED = 0x2000, 0x40000, 0x400000
+CLONE_UNTRACED, CLONE_IO = 0x800000, 0x80000000
+CSIGNAL = 0xFF
+_FORK_FLAGS = CLONE_VM | CLONE_VFORK | CLONE_SETTLS | CLONE_PARENT_SETTID
+_FORK_FLAGS |= CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID
+_FORK_FLAGS |= CLONE_PTRACE | CLONE_SYSVSEM | CLONE_DETACHED | CLONE_UNTRACED | CLONE_IO
+"""What a process may share, or what makes no difference where it is not honoured."""
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x1000
 _THREAD_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | CLONE_THREAD
 
@@ -43,6 +51,11 @@ def clone(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
         if flags & _THREAD_FLAGS != _THREAD_FLAGS:
             raise OSError(errno.EINVAL, "flags of a thread")
         return _new_thread(t, flags, stack, parent_tid, tls, child_tid)
+    if flags & CSIGNAL != SIGCHLD or flags & ~(CSIGNAL | _FORK_FLAGS):
+        log = t.process.log
+        if log.enabled("unimp"):
+            log.write(f"Unsupported clone flags {flags:#x} at pc {t.cpu.pc - 4:#010x}")
+        raise OSError(errno.EINVAL, "flags of a process")
     return _fork(t, flags, stack, parent_tid, tls, child_tid)
 
 
@@ -94,6 +107,9 @@ def _new_thread(
     t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_tid: int
 ) -> int:
     engine = t.process.engine
+    # A signal handler finds its thread by the signal stack, which a new thread does not have yet.
+    if not signals.set_host_mask(t, signals.EVERY_SIGNAL):
+        raise Restart(ERESTARTNOINTR)
     cpu = engine.new_cpu()
     cpu.copy_from(t.cpu)
     started = allocate_lock()
@@ -108,22 +124,33 @@ def _new_thread(
         if flags & CLONE_CHILD_CLEARTID:
             thread.clear_child_tid = child_tid
         if flags & CLONE_CHILD_SETTID:
-            t.mem.put_u32(child_tid, thread.tid)
+            _put_tid(thread, child_tid, thread.tid)
         if flags & CLONE_PARENT_SETTID:
             # Before the new thread runs: it may end, and clear the same word, at once.
-            t.mem.put_u32(parent_tid, thread.tid)
+            _put_tid(thread, parent_tid, thread.tid)
         t.process.threads[thread.tid] = thread
         made.append(thread)
         started.release()
+        signals.apply_mask(thread)
         t.process.run_thread(thread)
 
     try:
         start_new_thread(body, ())
+        started.acquire()
     except RuntimeError as error:
         engine.remove_cpu(cpu)
         raise OSError(errno.EAGAIN, "no more threads") from error
-    started.acquire()
+    finally:
+        signals.apply_mask(t)
     return made[0].tid
+
+
+def _put_tid(t: Thread, address: int, tid: int) -> None:
+    """Tell the guest a thread's number, if it gave a place that can be written."""
+    try:
+        t.mem.put_u32(address, tid)
+    except GuestFault:
+        pass
 
 
 def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
@@ -149,7 +176,7 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
         engine.after_fork_parent()
         signals.apply_mask(t)
         if flags & CLONE_PARENT_SETTID:
-            t.mem.put_u32(parent_tid, pid)
+            _put_tid(t, parent_tid, pid)
         if reader >= 0:
             fdtable.drop(writer)
             while not _ended(reader):
@@ -164,7 +191,7 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
     t.robust_list = 0
     t.clear_child_tid = child_tid if flags & CLONE_CHILD_CLEARTID else 0
     if flags & CLONE_CHILD_SETTID:
-        t.mem.put_u32(child_tid, t.tid)
+        _put_tid(t, child_tid, t.tid)
     _release_parent()  # that which the present one may be keeping waiting is not this one's
     if reader >= 0:
         fdtable.drop(reader)

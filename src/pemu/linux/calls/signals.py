@@ -277,7 +277,7 @@ def sigaltstack(t: Thread, new: int, old: int) -> int:
         elif size < MINSIGSTKSZ:
             raise OSError(errno.ENOMEM, "alternate stack too small")
         else:
-            t.altstack = (start, flags & SS_AUTODISARM, size)
+            t.altstack = (start, flags, size)
     if old:
         t.mem.write(old, before)
     return 0

@@ -170,6 +170,13 @@ def _sigval(value: int, target: Target) -> bytes:
     return struct.pack(order + "Q", value)
 
 
+_POLL_CODES = 6
+"""POLL_IN to POLL_HUP: codes of SIGIO, and of whatever signal fcntl(F_SETSIG) put in its place."""
+
+_HOST_OWN_CODES = (4, 5, 7, 8, 11, 31)
+"""Host signals (ILL, TRAP, BUS, FPE, SEGV, SYS) with codes of their own from 1 on."""
+
+
 def from_host(data: bytes) -> SigInfo:
     """Read the host's 128-byte siginfo."""
     signo, errno, code = struct.unpack_from("<iii", data)
@@ -191,7 +198,7 @@ def from_host(data: bytes) -> SigInfo:
         if code != 1:
             info.status = host_to_guest_signal(info.status)
         info.times = struct.unpack_from("<QQ", data, 32)
-    elif code > 0 and code != 128 and signo == 29:
+    elif 0 < code <= _POLL_CODES and signo not in _HOST_OWN_CODES:
         info.kind = "poll"
         info.value, info.status = struct.unpack_from("<qi", data, 16)
     else:
