@@ -153,10 +153,12 @@ class Generator:
 
     32-bit arithmetic on 64-bit registers asks for sign-extended operands; else the result is
     unpredictable. So a program has either that and no doublewords (`words_only`), or everything
-    but that.
+    but that. `traps`: with instructions that may raise an exception.
     """
 
-    def __init__(self, arch: Architecture, chance: random.Random, words_only: bool) -> None:
+    def __init__(
+        self, arch: Architecture, chance: random.Random, words_only: bool, traps: bool = False
+    ) -> None:
         self.arch = arch
         self.chance = chance
         self.insns = integer_instructions(arch)
@@ -171,6 +173,14 @@ class Generator:
             for name, insn in self.insns.items()
             if name not in unwanted and insn.meaning.__module__ in _MODULES
         ]
+        self.trapping = [
+            insn
+            for name, insn in self.insns.items()
+            if traps
+            and name in TRAPPING
+            and (words_only or arch.xlen == 32 or name not in ("add", "addi", "sub"))
+            and not (words_only and insn.needs & _DOUBLEWORD)
+        ]
         self.control = [self.insns[name] for name in control if name in self.insns]
         self.atomic = [
             self.insns[name]
@@ -179,8 +189,9 @@ class Generator:
         ]
 
     def plain(self) -> int:
-        """Return an instruction that neither branches nor traps."""
-        insn = self.chance.choice(self.straight)
+        """Return an instruction that does not branch, and traps if it may at all."""
+        trapping = self.trapping and self.chance.random() < 0.03
+        insn = self.chance.choice(self.trapping if trapping else self.straight)
         return assemble(insn, **random_fields(self.chance, insn))
 
     def _branch(self, insn: Insn, here: int, target: int) -> list[int]:

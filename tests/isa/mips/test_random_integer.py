@@ -83,10 +83,44 @@ def test_programs_end_in_the_same_state(pair: Pair) -> None:
     run_programs(pair, 12)
 
 
+def ending(machine: PemuMachine | UnicornMachine, words: list[int], state: State) -> State:
+    """Run a program to its end or to an exception, whose code takes the place of $0."""
+    try:
+        return machine.run(words, state)
+    except Trap as trap:
+        ended = machine.state_now()
+        ended.gpr[0] = trap.code
+        return ended
+
+
+def run_programs_with_traps(pair: Pair, count: int) -> None:
+    for seed in range(SEED, SEED + count):
+        chance = random.Random(seed)
+        words_only = chance.random() < 0.5
+        generator = Generator(pair.arch, chance, words_only, traps=True)
+        state = random_state(chance, pair.arch.xlen, words_only)
+        words = generator.program(chance.randrange(20, 200), rounds=3)
+
+        def differences(words: list[int], state: State = state) -> list[str]:
+            ours, theirs = (ending(m, words, state) for m in (pair.pemu, pair.unicorn))
+            return ours.differences(theirs)
+
+        if differences(words):
+            words = reduce(words, lambda tried: bool(differences(tried)))
+            found = "\n  ".join(differences(words))
+            pytest.fail(f"seed {seed}:\n{listing(pair.arch, words)}\n  {found}")
+
+
+@pytest.mark.parametrize(("model", "big_endian", "abi", "unicorn_model"), MODELS)
+def test_programs_with_traps_end_in_the_same_state(pair: Pair, jit: str) -> None:
+    run_programs_with_traps(pair, 4 if jit == "tier1" else 30)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "big_endian", "abi", "unicorn_model"), MODELS)
-def test_many_programs_end_in_the_same_state(pair: Pair) -> None:
-    run_programs(pair, 500)
+def test_many_programs_end_in_the_same_state(pair: Pair, jit: str) -> None:
+    run_programs(pair, 100 if jit == "tier1" else 1000)
+    run_programs_with_traps(pair, 100 if jit == "tier1" else 1000)
 
 
 def outcome(machine: PemuMachine | UnicornMachine, word: int, state: State) -> State | int:
