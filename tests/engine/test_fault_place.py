@@ -18,7 +18,7 @@ SOURCE = """
  .set noreorder
 __start:
  li $t0, 3
- li $t2, 5
+ move $t2, $sp
  move $a1, $sp
 loop:
  addiu $t0, $t0, -1

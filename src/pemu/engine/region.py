@@ -68,6 +68,7 @@ class RegionBuilder(InsnBuilder):
         "_debug",
         "_dirty",
         "_ended",
+        "_has_loaded",
         "_hot",
         "_kinds",
         "_mode",
@@ -99,6 +100,7 @@ class RegionBuilder(InsnBuilder):
         self._mode = 0
         self._values: dict[Key, tuple[int, str, str]] = {}
         self._debug = ""
+        self._has_loaded = False
         self._name = ""
         self._scope = 0
         self._ended = False
@@ -115,10 +117,18 @@ class RegionBuilder(InsnBuilder):
     # Emission that marks guest accesses with their instruction.
 
     def op(self, text: str) -> str:
-        # A load and the swap of its bytes become one host instruction, with the swap's mark.
-        if " volatile " in text or "@llvm.bswap." in text:
-            text += self._debug
-        return super().op(text)
+        self._has_loaded |= " volatile " in text
+        # What the instruction does with a loaded value may become one host instruction with the
+        # load, which has the mark of what uses it then.
+        return super().op(text + self._debug if self._has_loaded else text)
+
+    def _hold(self, kind: str, operand: str) -> str:
+        """Keep a loaded value from being loaded by a later instruction's host instruction.
+
+        That would fault with the later one's mark.
+        """
+        constraint = "=x,0" if kind == "double" else "=r,0"
+        return self.op(f'call {kind} asm "", "{constraint}"({kind} {operand})')
 
     def do(self, text: str) -> None:
         if text.startswith("store volatile "):
@@ -204,6 +214,8 @@ class RegionBuilder(InsnBuilder):
         key, at = where
         if key[1] == register.zero:
             return
+        if self._has_loaded and not operand.isdecimal():
+            operand = self._hold(kind, operand)
         self._kinds.setdefault(key, set()).add((at, kind))
         whole = kind in ("double", f"i{register.stride * 8}")
         if not whole and key not in self._block.defs:
@@ -465,6 +477,7 @@ class RegionBuilder(InsnBuilder):
 
     def _stage(self, insn: Insn | None, word: int, pc: int, blame: int) -> None:
         self._address = blame
+        self._has_loaded = False
         self._debug_at(blame)
         if insn is None:
             self.trap(RESERVED_INSTRUCTION)
