@@ -98,7 +98,8 @@ class Guest:
         self.process: Any = SimpleNamespace(
             prefix="", log=self.log, mem=self.mem, target=self.target, threads={}, exe="/bin/guest"
         )
-        self.process.engine = SimpleNamespace(invalidate=self._invalidate)
+        self.process.options = SimpleNamespace(child=False)
+        self.process.engine = SimpleNamespace(invalidate=self._invalidate, rest=lambda: None)
         self.invalidated: list[tuple[int, int]] = []
         self.tid = os.getpid()
         self.restart = 0

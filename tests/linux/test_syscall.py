@@ -179,9 +179,9 @@ def test_strace_shows_arguments_filled_by_the_call_afterwards(guest: Guest) -> N
         guest.call("read", 999, start, 64)
     tid = guest.tid
     assert guest.log.take().splitlines() == [
-        f'{tid} write({write},"line\\n\\0012",7) = 7',
-        f'{tid} read({read},"line\\n\\0012",64) = 7',
-        f"{tid} read(999,0x{start:08x},64) = -1 errno=9 (Bad file descriptor)",
+        f'{tid} write({write}, "line\\n\\0012", 7) = 7',
+        f'{tid} read({read}, "line\\n\\0012", 64) = 7',
+        f"{tid} read(999, {start:#x}, 64) = -1 EBADF (Bad file descriptor)",
     ]
     os.close(read)
     os.close(write)

@@ -410,7 +410,7 @@ def address(t: Thread, raw: int) -> int:
 
 
 def show_pointer(value: int) -> str:
-    return f"0x{value:08x}" if value else "NULL"
+    return f"{value:#x}" if value else "NULL"
 
 
 def host_range(mem: AddressSpace, start: int, length: int) -> int:

@@ -76,6 +76,23 @@ def scatter(t: Thread, start: int, count: int, data: bytes) -> None:
         data = data[length:]
 
 
+def show_vectors(t: Thread, start: int, count: int, filled: int | None) -> str:
+    """Buffers as -strace shows them; `filled`: bytes in them that count, None for all."""
+    from pemu.engine.faults import GuestFault
+
+    try:
+        pairs = read_iovec(t, start, count)
+    except (OSError, GuestFault):
+        return show_pointer(start)
+    left = sum(length for _, length in pairs) if filled is None else filled
+    parts = []
+    for base, length in pairs[:16]:
+        shown = show_bytes(t, base, min(length, left))
+        parts.append(f"{{iov_base={shown}, iov_len={length}}}")
+        left -= min(length, left)
+    return "[" + ", ".join(parts) + (", ..." if len(pairs) > 16 else "") + "]"
+
+
 class IoVecType(ArgType):
     """The address of an array of buffers; the argument with index `count` says how many."""
 
@@ -110,21 +127,8 @@ class IoVecType(ArgType):
         start = address(t, raw[index])
         if self.leaves and (result is None or result < 0):
             return show_pointer(start)
-        from pemu.engine.faults import GuestFault
-
-        try:
-            pairs = read_iovec(t, start, signed(raw[self.count], 32))
-        except (OSError, GuestFault):
-            return show_pointer(start)
-        left = sum(length for _, length in pairs)
-        if self.leaves and result is not None:
-            left = result
-        parts = []
-        for base, length in pairs[:16]:
-            shown = show_bytes(t, base, min(length, left))
-            parts.append(f"{{iov_base={shown}, iov_len={length}}}")
-            left -= min(length, left)
-        return "[" + ", ".join(parts) + (", ..." if len(pairs) > 16 else "") + "]"
+        filled = result if self.leaves else None
+        return show_vectors(t, start, signed(raw[self.count], 32), filled)
 
 
 def IoVecIn(count: int) -> IoVecType:

@@ -152,17 +152,23 @@ def set_action(process: Process, signo: int, action: Action) -> None:
     kept = (_SA_NOCLDSTOP_HOST if action.flags & SA_NOCLDSTOP else 0) | (
         _SA_NOCLDWAIT_HOST if action.flags & SA_NOCLDWAIT else 0
     )
-    reported = signo in _CORE or process.debugger is not None
+    reported = _reported(process, signo)
     if action.handler == SIG_IGN or (action.handler == SIG_DFL and not reported):
         _host_action(host, action.handler, kept)
     else:
         process.engine.install_signal(host, kept)
 
 
+def _reported(process: Process, signo: int) -> bool:
+    """Whether somebody is to be told when the signal's default takes effect."""
+    traced = "strace" in process.log.items and signo not in (ms.SIGKILL, ms.SIGSTOP)
+    return signo in _CORE or traced or process.debugger is not None
+
+
 def watch_fatal(process: Process) -> None:
     """Have signals that end the process with a report come to `die` instead of to the host."""
-    for signo in _CORE:
-        if action_of(process, signo).handler == SIG_DFL:
+    for signo in range(1, 32) if "strace" in process.log.items else _CORE:
+        if _reported(process, signo) and action_of(process, signo).handler == SIG_DFL:
             set_action(process, signo, _DEFAULT)
 
 
@@ -221,6 +227,10 @@ def send(t: Thread, info: SigInfo) -> None:
 def take_effect(t: Thread, info: SigInfo) -> None:
     """Let a signal take effect on the running thread now."""
     signo = info.signo
+    if "strace" in t.process.log.items:
+        from pemu.linux.strace import signal_delivered
+
+        signal_delivered(t, info)
     action = action_of(t.process, signo)
     if action.handler == SIG_DFL and signo not in _IGNORED:
         die(t, info)
@@ -459,6 +469,10 @@ def die(t: Thread, info: SigInfo) -> None:
         from pemu.linux.fatal import report
 
         report(t, info)  # reads guest memory, for which SIGSEGV and SIGBUS must be caught still
+    if "strace" in t.process.log.items:
+        from pemu.linux.strace import killed
+
+        killed(t, info, signo in _CORE)
     if t.process.debugger is not None:
         t.process.debugger.killed(signo)
     _host_action(host, SIG_DFL)

@@ -1,7 +1,9 @@
-"""The log of -strace: one line a system call, in strace's notation and QEMU's form.
+"""The log of -strace: one line a system call or signal, as strace writes it.
 
-    1234 openat(AT_FDCWD,"/etc/passwd",O_RDONLY) = 3
-    1234 open("/none",O_RDONLY) = -1 errno=2 (No such file or directory)
+    1234 openat(AT_FDCWD, "/etc/passwd", O_RDONLY) = 3
+    1234 open("/none", O_RDONLY) = -1 ENOENT (No such file or directory)
+    1234 --- SIGINT {si_signo=SIGINT, si_code=SI_USER, si_pid=99, si_uid=0} ---
+    1234 +++ exited with 1 +++
 
 Arguments before the first that the call fills are written before the call is made, so that a
 call that waits, or never returns, can be seen.  When another thread writes in between, the line is
@@ -10,11 +12,14 @@ continued as strace does it.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pemu.engine.faults import GuestFault
-from pemu.linux.argtypes import octal
+from pemu.linux.argtypes import octal, show_pointer, signed
 from pemu.linux.mips.errno import to_guest
+from pemu.linux.mips.signals import SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP
+from pemu.linux.signal_types import show_set, show_signal
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
     ERESTARTNOHAND,
@@ -29,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pemu.linux.mips.signals import SigInfo
     from pemu.linux.process import Thread
     from pemu.linux.syscall import Call, SyscallTable
 
@@ -45,6 +51,30 @@ _unfinished = 0
 
 _SEVERED = frozenset(("clone", "clone3", "execve", "execveat", "fork", "vfork"))
 """Calls that two processes return from, or a new program: their lines end before the call."""
+_FORKS = frozenset(("clone", "clone3", "fork", "vfork"))
+_RETURNS = frozenset(("sigreturn", "rt_sigreturn"))
+_WAITS = frozenset(
+    """
+    accept accept4 clock_nanosleep clock_nanosleep_time64 epoll_pwait epoll_pwait2 epoll_wait flock
+    futex futex_time64 nanosleep _newselect pause poll ppoll ppoll_time64 pselect6 pselect6_time64
+    rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 sigsuspend wait4 waitid waitpid
+    """.split()
+)
+"""Calls whose lines are cut in two where other processes write to the same log. Others are written
+when they have been made."""
+
+_has_forked = False
+
+
+def _forked() -> None:
+    """Other processes write to the log from now on."""
+    global _has_forked
+    _has_forked = True
+
+
+def _several(t: Thread) -> bool:
+    """Whether several processes write to the log."""
+    return _has_forked or t.process.options.child
 
 
 def observed(t: Thread, table: SyscallTable, number: int) -> int | None:
@@ -95,15 +125,101 @@ def traced(t: Thread, table: SyscallTable, number: int) -> int | None:
     first = next((i for i, type in enumerate(types) if type.leaves), len(types))
     shown = [part for i in range(first) if (part := types[i].show(t, raw, i, None))]
     if not call.returns:
-        _begin(t, f"{name}({','.join(shown)})\n")
+        whole = name == "exit_group" or len(t.process.threads) == 1
+        end = f"{t.tid} +++ exited with {raw[0] & 0xFF} +++\n" if whole and raw else ""
+        _begin(t, f"{name}({', '.join(shown)}) = ?\n{end}")
         return run(t, entry, regs)
-    _begin(t, f"{name}({','.join(shown)}")
-    if name in _SEVERED:
-        _sever(t)
+    start = f"{name}({', '.join(shown)}"
+    separator = ", " if shown and first < len(raw) else ""
+    begun = True
+    if name in _SEVERED or (_several(t) and name in _WAITS):
+        _begin(t, f"{start}{separator} <unfinished ...>\n")
+        separator = ""
+    elif _several(t):
+        begun = False
+    else:
+        _begin(t, start)
     result = run(t, entry, regs)
-    rest = "".join(f",{argument}" for argument in _rest(t, call, raw, first, result) if argument)
-    _end(t, name, (rest if shown else rest[1:]) + ")" + _outcome(t, result, call.returns))
+    if name in _FORKS:
+        _forked()
+    if name in _RETURNS:
+        value = signed(regs[2], 8 * regs.itemsize)
+        end = f"{{mask={show_set(t.sigmask)}}}) = {value}"
+    else:
+        rest = ", ".join(filter(None, _rest(t, call, raw, first, result)))
+        returns = "x" if _gets_flags(name, raw) else call.returns
+        end = f"{separator if rest else ''}{rest}){_outcome(t, result, returns)}"
+        end += _comment(t, name, raw, result)
+    if begun:
+        _end(t, name, end)
+    else:
+        _begin(t, f"{start}{end}\n")
     return result
+
+
+def _comment(t: Thread, name: str, raw: Sequence[int], result: int | None) -> str:
+    """What stands after some results."""
+    if result is None or result < 0:
+        return ""
+    if name in ("poll", "ppoll", "ppoll_time64", "_newselect", "pselect6", "pselect6_time64"):
+        from pemu.linux.poll_types import show_happened, show_selected
+
+        return (show_happened if "poll" in name else show_selected)(t, raw, result)
+    if _gets_flags(name, raw):
+        from pemu.linux.mips.fcntl import OPEN_FLAGS
+
+        return f" (flags {OPEN_FLAGS.show(result)})"
+    return ""
+
+
+_F_GETFL = 3
+
+
+def _gets_flags(name: str, raw: Sequence[int]) -> bool:
+    return name in ("fcntl", "fcntl64") and len(raw) > 1 and raw[1] & 0xFFFFFFFF == _F_GETFL
+
+
+def signal_delivered(t: Thread, info: SigInfo) -> None:
+    """Log that a signal takes effect."""
+    _begin(t, f"--- {show_signal(info.signo)} {_show_info(info)} ---\n")
+
+
+def killed(t: Thread, info: SigInfo, core: bool) -> None:
+    """Log that a signal ends the process."""
+    dumped = " (core dumped)" if core else ""
+    _begin(t, f"+++ killed by {show_signal(info.signo)}{dumped} +++\n")
+
+
+_CODES = {0: "SI_USER", -1: "SI_QUEUE", -3: "SI_TIMER", -6: "SI_TKILL", 128: "SI_KERNEL"}
+_OWN_CODES = {
+    SIGCHLD: "- CLD_EXITED CLD_KILLED CLD_DUMPED CLD_TRAPPED CLD_STOPPED CLD_CONTINUED",
+    SIGSEGV: "- SEGV_MAPERR SEGV_ACCERR",
+    SIGBUS: "- BUS_ADRALN BUS_ADRERR BUS_OBJERR",
+    SIGFPE: "- FPE_INTDIV FPE_INTOVF FPE_FLTDIV FPE_FLTOVF FPE_FLTUND FPE_FLTRES FPE_FLTINV",
+    SIGTRAP: "- TRAP_BRKPT TRAP_TRACE",
+    SIGILL: "- ILL_ILLOPC ILL_ILLOPN ILL_ILLADR ILL_ILLTRP ILL_PRVOPC ILL_PRVREG ILL_COPROC",
+}
+
+
+def _show_info(info: SigInfo) -> str:
+    names = _OWN_CODES.get(info.signo, "").split()
+    code = names[info.code] if 0 < info.code < len(names) else _CODES.get(info.code, str(info.code))
+    parts = [f"si_signo={show_signal(info.signo)}", f"si_code={code}"]
+    if info.kind == "fault":
+        parts.append(f"si_addr={show_pointer(info.address)}")
+    elif info.kind == "timer":
+        parts += [f"si_timerid={info.pid}", f"si_overrun={info.uid}"]
+    elif info.kind == "poll":
+        parts += [f"si_band={info.value}", f"si_fd={info.status}"]
+    elif info.code != 128:
+        parts += [f"si_pid={info.pid}", f"si_uid={info.uid}"]
+    if info.kind == "child":
+        exited = info.code == 1
+        parts.append(f"si_status={info.status if exited else show_signal(info.status)}")
+        parts += [f"si_utime={info.times[0]}", f"si_stime={info.times[1]}"]
+    elif info.kind in ("queue", "timer"):
+        parts.append(f"si_value={info.value:#x}")
+    return "{" + ", ".join(parts) + "}"
 
 
 def _rest(t: Thread, call: Call, raw: Sequence[int], first: int, result: int | None) -> list[str]:
@@ -116,9 +232,10 @@ def _outcome(t: Thread, result: int | None, form: str) -> str:
     if result is None:
         return f" = ? {_RESTARTS[t.restart]}" if t.restart else " = ?"
     if -MAX_ERRNO <= result < 0:
-        return f" = -1 errno={to_guest(-result)} ({os.strerror(-result)})"
+        name = errno.errorcode.get(-result, f"errno={to_guest(-result)}")
+        return f" = -1 {name} ({os.strerror(-result)})"
     if form == "x":
-        return f" = 0x{result:08x}"
+        return f" = {result:#x}"
     return f" = {octal(result)}" if form == "o" else f" = {result}"
 
 
@@ -130,20 +247,13 @@ def _begin(t: Thread, text: str) -> None:
     _write(t, f"{start}{t.tid} {text}")
 
 
-def _sever(t: Thread) -> None:
-    """End the line that the thread has begun; the rest of it goes into another."""
-    global _unfinished
-    _unfinished = 0
-    _write(t, " <unfinished ...>\n")
-
-
 def _end(t: Thread, name: str, text: str) -> None:
     """Write the rest of the thread's line."""
     global _unfinished
     start = ""
     if _unfinished != t.tid:
         start = " <unfinished ...>\n" if _unfinished else ""
-        start += f"{t.tid} <... {name} resumed> "
+        start += f"{t.tid} <... {name} resumed>"
     _unfinished = 0
     _write(t, f"{start}{text}\n")
 

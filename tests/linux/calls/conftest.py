@@ -14,7 +14,7 @@ from tests.linux.fakeguest import Guest
 def make(name: str) -> Guest:
     made = Guest(name)
     made.target = made.process.target = TARGETS[name]
-    made.process.options = SimpleNamespace(seed=None, uname="", cpu="")
+    made.process.options = SimpleNamespace(child=False, seed=None, uname="", cpu="")
     made.process.threads = {made.tid: made}
     made.thread.sigmask = 0
     made.thread.saved_mask = None

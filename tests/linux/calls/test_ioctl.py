@@ -242,7 +242,7 @@ def test_strace_names_the_request(guest: Guest, sock: int) -> None:
     guest.log.items.add("strace")
     request = named(guest, b"lo")
     ioctl(guest, sock, "SIOCGIFFLAGS", request)
-    assert f"ioctl({sock},SIOCGIFFLAGS,{request:#x}) = 0" in guest.log.take()
+    assert f"ioctl({sock}, SIOCGIFFLAGS, {request:#x}) = 0" in guest.log.take()
 
 
 def test_no_two_requests_share_a_number() -> None:

@@ -634,6 +634,6 @@ def test_strace_shows_addresses(guest: Guest) -> None:
     fd = guest.call("socket", socket.AF_INET, STREAM | CLOEXEC, 0)
     guest.call("bind", fd, guest.put(inet(guest, 0)), 16)
     text = guest.log.take()
-    assert "socket(AF_INET,SOCK_STREAM|SOCK_CLOEXEC,0)" in text
+    assert "socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP)" in text
     address = '{sa_family=AF_INET, sin_port=htons(0), sin_addr=inet_addr("127.0.0.1")}'
-    assert f"bind({fd},{address},16) = 0" in text
+    assert f"bind({fd}, {address}, 16) = 0" in text

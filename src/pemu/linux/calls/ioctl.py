@@ -6,7 +6,16 @@ import errno
 
 from pemu.engine import call_table as k
 from pemu.linux import fdtable
-from pemu.linux.argtypes import Fd, HexLong, In, Out, UnsignedType
+from pemu.linux.argtypes import (
+    Fd,
+    In,
+    Out,
+    UnsignedType,
+    WordType,
+    address,
+    show_pointer,
+    show_struct,
+)
 from pemu.linux.ioctls import find
 from pemu.linux.ioctls.request import INT
 from pemu.linux.ioctls.terminals import WINSIZE
@@ -33,7 +42,26 @@ class IoctlRequestType(UnsignedType):
         return request.name if request else f"{number:#x}"
 
 
+class IoctlArgumentType(WordType):
+    """A request's argument: a structure where the request's number says so."""
+
+    __slots__ = ()
+
+    leaves = True
+
+    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
+        request = find(raw[index - 1] & 0xFFFFFFFF, t.target.word)
+        code = request.code if request else None
+        if code is None or code.struct is None:
+            return super().show(t, raw, index, result)
+        start = address(t, raw[index])
+        if not start or ("w" not in code.direction and (result is None or result < 0)):
+            return show_pointer(start)
+        return show_struct(t, code.struct, start)
+
+
 IoctlRequest = IoctlRequestType("request")
+IoctlArgument = IoctlArgumentType("argument", False, "#x")
 
 
 _Unconverted = Given(k.ROOM, 64)
@@ -62,7 +90,7 @@ def _native_ioctl(abi: Abi) -> Forms:
     return Choice(1, forms)
 
 
-@syscall("ioctl", Fd, IoctlRequest, HexLong, native=_native_ioctl)
+@syscall("ioctl", Fd, IoctlRequest, IoctlArgument, native=_native_ioctl)
 def ioctl(t: Thread, fd: int, number: int, argument: int) -> int:
     request = find(number, t.target.word)
     if request is None:

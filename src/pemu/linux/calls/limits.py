@@ -11,7 +11,7 @@ import errno
 import os
 import struct
 
-from pemu.linux.argtypes import EnumType, Int, Out, Ptr
+from pemu.linux.argtypes import EnumType, In, Int, Out
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.resource_numbers import INFINITY_32, RLIMITS
 from pemu.linux.nametypes import Named
@@ -103,7 +103,7 @@ def _keep(t: Thread, resource: int, new: tuple[int, int]) -> tuple[int, tuple[in
     return 0, old
 
 
-@syscall("getrlimit", Resource, Ptr)
+@syscall("getrlimit", Resource, Out(RLIMIT))
 def getrlimit(t: Thread, resource: int, result: int) -> int:
     done, (soft, hard) = _limit(t, 0, resource, None)
     if done < 0:
@@ -114,7 +114,7 @@ def getrlimit(t: Thread, resource: int, result: int) -> int:
     return 0
 
 
-@syscall("setrlimit", Resource, Ptr)
+@syscall("setrlimit", Resource, In(RLIMIT))
 def setrlimit(t: Thread, resource: int, new: int) -> int:
     limit = RLIMIT.read(t.mem, new)
     soft, hard = limit.rlim_cur, limit.rlim_max
@@ -124,7 +124,7 @@ def setrlimit(t: Thread, resource: int, new: int) -> int:
     return _limit(t, 0, resource, (soft, hard))[0]
 
 
-@syscall("prlimit64", Int, Resource, Ptr, Ptr)
+@syscall("prlimit64", Int, Resource, In(RLIMIT64), Out(RLIMIT64))
 def prlimit64(t: Thread, pid: int, resource: int, new: int, old: int) -> int:
     wanted = None
     if new:

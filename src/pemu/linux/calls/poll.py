@@ -25,7 +25,9 @@ from pemu.linux.nativecalls import (
     Waiting,
     moves_of,
 )
+from pemu.linux.poll_types import EventIn, EventsOut, FdSet, PollFds
 from pemu.linux.sigmask import HOST_SIGSET_BYTES, call_with_mask
+from pemu.linux.signal_types import SetIn
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
     ERESTARTNOHAND,
@@ -155,7 +157,7 @@ def _poll_until(t: Thread, polled: _Polled, deadline: int | None) -> int:
     return result
 
 
-@syscall("poll", Ptr, UInt, Int, native=_native_poll)
+@syscall("poll", PollFds, UInt, Int, native=_native_poll)
 def poll(t: Thread, fds: int, count: int, milliseconds: int) -> int:
     polled = _Polled(t, fds, count)
     if milliseconds < 0:
@@ -209,13 +211,13 @@ def _write_left(t: Thread, timeout: int, layout: Struct, left: HostBuffer) -> No
             pass
 
 
-@syscall("ppoll", Ptr, UInt, In(TIMESPEC), Ptr, Size, native=_native_ppoll(TIMESPEC))
+@syscall("ppoll", PollFds, UInt, In(TIMESPEC), SetIn, Size, native=_native_ppoll(TIMESPEC))
 def ppoll(t: Thread, fds: int, count: int, timeout: int, mask: int, size: int) -> int:
     return _ppoll(t, fds, count, timeout, mask, size, TIMESPEC)
 
 
 @syscall(
-    *("ppoll_time64", Ptr, UInt, In(TIMESPEC64), Ptr, Size),
+    *("ppoll_time64", PollFds, UInt, In(TIMESPEC64), SetIn, Size),
     abis=_32BIT,
     native=_native_ppoll(TIMESPEC64),
 )
@@ -317,7 +319,7 @@ def _select(
     return call_with_mask(t, mask, mask_size, wait)
 
 
-@syscall("_newselect", Int, Ptr, Ptr, Ptr, In(TIMEVAL), native=_native_select(TIMEVAL))
+@syscall("_newselect", Int, FdSet, FdSet, FdSet, In(TIMEVAL), native=_native_select(TIMEVAL))
 def newselect(t: Thread, count: int, read: int, write: int, other: int, timeout: int) -> int:
     limit = None
     if timeout:
@@ -341,7 +343,7 @@ def _pselect(
     return _select(t, count, sets, timeout, layout, limit, address, size)
 
 
-@syscall("pselect6", Int, Ptr, Ptr, Ptr, In(TIMESPEC), Ptr, native=_native_select(TIMESPEC))
+@syscall("pselect6", Int, FdSet, FdSet, FdSet, In(TIMESPEC), Ptr, native=_native_select(TIMESPEC))
 def pselect6(
     t: Thread, count: int, read: int, write: int, other: int, timeout: int, mask: int
 ) -> int:
@@ -349,7 +351,7 @@ def pselect6(
 
 
 @syscall(
-    *("pselect6_time64", Int, Ptr, Ptr, Ptr, In(TIMESPEC64), Ptr),
+    *("pselect6_time64", Int, FdSet, FdSet, FdSet, In(TIMESPEC64), Ptr),
     abis=_32BIT,
     native=_native_select(TIMESPEC64),
 )
@@ -392,7 +394,7 @@ _MostEvents = Given(k.LIMITED, _NATIVE_EVENTS)
 
 
 @syscall(
-    *("epoll_ctl", Fd, EpollOp, Fd, Ptr),
+    *("epoll_ctl", Fd, EpollOp, Fd, EventIn),
     native=lambda abi: Form("epoll_ctl", Fd, Int, Fd, Moved(k.ENTERING, _event_moves)),
 )
 def epoll_ctl(t: Thread, epfd: int, operation: int, fd: int, event: int) -> int:
@@ -464,7 +466,7 @@ def _millisecond_deadline(timeout: int) -> int | None:
 
 
 @syscall(
-    *("epoll_wait", Fd, Ptr, Int, Int),
+    *("epoll_wait", Fd, EventsOut, Int, Int),
     native=lambda abi: Form("epoll_wait", Fd, _Events, _MostEvents, Milliseconds),
 )
 def epoll_wait(t: Thread, epfd: int, events: int, count: int, timeout: int) -> int:
@@ -472,7 +474,7 @@ def epoll_wait(t: Thread, epfd: int, events: int, count: int, timeout: int) -> i
 
 
 @syscall(
-    *("epoll_pwait", Fd, Ptr, Int, Int, Ptr, Size),
+    *("epoll_pwait", Fd, EventsOut, Int, Int, SetIn, Size),
     native=lambda abi: Form(
         *("epoll_pwait", Fd, _Events, _MostEvents, Milliseconds),
         *(Waiting(SIGSET_BYTES, 3, pointer=False), _MaskSize),
@@ -484,7 +486,7 @@ def epoll_pwait(
     return _epoll(t, epfd, events, count, _millisecond_deadline(timeout), mask, size)
 
 
-@syscall("epoll_pwait2", Fd, Ptr, Int, In(TIMESPEC64), Ptr, Size)
+@syscall("epoll_pwait2", Fd, EventsOut, Int, In(TIMESPEC64), SetIn, Size)
 def epoll_pwait2(
     t: Thread, epfd: int, events: int, count: int, timeout: int, mask: int, size: int
 ) -> int:

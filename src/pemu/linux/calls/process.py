@@ -8,12 +8,14 @@ from _thread import allocate_lock, get_native_id, start_new_thread
 
 from pemu.engine.faults import GuestFault
 from pemu.linux import fdtable, signals
-from pemu.linux.argtypes import Arguments, AtFd, Environment, Hex, HexLong, In, Int, Path, Ptr, Size
+from pemu.linux.argtypes import Arguments, AtFd, Environment, In, Int, Path, Ptr, Size
 from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import SIGCHLD, host_to_guest_signal
+from pemu.linux.nametypes import Named
 from pemu.linux.process import AT_EXECUTE
 from pemu.linux.process import Thread as GuestThread
+from pemu.linux.process_types import CloneFlags, Pointer, Status, WaitOptions
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import ERESTARTNOINTR, Restart, syscall
 
@@ -45,7 +47,10 @@ MIN_ARGUMENTS, MAX_ARGUMENTS = 128 << 10, 6 << 20
 at least, and at most."""
 
 
-@syscall("clone", HexLong, Ptr, Ptr, Ptr, Ptr)
+@syscall(
+    *("clone", CloneFlags, Pointer("child_stack"), Pointer("parent_tidptr")),
+    *(Pointer("tls"), Pointer("child_tidptr")),
+)
 def clone(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
     if flags & CLONE_THREAD:
         if flags & _THREAD_FLAGS != _THREAD_FLAGS:
@@ -295,6 +300,9 @@ def execveat(t: Thread, dirfd: int, path: bytes, argv: int, environ: int, flags:
 # wait
 
 
+WaitKind = Named("idtype", "P_ALL P_PID P_PGID P_PIDFD")
+
+
 def guest_status(status: int) -> int:
     """A wait status with the guest's signal numbers."""
     if status & 0xFF == 0x7F and status != 0xFFFF:
@@ -326,17 +334,17 @@ def _wait(t: Thread, pid: int, status: int, options: int, usage: int) -> int:
     return result
 
 
-@syscall("wait4", Int, Ptr, Hex, Ptr)
+@syscall("wait4", Int, Status, WaitOptions, Ptr)
 def wait4(t: Thread, pid: int, status: int, options: int, usage: int) -> int:
     return _wait(t, pid, status, options, usage)
 
 
-@syscall("waitpid", Int, Ptr, Hex)
+@syscall("waitpid", Int, Status, WaitOptions)
 def waitpid(t: Thread, pid: int, status: int, options: int) -> int:
     return _wait(t, pid, status, options, 0)
 
 
-@syscall("waitid", Int, Int, Ptr, Hex, Ptr)
+@syscall("waitid", WaitKind, Int, Ptr, WaitOptions, Ptr)
 def waitid(t: Thread, kind: int, number: int, info: int, options: int, usage: int) -> int:
     from pemu.linux.mips.signals import from_host
 

@@ -12,6 +12,7 @@ from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips import signals as ms
 from pemu.linux.nativecalls import Choice, Constant, Exactly, Form, Moved, NullOnly, moves_of
 from pemu.linux.sigactions import Action
+from pemu.linux.signal_types import ActionIn, ActionOut, MaskHow, SetIn, SetOut, Signal
 from pemu.linux.signals import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK
 from pemu.linux.syscall import ERESTARTNOHAND, Restart, passthrough, syscall
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, host_timespec
@@ -78,13 +79,13 @@ def _native_sigprocmask(abi: Abi) -> Forms:
     return Choice(0, forms)
 
 
-@syscall("rt_sigaction", Int, Ptr, Ptr, Size, native=_native_sigaction)
+@syscall("rt_sigaction", Signal, ActionIn, ActionOut, Size, native=_native_sigaction)
 def rt_sigaction(t: Thread, signo: int, new: int, old: int, size: int) -> int:
     _check_size(size)
     return _change_action(t, signo, new, old, ms.SIGSET_BYTES)
 
 
-@syscall("sigaction", Int, Ptr, Ptr, abis=("o32",))
+@syscall("sigaction", Signal, ActionIn, ActionOut, abis=("o32",))
 def sigaction(t: Thread, signo: int, new: int, old: int) -> int:
     """The same structure, of whose set only the first word counts."""
     return _change_action(t, signo, new, old, 4)
@@ -120,7 +121,7 @@ def _check_catchable(signo: int) -> None:
         raise OSError(errno.EINVAL, "signal that cannot be caught")
 
 
-@syscall("signal", Int, Ptr, abis=("o32",), returns="x")
+@syscall("signal", Signal, Ptr, abis=("o32",), returns="x")
 def signal(t: Thread, signo: int, handler: int) -> int:
     """signal(2) as System V has it: the handler serves once, and is not masked."""
     _check_signal(signo)
@@ -131,7 +132,7 @@ def signal(t: Thread, signo: int, handler: int) -> int:
     return previous
 
 
-@syscall("rt_sigprocmask", Int, Ptr, Ptr, Size, native=_native_sigprocmask)
+@syscall("rt_sigprocmask", MaskHow, SetIn, SetOut, Size, native=_native_sigprocmask)
 def rt_sigprocmask(t: Thread, how: int, new: int, old: int, size: int) -> int:
     _check_size(size)
     before = t.sigmask
@@ -142,7 +143,7 @@ def rt_sigprocmask(t: Thread, how: int, new: int, old: int, size: int) -> int:
     return 0
 
 
-@syscall("sigprocmask", Int, Ptr, Ptr, abis=("o32",))
+@syscall("sigprocmask", MaskHow, SetIn, SetOut, abis=("o32",))
 def sigprocmask(t: Thread, how: int, new: int, old: int) -> int:
     before = t.sigmask
     if new:
@@ -185,7 +186,7 @@ def _pending(t: Thread) -> bytes:
     return ms.pack_sigset(bits, t.target)
 
 
-@syscall("rt_sigpending", Ptr, Size)
+@syscall("rt_sigpending", SetOut, Size)
 def rt_sigpending(t: Thread, result: int, size: int) -> int:
     if size > ms.SIGSET_BYTES:
         raise OSError(errno.EINVAL, "size of a signal set")
@@ -193,19 +194,19 @@ def rt_sigpending(t: Thread, result: int, size: int) -> int:
     return 0
 
 
-@syscall("sigpending", Ptr, abis=("o32",))
+@syscall("sigpending", SetOut, abis=("o32",))
 def sigpending(t: Thread, result: int) -> int:
     t.mem.write(result, _pending(t)[:4])
     return 0
 
 
-@syscall("rt_sigsuspend", Ptr, Size)
+@syscall("rt_sigsuspend", SetIn, Size)
 def rt_sigsuspend(t: Thread, mask: int, size: int) -> int:
     _check_size(size)
     return sigsuspend(t, mask)
 
 
-@syscall("sigsuspend", Ptr, abis=("o32",))
+@syscall("sigsuspend", SetIn, abis=("o32",))
 def sigsuspend(t: Thread, mask: int) -> int:
     """Wait under another mask, which is the one that a handler runs with."""
     before = t.sigmask
@@ -247,13 +248,13 @@ def _timed_wait(t: Thread, mask: int, info: int, limit: bytes | None) -> int:
     return ms.host_to_guest_signal(result)
 
 
-@syscall("rt_sigtimedwait", Ptr, Ptr, Ptr, Size)
+@syscall("rt_sigtimedwait", SetIn, Ptr, Ptr, Size)
 def rt_sigtimedwait(t: Thread, mask: int, info: int, timeout: int, size: int) -> int:
     _check_size(size)
     return _timed_wait(t, mask, info, host_timespec(t.mem, timeout, TIMESPEC))
 
 
-@syscall("rt_sigtimedwait_time64", Ptr, Ptr, Ptr, Size, abis=("o32", "n32"))
+@syscall("rt_sigtimedwait_time64", SetIn, Ptr, Ptr, Size, abis=("o32", "n32"))
 def rt_sigtimedwait_time64(t: Thread, mask: int, info: int, timeout: int, size: int) -> int:
     _check_size(size)
     return _timed_wait(t, mask, info, host_timespec(t.mem, timeout, TIMESPEC64))
@@ -304,28 +305,28 @@ def _host_number(signo: int) -> int:
     return host
 
 
-@syscall("kill", Int, Int)
+@syscall("kill", Int, Signal)
 def kill(t: Thread, pid: int, signo: int) -> int:
     return t.host_syscall(NR["kill"], pid, _host_number(signo))
 
 
-@syscall("tkill", Int, Int)
+@syscall("tkill", Int, Signal)
 def tkill(t: Thread, tid: int, signo: int) -> int:
     return t.host_syscall(NR["tkill"], tid, _host_number(signo))
 
 
-@syscall("tgkill", Int, Int, Int)
+@syscall("tgkill", Int, Int, Signal)
 def tgkill(t: Thread, pid: int, tid: int, signo: int) -> int:
     return t.host_syscall(NR["tgkill"], pid, tid, _host_number(signo))
 
 
-@syscall("rt_sigqueueinfo", Int, Int, Ptr)
+@syscall("rt_sigqueueinfo", Int, Signal, Ptr)
 def rt_sigqueueinfo(t: Thread, pid: int, signo: int, info: int) -> int:
     data = ms.to_host(t.mem.read(info, 128), t.target)
     return t.host_syscall(NR["rt_sigqueueinfo"], pid, _host_number(signo), address_of(data))
 
 
-@syscall("rt_tgsigqueueinfo", Int, Int, Int, Ptr)
+@syscall("rt_tgsigqueueinfo", Int, Int, Signal, Ptr)
 def rt_tgsigqueueinfo(t: Thread, pid: int, tid: int, signo: int, info: int) -> int:
     data = ms.to_host(t.mem.read(info, 128), t.target)
     return t.host_syscall(NR["rt_tgsigqueueinfo"], pid, tid, _host_number(signo), address_of(data))
@@ -334,7 +335,7 @@ def rt_tgsigqueueinfo(t: Thread, pid: int, tid: int, signo: int, info: int) -> i
 passthrough("pidfd_open", Int, UInt)
 
 
-@syscall("pidfd_send_signal", Fd, Int, Ptr, UInt)
+@syscall("pidfd_send_signal", Fd, Signal, Ptr, UInt)
 def pidfd_send_signal(t: Thread, pidfd: int, signo: int, info: int, flags: int) -> int:
     data = ms.to_host(t.mem.read(info, 128), t.target) if info else b""
     at = address_of(data) if data else 0

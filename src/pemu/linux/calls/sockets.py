@@ -16,6 +16,7 @@ from pemu.linux.argtypes import (
     In,
     InBuf,
     Int,
+    OutArray,
     OutBuf,
     Ptr,
     Size,
@@ -23,12 +24,22 @@ from pemu.linux.argtypes import (
     host_range,
     host_range_for_writing,
 )
+from pemu.linux.file_structs import INT_VALUE
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.iovec import IOVEC, gather, host_iovec, scatter
 from pemu.linux.mips.socket_numbers import SOCKET_TYPES
 from pemu.linux.nametypes import Named
 from pemu.linux.nativecalls import Constant, Form, Moved, moves, moves_of
 from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
+from pemu.linux.socket_types import (
+    Level,
+    MessageIn,
+    MessageOut,
+    OptionIn,
+    OptionName,
+    OptionOut,
+    SocketProtocol,
+)
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall, table_for
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, interval
@@ -75,7 +86,7 @@ def _made(t: Thread, fd: int, family: int, protocol: int) -> None:
         fdtable.set_translator(fd, Netlink(protocol))
 
 
-@syscall("socket", Family, SocketType, Int)
+@syscall("socket", Family, SocketType, SocketProtocol)
 def socket(t: Thread, family: int, kind: int, protocol: int) -> int:
     fd = t.host_syscall(NR["socket"], family, kind, _protocol(t, family, kind, protocol))
     if fd >= 0:
@@ -91,7 +102,7 @@ def _protocol(t: Thread, family: int, kind: int, protocol: int) -> int:
     return protocol
 
 
-@syscall("socketpair", Family, SocketType, Int, Ptr)
+@syscall("socketpair", Family, SocketType, SocketProtocol, OutArray(INT_VALUE, 2))
 def socketpair(t: Thread, family: int, kind: int, protocol: int, result: int) -> int:
     pair = HostBuffer(8)
     done = t.host_syscall(NR["socketpair"], family, kind, protocol, pair.address)
@@ -177,14 +188,14 @@ def accept4(t: Thread, fd: int, address: int, length: int, flags: int) -> int:
 # --- options -------------------------------------------------------------------------------------
 
 
-@syscall("setsockopt", Fd, Int, Int, Ptr, Int)
+@syscall("setsockopt", Fd, Level, OptionName, OptionIn, Int)
 def setsockopt(t: Thread, fd: int, level: int, option: int, value: int, size: int) -> int:
     from pemu.linux.socket_options import set_option
 
     return set_option(t, fd, level, option, value, size)
 
 
-@syscall("getsockopt", Fd, Int, Int, Ptr, SocklenPtr)
+@syscall("getsockopt", Fd, Level, OptionName, OptionOut, SocklenPtr)
 def getsockopt(t: Thread, fd: int, level: int, option: int, value: int, length: int) -> int:
     from pemu.linux.socket_options import get_option
 
@@ -388,12 +399,14 @@ def _native_message(host: str, kind: int) -> Callable[[Abi], Forms]:
     return form
 
 
-@syscall("sendmsg", Fd, Ptr, MessageFlags, native=_native_message("sendmsg", k.MESSAGE))
+@syscall("sendmsg", Fd, MessageIn, MessageFlags, native=_native_message("sendmsg", k.MESSAGE))
 def sendmsg(t: Thread, fd: int, message: int, flags: int) -> int:
     return _send(t, fd, message, flags)
 
 
-@syscall("recvmsg", Fd, Ptr, MessageFlags, native=_native_message("recvmsg", k.FILLED_MESSAGE))
+@syscall(
+    "recvmsg", Fd, MessageOut, MessageFlags, native=_native_message("recvmsg", k.FILLED_MESSAGE)
+)
 def recvmsg(t: Thread, fd: int, message: int, flags: int) -> int:
     return _receive(t, fd, message, flags)
 

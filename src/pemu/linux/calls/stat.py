@@ -19,7 +19,7 @@ from pemu.linux.argtypes import (
     host_range_for_writing,
 )
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.mips.fcntl import AccessFlags, AccessMode, AtFlags
+from pemu.linux.mips.fcntl import AccessFlags, AccessMode, AtFlags, StatxFlags
 from pemu.linux.nametypes import Bits
 from pemu.linux.paths import followed
 from pemu.linux.stat_structs import HOST_STAT, STAT_64, STAT_O32, STATX
@@ -124,7 +124,7 @@ StatxMask = Bits(
 )
 
 
-@syscall("statx", AtFd, Path, AtFlags, StatxMask, Out(STATX), native="statx")
+@syscall("statx", AtFd, Path, StatxFlags, StatxMask, Out(STATX), native="statx")
 def statx(t: Thread, dirfd: int, path: bytes, flags: int, mask: int, start: int) -> int:
     if not flags & AT_SYMLINK_NOFOLLOW:
         path = followed(t, path)

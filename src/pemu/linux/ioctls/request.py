@@ -62,6 +62,11 @@ class Request:
         self._host = host
         self.action = action
 
+    @property
+    def code(self) -> Code | None:
+        """What its number is made of, where that says what the argument is."""
+        return None if isinstance(self._guest, int) else self._guest
+
     def guest_number(self, word: int) -> int:
         return self._guest if isinstance(self._guest, int) else self._guest.guest(word)
 

@@ -61,6 +61,22 @@ AtFlags = Bits(
     "AT_SYMLINK_NOFOLLOW 0x100 AT_SYMLINK_FOLLOW 0x400 AT_NO_AUTOMOUNT 0x800 AT_EMPTY_PATH 0x1000"
     " AT_STATX_FORCE_SYNC 0x2000 AT_STATX_DONT_SYNC 0x4000 AT_RECURSIVE 0x8000",
 )
+
+
+class StatxFlagsType(UnsignedType):
+    """Flags of statx, among which is a field that always has a name."""
+
+    __slots__ = ()
+
+    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
+        flags = raw[index] & 0xFFFFFFFF
+        names = {0: "AT_STATX_SYNC_AS_STAT", 0x2000: "AT_STATX_FORCE_SYNC"}
+        sync = names.get(flags & 0x6000, "AT_STATX_DONT_SYNC")
+        rest = flags & ~0x6000
+        return f"{sync}|{AtFlags.show(t, (rest,), 0, result)}" if rest else sync
+
+
+StatxFlags = StatxFlagsType("flags")
 UnlinkFlags = Bits("unlink flags", "AT_REMOVEDIR 0x200")
 AccessFlags = Bits(
     "access flags", "AT_SYMLINK_NOFOLLOW 0x100 AT_EACCESS 0x200 AT_EMPTY_PATH 0x1000"
@@ -128,6 +144,10 @@ _F_SETFD, _F_SETFL = 2, 4
 _WITHOUT_ARGUMENT = frozenset((1, 3, 11, 23, 1025, 1032, 1034))
 
 
+_WITH_NUMBER = frozenset((0, 1030, 1031))
+"""F_DUPFD, F_DUPFD_CLOEXEC, F_SETPIPE_SZ."""
+
+
 class FcntlArgumentType(WordType):
     """What the command before it wants: flags, a number, an address or nothing."""
 
@@ -137,33 +157,36 @@ class FcntlArgumentType(WordType):
         command = raw[index - 1] & 0xFFFFFFFF
         if command in _WITHOUT_ARGUMENT:
             return ""
+        if command in _WITH_NUMBER:
+            return str(raw[index] & 0xFFFFFFFF)
         if command == _F_SETFD:
             return "FD_CLOEXEC" if raw[index] & 1 else "0"
         if command == _F_SETFL:
             return OPEN_FLAGS.show(raw[index] & 0xFFFFFFFF)
         if command in LOCK_COMMANDS or command in LOCK64_COMMANDS:
-            return _show_lock(t, address(t, raw[index]), command in LOCK64_COMMANDS)
+            return _show_lock(t, address(t, raw[index]), command)
         return super().show(t, raw, index, result)
 
 
+_LOCK_QUERIES = frozenset((14, 33, 36))
 _LOCK_TYPES = ("F_RDLCK", "F_WRLCK", "F_UNLCK")
 _WHENCES = ("SEEK_SET", "SEEK_CUR", "SEEK_END")
 
 
-def _show_lock(t: Thread, start: int, wide: bool) -> str:
+def _show_lock(t: Thread, start: int, command: int) -> str:
     from pemu.engine.faults import GuestFault
     from pemu.linux.file_structs import FLOCK_32, FLOCK_64
 
-    layout = FLOCK_64 if wide or t.target.word == 8 else FLOCK_32
+    layout = FLOCK_64 if command in LOCK64_COMMANDS or t.target.word == 8 else FLOCK_32
     try:
         lock = layout.read(t.mem, start)
     except GuestFault:
         return show_pointer(start)
     kind = _LOCK_TYPES[lock.l_type] if 0 <= lock.l_type < 3 else lock.l_type
     whence = _WHENCES[lock.l_whence] if 0 <= lock.l_whence < 3 else lock.l_whence
+    owner = f", l_pid={lock.l_pid}" if command in _LOCK_QUERIES else ""
     return (
-        f"{{l_type={kind}, l_whence={whence}, l_start={lock.l_start}, l_len={lock.l_len},"
-        f" l_pid={lock.l_pid}}}"
+        f"{{l_type={kind}, l_whence={whence}, l_start={lock.l_start}, l_len={lock.l_len}{owner}}}"
     )
 
 

@@ -1,0 +1,104 @@
+"""Argument types of calls about signals: numbers, sets and actions, with names for -strace."""
+
+from __future__ import annotations
+
+from pemu.linux.argtypes import ArgType, PointerType, address, show_pointer, signed
+from pemu.linux.mips.signals import SIGSET_BYTES, guest_sigset, signal_name
+from pemu.linux.nametypes import Bits, Named
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pemu.linux.process import Thread
+
+SIGNALS_SHOWN = 64
+"""Signals that a set is shown by; masks of more than half of them by what is missing."""
+
+
+def show_signal(number: int) -> str:
+    """A guest signal's name as strace has it; a number that is none stays one."""
+    if number == 32:
+        return "SIGRTMIN"
+    return signal_name(number) if 0 < number <= 128 else str(number)
+
+
+def show_set(bits: int) -> str:
+    """A signal set as strace shows it: `[USR1 CHLD]`, or `~[KILL]` for all others."""
+    every = (1 << SIGNALS_SHOWN) - 1
+    bits &= every
+    sign = ""
+    if bits.bit_count() > SIGNALS_SHOWN * 2 // 3:
+        sign, bits = "~", bits ^ every
+    numbers = [number for number in range(1, SIGNALS_SHOWN + 1) if bits >> (number - 1) & 1]
+    return sign + "[" + " ".join(show_signal(number)[3:] for number in numbers) + "]"
+
+
+class SignalType(ArgType):
+    """A signal's number."""
+
+    __slots__ = ()
+
+    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
+        return show_signal(signed(raw[index], 32))
+
+
+class SetType(PointerType):
+    """The address of a signal set."""
+
+    __slots__ = ("leaves",)
+
+    def __init__(self, leaves: bool) -> None:
+        super().__init__("sigset_t *")
+        self.leaves = leaves
+
+    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
+        from pemu.engine.faults import GuestFault
+
+        start = address(t, raw[index])
+        if not start or (self.leaves and (result is None or result < 0)):
+            return show_pointer(start)
+        try:
+            return show_set(guest_sigset(t.mem.read(start, SIGSET_BYTES), t.target))
+        except GuestFault:
+            return show_pointer(start)
+
+
+ActionFlags = Bits(
+    "sa_flags",
+    "SA_ONSTACK 0x08000000 SA_RESTART 0x10000000 SA_NODEFER 0x40000000 SA_RESETHAND 0x80000000"
+    " SA_SIGINFO 8 SA_NOCLDWAIT 0x10000 SA_NOCLDSTOP 1",
+)
+
+
+class ActionType(PointerType):
+    """The address of a `struct sigaction`."""
+
+    __slots__ = ("leaves",)
+
+    def __init__(self, leaves: bool) -> None:
+        super().__init__("struct sigaction *")
+        self.leaves = leaves
+
+    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
+        from pemu.engine.faults import GuestFault
+
+        start = address(t, raw[index])
+        if not start or (self.leaves and (result is None or result < 0)):
+            return show_pointer(start)
+        word = t.target.word
+        try:
+            flags, handler = t.mem.u32(start), t.mem.word(start + word)
+            mask = guest_sigset(t.mem.read(start + 2 * word, SIGSET_BYTES), t.target)
+        except GuestFault:
+            return show_pointer(start)
+        name = {0: "SIG_DFL", 1: "SIG_IGN"}.get(handler, f"{handler:#x}")
+        field = "sa_sigaction" if flags & 8 else "sa_handler"
+        shown = ActionFlags.show(t, (flags,), 0, None)
+        return f"{{{field}={name}, sa_mask={show_set(mask)}, sa_flags={shown}}}"
+
+
+Signal = SignalType("signal")
+SetIn, SetOut = SetType(False), SetType(True)
+ActionIn, ActionOut = ActionType(False), ActionType(True)
+MaskHow = Named("how", "SIG_BLOCK SIG_UNBLOCK SIG_SETMASK", 1)
