@@ -234,7 +234,7 @@ class Compiler:
                 shape = self._former.form(head)
                 if shape is None:
                     continue
-                formed.append((head, *shape))
+                formed.append((head, u64(head + c.BLOCK_PC), *shape))
                 words += sum(len(b.words) for b in shape[1].values())
                 for block in shape[1].values():
                     if block.is_entry:
@@ -251,7 +251,7 @@ class Compiler:
             try:
                 base = engine.place_code(blob.code, blob.data)
             except MemoryError:
-                for head, _, _ in formed:
+                for head, _, _, _ in formed:
                     self._count_again(head)
                 return []
             bases = sorted(
@@ -273,7 +273,7 @@ class Compiler:
         return left
 
     def _text(
-        self, formed: list[tuple[int, int, dict[int, GuestBlock]]]
+        self, formed: list[tuple[int, int, int, dict[int, GuestBlock]]]
     ) -> tuple[str, list[tuple[Region, list[GuestBlock]]]]:
         functions: list[str] = []
         declarations: set[str] = set()
@@ -292,11 +292,10 @@ class Compiler:
             "!llvm.module.flags = !{!2, !3}",
         ]
         regions: list[tuple[Region, list[GuestBlock]]] = []
-        for head, mode, blocks in formed:
+        for _, head_pc, mode, blocks in formed:
             self._serial += 1
             name = f"r{self._serial}"
             scope = 8 + len(regions)
-            head_pc = u64(head + c.BLOCK_PC)
             ordered = order(head_pc, blocks)
             base = region_base(ordered)
             metadata.append(
