@@ -92,3 +92,64 @@ def test_signal_that_only_ends_a_program_is_not_reported(
     subprocess.run([compiler, "-O1", "-static", "-o", output, source], check=True)
     done = pemu(target, output)
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+
+
+CRASHES = Path(__file__).resolve().parent.parent / "programs" / "mips" / "crashes.c"
+STATIC = ("-O1", "-static")
+STRIPPED = ("-O2", "-rdynamic", "-s")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("mips", STATIC), ("mipsel", STRIPPED), ("mips64", STRIPPED), ("mips64el", STATIC)],
+    ids=lambda param: f"{param[0]}{param[1][-1]}",
+)
+def crashes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, Path]:
+    """A target, where its libraries are, and the program, whose functions are all exported."""
+    target, options = request.param
+    compiler = need(COMPILERS[target][0])
+    output = tmp_path_factory.mktemp("crashes") / "crash"
+    words = [compiler, *options, "-w", "-fno-stack-protector", "-o", str(output), str(CRASHES)]
+    subprocess.run([*words, "-lpthread"], check=True)
+    return target, Path("/usr") / Path(compiler).name.removesuffix("-gcc"), output
+
+
+@pytest.mark.parametrize(
+    ("argument", "names"),
+    [
+        ("leaf", ["leaf", "middle", "outer", "main"]),
+        ("thread", ["leaf", "middle", "outer", "thread"]),
+        ("handler", ["leaf", "middle", "outer", "handler", "main"]),
+        ("qsort", ["leaf", "middle", "outer", "compare"]),
+        ("deep", ["deep"] * 9),
+        ("abort", ["main"]),
+    ],
+)
+def test_calls_are_found_in_every_kind_of_code(
+    argument: str, names: list[str], crashes: tuple[str, Path, Path], pemu: Run
+) -> None:
+    target, root, program = crashes
+    found = functions(pemu(target, "-L", root, program, argument).stderr)
+    ours = [name for name in found if name in ("main", "compare", *names)]
+    assert ours[: len(names)] == names
+
+
+def test_report_tells_what_a_signal_handler_interrupted(
+    crashes: tuple[str, Path, Path], pemu: Run
+) -> None:
+    target, root, program = crashes
+    lines = pemu(target, "-L", root, program, "handler").stderr.splitlines()
+    assert re.match(r"pemu: called from \S+ \(handler", lines[4])
+    assert lines[5].startswith("pemu: in a signal handler, from 0x")
+    assert "raise" in lines[6]
+
+
+def test_nothing_is_guessed_from_an_overwritten_stack(
+    crashes: tuple[str, Path, Path], pemu: Run
+) -> None:
+    target, root, program = crashes
+    lines = pemu(target, "-L", root, program, "smash").stderr.splitlines()
+    assert len(lines) == 2
+    assert re.search(r"at 0x(41414141)+, access to address 0x(41414141)+$", lines[1])

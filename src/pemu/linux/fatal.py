@@ -8,7 +8,7 @@ from itertools import islice
 
 from pemu.engine.faults import GuestFault
 from pemu.isa.mips.unwind import callers
-from pemu.linux.mips.signals import SIGBUS, SIGSEGV, guest_to_host_signal
+from pemu.linux.mips.signals import SIGBUS, SIGSEGV, frames_of, guest_to_host_signal
 from pemu.linux.symbols import Symbols
 
 TYPE_CHECKING = False
@@ -29,7 +29,9 @@ def report(t: Thread, info: SigInfo) -> None:
     if info.signo in (SIGSEGV, SIGBUS) and info.kind == "fault":
         where += f", access to address {info.address:#0{2 + 2 * t.target.word}x}"
     lines.append(where)
-    lines += [f"called from {symbols.describe(place)}" for place in backtrace(t, symbols)]
+    for place, interrupted in backtrace(t, symbols):
+        how = "in a signal handler, from" if interrupted else "called from"
+        lines.append(f"{how} {symbols.describe(place)}")
     try:
         os.write(2, "".join(f"pemu: {line}\n" for line in lines).encode())
     except OSError:
@@ -45,8 +47,11 @@ def drop_host_core() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
-def backtrace(t: Thread, symbols: Symbols) -> list[int]:
-    """Guest-virtual addresses of the calls that have not returned, the latest first."""
+def backtrace(t: Thread, symbols: Symbols) -> list[tuple[int, bool]]:
+    """Guest-virtual addresses of the calls that have not returned, the latest first.
+
+    With each, whether a signal was delivered there: no call.
+    """
     mem, gpr = t.mem, t.cpu.gpr
     mask = mem.size - 1
     width = t.target.xlen // 8
@@ -54,6 +59,18 @@ def backtrace(t: Thread, symbols: Symbols) -> list[int]:
     def load(address: int) -> int:
         data = mem.read(address & mask, width)
         return int.from_bytes(data, mem.order) & (1 << 8 * t.target.word) - 1  # type: ignore[arg-type]
+
+    image = t.process.exe_image
+    assert image is not None
+    frames = frames_of(t.target)
+
+    def interrupted(return_address: int, sp: int) -> tuple[int, int, int, int] | None:
+        if not return_address or return_address not in image.sigreturn:
+            return None
+        rt = return_address == image.sigreturn[1]
+        data = mem.read(sp + (frames.rt_context if rt else frames.plain_context), 600)
+        pc, *registers = frames.unpack_places(data)
+        return pc & mask, registers[29] & mask, registers[30] & mask, registers[31] & mask
 
     walk = callers(
         t.cpu.pc,
@@ -63,12 +80,14 @@ def backtrace(t: Thread, symbols: Symbols) -> list[int]:
         lambda address: mem.u32(address & mask),
         load,
         symbols.function_start,
+        interrupted,
     )
-    places: list[int] = []
+    places: list[tuple[int, bool]] = []
     try:
         # Where the program ended by a jump to nowhere, only ra tells who made it.
         if not mem.readable(t.cpu.pc & mask, 4):
-            places.append(gpr[31] - 8)
+            if mem.readable(gpr[31] - 8 & mask, 4):
+                places.append((gpr[31] - 8, False))
             return places
         places.extend(islice(walk, MOST_CALLERS))
     except GuestFault:

@@ -28,14 +28,25 @@ def _begins_frame(instruction: int) -> bool:
     return instruction >> 16 in (_ADDIU_SP, _DADDIU_SP) and instruction & 0x8000 != 0
 
 
+def _calls(instruction: int) -> bool:
+    """Whether it is jal, bal (bgezal, bltzal) or jalr."""
+    major = instruction >> 26
+    if major == 1:
+        return instruction >> 20 & 1 != 0
+    return major == 3 or (major == 0 and instruction & 0x3F == 9)
+
+
 def _search_start(pc: int, fetch: Callable[[int], int]) -> int:
     """Where the function around `pc` may begin, if nobody knows better."""
+    calls = False
     for at in range(pc, max(pc - 4 * MOST_INSTRUCTIONS, 0), -4):
         instruction = fetch(at)
         if _begins_frame(instruction):
             return at
-        if instruction == _RETURN and at + 4 < pc:
+        # What calls others must have a frame: then this is a return in a function's middle.
+        if instruction == _RETURN and at + 4 < pc and not calls:
             return at + 8
+        calls = calls or _calls(instruction)
     return pc
 
 
@@ -70,8 +81,12 @@ def callers(
     fetch: Callable[[int], int],
     load: Callable[[int], int],
     function: Callable[[int], int | None],
-) -> Iterator[int]:
-    """Yield the address of each call that has not returned, the latest first.
+    interrupted: Callable[[int, int], tuple[int, int, int, int] | None],
+) -> Iterator[tuple[int, bool]]:
+    """Yield the address of each call that has not returned, the latest first, and False.
+
+    Where a signal handler was entered instead, the address of what it interrupted, and True:
+    `interrupted` tells the pc, sp, s8 and ra of that from a return address and an sp.
 
     `pc`, `sp`, `s8`, `ra`: the registers at the place to start from. `fetch` reads an instruction
     and `load` a saved register (as wide as the ABI saves it) at a guest-virtual address; what they
@@ -92,7 +107,12 @@ def callers(
         if base + frame.size < sp:
             return
         sp = base + frame.size
+        before = interrupted(return_address, sp)
+        if before is not None:
+            pc, sp, s8, return_address = before
+            yield pc, True
+            continue
         pc = return_address - 8
-        yield pc
+        yield pc, False
         # A second function that has not saved its return address: the walk went astray.
         return_address = None

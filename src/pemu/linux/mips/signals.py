@@ -290,6 +290,13 @@ class Frames:
         head = (0, fcsr, 0, used, dsp, signed[1][0], signed[2][0])
         return self._packed.pack(0, 0, pc, *signed[0], *floats, *head, *rest)
 
+    def unpack_places(self, data: bytes) -> list[int]:
+        """The pc of a sigcontext, and its 32 general registers."""
+        values = self._unpacked.unpack(data[: self.context_size])
+        pc = values[0] if self.target.abi == "o32" else values[72]
+        first = 1 if self.target.abi == "o32" else 0
+        return [pc, *values[first : first + 32]]
+
     def unpack_context(self, data: bytes, cpu: Cpu) -> int:
         """Put a sigcontext back into a cpu; returns the FCSR."""
         fcsr: int
