@@ -321,3 +321,21 @@ def test_name_of_a_program_may_be_any_bytes(cached: Cached, tmp_path: Path) -> N
     cached.run("mipsel", program)
     assert cached.run("mipsel", program).used[0] > 4
     assert pemu_cache.main(["-cache-dir", str(cached.directory), "list"]) == 0
+
+
+def test_cache_on_a_file_system_without_execution_serves(cached: Cached, tmp_path: Path) -> None:
+    program = build("mipsel", "work", tmp_path)
+    expected = cached.run("mipsel", program).output
+    place = tmp_path / "noexec"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "noexec,mode=700", "none", str(place)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted")
+    try:
+        shutil.copytree(cached.directory, place / "cache")
+        cached.directory = place / "cache"
+        second = cached.run("mipsel", program)
+        assert second.used[0] > 4
+        assert second.output == expected
+    finally:
+        subprocess.run(["umount", place], check=True)

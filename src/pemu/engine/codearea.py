@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 
 from pemu.engine.hostmemory import MAP_FIXED, host_map, host_protect, reserve
 
@@ -41,7 +42,12 @@ class CodeArea:
         """
         base = self._take(size)
         flags = mmap.MAP_PRIVATE | MAP_FIXED
-        host_map(base, size, _READ | _EXECUTE, flags, fd, offset)
+        try:
+            host_map(base, size, _READ | _EXECUTE, flags, fd, offset)
+        except PermissionError:  # from a file system that is mounted "noexec"
+            host_map(base, size, _READ | _WRITE, flags | mmap.MAP_ANONYMOUS)
+            os.preadv(fd, [(ctypes.c_ubyte * size).from_address(base)], offset)
+            host_protect(base, size, _READ | _EXECUTE)
         for start, length in writable:
             host_protect(base + start, length, _READ | _WRITE)
         return base
