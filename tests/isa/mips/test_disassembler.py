@@ -15,6 +15,7 @@ import pytest
 from pemu.engine.architecture import Architecture
 from pemu.isa.mips.cpu import architecture
 from pemu.isa.mips.disassembler import disassemble
+from scripts.debian_sysroot import ARCHITECTURES, default_directory
 from tests.conftest import need
 
 OBJDUMP = "mips-linux-gnu-objdump"
@@ -70,7 +71,6 @@ def test_guest_programs_read_as_in_objdump(
     assert_same_text(architecture(model, big_endian, abi), objdump("-d", path))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("triple", "model", "big_endian", "abi"),
     [
@@ -80,14 +80,36 @@ def test_guest_programs_read_as_in_objdump(
         ("mips64el-linux-gnuabi64", "MIPS64R2-generic", False, "n64"),
     ],
 )
-@pytest.mark.parametrize("library", ["libc.so.6", "libm.so.6"])
+@pytest.mark.parametrize(
+    "library", ["ld.so.1", *(pytest.param(f"lib{n}.so.6", marks=pytest.mark.slow) for n in "cm")]
+)
 def test_libraries_read_as_in_objdump(
     triple: str, model: str, big_endian: bool, abi: str, library: str
 ) -> None:
-    path = Path(f"/usr/{triple}/lib/{library}")
-    if not path.exists():
-        pytest.skip(f"{path} is not installed (package libc6-*-cross)")
+    places = [Path(f"/usr/{triple}/{folder}/{library}") for folder in ("lib", "lib64")]
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        pytest.skip(f"{places[0]} is not installed (package libc6-*-cross)")
     assert_same_text(architecture(model, big_endian, abi), objdump("-d", path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "program",
+    [
+        *("usr/lib/{triple}/libc.so.6", "usr/lib/{triple}/libcrypto.so.3"),
+        *("usr/lib/{triple}/libstdc++.so.6", "usr/lib/gcc/{triple}/12/cc1"),
+        *("usr/bin/python3", "usr/bin/perl", "usr/bin/git"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "model", "abi"), [("mipsel", "24Kf", "o32"), ("mips64el", "5KEf", "n64")]
+)
+def test_debian_programs_read_as_in_objdump(name: str, model: str, abi: str, program: str) -> None:
+    path = default_directory(name) / program.format(triple=ARCHITECTURES[name])
+    if not path.exists():
+        pytest.skip(f"{path} is not there (scripts/debian_sysroot.py {name} makes it)")
+    assert_same_text(architecture(model, False, abi), objdump("-d", path))
 
 
 # What objdump writes in ways of its own, for words that no program has.
