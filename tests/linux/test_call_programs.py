@@ -19,7 +19,7 @@ COMPILERS = {
     "mips64": "mips64-linux-gnuabi64-gcc",
     "mips64el": "mips64el-linux-gnuabi64-gcc",
 }
-PROGRAM_NAMES = "sockets events ipc state repeated signalcalls execute".split()
+PROGRAM_NAMES = "sockets events ipc state repeated signalcalls badpointers execute".split()
 
 
 def compile_program(compiler: str, source: Path, output: Path, *options: str) -> None:
