@@ -287,9 +287,11 @@ def test_threads_may_store_the_same_entry(cache: CodeCache) -> None:
     assert len(names(cache)) == 1
 
 
-def test_default_directory_follows_the_environment() -> None:
+def test_default_directory_follows_the_environment(tmp_path: Path) -> None:
     default = codecache.default_directory
-    assert default({"XDG_CACHE_HOME": "/x", "HOME": "/home/me"}) == "/x/pemu"
-    assert default({"XDG_CACHE_HOME": "relative", "HOME": "/home/me"}) == "/home/me/.cache/pemu"
+    home = str(tmp_path)
+    assert default({"XDG_CACHE_HOME": "/x", "HOME": home}) == "/x/pemu"
+    assert default({"XDG_CACHE_HOME": "relative", "HOME": home}) == f"{home}/.cache/pemu"
     assert default({"HOME": "relative"}) == ""
+    assert default({"HOME": f"{home}/missing"}) == ""
     assert default({}) == ""

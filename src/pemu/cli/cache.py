@@ -105,7 +105,7 @@ def _cache(parsed: Parsed) -> CodeCache:
             given["cache-dir"] = value
     directory = given.get("cache-dir") or default_directory(dict(os.environ))
     if not directory:
-        raise OptionError("there is no cache as HOME is not set; name one with -cache-dir")
+        raise OptionError("there is no cache as HOME is no directory; name one with -cache-dir")
     try:
         return CodeCache(directory, given.get("cache-size") or DEFAULT_LIMIT)
     except OSError as error:

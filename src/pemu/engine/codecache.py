@@ -53,7 +53,7 @@ def default_directory(environ: dict[str, str]) -> str:
     base = environ.get("XDG_CACHE_HOME", "")
     if not base.startswith("/"):
         home = environ.get("HOME", "")
-        if not home.startswith("/"):
+        if not home.startswith("/") or not os.path.isdir(home):  # as users of services have it
             return ""
         base = home + "/.cache"
     return base + "/pemu"
