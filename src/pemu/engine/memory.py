@@ -635,7 +635,9 @@ class AddressSpace:
 
     def untrack_range(self, address: int, size: int) -> bool:
         """Untrack the tracked pages of a range, however long; True if there were any."""
-        first, end = address & -PAGE, address + size
+        first, end = address & -PAGE, min(address + size, self.size)
+        if first >= end:
+            return False
         if end - first <= 2 * PAGE:
             pages = [page for page in (first, end - 1 & -PAGE) if self.flags[page >> 12] & TRACK]
         else:

@@ -413,20 +413,24 @@ def show_pointer(value: int) -> str:
     return f"{value:#x}" if value else "NULL"
 
 
+NOWHERE = 0x7FFF_FFFF_FFFF_F000
+"""A host address that no process has: the kernel's EFAULT, after all that it looks at before."""
+
+
 def host_range(mem: AddressSpace, start: int, length: int) -> int:
-    """The host address of guest memory, NULL for NULL; raises OSError(EFAULT) outside the space.
+    """The host address of guest memory, NULL for NULL, NOWHERE outside the space.
 
     Whether pages are there is the host kernel's to find out.
     """
     if start + length > mem.size:
-        raise OSError(errno.EFAULT, "Bad address")
+        return NOWHERE
     return mem.base + start if start else 0
 
 
 def host_range_for_writing(mem: AddressSpace, start: int, length: int) -> int:
     """As `host_range`; pages that are write-protected for holding translated code lose that."""
     result = host_range(mem, start, length)
-    if result and length > 0:
+    if result not in (0, NOWHERE) and length > 0:
         mem.untrack_range(start, length)
     return result
 
@@ -464,6 +468,20 @@ class PathType(ArgType):
             return read_path(t.mem, start) if start else None
 
         return prefixed if self.prefixed else or_null if self.optional else plain
+
+    def host(self, argument: Argument) -> Decoder:
+        get = self.decode(argument)
+
+        def decode(t: Thread, regs: Registers) -> bytes | int | None:
+            from pemu.engine.faults import GuestFault
+
+            try:
+                path: bytes | None = get(t, regs)
+            except GuestFault:
+                return NOWHERE
+            return path
+
+        return decode
 
     def direct(self, abi: Abi) -> bool:
         return False
