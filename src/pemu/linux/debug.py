@@ -46,6 +46,9 @@ FAREWELL = 5.0
 MOST_STEPPED = 64
 """Places single-stepped over whose blocks are dropped one by one."""
 
+MOST_WATCHED = 1 << 16
+"""Bytes of a watchpoint: the guest is slow on all of its pages."""
+
 _SIGINT, _SIGTRAP = 2, 5
 _RECUR = ("breakpoint", "watch", "rwatch", "awatch")
 """Stops that come again when the thread runs on from where it is."""
@@ -391,6 +394,8 @@ class Debugger(Target):
                 return
             self._breakpoints.clear()
             self._watchpoints.clear()
+            for state in self._states.values():
+                state.action = Action(False)
             self._prepare()
             self.process.debugger = None
             self._restore_signals()
@@ -510,7 +515,10 @@ class Debugger(Target):
             self._breakpoints.discard(address)
 
     def set_watchpoint(self, kind: str, address: int, size: int, on: bool) -> None:
-        self._watchpoints.set(kind, self._address(address), size, on)
+        address = self._address(address)
+        if size > MOST_WATCHED or address + size > self.process.mem.size:
+            raise TargetError(EINVAL, "too much to watch")
+        self._watchpoints.set(kind, address, size, on)
 
     def auxv(self) -> bytes | None:
         image = self.process.exe_image

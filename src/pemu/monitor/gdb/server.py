@@ -50,12 +50,13 @@ def serve(connection: Connection, target: Target, first: Stop) -> None:
     try:
         _talk(connection, target, stub)
     except Disconnected:
-        # As in QEMU, the program goes on without gdb.
         pass
-    connection.close()
-    if stub.finished == "kill":
-        target.kill()
-    target.detach()
+    finally:
+        # As in QEMU, the program goes on when gdb is lost.
+        connection.close()
+        if stub.finished == "kill":
+            target.kill()
+        target.detach()
 
 
 def _talk(connection: Connection, target: Target, stub: Stub) -> None:

@@ -417,8 +417,10 @@ class Stub:
     def _go(self, step: bool, signal: int, address: bytes) -> None:
         thread = self._living(self._for_resume)
         if address:
-            names = [register.name for register in self.target.registers]
-            self.target.write_register(thread, names.index("pc"), number(address))
+            registers = self.target.registers
+            index = next(i for i, register in enumerate(registers) if register.name == "pc")
+            value = number(address) & (1 << registers[index].bits) - 1
+            self.target.write_register(thread, index, value)
         actions: list[tuple[int | None, Action]] = [(thread, Action(step, signal))]
         if self._for_resume in (_ALL, _ANY):
             actions.append((None, Action(False)))
