@@ -96,7 +96,7 @@ class Debugger(Target):
         self._breakpoints: set[int] = set()
         self._stepped: set[int] = set()
         self._watchpoints = Watchpoints(process.mem)
-        self._passing = False
+        self._passing = False  # a thread is at a watched page, and the others have to wait
         self._passed: frozenset[int] = frozenset()
         self._wake = fdtable.reserve(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._memory = fdtable.reserve(os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC))
@@ -165,8 +165,13 @@ class Debugger(Target):
             if not self._watchpoints.active:
                 syscall.dispatch(t)
             elif len(self._states) == 1:
-                with self._watchpoints.opened():
-                    syscall.dispatch(t)
+                # A thread that the call makes waits until it has returned.
+                self._passing = True
+                try:
+                    with self._watchpoints.opened():
+                        syscall.dispatch(t)
+                finally:
+                    self._pass_on()
             else:
                 # It may wait, while other threads run: open pages are only for calls that fail.
                 registers = t.cpu.gpr
@@ -205,10 +210,17 @@ class Debugger(Target):
                 self._condition.wait(PATIENCE)
             with self._watchpoints.opened():
                 cpu.step()
-            self._passing = False
-            self._condition.notify_all()
+        self._pass_on()
         if cpu.exit_reason != EXIT_INTERRUPT:
             self._settle(state)
+
+    def _pass_on(self) -> None:
+        """Let threads run that had to wait for one to pass a watched page."""
+        if self.detached:
+            return  # a child, in which nobody gives the lock back
+        with self._condition:
+            self._passing = False
+            self._condition.notify_all()
 
     def _step(self, state: _State, action: Action) -> None:
         """Run one instruction, and stop after it unless the step is to go on."""
@@ -286,6 +298,7 @@ class Debugger(Target):
         self._breakpoints.clear()
         self._watchpoints.clear()
         self._prepare()
+        self._passing = False
         if self.reports_exec:
             path = os.fsencode(self.process.exe)
             self._stop(self._states[t.tid], Stop("exec", t.tid, _SIGTRAP, path=path))
