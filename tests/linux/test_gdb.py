@@ -168,7 +168,7 @@ def test_breakpoint_stops_each_time_and_the_program_ends_with_its_status(debug: 
 
 def test_breakpoint_in_code_that_is_hot_already(debug: Debug) -> None:
     session = debug("events", "mips", "spin")
-    session.start("continue", "break events.c:59", "continue", "print shared > 0", "kill")
+    session.start("continue", "break events.c:60", "continue", "print shared > 0", "kill")
     assert session.guest.stdout is not None
     assert session.guest.stdout.readline() == "ready\n"
     time.sleep(1)
@@ -318,7 +318,7 @@ def test_threads_appear_stop_together_and_end(debug: Debug) -> None:
         *("break work if number == 1 && shared > 30", "continue", "info threads"),
         *("thread apply all bt 1", "thread apply all print $pc != 0", "delete", "continue"),
     )
-    assert re.search(r'Thread 3 "events-mips" hit Breakpoint 1, work \(number=1\)', output)
+    assert re.search(r'Thread \d "events-mips" hit Breakpoint 1, work \(number=1\)', output)
     assert len(re.findall(r"^[* ] +\d +Thread ", output, re.MULTILINE)) >= 2
     assert "exited with code 03" in output
     assert session.guest_output()[0] == "shared 150\n"
@@ -327,10 +327,13 @@ def test_threads_appear_stop_together_and_end(debug: Debug) -> None:
 def test_only_the_chosen_thread_runs_with_the_scheduler_locked(debug: Debug) -> None:
     output = debug("events", "mips", "threads").run(
         *("break work if number == 2", "continue", "set scheduler-locking on", "delete"),
-        *("print shared", "finish", "print shared", "set scheduler-locking off", "continue"),
+        *("print own", "next", "print own", "set scheduler-locking off", "continue"),
     )
-    first, second = re.findall(r"^\$\d = (\d+)$", output, re.MULTILINE)
-    assert int(second) == int(first) + 1
+    before, after = (
+        [int(count) for count in found.split(", ")]
+        for found in re.findall(r"^\$\d = \{(.*)\}$", output, re.MULTILINE)
+    )
+    assert after == [*before[:2], before[2] + 1]
     assert "exited with code 03" in output
 
 

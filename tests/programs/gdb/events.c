@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-volatile int handled, shared;
+volatile int handled, shared, own[3];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void on_signal(int number)
@@ -17,6 +17,7 @@ static void on_signal(int number)
 
 void work(int number)
 {
+    own[number]++;
     pthread_mutex_lock(&mutex);
     shared++;
     pthread_mutex_unlock(&mutex);
