@@ -50,6 +50,11 @@ def test_option_that_runs_no_program_is_refused(guest: Path) -> None:
         pemu.Program(guest, options=["-version"])
 
 
+def test_gdb_beside_python_is_refused(guest: Path) -> None:
+    with pytest.raises(pemu.StartError, match="-g gives gdb the control"):
+        pemu.Program(guest, options=["-g", "1234"])
+
+
 def test_missing_directory_is_named(guest: Path, tmp_path: Path) -> None:
     with pytest.raises(pemu.StartError, match="nowhere: No such file"):
         pemu.Program(guest, cwd=tmp_path / "nowhere")

@@ -13,6 +13,7 @@ import pytest
 
 import pemu
 from tests.api.conftest import build
+from tests.conftest import need
 
 
 def test_program_runs_to_its_exit_status(guest: Path) -> None:
@@ -114,6 +115,27 @@ def test_run_stops_at_an_address_and_goes_on(guest: Path) -> None:
             seen.append(program.registers.a1)
         assert seen == [*range(10), 2]
         assert program.returncode == 7
+
+
+def test_run_stops_at_an_address_that_another_run_has_passed(guest: Path) -> None:
+    with pemu.Program([guest, "sum"], stdout=pemu.CAPTURE) as program:
+        program.run(until="add")
+        program.run(until=program.registers.ra)
+        program.run(until="add")
+        assert program.registers.a1 == 1
+
+
+def test_dynamic_program_finds_its_libraries(guest: Path, tmp_path: Path) -> None:
+    prefix = "/usr/mips-linux-gnu"
+    source, output = tmp_path / "hello.c", tmp_path / "hello"
+    source.write_text('#include <stdio.h>\nint main() { return puts("hello"); }\n')
+    subprocess.run([need("mips-linux-gnu-gcc"), "-o", output, source], check=True)
+    with pemu.Program(output, prefix=prefix, stdout=pemu.CAPTURE) as program:
+        assert "puts" not in program.symbols
+        program.run(until="main")
+        assert program.run(until="puts") is None
+        assert program.memory.string(program.registers.a0) == b"hello"
+        assert program.run() == 6
 
 
 def test_step_executes_one_instruction(guest: Path) -> None:

@@ -285,8 +285,6 @@ def _raise(verb: str, message: Message, arguments: tuple[object, ...]) -> NoRetu
         size = len(second) if isinstance(second, bytes) else second
         assert isinstance(size, int)
         raise MemoryFault(address, size)
-    if message[2] == "fault":
-        raise BusyError(message[3])
     raise UnknownNameError(message[3])
 
 

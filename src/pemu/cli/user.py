@@ -68,6 +68,8 @@ def launch(
     if parsed.final:
         raise OptionError(f"-{parsed.final.name} runs no program")
     options, argv = _options(target, parsed)
+    if options.gdb:
+        raise OptionError("-g gives gdb the control that pemu.Program has; leave it out")
     options.control = control
     if options.cpu:
         from pemu.cli.user_help import check_cpu

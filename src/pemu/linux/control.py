@@ -47,6 +47,7 @@ LARGEST_MESSAGE = 1 << 17
 
 _SYSCALL_WORDS = 8
 _SP = 29
+_INTERNAL_ERROR = 70
 
 
 class Unknown(Exception):
@@ -112,7 +113,9 @@ class Control(Debugger):
             hook(t)
         if self._hooks_blocks or place in self._addresses:
             self._tell(state, "place", self._hooks_blocks)
-        if cpu.pc == place:
+        # Whatever is hooked here now must not stop the thread once more; but a mark that no hook
+        # takes back would hide a later one.
+        if cpu.pc == place and (self._hooks_blocks or t.process.hooks or place in self._addresses):
             cpu.skip_hook()
 
     def _tell_call(self, state: _State) -> None:
@@ -175,6 +178,14 @@ class Control(Debugger):
         """The closed socket and the exit status tell."""
 
     # What the controller asks for.
+
+    def run_server(self) -> None:
+        """`serve`, whose failure must not leave the program waiting."""
+        try:
+            self.serve()
+        except BaseException as error:
+            os.write(2, f"pemu-{self.process.target.name}: internal error: {error!r}\n".encode())
+            os._exit(_INTERNAL_ERROR)
 
     def serve(self) -> None:
         """Obey until the controller has gone; the process ends then."""
@@ -343,4 +354,4 @@ def attach(process: Process, thread: Thread, descriptor: int) -> None:
     process.debugger = control
     control.watch_signals()
     control._send(0, "ready", *control.hello())
-    with_signals_blocked(lambda: start_new_thread(control.serve, ()))
+    with_signals_blocked(lambda: start_new_thread(control.run_server, ()))
