@@ -315,6 +315,17 @@ def test_executed_program_uses_its_own_regions(cached: Cached, tmp_path: Path) -
     assert both.used[0] > 4
 
 
+def test_executed_program_with_another_home_makes_no_other_cache(
+    cached: Cached, tmp_path: Path
+) -> None:
+    program = build("mipsel", "work", tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    both = cached.run("mipsel", program, "execute-elsewhere", program, f"HOME={home}")
+    assert both.output == 2 * cached.run("mipsel", program).output
+    assert list(home.iterdir()) == []
+
+
 def test_name_of_a_program_may_be_any_bytes(cached: Cached, tmp_path: Path) -> None:
     program = tmp_path / os.fsdecode(b"\xff\xfe")
     shutil.copy(build("mipsel", "work", tmp_path), program)

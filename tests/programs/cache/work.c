@@ -17,6 +17,11 @@ static void *work_on_thread(void *result) {
     return 0;
 }
 
+static void *wait_forever(void *nothing) {
+    for (;;) pause();
+    return nothing;
+}
+
 static int work_on_threads(void) {
     pthread_t threads[4];
     unsigned results[4];
@@ -57,6 +62,14 @@ int main(int argc, char **argv) {
     if (!strcmp(how, "execute")) {
         execv(argv[2], argv + 2);
         perror("execv");
+    }
+    if (!strcmp(how, "execute-elsewhere")) { /* not alone, from another directory, with another home */
+        char *environment[] = {argv[3], 0};
+        pthread_t thread;
+        pthread_create(&thread, 0, wait_forever, 0);
+        if (chdir("/")) perror("chdir");
+        execve(argv[2], argv + 2, environment);
+        perror("execve");
     }
     return 0;
 }
