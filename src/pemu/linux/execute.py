@@ -15,7 +15,7 @@ import sys
 from pemu.engine.faults import GuestFault
 from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1
 from pemu.isa.mips.models import FIR_F64, model
-from pemu.linux import fdtable
+from pemu.linux import fdtable, title
 from pemu.linux.elf import ElfError
 from pemu.linux.hostcalls import NR
 from pemu.linux.initial_stack import Start
@@ -40,7 +40,7 @@ INFINITY = (1 << 64) - 1
 """A resource limit that is none."""
 
 _RLIMIT_STACK = 3
-_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NAME = 4, 8, 15
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 4, 8
 _CAPABILITY_VERSION = 0x20080522
 
 
@@ -70,6 +70,7 @@ def begin(
     process.environ = environ
     process.exe = os.path.realpath(program)
     process.exe_image = image
+    title.show(argv, environ)
     status = os.stat(program)
     process.engine.open_regions(process.exe, f"{status.st_size} {status.st_mtime_ns}")
     cpu.pc = image.start
@@ -105,11 +106,6 @@ def _random(seed: int | None) -> bytes:
     if seed is None:
         return os.urandom(16)
     return (seed * 0x9E3779B97F4A7C15F39CC0605CEDC835 & (1 << 128) - 1).to_bytes(16, "big")
-
-
-def name_process(name: bytes) -> None:
-    """Call the host process as Linux would call the guest's."""
-    _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(os.path.basename(name)[:15]))
 
 
 def can_replace(t: Thread) -> bool:
@@ -166,7 +162,7 @@ def replace(
         os.write(2, message.encode("utf-8", "surrogateescape"))
         process.exit(1)
     fdtable.close_on_exec()
-    name_process(name)
+    title.name_process(name)
     if process.debugger is not None:
         process.debugger.executed(t)
 

@@ -11,9 +11,9 @@ from pemu.engine.codecache import DEFAULT_LIMIT, CodeCache, default_directory
 from pemu.engine.engine import Engine
 from pemu.engine.memory import AddressSpace
 from pemu.isa.mips.cpu import architecture
-from pemu.linux import fdtable
+from pemu.linux import fdtable, title
 from pemu.linux.elf import ElfError
-from pemu.linux.execute import begin, name_process
+from pemu.linux.execute import begin
 from pemu.linux.process import Process, Thread
 from pemu.linux.scripts import find_program
 from pemu.linux.signals import adopt_ignored, watch_fatal
@@ -43,7 +43,7 @@ def run_user(
     process, thread = start(target, options, argv, environ)
     process.child_command = options.child_command
     process.child_environ = options.child_environ
-    name_process(os.fsencode(options.program))
+    title.name_process(os.fsencode(options.program))
     watch_fatal(process)
     if options.gdb:
         from pemu.linux.debug import attach
