@@ -108,5 +108,8 @@ SCRATCH = 6144
 VECTORS_MAX = 64
 PAGES_MAX = 1 << 26
 """Bytes whose pages native code looks through before a call about memory."""
+PATH_ROOM = 1024
+"""Bytes of a path that native code looks up under the prefix."""
+
 WRITTEN_MAX = 1 << 22
 """Bytes whose pages native code looks through for translated code."""

@@ -303,9 +303,17 @@ class Engine:
         self._keep.append(kept)
         self._set(c.SIGNALS, ctypes.addressof(kept))
 
-    def set_path_prefix(self, exists: bool) -> None:
-        """Say whether absolute paths may mean other files for the guest than for the host."""
-        self._set(c.PATH_PREFIX, exists)
+    def set_path_prefix(self, prefix: bytes) -> None:
+        """Say under which directory of the host the guest's absolute paths may lie; b"" for none.
+
+        Paths under /dev and /sys are never looked up there, those under /proc left to Python.
+        """
+        if not prefix:
+            self._set(c.PATH_PREFIX, 0)
+            return
+        kept = ctypes.create_string_buffer(struct.pack("<Q", len(prefix)) + prefix)
+        self._keep.append(kept)
+        self._set(c.PATH_PREFIX, ctypes.addressof(kept))
 
     # Blocks.
 

@@ -30,6 +30,9 @@ DESCRIPTORS = 1 << 16
 
 EFAULT, EINTR = 14, 4
 
+_LSTAT, _STAT_BYTES = 6, 144
+_DEV, _SYS = int.from_bytes(b"/dev", "little"), int.from_bytes(b"/sys", "little")
+
 # What one call keeps on the host's stack: byte offsets.
 _WORDS = 0  # eight slots of the guest's, 64 bits each
 _ARGUMENTS = 64  # six arguments of the host's
@@ -279,7 +282,7 @@ class _Arguments:
         value.value = self._within(word, self.f.const(1, 64))
 
     def path(self, argument: str, index: Value, word: Value, value: Variable) -> None:
-        """Leave paths to Python that begin with "/proc", or with "/" where there is a prefix."""
+        """Leave paths to Python that begin with "/proc"; look others up under the prefix."""
         f = self.f
         place = self._within(word, f.const(1, 64))
         start = f.offset("%frame", _STACK)
@@ -288,9 +291,33 @@ class _Arguments:
             _copy(f, f.address(start), place, f.const(5, 64))
         first = f.raw_load(start, 64)
         _give_up(f, first.eq(int.from_bytes(b"/proc", "little")))
-        absolute = (first & 0xFF).eq(ord("/"))
-        _give_up(f, absolute & f.at("%ctx", c.PATH_PREFIX).ne(0))
         value.value = place
+        prefix = f.at("%ctx", c.PATH_PREFIX)
+        name, after = first & 0xFFFFFFFF, first.lshr(32)
+        of_kernel = (name.eq(_DEV) | name.eq(_SYS)) & (after.eq(0) | after.eq(ord("/")))
+        with f.if_((first & 0xFF).eq(ord("/")) & prefix.ne(0) & ~of_kernel):
+            value.value = self._under_prefix(place, prefix)
+
+    def _under_prefix(self, place: Value, prefix: Value) -> Value:
+        """The host address of the path under the prefix where a file is there, else `place`."""
+        f = self.f
+        length = f.at(f.pointer(prefix), 0)
+        joined = self._room(length + k.PATH_ROOM)
+        _copy(f, joined, prefix + 8, length)
+        end = f.var(64, joined + length)
+        size = f.const(k.PATH_ROOM - 1, 64)
+        copied = end.value + size - _copy(f, end.value, place, size)
+        with f.while_(lambda: f.raw_load(f.pointer(end.value), 8).ne(0)):
+            end.value = end.value + 1
+        _give_up(f, end.value.uge(copied))
+        arguments, status = self._room(f.const(48, 64)), self._room(f.const(_STAT_BYTES, 64))
+        f.set_at(f.pointer(arguments), 0, joined)
+        f.set_at(f.pointer(arguments), 8, status)
+        function = f.pointer(f.at("%ctx", c.SYSCALL))
+        call = f"ptr %state, i64 {_LSTAT}, ptr {f.pointer(arguments)}"
+        result = f.name(f.op(f"call i64 {function}({call})"), 64)
+        _give_up(f, result.eq(INTERRUPTED))
+        return result.eq(0).select(joined, place)
 
     def bits(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         f = self.f

@@ -7,6 +7,7 @@ pays for few, and modules that it does not need are not imported.
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 
 from pemu.engine import call_table as k
@@ -205,7 +206,7 @@ class NativeTable:
         """Have an engine use the table; `prefix`: the directory under which paths are sought."""
         address = ctypes.addressof(self._buffer)
         engine.set_native_calls(self._base, self.count, address, self.errors, SPECIAL_ADDRESS)
-        engine.set_path_prefix(bool(prefix))
+        engine.set_path_prefix(os.fsencode(prefix))
 
     def add(self, number: int, call: Call) -> None:
         """Describe the call with this guest number, if native code can make it."""

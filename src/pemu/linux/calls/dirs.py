@@ -215,7 +215,7 @@ def change_root(t: Thread, number: int, *arguments: int) -> int:
     result = t.host_syscall(number, *arguments)
     if result >= 0 and prefix and _identity(prefix) != before:
         t.process.prefix = ""
-        t.process.engine.set_path_prefix(False)
+        t.process.engine.set_path_prefix(b"")
     return result
 
 
