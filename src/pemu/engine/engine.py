@@ -10,7 +10,7 @@ from _thread import RLock, allocate_lock, start_new_thread
 from time import sleep
 
 from pemu.engine import context as c
-from pemu.engine import native_signals as sig
+from pemu.engine import signal_table as sig
 from pemu.engine import state as s
 from pemu.engine.codearea import CodeArea
 from pemu.engine.codecache import CodeCache

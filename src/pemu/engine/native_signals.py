@@ -10,35 +10,30 @@ from pemu.engine import context as c
 from pemu.engine import state as s
 from pemu.engine.host_x86_64 import INTERRUPTED, OWN_SIGNALS
 from pemu.engine.runtime import Function
+from pemu.engine.signal_table import (
+    ACTION,
+    ACTIONS,
+    BLOCK,
+    BY_PYTHON,
+    CAUGHT,
+    DEFAULT,
+    FLAGS,
+    HANDLER,
+    IGNORE,
+    MASK,
+    NO_CHILD_STOP,
+    NO_CHILD_WAIT,
+    ON_SIGNAL,
+    RESTORER,
+    SIGNALS,
+    UNBLOCK,
+    UNBLOCKABLE,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.builder import Variable
     from pemu.engine.values import Value
-
-SIGNALS = 128
-"""Signals that a guest has at most, from 1."""
-
-ACTION = 32
-"""Bytes of an action, as it stands in the table of actions and in a call's converted arguments."""
-
-HANDLER, FLAGS, MASK = 0, 8, 16  # u64, u64, 16 bytes
-
-# The table at the context's SIGNALS: byte offsets.
-NUMBERS = 0  # u8 by the guest's number from 1: the host's, 0 for none, or BY_PYTHON
-UNBLOCKABLE = 128  # a set: those that nobody can mask or catch
-CAUGHT = 144  # a set: those whose default Pemu brings about itself
-ACTIONS = 160  # u64: host address of the actions by the guest's number from 1
-ON_SIGNAL = 168  # u64: host address of the handler that records signals
-RESTORER = 176  # u64
-TABLE_BYTES = 184
-
-BY_PYTHON = 255
-
-DEFAULT, IGNORE = 0, 1
-
-NO_CHILD_STOP, NO_CHILD_WAIT = 1, 0x10000
-"""The guest's SA_NOCLDSTOP and SA_NOCLDWAIT."""
 
 _HOST_NO_CHILD_WAIT = 2
 CATCHING = 0x1C000004
@@ -47,9 +42,6 @@ CATCHING = 0x1C000004
 _RT_SIGACTION, _RT_SIGPROCMASK = 13, 14
 _SETMASK = 2
 _SET_BYTES = 8
-
-BLOCK, UNBLOCK, SET = range(3)
-"""First argument of `pemu_change_mask`."""
 
 
 def functions() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from pemu.engine import call_table as k
-from pemu.engine.native_signals import ACTION, BLOCK, FLAGS, HANDLER, MASK, SET, UNBLOCK
+from pemu.engine.signal_table import ACTION, BLOCK, FLAGS, HANDLER, MASK, SET, UNBLOCK
 from pemu.linux import signals
 from pemu.linux.argtypes import Fd, Int, Ptr, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
