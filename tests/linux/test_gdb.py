@@ -44,11 +44,14 @@ there:
 class Session:
     """A guest that waits for gdb at `place`, and gdb with a list of commands."""
 
-    def __init__(self, target: str, place: str, program: Path, *words: str) -> None:
+    def __init__(
+        self, target: str, place: str, program: Path, *words: str, options: tuple[str, ...]
+    ) -> None:
         self.place = place
+        self.knows_program = True
         self.program = program
         self.guest = subprocess.Popen(
-            [*command(target), "-g", place, str(program), *words],
+            [*command(target), *options, "-g", place, str(program), *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -65,7 +68,7 @@ class Session:
             words += ["-ex", line]
         self._wait_for_socket()
         self.gdb = subprocess.Popen(
-            [*words, str(self.program)],
+            [*words, str(self.program)] if self.knows_program else words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -138,10 +141,16 @@ def debug(build: Build) -> Iterator[Debug]:
     sessions: list[Session] = []
     with tempfile.TemporaryDirectory(prefix="pemu-gdb-") as folder:
 
-        def start(name: str | Path, target: str = "mips", *words: str, place: str = "") -> Session:
+        def start(
+            name: str | Path,
+            target: str = "mips",
+            *words: str,
+            place: str = "",
+            options: tuple[str, ...] = (),
+        ) -> Session:
             where = place or f"{folder}/socket{len(sessions)}"
             program = name if isinstance(name, Path) else build(name, target)
-            sessions.append(Session(target, where, program, *words))
+            sessions.append(Session(target, where, program, *words, options=options))
             return sessions[-1]
 
         yield start
@@ -446,6 +455,29 @@ def test_child_process_runs_without_gdb(debug: Debug) -> None:
     output = session.run("break in_child", "continue")
     assert "Breakpoint 1, in_child" not in output
     assert session.guest_output()[0] == "child 5\n"
+
+
+def test_gdb_gets_program_and_libraries_from_the_guests_side(debug: Debug, tmp_path: Path) -> None:
+    compiler = need(COMPILERS["mipsel"][0])
+    prefix = Path("/usr/mipsel-linux-gnu")
+    if not (prefix / "lib" / "ld.so.1").exists():
+        pytest.skip(f"no libraries for mipsel in {prefix} (package libc6-dev-mipsel-cross)")
+    program = tmp_path / "dynamic"
+    words = [compiler, "-g", "-w", "-o", str(program), str(PROGRAMS / "values.c")]
+    subprocess.run(words, check=True)
+    session = debug(program, "mipsel", options=("-L", str(prefix)))
+    session.knows_program = False
+    output = session.run(
+        *("break add", "continue", "bt", "info sharedlibrary", "info proc exe", "delete"),
+        *("info proc mappings", "break write", "continue", "bt", "kill"),
+    )
+    assert "Breakpoint 1, add (a=0, b=10)" in output
+    assert "target:/lib/libc.so.6" in output
+    assert f"exe = '{program}'" in output
+    assert "[stack]" in output
+    assert re.search(
+        r"#0 .* in write \(\) from target:/lib/libc.so.6\n#1 .* in touch_record", output
+    )
 
 
 def test_executed_program_is_debugged(debug: Debug, build: Build) -> None:

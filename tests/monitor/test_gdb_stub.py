@@ -8,6 +8,7 @@ import socket
 import threading
 import xml.etree.ElementTree as xml
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -81,6 +82,12 @@ class Machine(Target):
         if not BASE <= address <= BASE + SIZE - len(data):
             raise TargetError(EFAULT)
         self.memory[address - BASE : address - BASE + len(data)] = data
+
+    def open_file(self, path: bytes) -> int:
+        return os.open(path, os.O_RDONLY)
+
+    def read_link(self, path: bytes) -> bytes:
+        return os.readlink(path)
 
     def set_breakpoint(self, address: int, on: bool) -> None:
         self.set_watchpoint("break", address, 4, on)
@@ -253,6 +260,45 @@ def test_breakpoints_and_watchpoints_by_kind(stub: Stub, machine: Machine) -> No
     assert stub.handle(b"Z5,1000,4") == b""
     assert stub.handle(b"Z2,1000,0") == b"E16"
     assert len(machine.points) == 4
+
+
+def test_files_are_read(stub: Stub, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"some }#content")
+    name = str(path).encode().hex().encode()
+    assert stub.handle(b"vFile:setfs:0") == b"F0"
+    opened = stub.handle(b"vFile:open:" + name + b",0,0")
+    assert opened is not None
+    fd = opened[1:]
+    assert stub.handle(b"vFile:pread:" + fd + b",100,5") == b"F9;}#content"
+    status = stub.handle(b"vFile:fstat:" + fd)
+    assert status is not None
+    assert status[:4] == b"F40;"
+    assert int.from_bytes(status[4 + 28 : 4 + 36], "big") == 14
+    assert stub.handle(b"vFile:close:" + fd) == b"F0"
+    assert stub.handle(b"vFile:close:" + fd) == b"F-1,9"
+
+
+def test_files_are_not_written_and_missing_ones_are_told(stub: Stub, tmp_path: Path) -> None:
+    name = str(tmp_path / "none").encode().hex().encode()
+    assert stub.handle(b"vFile:open:" + name + b",601,1b6") == b"F-1,1e"
+    assert stub.handle(b"vFile:open:" + name + b",0,0") == b"F-1,2"
+    assert stub.handle(b"vFile:readlink:" + name) == b"F-1,2"
+    assert stub.handle(b"vFile:unlink:" + name) == b""
+    assert stub.handle(b"vFile:open:zz,0,0") == b"E16"
+    assert stub.handle(b"vFile:pread:1") == b"E16"
+
+
+def test_files_are_closed_with_the_connection(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    name = str(path).encode().hex().encode()
+    ours, theirs = socket.socketpair()
+    theirs.sendall(frame(b"vFile:open:" + name + b",0,0") + frame(b"D"))
+    before = len(os.listdir("/proc/self/fd"))
+    serve(Connection(ours), machine, Stop("signal", 1))
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    theirs.close()
 
 
 def test_signals_to_pass(stub: Stub, machine: Machine) -> None:

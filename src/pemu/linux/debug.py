@@ -20,9 +20,11 @@ from pemu.engine.masking import with_signals_blocked
 from pemu.engine.memory import MAPPED, PAGE
 from pemu.isa.mips import debug as isa
 from pemu.linux import fdtable, signals, syscall
+from pemu.linux.loader import translate_path
 from pemu.linux.mips import signals as ms
 from pemu.linux.mips.gdb_signals import from_gdb, to_gdb
 from pemu.linux.mips.signals import SigInfo
+from pemu.linux.paths import open_special_file, special_link
 from pemu.linux.process import ThreadExit
 from pemu.linux.sigactions import SIG_DFL
 from pemu.linux.watch import Watchpoints
@@ -532,6 +534,29 @@ class Debugger(Target):
         if size > MOST_WATCHED or address + size > self.process.mem.size:
             raise TargetError(EINVAL, "too much to watch")
         self._watchpoints.set(kind, address, size, on)
+
+    # Files, as the guest sees them.
+
+    def _any_thread(self) -> Thread:
+        for state in self._states.values():
+            return state.thread
+        raise ProcessLookupError(errno.ESRCH, "no thread is left")
+
+    def open_file(self, path: bytes) -> int:
+        fd = open_special_file(self._any_thread(), path, os.O_CLOEXEC)
+        if fd is None:
+            host = translate_path(self.process.prefix, path)
+            # A FIFO must not keep the server waiting.
+            fd = os.open(host, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return fdtable.reserve(fd)
+
+    def close_file(self, descriptor: int) -> None:
+        fdtable.release(descriptor)
+        os.close(descriptor)
+
+    def read_link(self, path: bytes) -> bytes:
+        special = special_link(self._any_thread(), path)
+        return special or os.readlink(translate_path(self.process.prefix, path))
 
     def auxv(self) -> bytes | None:
         image = self.process.exe_image

@@ -54,6 +54,7 @@ def serve(connection: Connection, target: Target, first: Stop) -> None:
     finally:
         # As in QEMU, the program goes on when gdb is lost.
         connection.close()
+        stub.files.close()
         if stub.finished == "kill":
             target.kill()
         target.detach()

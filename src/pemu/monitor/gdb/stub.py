@@ -6,6 +6,7 @@ counts. What has no entry gets the empty reply, by which gdb learns that it is n
 
 from __future__ import annotations
 
+from pemu.monitor.gdb.files import Files
 from pemu.monitor.gdb.packet import MAX_PACKET
 from pemu.monitor.gdb.target import EINVAL, ESRCH, Action, Stop, TargetError, describe
 
@@ -79,6 +80,7 @@ class Stub:
         self._tells_breakpoint = False
         self._tells_idle = False
         self._description = b""
+        self.files = Files(target)
 
     def handle(self, packet: bytes) -> bytes | None:
         """Obey a packet; returns the reply, None if there is none now."""
@@ -271,6 +273,14 @@ class Stub:
         length = min(length, MAX_PACKET // 2 - 1)
         part = document[offset : offset + length]
         return (b"m" if offset + len(part) < len(document) else b"l") + part
+
+    @command("vFile:")
+    def file(self, rest: bytes) -> bytes:
+        operation, _, arguments = rest.partition(b":")
+        try:
+            return self.files.answer(operation, arguments.split(b",")) or b""
+        except ValueError:
+            raise TargetError(EINVAL, "not an operation's arguments") from None
 
     # Registers.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from abc import ABC, abstractmethod
 from typing import Protocol
 
@@ -171,6 +173,18 @@ class Target(ABC):
     def signal_info(self, thread: int) -> bytes | None:
         """The siginfo of the signal a thread has stopped for, as the program sees it."""
         return None
+
+    def open_file(self, path: bytes) -> int:
+        """A descriptor to read the file that the debuggee sees at `path`. Raises OSError."""
+        raise FileNotFoundError(errno.ENOENT, "no files")
+
+    def close_file(self, descriptor: int) -> None:
+        """Close what `open_file` has given."""
+        os.close(descriptor)
+
+    def read_link(self, path: bytes) -> bytes:
+        """Where a symbolic link leads. Raises OSError."""
+        raise FileNotFoundError(errno.ENOENT, "no files")
 
 
 def describe(target: Target) -> bytes:
