@@ -72,13 +72,9 @@ class _Placed:
 
 
 class Compiler:
-    """Compiles hot blocks for an engine.
+    """Compiles hot blocks for an engine."""
 
-    `patience`: seconds from the start of another program to the first compilation.
-    """
-
-    def __init__(self, engine: Engine, patience: float) -> None:
-        self._patience = patience
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._former = Former(engine)
         self._modules: list[_Placed] = []
@@ -372,7 +368,11 @@ class Compiler:
         self.forget_all()
         self.forget_code()
         self._fresh.clear()
-        self._begin = monotonic() + self._patience
+        self.be_patient()
+
+    def be_patient(self) -> None:
+        """Compile nothing yet: a program has just begun."""
+        self._begin = monotonic() + self._engine.patience
 
     def forget_code(self) -> None:
         """The code area is empty. The engine's lock is held."""
@@ -410,6 +410,6 @@ class Compiler:
         self._thread = None
         self._queue = []
         self._fresh = []
-        self._begin = monotonic() + self._patience
+        self.be_patient()
         LOCK.release()
         self._compiling.release()

@@ -39,6 +39,9 @@ NEVER_HOT = 0x7FFFFFFF
 PATIENCE = 0.04
 """Seconds until the compiler begins its work: most programs have ended by then."""
 
+WARM_PATIENCE = 0.2
+"""The same where the code cache has regions of the program, and little is left to be compiled."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _EVERY_SIGNAL = (1 << 64) - 1
@@ -353,6 +356,8 @@ class Engine:
         with self.lock:
             self._stored = RegionCache(self, self.cache, program, version)
             self._use_stored()
+            if self._compiler is not None:
+                self._compiler.be_patient()
 
     def _is_watched(self) -> bool:
         """True while something is wanted that stored regions know nothing of."""
@@ -518,6 +523,11 @@ class Engine:
         if self._compiler is not None:
             self._compiler.request(block, wait=wait)
 
+    @property
+    def patience(self) -> float:
+        """Seconds until the compiler begins its work on the present program."""
+        return WARM_PATIENCE if self._stored is not None and self._stored.exists else PATIENCE
+
     def _be_patient(self) -> None:
         """Make the compiler after a while, on a thread of its own.
 
@@ -528,7 +538,7 @@ class Engine:
         ended.acquire()
 
         def wait() -> None:
-            sleep(PATIENCE)
+            sleep(self.patience)
             self._make_compiler()
             ended.release()
 
@@ -553,7 +563,7 @@ class Engine:
             from pemu.engine.compiler import Compiler
 
             self.arch.source()
-            self._compiler = Compiler(self, PATIENCE)
+            self._compiler = Compiler(self)
         return self._compiler
 
     def rest(self) -> None:

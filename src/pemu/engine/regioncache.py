@@ -82,6 +82,11 @@ class RegionCache:
             table = self._store.address + self._store.table_at
         self._context[c.WARM_TABLE >> 3] = table
 
+    @property
+    def exists(self) -> bool:
+        """Whether earlier runs have left something that can be used."""
+        return self._usable
+
     def retire(self) -> None:
         """Use them no more: all blocks are thrown away, and regions in use hold links to these."""
         self._usable = False
