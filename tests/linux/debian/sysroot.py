@@ -29,21 +29,26 @@ class Debian:
         self.work = work
         self.environment = {**ENVIRONMENT, "HOME": str(work)}
 
-    def path(self, name: str) -> str:
-        """The host's path of a program; skips the test where the sysroot has none."""
+    def path(self, name: str | Path) -> str:
+        """The host's path of a program; skips the test where the sysroot has none.
+
+        `name`: of a command in it, or an absolute path.
+        """
+        if isinstance(name, Path):
+            return str(name)
         for folder in ("usr/bin", "usr/sbin"):
             path = self.root / folder / name
             if path.exists():
                 return str(path)
         pytest.skip(f"no {name} in {self.root}: remove it to have it made anew")
 
-    def pemu(self, name: str, *words: str | Path, **how: object) -> Done:
+    def pemu(self, name: str | Path, *words: str | Path, **how: object) -> Done:
         """Run a program of the sysroot under Pemu."""
         start = [*command(self.target), "-L", str(self.root), self.path(name)]
         environment = {**self.environment, "PEMU_JIT": os.environ["PEMU_JIT"]}
         return self._run([*start, *map(str, words)], environment, how)
 
-    def qemu(self, name: str, *words: str | Path, **how: object) -> Done:
+    def qemu(self, name: str | Path, *words: str | Path, **how: object) -> Done:
         """Run it under QEMU, which can run no further programs from there."""
         emulator = need(f"qemu-{self.target}", "qemu-user")
         start = [emulator, "-L", str(self.root), self.path(name)]
