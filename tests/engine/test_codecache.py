@@ -152,6 +152,27 @@ def test_directory_may_be_reached_by_a_symbolic_link(cache: CodeCache, tmp_path:
     assert content(CodeCache(str(tmp_path / "link")), REGIONS, "program") == b"content"
 
 
+def test_held_directory_is_used_wherever_it_has_gone(cache: CodeCache, tmp_path: Path) -> None:
+    cache.store(REGIONS, "before", [b"1"])
+    cache.hold(os.dup)
+    directory = Path(cache.directory)
+    moved = directory.rename(tmp_path / "moved")
+    cache.store(REGIONS, "after", [b"2"])
+    for name in ("before", "after"):
+        fd = cache.open(REGIONS, name)
+        assert fd is not None
+        os.close(fd)
+    assert len(list(moved.iterdir())) == 2
+    assert not directory.exists()
+
+
+def test_directory_that_does_not_exist_is_not_made_once_held(cache: CodeCache) -> None:
+    cache.hold(os.dup)
+    cache.store(REGIONS, "name", [b"1"])
+    assert cache.open(REGIONS, "name") is None
+    assert not Path(cache.directory).exists()
+
+
 def test_path_that_is_no_directory_is_no_cache(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     cache = CodeCache(str(tmp_path / "file"))

@@ -27,6 +27,10 @@ if sys.version_info >= (3, 12):
 else:
     from _sha256 import sha256  # type: ignore[import-not-found]
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAGIC = b"pemuTIR0"
 _HEADER = struct.Struct("<8sIIIII")
 """Magic, checksum of all that follows it, bytes of text and of data, offset and size of code."""
@@ -113,12 +117,13 @@ class Entry:
 class CodeCache:
     """A cache directory. `limit`: bytes that it may hold; the longest unused entries go first."""
 
-    __slots__ = ("_digest", "directory", "limit")
+    __slots__ = ("_digest", "_held", "directory", "limit")
 
     def __init__(self, directory: str, limit: int = DEFAULT_LIMIT) -> None:
         self.directory = os.path.abspath(directory)
         self.limit = limit
         self._digest = b""
+        self._held: int | None = None
 
     def key(self, kind: str, name: str) -> str:
         """Name of the file for a kind of code, of what `name` stands for. Raises OSError."""
@@ -133,12 +138,26 @@ class CodeCache:
         Raises OSError. Everything else is done through that descriptor, so that what was checked
         is what is used.
         """
-        folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self._held is not None:
+            folder = os.dup(self._held)
+        else:
+            folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         status = os.fstat(folder)
         if status.st_uid == os.geteuid() and not status.st_mode & 0o022:
             return folder
         os.close(folder)
         raise PermissionError(errno.EPERM, "others can write to it")
+
+    def hold(self, place: Callable[[int], int]) -> None:
+        """Stay with the directory, whatever its path leads to after a change of the root directory.
+
+        `place` moves a file descriptor to where it can be kept, and returns its new number.
+        """
+        if self._held is None:
+            try:
+                self._held = place(self.open_directory())
+            except OSError:
+                self._held = -1  # no directory yet: none is made in the new root
 
     def open(self, kind: str, name: str) -> int | None:
         """Open the entry of a kind of code for what `name` stands for: a file descriptor, or None.
@@ -165,7 +184,8 @@ class CodeCache:
         """Write an entry. Failure is no error: there is no cache then."""
         try:
             key = self.key(kind, name)
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            if self._held is None:
+                os.makedirs(self.directory, mode=0o700, exist_ok=True)
             folder = self.open_directory()
         except OSError:
             return

@@ -383,13 +383,6 @@ class Engine:
         if self._compiler is not None and self._stored is not None:
             self._compiler.save(self._stored)
 
-    def leave_cache(self) -> None:
-        """Use the cache's directory no more: its path is about to lead elsewhere."""
-        self.save_regions()
-        self.cache = None
-        if self._stored is not None:
-            self._stored.leave()
-
     def renew(self) -> None:
         """Throw all generated code away, for another program. Only one thread may be left.
 

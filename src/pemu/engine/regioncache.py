@@ -35,7 +35,7 @@ class RegionCache:
     )
 
     def __init__(self, engine: Engine, cache: CodeCache, program: str, version: str) -> None:
-        self._cache: CodeCache | None = cache
+        self._cache = cache
         self._identity = SEPARATOR.join((engine.arch.name, program, version))
         self._context = engine.context
         self._saving = allocate_lock()
@@ -48,7 +48,7 @@ class RegionCache:
 
     def _open(self, engine: Engine | None) -> RegionStore | None:
         """Open the program's file, and map its code into `engine`."""
-        fd = self._cache.open(REGIONS, self._identity) if self._cache is not None else None
+        fd = self._cache.open(REGIONS, self._identity)
         if fd is None:
             return None
         from pemu.engine.regionstore import RegionStore
@@ -108,14 +108,11 @@ class RegionCache:
 
     def worth_saving(self, words: int) -> bool:
         """Whether so many newly compiled guest instructions should be stored."""
-        least = max(LEAST_WORDS, self._words // LEAST_SHARE)
-        return words >= least and self._cache is not None
+        return words >= max(LEAST_WORDS, self._words // LEAST_SHARE)
 
     def save(self, modules: list[Module]) -> None:
         """Add modules to the file, which other processes may have changed meanwhile."""
         with self._saving:
-            if self._cache is None:
-                return
             from pemu.engine.regionstore import merge, pack
 
             try:
@@ -135,11 +132,6 @@ class RegionCache:
             return []
         finally:
             store.close()
-
-    def leave(self) -> None:
-        """Save nothing any more."""
-        with self._saving:
-            self._cache = None
 
     def after_fork(self) -> None:
         """A thread that was saving does not exist in the child."""

@@ -147,8 +147,8 @@ int main(int argc, char **argv)
     pid_t child = fork();
     if (!child)
         return first(argv[0], argv[1]);
-    say("fork", child);
     wait(&status);
+    say("fork", child);
     printf("%x\n", status);
     return 0;
 }

@@ -160,8 +160,16 @@ LATE = (
 """Modules of Python's own that Pemu imports within functions."""
 
 
+def keep_everything(t: Thread) -> None:
+    """Get hold of what a change of the root directory would put out of reach."""
+    load_everything()
+    cache = t.process.engine.cache
+    if cache is not None:
+        cache.hold(fdtable.reserve)
+
+
 def load_everything() -> None:
-    """Import what may be needed later: after a change of the root directory it is out of reach."""
+    """Import what may be needed later."""
     import os
     from importlib import import_module
 
@@ -208,8 +216,7 @@ def change_root(t: Thread, number: int, *arguments: int) -> int:
 
     The directory of -L counts no longer if its path now leads elsewhere.
     """
-    load_everything()
-    t.process.engine.leave_cache()
+    keep_everything(t)
     prefix = t.process.prefix
     before = _identity(prefix)
     result = t.host_syscall(number, *arguments)

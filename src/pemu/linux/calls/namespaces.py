@@ -7,7 +7,7 @@ from time import sleep
 
 from pemu.linux import fdtable
 from pemu.linux.argtypes import Fd, Hex, HexLong, Int
-from pemu.linux.calls.dirs import load_everything
+from pemu.linux.calls.dirs import keep_everything
 from pemu.linux.hostcalls import NR
 from pemu.linux.nametypes import Bits, Named
 from pemu.linux.syscall import passthrough, syscall
@@ -60,8 +60,7 @@ def unshare(t: Thread, flags: int) -> int:
 @syscall("setns", Fd, CloneFlags)
 def setns(t: Thread, fd: int, flags: int) -> int:
     if not flags or flags & CLONE_NEWNS:
-        load_everything()
-        t.process.engine.leave_cache()
+        keep_everything(t)
     return _alone(t, NR["setns"], fdtable.check(fd), flags)
 
 
