@@ -334,13 +334,22 @@ class AddressSpace:
 
     def _code_changes(self, start: int, end: int) -> None:
         """Tell the engine before pages that hold translated code change."""
-        pages = bytes(self.flags[start >> 12 : end >> 12])
-        if self.on_code_change is None or 1 not in pages.translate(_HAVE_CODE):
+        if self.on_code_change is None:
             return
-        # First the marks, so that a thread that is just using the code notices.
-        for index, page in enumerate(pages, start >> 12):
-            self.flags[index] = page & ~CODE
-        self.on_code_change(start, end)
+        changed = False
+        index = max(bisect_right(self._starts, start) - 1, 0)
+        while index < len(self._regions) and self._regions[index].start < end:
+            region = self._regions[index]
+            first, last = max(start, region.start) >> 12, min(end, region.end) >> 12
+            pages = bytes(self.flags[first:last])
+            if 1 in pages.translate(_HAVE_CODE):
+                # First the marks, so that a thread that is just using the code notices.
+                for number, page in enumerate(pages, first):
+                    self.flags[number] = page & ~CODE
+                changed = True
+            index += 1
+        if changed:
+            self.on_code_change(start, end)
 
     def _check(self, address: int, length: int) -> int:
         """Check a range that a system call names; returns its end."""
@@ -439,8 +448,8 @@ class AddressSpace:
             raise OSError(errno.EINVAL, "address of a mapping")
         with self._lock:
             end = address + self._round(length)
+            self._code_changes(address, end)
             for region in self._cut(address, end):
-                self._code_changes(region.start, region.end)
                 self._reserve(region.start, region.end)
 
     def clear(self) -> None:
