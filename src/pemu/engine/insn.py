@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from pemu.engine.architecture import Architecture
+    from pemu.engine.builder import Helper
+
     Meaning = Callable[..., None]
 
 
@@ -130,6 +133,8 @@ class InstructionSet:
         self.name = name
         self.unit = unit
         self.insns: list[Insn] = []
+        self.queries: dict[str, Callable[[Architecture], Helper]] = {}
+        """Helpers without arguments that Python code calls on a stopped cpu, by symbol."""
         self._names: set[str] = set()
 
     def insn(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import cast
 
 from pemu.engine import context as c
-from pemu.engine import host_x86_64, native_call, runtime, warm
+from pemu.engine import fp, host_x86_64, native_call, runtime, warm
 from pemu.engine import state as s
 from pemu.engine.builder import InsnBuilder, with_registers
 from pemu.engine.decoder import TreeText
@@ -283,6 +283,18 @@ class _Module:
         self.functions.append(function.text)
         self.declarations |= function.declarations
 
+    def add_query(self, name: str, helper: Helper) -> None:
+        """Define `name(state)`: calls a helper with the guest's floating-point status."""
+        self.helpers[helper.name] = helper
+        f = Function(f"hidden {helper.result} @{name}(ptr %state) nounwind strictfp")
+        f.entry_lines.append("  %mx = alloca i32, align 4")
+        host = fp.read_mxcsr(f, "%mx")
+        fp.write_mxcsr(f, "%mx", f.raw_load(f.offset("%state", s.GUEST_MXCSR.offset), 32))
+        result = f.op(f"call {helper.convention} {helper.result} @{helper.name}(ptr %state)")
+        fp.write_mxcsr(f, "%mx", host)
+        f.do(f"ret {helper.result} {result}")
+        self.add_function(f)
+
     def stage(self, insn: Insn, features: frozenset[str]) -> tuple[str, int, str]:
         """Return (handler name, how it ends, name of its target function or '')."""
         builder = cast(Tier0Builder, self._builder(self.arch, features))
@@ -392,6 +404,8 @@ def module_text(arch: Architecture) -> str:
         _decoder(module, mode, table.select(arch.features | extra), arch.features | extra)
     module.add_function(translator(arch))
     module.add(_function_table())
+    for name, query in table.queries.items():
+        module.add_query(name, query(arch))
     module.add_helpers()
     return module.text()
 
@@ -484,8 +498,9 @@ EXPORTS = (
 
 
 def compile_tier0(arch: Architecture) -> tuple[bytes, bytes, dict[str, int]]:
-    """Compile an architecture's tier 0: (code, data, offsets of `EXPORTS`)."""
+    """Compile an architecture's tier 0: (code, data, offsets of `EXPORTS` and of its queries)."""
     from pemu.engine.llvm import compile_ir
 
     blob = compile_ir(module_text(arch))
-    return blob.code, blob.data, {name: blob.symbols[name] for name in EXPORTS}
+    exports = (*EXPORTS, *arch.source().queries)
+    return blob.code, blob.data, {name: blob.symbols[name] for name in exports}

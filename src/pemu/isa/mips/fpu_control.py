@@ -2,10 +2,12 @@
 
 Parts of FCSR live in registers of their own (see `state`): condition codes, cause, flags; and the
 flags of operations since are in the host's status register. Cause of an operation that nobody has
-asked about (`fp_op`) is not computed here: it reads as no exception.
+asked about yet (`fp_op`) is computed by native code.
 """
 
 from __future__ import annotations
+
+import ctypes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 _OWN = 0x01000F83
 """Bits that `fcsr` itself holds: FS, enables, rounding mode."""
+
+CAUSE_QUERY = "pemu_mips_fp_cause"
+"""Symbol of the native code that computes Cause."""
 
 _FROM_MXCSR = ((5, 0), (4, 1), (3, 2), (2, 3))  # host PE UE OE ZE to guest I U O Z
 _FLUSH, _ENABLES = 0x01000000, 0xF80
@@ -22,6 +27,13 @@ _MODES = (0, 3, 2, 1)
 """Host rounding control by guest rounding mode (nearest, zero, up, down)."""
 
 
+def _cause(cpu: Cpu) -> int:
+    if not cpu.fp_op:
+        return int(cpu.fp_cause)
+    query = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(cpu.engine.symbols[CAUSE_QUERY])
+    return int(query(cpu.address))
+
+
 def fcsr_value(cpu: Cpu) -> int:
     """The architectural FCSR."""
     value: int = cpu.fcsr & _OWN
@@ -29,7 +41,7 @@ def fcsr_value(cpu: Cpu) -> int:
     raised = cpu.mxcsr
     for host, guest in _FROM_MXCSR:
         flags |= (raised >> host & 1) << guest
-    value |= flags << 2 | (0 if cpu.fp_op else cpu.fp_cause << 12)
+    value |= flags << 2 | _cause(cpu) << 12
     codes = cpu.fcc
     value |= (codes[0] & 1) << 23
     for index in range(1, 8):

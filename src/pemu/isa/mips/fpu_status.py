@@ -9,7 +9,9 @@ from __future__ import annotations
 from pemu.engine import fp
 from pemu.isa.mips import fpu
 from pemu.isa.mips.exceptions import FLOATING_POINT
+from pemu.isa.mips.fpu_control import CAUSE_QUERY
 from pemu.isa.mips.state import set_word, word
+from pemu.isa.mips.table import MIPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 _OWN = 0x01000F83
 """Bits of FCSR that the register `fcsr` holds: FS, enables, rounding mode."""
+
+
+MIPS.queries[CAUSE_QUERY] = lambda arch: fpu.cause_helper(arch.xlen)
 
 
 def _codes(cpu: Cpu) -> Value:
