@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import select
 import signal
 import subprocess
 import sys
@@ -150,18 +152,22 @@ def test_step_executes_one_instruction(guest: Path) -> None:
 
 def test_time_limit_stops_a_program_that_goes_on_later(guest: Path) -> None:
     with pemu.Program([guest, "loop"]) as program:
+        program.run(until="add")
         with pytest.raises(pemu.TimeLimitError, match="has not ended within 0.3 s"):
             program.run(timeout=0.3)
         counter = program.symbols["counter"]
         first = program.memory.u32[counter]
         with pytest.raises(TimeoutError):
-            program.run(timeout=0.3)
-        assert program.memory.u32[counter] > first > 5
+            program.run(timeout=2)
+        assert program.memory.u32[counter] > first
 
 
 def test_time_limit_ends_the_waiting_of_a_system_call(guest: Path) -> None:
     reader, writer = os.pipe()
     with pemu.Program([guest, "wait"], stdin=reader, stdout=pemu.CAPTURE) as program:
+        stop = program.on_syscall("read")(lambda program, call: program.stop())
+        program.run()
+        program.remove(stop)
         with pytest.raises(pemu.TimeLimitError):
             program.run(timeout=0.5)
         assert program.output == b"waiting\n"
@@ -173,10 +179,11 @@ def test_time_limit_ends_the_waiting_of_a_system_call(guest: Path) -> None:
 
 def test_stop_from_another_thread_lets_run_return(guest: Path) -> None:
     with pemu.Program([guest, "loop"]) as program:
-        timer = threading.Timer(0.3, program.stop)
+        program.run(until="add")
+        timer = threading.Timer(1, program.stop)
         timer.start()
         assert program.run() is None
-        assert program.memory.u32[program.symbols["counter"]] > 5
+        assert program.returncode is None
 
 
 def test_program_that_has_ended_says_so(guest: Path) -> None:
@@ -201,14 +208,10 @@ def test_program_without_a_controller_ends(guest: Path) -> None:
         "print(program.pid, flush=True); os._exit(0)"
     )
     done = _python(code)
-    reader = os.pidfd_open if hasattr(os, "pidfd_open") else None
-    assert reader is not None
     try:
         descriptor = os.pidfd_open(int(done.stdout))
     except ProcessLookupError:
         return
-    import select
-
     assert select.select([descriptor], [], [], 20)[0]
     os.close(descriptor)
 
@@ -248,16 +251,17 @@ def test_ctrl_c_stops_the_program_and_it_can_be_run_on(guest: Path) -> None:
     code = f"""
 import os, signal, threading, pemu
 with pemu.Program([{str(guest)!r}, "loop"]) as program:
-    counter = program.symbols["counter"]
+    program.run(until="add")
     for _ in range(2):
         timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         try:
             program.run()
         except KeyboardInterrupt:
-            print("stopped", program.returncode, program.memory.u32[counter] > 5)
+            print("stopped", program.returncode, program.symbols.at(program.registers.pc)[0])
 """
-    assert _python(code).stdout == "stopped None True\n" * 2
+    stopped = re.compile("stopped None (add|main)\n" * 2)
+    assert stopped.fullmatch(_python(code).stdout)
 
 
 def test_ctrl_c_interrupts_a_hook(guest: Path) -> None:
