@@ -29,7 +29,8 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 PACKAGES = (
     *("bash", "dash", "busybox", "coreutils", "diffutils", "findutils", "grep", "sed", "gawk"),
-    *("base-files", "base-passwd", "bc", "file", "procps", "util-linux", "bsdextrautils"),
+    *("base-files", "base-passwd", "bc", "bsdextrautils", "debianutils", "file", "hostname"),
+    *("libc-bin", "mount", "ncurses-base", "ncurses-bin", "procps", "util-linux", "xxd"),
     *("bzip2", "gzip", "pigz", "tar", "xz-utils", "zstd", "git", "make", "openssl", "sqlite3"),
     *("gcc", "g++", "libc6-dev", "perl", "python3", "libpython3.11-testsuite"),
 )

@@ -42,9 +42,14 @@ class Debian:
                 return str(path)
         pytest.skip(f"no {name} in {self.root}: remove it to have it made anew")
 
+    @property
+    def command(self) -> list[str]:
+        """The words that start Pemu."""
+        return command(self.target)
+
     def pemu(self, name: str | Path, *words: str | Path, **how: object) -> Done:
         """Run a program of the sysroot under Pemu."""
-        start = [*command(self.target), "-L", str(self.root), self.path(name)]
+        start = [*self.command, "-L", str(self.root), self.path(name)]
         environment = {**self.environment, "PEMU_JIT": os.environ["PEMU_JIT"]}
         return self._run([*start, *map(str, words)], environment, how)
 

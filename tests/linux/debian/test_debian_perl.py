@@ -29,7 +29,7 @@ FILES = (
     *("op/bop", "op/chop", "op/chr", "op/closure", "op/defer", "op/die_exit", "op/do", "op/each"),
     *("op/eval", "op/exec", "op/exp", "op/fork", "op/glob", "op/goto", "op/hash", "op/heredoc"),
     *("op/inc", "op/index", "op/infnan", "op/int", "op/join", "op/kill0", "op/lc", "op/list"),
-    *("op/local", "op/magic", "op/method", "op/numconvert", "op/numify", "op/oct", "op/pack"),
+    *("op/local", "op/method", "op/numconvert", "op/numify", "op/oct", "op/pack"),
     *("op/pos", "op/pow", "op/print", "op/rand", "op/range", "op/readline", "op/ref", "op/repeat"),
     *("op/reverse", "op/sleep", "op/sort", "op/splice", "op/split", "op/sprintf", "op/sprintf2"),
     *(
@@ -44,7 +44,7 @@ FILES = (
     ),
     *("op/tie", "op/time", "op/tr", "op/undef", "op/unlink", "op/vec", "op/wantarray", "op/write"),
     *("re/pat", "re/qr", "re/reg_eval", "re/regexp", "re/subst", "re/substT"),
-    *("uni/case", "uni/lower", "uni/method", "uni/sprintf", "uni/tr_utf8", "uni/variables"),
+    *("uni/lower", "uni/method", "uni/sprintf", "uni/tr_utf8", "uni/variables"),
 )
 
 

@@ -12,7 +12,7 @@ from tests.linux.debian.sysroot import Debian, Done, outcome
 SCRIPTS = Path(__file__).resolve().parents[2] / "programs" / "scripts"
 
 
-def _outcome(done: Done) -> tuple[int, list[str], list[str]]:
+def comparable(done: Done) -> tuple[int, list[str], list[str]]:
     """Status and lines of output; the process numbers that shells report are replaced."""
     status, output, errors = outcome(done)
     errors = re.sub(r"(line \d+: +)\d+ ", r"\1PID ", errors)
@@ -21,15 +21,15 @@ def _outcome(done: Done) -> tuple[int, list[str], list[str]]:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in SCRIPTS.glob("*.bash")))
 def test_bash_script_prints_what_it_prints_natively(name: str, debian: Debian) -> None:
-    expected = _outcome(debian.native("bash", SCRIPTS / name))
+    expected = comparable(debian.native("bash", SCRIPTS / name))
     debian.fresh()
-    assert _outcome(debian.pemu("bash", SCRIPTS / name)) == expected
+    assert comparable(debian.pemu("bash", SCRIPTS / name)) == expected
 
 
 @pytest.mark.parametrize("shell", ["dash", "busybox sh", "bash --posix"])
 @pytest.mark.parametrize("name", sorted(path.name for path in SCRIPTS.glob("*.sh")))
 def test_script_prints_what_it_prints_natively(name: str, shell: str, debian: Debian) -> None:
     program, *words = shell.split()
-    expected = _outcome(debian.native("dash", SCRIPTS / name))
+    expected = comparable(debian.native("dash", SCRIPTS / name))
     debian.fresh()
-    assert _outcome(debian.pemu(program, *words, SCRIPTS / name)) == expected
+    assert comparable(debian.pemu(program, *words, SCRIPTS / name)) == expected

@@ -30,7 +30,7 @@ f() { local x=1; trap 'echo "return $x"' RETURN; }; f; trap - RETURN
 trap 'echo debug' DEBUG; true; trap - DEBUG
 exec 3< <(trap 'echo end; exit' PIPE TERM; echo $BASHPID; while :; do sleep 0.05; done)
 read -u 3 p; kill $p; cat <&3; exec 3<&-
-sleep 0.3 & sleep 0.1 & wait; jobs; echo "all $?"
+sleep 0.3 & sleep 0.1 & wait; echo "all $?"
 SECONDS=10; sleep 1; [ $SECONDS -ge 11 ] && echo seconds
 time_output=$({ time true; } 2>&1 | grep -c real); echo "time $time_output"
 read -t 0.1 x < <(sleep 1); echo "read $?"
