@@ -32,13 +32,16 @@ EVENTS = {
     "guest_user_syscall_ret": "a system call's number and result",
 }
 
+TRACE = "trace:"
+"""What stands before a pattern of trace events among the items of -d."""
+
 # A guest may close or replace descriptor 2, and closes low numbers in loops: the log keeps a
 # descriptor of its own, above those that programs number by hand and below the usual limit of 1024.
 _FD = 900
 
 
 class LogItems(ValueType):
-    """The value of -d: names of log items separated by commas, or `help`."""
+    """The value of -d: log items and `trace:PATTERN`s separated by commas, or `help`."""
 
     __slots__ = ()
 
@@ -49,9 +52,12 @@ class LogItems(ValueType):
         names = [name for name in text.split(",") if name]
         if "help" in names or "?" in names:
             rows = "".join(f"{name:<15} {what}\n" for name, what in ITEMS.items())
+            rows += "trace:PATTERN   trace events, as -trace\n"
             raise HelpRequest("Log items (comma separated):\n" + rows, status=1)
         for name in names:
-            if name not in ITEMS:
+            if name == TRACE + "help":
+                raise HelpRequest(events_help())
+            if name not in ITEMS and not name.startswith(TRACE):
                 raise unknown(
                     f"unknown log item {quoted(name)}", name, ITEMS, "-d help lists the items"
                 )
@@ -127,6 +133,11 @@ class Log:
     def after_fork(self) -> None:
         """In a forked child: another thread, which is not there any more, may have held it."""
         self._lock = allocate_lock()
+
+
+def events_help() -> str:
+    """The answer to `-trace help`."""
+    return "".join(f"{name:<23} {what}\n" for name, what in EVENTS.items())
 
 
 def trace_events(patterns: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -244,7 +244,13 @@ def test_help_lists_every_item(pemu: Run) -> None:
     done = pemu("mips", "-d", "help")
     assert done.returncode == 1
     items = "in_asm op out_asm int exec cpu fpu nochain page strace unimp guest_errors".split()
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == items
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == [*items, "trace:PATTERN"]
+
+
+def test_trace_events_are_items_too(pemu: Run, tmp_path: Path) -> None:
+    program = build("mips", tmp_path)
+    log = pemu("mips", "-d", "trace:guest_user_syscall", program).stderr
+    assert re.match(r"guest_user_syscall cpu=\d+ num=0x0000000000000fa1 arg1=", log)
 
 
 def test_int_shows_exceptions_by_name(pemu: Run, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 
 from pemu.cli import outcome
 from pemu.cli.user_options import CHILD_OPTIONS, OPTIONS, CpuHelp, UserOptions
-from pemu.log import Log
+from pemu.log import TRACE, Log
 from pemu.options.command import Command
 from pemu.options.error import OptionError, quoted
 
@@ -231,15 +231,16 @@ def _run(target: str, options: UserOptions, argv: list[bytes], environ: list[byt
 
 def _log(target: str, options: UserOptions) -> Log:
     """The log that -d, -D, -strace and -trace ask for."""
-    items = options.log_items
+    items = [item for item in options.log_items if not item.startswith(TRACE)]
     if options.strace:
-        items = (*items, "strace")
+        items.append("strace")
     path = options.log_file
     events: list[str] = []
-    if options.trace:
+    patterns = [item.removeprefix(TRACE) for item in options.log_items if item not in items]
+    if options.trace or patterns:
         from pemu.log import trace_events
 
-        patterns = [given["enable"] for given in options.trace if given["enable"]]
+        patterns += [given["enable"] for given in options.trace if given["enable"]]
         for given in options.trace:
             path = given["file"] or path
             if given["events"]:

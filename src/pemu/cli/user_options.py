@@ -205,9 +205,9 @@ class Trace(Lazy):
 
     def parse(self, text: str) -> Any:
         if text in ("help", "?"):
-            from pemu.log import EVENTS
+            from pemu.log import events_help
 
-            raise HelpRequest("".join(f"{name:<23} {what}\n" for name, what in EVENTS.items()))
+            raise HelpRequest(events_help())
         return super().parse(text)
 
 
