@@ -235,9 +235,9 @@ static void alternate(void)
 static volatile int children;
 static void on_child(int signal, siginfo_t *info, void *context) { children++; }
 
-static void wait_a_moment(void)
+static void pause_briefly(void)
 {
-    struct timespec moment = {0, 100000000};
+    struct timespec moment = {0, 10000000};
     while (nanosleep(&moment, &moment) && errno == EINTR);
 }
 
@@ -246,7 +246,7 @@ static void families(void)
     int status;
     install(SIGCHLD, on_child, SA_NOCLDWAIT);
     if (!fork()) _exit(3);
-    wait_a_moment();
+    while (!children) pause_briefly();
     RESULT("no zombies", wait(&status));
     printf("told %d\n", children);
     signal(SIGCHLD, SIG_IGN);
@@ -262,13 +262,13 @@ static void families(void)
     waitpid(child, &status, WUNTRACED);
     printf("stopped: told %d\n", children);
     kill(child, SIGKILL);
+    while (!children) pause_briefly();
     waitpid(child, &status, 0);
-    wait_a_moment();
     printf("killed: told %d\n", children);
     signal(SIGCHLD, SIG_DFL);
 }
 
-static siginfo_t last;
+static volatile siginfo_t last;
 static void keep(int signal, siginfo_t *info, void *context) { last = *info; }
 
 static void *receiver(void *unused)
@@ -298,19 +298,19 @@ static void origins(void)
     memset(&last, 0, sizeof last);
     timer_create(CLOCK_MONOTONIC, &event, &timer);
     timer_settime(timer, 0, &soon, 0);
-    wait_a_moment();
+    while (!last.si_signo) pause_briefly();
     printf("timer: %d %d %d\n", last.si_code == SI_TIMER, last.si_value.sival_int, last.si_overrun);
     timer_delete(timer);
     install(SIGCHLD, keep, 0);
     pid_t child = fork();
     if (!child) _exit(9);
+    while (last.si_signo != SIGCHLD) pause_briefly();
     waitpid(child, 0, 0);
-    wait_a_moment();
     printf("child: %d %d %d\n", last.si_code == CLD_EXITED, last.si_pid == child, last.si_status);
     child = fork();
     if (!child) signal(SIGUSR2, SIG_DFL), raise(SIGUSR2), _exit(0);
+    while (last.si_pid != child) pause_briefly();
     waitpid(child, 0, 0);
-    wait_a_moment();
     printf("child: %d\n", last.si_code);
     signal(SIGCHLD, SIG_DFL);
     pipe(ends);
@@ -319,7 +319,7 @@ static void origins(void)
     fcntl(ends[0], F_SETSIG, SIGRTMIN + 3);
     fcntl(ends[0], F_SETFL, O_ASYNC | O_NONBLOCK);
     write(ends[1], "x", 1);
-    wait_a_moment();
+    while (last.si_signo != SIGRTMIN + 3) pause_briefly();
     printf("pipe: %d %d %d\n", last.si_code == POLL_IN, last.si_fd == ends[0], last.si_signo == SIGRTMIN + 3);
     sigemptyset(&set);
     sigaddset(&set, SIGRTMIN + 4);

@@ -221,11 +221,13 @@ static void restarts(void)
 {
     int ends[2];
     char byte;
-    struct itimerval soon = {{0, 0}, {0, 50000}};
+    /* Again and again: the first may come before the call that it is to interrupt. */
+    struct itimerval soon = {{0, 200000}, {0, 50000}}, never = {{0, 0}, {0, 0}};
     pipe(ends);
     install(SIGALRM, simple, 0, 0);
     setitimer(ITIMER_REAL, &soon, 0);
     REPORT("read", read(ends[0], &byte, 1));
+    setitimer(ITIMER_REAL, &never, 0);
     install(SIGALRM, simple, SA_RESTART, 0);
     if (!fork()) {
         struct timespec pause = {0, 200000000};
@@ -240,9 +242,10 @@ static void restarts(void)
     setitimer(ITIMER_REAL, &soon, 0);
     pid_t child = wait(&status);
     printf("wait: %d %d\n", child > 0, WEXITSTATUS(status));
-    struct timespec second = {0, 300000000}, left = {0, 0};
+    struct timespec second = {1, 0}, left = {0, 0};
     setitimer(ITIMER_REAL, &soon, 0);
     int result = nanosleep(&second, &left);
+    setitimer(ITIMER_REAL, &never, 0);
     printf("sleep: %d %s, some left %d\n", result, strerror(errno), left.tv_nsec > 100000000);
     trail[0] = 0;
     /* A stop and its end let the sleep go on. */
