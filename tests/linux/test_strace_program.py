@@ -31,6 +31,7 @@ def lines(log: str) -> list[str]:
         text = re.sub(r"\) +=", ") =", text)
         text = re.sub(r"\w+", lambda word: O32_ONLY.get(word[0], word[0]), text)
         text = re.sub(r" +<unfinished \.\.\.>|(SA_RESTORER\|)|(, sa_restorer=0x\w+)", "", text)
+        text = re.sub(r"(?<=time=)\d+", "TIME", text)
         text = re.sub(r"0x[0-9a-f]+", "ADDRESS", text)
         text = re.sub(r"(rt_sig\w+\(.*), \d+\)", r"\1, SIZE)", text)
         text = re.sub(r"(?<=pid=)\d+|(?<=kill\()\d+(, \d+)?(?=,)|= \d{3,}$", "PID", text)

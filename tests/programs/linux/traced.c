@@ -134,7 +134,7 @@ static void others(void)
     sched_yield();
     wait4(-1, &status, WNOHANG, NULL);
     if (!fork()) {
-        usleep(500000); /* the parent waits by then */
+        usleep(900000); /* the parent waits by then */
         _exit(3);
     }
     wait4(-1, &status, 0, NULL);
