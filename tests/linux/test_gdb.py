@@ -6,17 +6,22 @@ The programs are tests/programs/gdb/*.c. What they do is told by their comments.
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from pemu.monitor.gdb.packet import frame
+from pemu.monitor.gdb.stub import COMMANDS
 from tests.conftest import command, need
 from tests.linux.cross import COMPILERS
 
@@ -66,7 +71,7 @@ class Session:
         first = ("set confirm off", "set width 0", "set tcp connect-timeout 100")
         for line in (*first, f"target remote {place}", *commands):
             words += ["-ex", line]
-        self._wait_for_socket()
+        self.wait_for_socket()
         self.gdb = subprocess.Popen(
             [*words, str(self.program)] if self.knows_program else words,
             stdin=subprocess.DEVNULL,
@@ -91,7 +96,7 @@ class Session:
         output, errors = self.guest.communicate(timeout=LIMIT)
         return output, errors, self.guest.returncode
 
-    def _wait_for_socket(self) -> None:
+    def wait_for_socket(self) -> None:
         """Wait until the guest listens on its socket's path; gdb itself waits for a port."""
         end = time.monotonic() + LIMIT
         while self.place.startswith("/") and not _listens(self.place):
@@ -510,6 +515,41 @@ def test_monitor_answers(debug: Debug) -> None:
     output = debug("values").run("monitor help", "monitor nonsense", "kill")
     assert "gdb server" in output
     assert "nonsense" in output
+
+
+def _drain(connected: socket.socket) -> None:
+    with suppress(OSError):
+        while connected.recv(65536):
+            pass
+
+
+@pytest.mark.parametrize("target", ["mips", "mips64el"])
+def test_hostile_packets_make_no_traceback_and_no_hang(build: Build, target: str) -> None:
+    source = random.Random(f"packets for {target}")
+    beginnings = sorted(COMMANDS.keys() - {b"k", b"vKill;", b"D", b"c", b"C", b"S", b"vCont;"})
+    with tempfile.TemporaryDirectory(prefix="pemu-gdb-") as folder:
+        session = Session(target, f"{folder}/socket", build("values", target), options=())
+        try:
+            session.wait_for_socket()
+            with socket.socket(socket.AF_UNIX) as gdb:
+                gdb.connect(session.place)
+                reader = threading.Thread(target=_drain, args=(gdb,), daemon=True)
+                reader.start()
+                with suppress(OSError):  # the program may end early
+                    for _ in range(3000):
+                        digits = "".join(source.choices("0123456789abcdef,;:=.p", k=12))
+                        packet = source.choice(beginnings) + digits[: source.randrange(13)].encode()
+                        gdb.sendall(source.choice((frame(packet), frame(packet)[1:], b"\3")))
+                    gdb.shutdown(socket.SHUT_WR)
+                reader.join(LIMIT)
+                assert not reader.is_alive()
+            # What the packets have made of the program is its own business.
+            session.guest.wait(LIMIT)
+            errors = session.guest_output()[1]
+            assert "Traceback" not in errors
+            assert "internal error" not in errors
+        finally:
+            session.close()
 
 
 def test_tcp_port(debug: Debug) -> None:

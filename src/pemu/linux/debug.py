@@ -266,6 +266,7 @@ class Debugger(Target):
         with self._condition:
             if not self._post(stop) and stop.kind not in _RECUR:
                 state.pending = stop
+            state.resting = True  # nobody need ask it to
         self._rest(state)
 
     # What the process tells.
