@@ -21,7 +21,7 @@ from tests.isa.mips.machines import (
 )
 from tests.isa.mips.streams import assemble, random_value
 
-BASE, INDEX, SCRATCH = 28, 27, 26
+BASE, INDEX, SCRATCH, COUNTER = 28, 27, 26, 18
 CONTROL = (20, 21, 22, 23)
 """Registers with values for FCSR; random instructions write none of them."""
 PARTS = {25: (24, 0x000000FF), 26: (25, 0x0003F07C), 28: (19, 0x00000F87)}
@@ -29,7 +29,7 @@ PARTS = {25: (24, 0x000000FF), 26: (25, 0x0003F07C), 28: (19, 0x00000F87)}
 FREE = [
     number
     for number in range(32)
-    if number not in (BASE, INDEX, SCRATCH, *CONTROL, *(at for at, _ in PARTS.values()))
+    if number not in (BASE, INDEX, SCRATCH, COUNTER, *CONTROL, *(at for at, _ in PARTS.values()))
 ]
 
 _LOADS = ("lwc1", "ldc1", "lwxc1", "ldxc1", "luxc1")
@@ -358,7 +358,22 @@ class FloatGenerator:
             return self.word(chance.choice(self.refills))
         return self._control() if kind < 0.3 else self.word(chance.choice(self.others))
 
+    def loop(self, length: int, rounds: int) -> list[int]:
+        """Return a program that is run so often (a multiple of 65536 times)."""
+        insns = {insn.name: insn for insn in self.arch.source().select(self.arch.features)}
+        body = [
+            *self._body(length),
+            *[0] * 5,
+            assemble(insns["addiu"], rs=COUNTER, rt=COUNTER, imm=-1),
+        ]
+        back = assemble(insns["bgtz"], rs=COUNTER, offset=-len(body) - 1)
+        first = assemble(insns["lui"], rt=COUNTER, imm=rounds >> 16)
+        return frame(self.arch, [first, *body, back])
+
     def program(self, length: int) -> list[int]:
+        return frame(self.arch, self._body(length))
+
+    def _body(self, length: int) -> list[int]:
         chance = self.chance
         words: list[int] = []
         while len(words) < length:
@@ -373,7 +388,7 @@ class FloatGenerator:
                 words += [assemble(insn, **fields), delay]
             else:
                 words.append(self.plain())
-        return frame(self.arch, words)
+        return words
 
 
 def outcome(

@@ -159,6 +159,22 @@ def test_programs_end_in_the_same_state(pair: Pair, jit: str) -> None:
         pair.check(seed)
 
 
+@pytest.mark.parametrize(("model", "big_endian", "abi", "fr1", "unicorn_model"), MODELS)
+def test_loops_that_are_compiled_meanwhile_end_as_in_tier_0(pair: Pair, jit: str) -> None:
+    if jit != "auto":
+        pytest.skip("only auto changes tiers")
+    tier0 = FloatPemu(pair.arch, "tier0", pair.fr1)
+    for seed in range(SEED, SEED + 2):
+        chance = random.Random(seed)
+        generator = FloatGenerator(pair.arch, chance, pair.fr1, enables=False)
+        state = generator.state()
+        words = generator.loop(chance.randrange(10, 60), 8 << 16)
+        (code, slow), (other, fast) = (outcome(m, words, state) for m in (tier0, pair.pemu))
+        found = fast.differences(slow)
+        what = f"seed {seed}:\n{listing(pair.arch, words)}\n{found}"
+        assert (code, found) == (other, []), what
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "big_endian", "abi", "fr1", "unicorn_model"), MODELS)
 def test_many_programs_end_in_the_same_state(pair: Pair, jit: str) -> None:

@@ -19,6 +19,7 @@ from pemu.engine.insn import Insn
 from pemu.isa.mips.cpu import architecture
 from tests.isa.mips.machines import PemuMachine, State, Trap, UnicornMachine
 from tests.isa.mips.streams import (
+    COUNTER,
     TRAPPING,
     Generator,
     assemble,
@@ -29,6 +30,9 @@ from tests.isa.mips.streams import (
     random_value,
     reduce,
 )
+
+LONG = 48 << 16
+"""Rounds of a loop that runs long enough to be compiled."""
 
 SEED = int(os.environ.get("PEMU_TEST_SEED", "1"))
 
@@ -84,6 +88,20 @@ def run_programs(pair: Pair, count: int) -> None:
 @pytest.mark.parametrize(("model", "big_endian", "abi", "unicorn_model"), MODELS)
 def test_programs_end_in_the_same_state(pair: Pair) -> None:
     run_programs(pair, 12)
+
+
+@pytest.mark.parametrize(("model", "big_endian", "abi", "unicorn_model"), MODELS)
+def test_loops_that_are_compiled_meanwhile_end_in_the_same_state(pair: Pair, jit: str) -> None:
+    if jit != "auto":
+        pytest.skip("only auto changes tiers")
+    for seed in range(SEED, SEED + 2):
+        chance = random.Random(seed)
+        words_only = chance.random() < 0.5
+        generator = Generator(pair.arch, chance, words_only)
+        state = random_state(chance, pair.arch.xlen, words_only)
+        words = generator.program(chance.randrange(20, 100), rounds=1)
+        words[0] = assemble(generator.insns["lui"], rt=COUNTER, imm=LONG >> 16)
+        pair.check(words, state, seed)
 
 
 @lru_cache
