@@ -43,6 +43,22 @@ def test_hooks_are_called_in_the_order_of_their_making(guest: Path) -> None:
         assert order == ["first", "second"]
 
 
+def test_thousands_of_addresses_can_be_hooked(guest: Path) -> None:
+    with pemu.Program([guest, "sum"], stdout=pemu.CAPTURE) as program:
+        start = program.symbols["main"] & -4096
+        places = []
+
+        @program.on_address(*range(start - 20000, start + 20000, 4))
+        def note(program: pemu.Program) -> None:
+            places.append(program.registers.pc)
+
+        program.run(until="add")
+        program.remove(note)
+        assert program.symbols["main"] in places
+        assert program.symbols["add"] in places
+        assert program.run() == 7
+
+
 def test_removed_hook_is_not_called_any_more(guest: Path) -> None:
     with pemu.Program([guest, "sum"], stdout=pemu.CAPTURE) as program:
         calls = []

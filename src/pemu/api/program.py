@@ -24,6 +24,8 @@ CallHook = Callable[["Program", "Call"], int | None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _HEADER_BYTES = 64
+_PIECE = 4096
+"""Addresses that one message carries."""
 
 
 class Call:
@@ -134,6 +136,7 @@ class Program:
         self._on_signal: dict[str, list[Callable[[Program, Signal], object]]] = {}
         self._calls: frozenset[str] | None = None
         self._until: int | None = None
+        self._told: set[int] = set()
         self._stopping = False
         self._failure: BaseException | None = None
 
@@ -235,18 +238,17 @@ class Program:
 
     # Hooks.
 
-    def on_address(self, place: int | str) -> Callable[[F], F]:
-        """Call the decorated function before each execution of the instruction at `place`.
+    def on_address(self, *places: int | str) -> Callable[[F], F]:
+        """Call the decorated function before each execution of the instructions at `places`.
 
-        `place`: a guest-virtual address, or a symbol. The function gets the program.
+        They are guest-virtual addresses or symbols. The function gets the program.
         """
+        addresses = [self.symbols[place] if isinstance(place, str) else place for place in places]
 
         def add(function: F) -> F:
-            if isinstance(place, str):
-                self._named.append((place, function))
-                self._on_address.setdefault(self.symbols[place], []).append(function)
-            else:
-                self._on_address.setdefault(place, []).append(function)
+            self._named += [(place, function) for place in places if isinstance(place, str)]
+            for address in addresses:
+                self._on_address.setdefault(address, []).append(function)
             self._update()
             return function
 
@@ -334,9 +336,13 @@ class Program:
         addresses = set(self._on_address)
         if self._until is not None:
             addresses.add(self._until)
+        more, fewer = list(addresses - self._told), list(self._told - addresses)
+        for at in range(0, max(len(more), len(fewer)), _PIECE):
+            part = tuple(more[at : at + _PIECE]), tuple(fewer[at : at + _PIECE])
+            self._connection.request("addresses", *part)
+        self._told = addresses
         self._connection.request(
             "hooks",
-            tuple(addresses),
             bool(self._on_block),
             None if "" in self._before else tuple(self._before),
             None if "" in self._after else tuple(self._after),
@@ -397,6 +403,7 @@ class Program:
     def _hook_exec(self, path: str) -> None:
         """Another program has taken the place of this one: find the symbols of hooks again."""
         self._on_address.clear()
+        self._told.clear()
         for name, function in self._named:
             address = self.symbols.get(name)
             if address is not None:

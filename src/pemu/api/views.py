@@ -178,15 +178,15 @@ class Memory:
     @property
     def mappings(self) -> list[Mapping]:
         """What is mapped now, in order of address."""
-        return [
-            Mapping(
-                start,
-                end,
-                "".join(x if prot >> i & 1 else "-" for i, x in enumerate("rwx")),
-                path,
-            )
-            for start, end, prot, path in self._connection.request("mappings")
-        ]
+        found: list[Mapping] = []
+        while True:
+            at = found[-1].end if found else 0
+            more = self._connection.request("mappings", at)
+            if not more:
+                return found
+            for start, end, protection, path in more:
+                access = "".join(x if protection >> i & 1 else "-" for i, x in enumerate("rwx"))
+                found.append(Mapping(start, end, access, path))
 
 
 class Symbols:

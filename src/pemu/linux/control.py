@@ -22,6 +22,7 @@ import os
 import select
 import socket
 from _thread import start_new_thread
+from itertools import islice
 
 from pemu.engine.exits import EXIT_HOOK, EXIT_SYSCALL
 from pemu.engine.faults import GuestFault
@@ -48,6 +49,7 @@ LARGEST_MESSAGE = 1 << 17
 _SYSCALL_WORDS = 8
 _SP = 29
 _INTERNAL_ERROR = 70
+_MAPPINGS = 30
 
 
 class Unknown(Exception):
@@ -62,7 +64,6 @@ class Control(Debugger):
         self._connection = connection
         self._answers: dict[int, tuple[bool, Any]] = {}
         self._symbols = Symbols(process.mem, process.target)
-        self._addresses: frozenset[int] = frozenset()
         self._before: frozenset[str] | None = frozenset()
         self._after: frozenset[str] | None = frozenset()
         self._hooks_blocks = False
@@ -111,11 +112,12 @@ class Control(Debugger):
         place = cpu.pc
         for hook in t.process.hooks:
             hook(t)
-        if self._hooks_blocks or place in self._addresses:
+        if self._hooks_blocks or place in self._breakpoints:
             self._tell(state, "place", self._hooks_blocks)
         # Whatever is hooked here now must not stop the thread once more; but a mark that no hook
         # takes back would hide a later one.
-        if cpu.pc == place and (self._hooks_blocks or t.process.hooks or place in self._addresses):
+        hooked = self._hooks_blocks or t.process.hooks or place in self._breakpoints
+        if cpu.pc == place and hooked:
             cpu.skip_hook()
 
     def _tell_call(self, state: _State) -> None:
@@ -158,7 +160,7 @@ class Control(Debugger):
 
     def executed(self, t: Thread) -> None:
         self._symbols = Symbols(self.process.mem, self.process.target)
-        self._addresses = frozenset()
+        self._breakpoints = set()
         self.process.engine.set_hooks(set())
         self._tell(self._states[t.tid], "exec", self.process.exe)
 
@@ -237,9 +239,13 @@ class Control(Debugger):
             self._answers[thread] = (stop, verdict)
             self._condition.notify_all()
 
+    def _do_addresses(self, more: tuple[int, ...], fewer: tuple[int, ...]) -> None:
+        """Tell of runs of the instructions at these addresses, and no longer of those."""
+        self._breakpoints = self._breakpoints.union(more).difference(fewer)
+        self.process.engine.set_hooks(self._breakpoints)
+
     def _do_hooks(
         self,
-        addresses: tuple[int, ...],
         blocks: bool,
         before: tuple[str, ...] | None,
         after: tuple[str, ...] | None,
@@ -247,9 +253,6 @@ class Control(Debugger):
     ) -> None:
         """Choose what is told of; None stands for all system calls."""
         engine = self.process.engine
-        self._addresses = frozenset(addresses)
-        self._breakpoints = set(addresses)
-        engine.set_hooks(self._breakpoints)
         self._before = None if before is None else frozenset(before)
         self._after = None if after is None else frozenset(after)
         engine.use_native_calls(not before and not after and None not in (before, after))
@@ -276,8 +279,10 @@ class Control(Debugger):
     def _do_place(self, address: int) -> tuple[str, int] | None:
         return self._symbols.place(address)
 
-    def _do_mappings(self) -> tuple[tuple[int, int, int, str], ...]:
-        return tuple((r[0], r[1], r[2], r[7]) for r in self.process.mem.regions())
+    def _do_mappings(self, start: int) -> tuple[tuple[int, int, int, str], ...]:
+        """What is mapped from an address on, as far as a message takes it."""
+        found = ((r[0], r[1], r[2], r[7]) for r in self.process.mem.regions() if r[0] >= start)
+        return tuple(islice(found, _MAPPINGS))
 
     def _do_threads(self) -> tuple[int, ...]:
         return tuple(self.threads())
