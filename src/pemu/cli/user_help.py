@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pemu.cli.user import default_prefix
 from pemu.cli.user_options import OPTIONS
-from pemu.linux.execute import stack_limit
+from pemu.linux.execute import default_stack_size
 from pemu.options.error import OptionError
 from pemu.options.usage import option_table
 
@@ -20,7 +20,7 @@ Options and associated environment variables:
 {option_table(OPTIONS)}
 Defaults:
 QEMU_LD_PREFIX  = {default_prefix(target)}
-QEMU_STACK_SIZE = {stack_limit()} byte
+QEMU_STACK_SIZE = {default_stack_size()} byte
 
 Each variable may be spelt PEMU_... as well: that one counts where both are set,
 and an option on the command line counts more than either. A switch's variable

@@ -85,10 +85,15 @@ def begin(
 
 def _stack_size(process: Process) -> int:
     """Bytes of the main stack: what -s says, else the process's limit."""
-    size = process.options.stack_size or stack_limit()
     # Address space is all that a large stack costs; 32-bit programs have little of it.
-    size = min(max(size, MIN_STACK), process.mem.top // 8 if size < INFINITY else STACK_GAP)
-    return -(-size // 4096) * 4096
+    size = min(process.options.stack_size or default_stack_size(), process.mem.top // 8)
+    return -(-max(size, MIN_STACK) // 4096) * 4096
+
+
+def default_stack_size() -> int:
+    """Bytes of the main stack where -s does not say them."""
+    limit = stack_limit()
+    return limit if limit < INFINITY else STACK_GAP
 
 
 def stack_limit() -> int:

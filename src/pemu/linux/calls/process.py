@@ -252,7 +252,7 @@ def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) ->
     # Each string takes a byte and a pointer more than its length.
     lengths = [len(string) + 1 for string in (*argv, *environ)]
     room = min(max(stack_limit() // 4, MIN_ARGUMENTS), MAX_ARGUMENTS)
-    if max(lengths) > MAX_STRING or sum(lengths) + 8 * len(lengths) > room:
+    if max(lengths) > MAX_STRING or sum(lengths) + t.target.word * len(lengths) > room:
         raise OSError(errno.E2BIG, "arguments and environment are too long")
     if target_name(head) != t.target.name:
         _execute_on_host(program, argv, environ)
