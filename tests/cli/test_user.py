@@ -242,9 +242,17 @@ def test_arguments_after_the_program_are_the_programs(program: Path, pemu: Run) 
     assert (done.returncode, done.stderr) == (3, "")
 
 
-@pytest.mark.parametrize(("text", "size"), [("1M", 1 << 20), ("65536", 65536), ("64k", 65536)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("1M", 1 << 20), ("65536", 65536), ("64k", 65536), ("1G", 1 << 30)]
+)
 def test_stack_size(text: str, size: int, program: Path, pemu: Run) -> None:
     assert f"stack {size} " in pemu("mips", "-s", text, program).stdout
+
+
+def test_stack_without_room_is_refused(program: Path, pemu: Run) -> None:
+    done = pemu("mips", "-s", "2G", program)
+    assert done.returncode == 255
+    assert "no room for a stack of 2147483648 bytes" in done.stderr
 
 
 def test_stack_is_as_large_as_the_limit_says(program: Path, pemu: Run) -> None:

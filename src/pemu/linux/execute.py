@@ -86,7 +86,7 @@ def begin(
 def _stack_size(process: Process) -> int:
     """Bytes of the main stack: what -s says, else the process's limit."""
     # Address space is all that a large stack costs; 32-bit programs have little of it.
-    size = min(process.options.stack_size or default_stack_size(), process.mem.top // 8)
+    size = process.options.stack_size or min(default_stack_size(), process.mem.top // 8)
     return -(-max(size, MIN_STACK) // 4096) * 4096
 
 
