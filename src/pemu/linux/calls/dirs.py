@@ -35,6 +35,7 @@ LISTING_LIMIT = 1 << 16
 
 # getdents64: inode, offset of the next entry, size of the record, type; then the name.
 _HEADER = struct.Struct("<QqHB")
+_OFFSET_AND_SIZE = struct.Struct("<qH")
 _HEADER_BE = struct.Struct(">QqHB")
 
 
@@ -80,15 +81,16 @@ def _align(size: int, alignment: int) -> int:
 def getdents64(t: Thread, fd: int, start: int, size: int) -> int:
     host_range_for_writing(t.mem, start, size)
     while True:
-        data = _list(t, fd, size)
+        records: bytes | bytearray
+        records = data = _list(t, fd, size)
         hidden = _hidden(fd, data)
         shift = _offset_shift(t, fd, data)
         if t.target.big_endian or hidden or shift:
-            data = _records64(t, data, hidden, shift)
-            if not data and hidden:
+            records = _records64(t, data, hidden, shift)
+            if not records and hidden:
                 continue
-        t.mem.write(start, data)
-        return len(data)
+        t.mem.write(start, records)
+        return len(records)
 
 
 def _offset_shift(t: Thread, fd: int, data: bytes) -> int:
@@ -96,14 +98,33 @@ def _offset_shift(t: Thread, fd: int, data: bytes) -> int:
     if t.target.word == 8:
         return 0
     if not isinstance(fdtable.translator(fd), fdtable.DirectoryOffsets):
-        if not any(following >> 31 for _, following, _, _ in _entries(data)):
+        if not _has_wide_offset(data):
             return 0
         fdtable.set_translator(fd, fdtable.DirectoryOffsets())
     return fdtable.DirectoryOffsets.SHIFT
 
 
-def _records64(t: Thread, data: bytes, hidden: frozenset[bytes], shift: int) -> bytes:
+def _has_wide_offset(data: bytes) -> bool:
+    position = 0
+    while position < len(data):
+        following, size = _OFFSET_AND_SIZE.unpack_from(data, position + 8)
+        if following >> 31:
+            return True
+        position += size
+    return False
+
+
+def _records64(t: Thread, data: bytes, hidden: frozenset[bytes], shift: int) -> bytes | bytearray:
     header = _HEADER_BE if t.target.big_endian else _HEADER
+    if not hidden:
+        # The same records with other numbers in their heads.
+        changed = bytearray(data)
+        position = 0
+        while position < len(data):
+            inode, following, size, kind = _HEADER.unpack_from(data, position)
+            header.pack_into(changed, position, inode, following >> shift, size, kind)
+            position += size
+        return changed
     records = []
     for inode, following, kind, name in _entries(data):
         if name not in hidden:
