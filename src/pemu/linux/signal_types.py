@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pemu.engine import call_table as k
 from pemu.linux.argtypes import ArgType, PointerType, address, show_pointer, signed
-from pemu.linux.mips.signals import SIGSET_BYTES, guest_sigset, signal_name
+from pemu.linux.mips.signals import SIGSET_BYTES, guest_sigset, guest_to_host_signal, signal_name
 from pemu.linux.nametypes import Bits, Named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pemu.linux.argtypes import Argument
+    from pemu.linux.nativecalls import Native
     from pemu.linux.process import Thread
 
 SIGNALS_SHOWN = 64
@@ -38,6 +41,12 @@ class SignalType(ArgType):
     """A signal's number."""
 
     __slots__ = ()
+
+    def native(self, argument: Argument) -> Native | None:
+        from pemu.linux.nativecalls import Native, numbers_table
+
+        rows = [(number, guest_to_host_signal(number)) for number in range(1, 32)]
+        return Native(k.NUMBERS, program=numbers_table(rows))
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
         return show_signal(signed(raw[index], 32))

@@ -305,17 +305,17 @@ def _host_number(signo: int) -> int:
     return host
 
 
-@syscall("kill", Int, Signal)
+@syscall("kill", Int, Signal, native="kill")
 def kill(t: Thread, pid: int, signo: int) -> int:
     return t.host_syscall(NR["kill"], pid, _host_number(signo))
 
 
-@syscall("tkill", Int, Signal)
+@syscall("tkill", Int, Signal, native="tkill")
 def tkill(t: Thread, tid: int, signo: int) -> int:
     return t.host_syscall(NR["tkill"], tid, _host_number(signo))
 
 
-@syscall("tgkill", Int, Int, Signal)
+@syscall("tgkill", Int, Int, Signal, native="tgkill")
 def tgkill(t: Thread, pid: int, tid: int, signo: int) -> int:
     return t.host_syscall(NR["tgkill"], pid, tid, _host_number(signo))
 
