@@ -511,6 +511,34 @@ def test_text_is_changed_and_the_change_runs(debug: Debug) -> None:
     assert session.guest_output()[0].startswith("187 ")  # 145 + 42
 
 
+@pytest.mark.parametrize("target", ["mips", "mips64el"])
+def test_system_calls_are_caught(debug: Debug, target: str) -> None:
+    session = debug("values", target)
+    output = session.run("catch syscall write", *["continue"] * 4, "delete", "continue")
+    assert output.count("(call to syscall write)") == 2
+    assert output.count("(returned from syscall write)") == 2
+    assert session.guest_output()[0] == "153 229.5 through a pipe 6\n"
+
+
+def test_program_that_ends_while_another_thread_has_stopped(debug: Debug) -> None:
+    session = debug("events", "mips", "leave")
+    output = session.run("break work", "continue", "shell sleep 1", "delete", "print 7", "continue")
+    assert "Breakpoint 1, work" in output
+    assert "$1 = 7" in output
+    assert "exited with code 05" in output
+
+
+def test_core_file_is_made(debug: Debug, tmp_path: Path) -> None:
+    session = debug("values")
+    core = tmp_path / "core"
+    session.run("break add", "continue", f"generate-core-file {core}", "kill")
+    words = [need("gdb-multiarch"), "-nx", "-q", "-batch", "-ex", "bt"]
+    done = subprocess.run(
+        [*words, str(session.program), str(core)], capture_output=True, text=True, timeout=LIMIT
+    )
+    assert re.search(r"#0 +add \(a=0, b=10\)", done.stdout)
+
+
 def test_monitor_answers(debug: Debug) -> None:
     output = debug("values").run("monitor help", "monitor nonsense", "kill")
     assert "gdb server" in output

@@ -39,6 +39,7 @@ class Machine(Target):
         self.actions: list[tuple[int | None, Action]] = []
         self.points: set[tuple[str, int, int]] = set()
         self.passed: frozenset[int] = frozenset()
+        self.caught: frozenset[int] | None = None
         self.ended = ""
         self.stop: Stop | None = None
         self.event = os.eventfd(0, os.EFD_NONBLOCK)
@@ -101,6 +102,9 @@ class Machine(Target):
 
     def pass_signals(self, signals: frozenset[int]) -> None:
         self.passed = signals
+
+    def catch_calls(self, numbers: frozenset[int] | None) -> None:
+        self.caught = numbers
 
     def detach(self) -> None:
         self.ended = self.ended or "detached"
@@ -234,6 +238,7 @@ def test_older_commands_resume_the_selected_thread(stub: Stub, machine: Machine)
         (Stop("breakpoint", 1), b"T05swbreak:;thread:p2a.1;"),
         (Stop("rwatch", 1, address=0x1234), b"T05rwatch:1234;thread:p2a.1;"),
         (Stop("exec", 1, path=b"/a"), b"T05exec:2f61;thread:p2a.1;"),
+        (Stop("syscall_entry", 1, number=4004), b"T05syscall_entry:fa4;thread:p2a.1;"),
         (Stop("exited", status=3), b"W03;process:2a"),
         (Stop("killed", signal=9), b"X09;process:2a"),
         (Stop("idle"), b"N"),
@@ -304,6 +309,22 @@ def test_files_are_closed_with_the_connection(machine: Machine, tmp_path: Path) 
 def test_signals_to_pass(stub: Stub, machine: Machine) -> None:
     assert stub.handle(b"QPassSignals:e;14;1e") == b"OK"
     assert machine.passed == {14, 20, 30}
+
+
+@pytest.mark.parametrize(
+    ("packet", "caught"),
+    [
+        (b"QCatchSyscalls:1;fa4;fa5", frozenset({4004, 4005})),
+        (b"QCatchSyscalls:1", frozenset()),
+        (b"QCatchSyscalls:0", None),
+    ],
+)
+def test_system_calls_to_catch(
+    stub: Stub, machine: Machine, packet: bytes, caught: frozenset[int] | None
+) -> None:
+    machine.caught = frozenset({1})
+    assert stub.handle(packet) == b"OK"
+    assert machine.caught == caught
 
 
 def test_unknown_commands_get_the_empty_reply(stub: Stub) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
-from _thread import start_new_thread
+from _thread import get_native_id, start_new_thread
 from threading import Condition
 
 from pemu.engine.exits import EXIT_FAULT, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
@@ -32,7 +32,7 @@ from pemu.monitor.gdb.target import EFAULT, EINVAL, ESRCH, Action, Stop, Target,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pemu.linux.process import Process, Thread
 
@@ -100,6 +100,7 @@ class Debugger(Target):
         self._watchpoints = Watchpoints(process.mem)
         self._passing = False  # a thread is at a watched page, and the others have to wait
         self._passed: frozenset[int] = frozenset()
+        self._caught: Callable[[int], bool] | None = None
         self._wake = fdtable.reserve(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._memory = fdtable.reserve(os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC))
         self._enter(thread)
@@ -147,9 +148,15 @@ class Debugger(Target):
         cpu = t.cpu
         reason = cpu.exit_reason
         if reason == EXIT_SYSCALL:
+            number: int = cpu.gpr[syscall.V0]
+            caught = self._caught is not None and self._caught(number)
+            if caught:
+                self._stop(state, Stop("syscall_entry", t.tid, _SIGTRAP, number=number))
             self._call(state)
             if t.restart or cpu.interrupted:
                 t.deliver()
+            elif caught:
+                self._stop(state, Stop("syscall_return", t.tid, _SIGTRAP, number=number))
         elif reason == EXIT_FAULT and self._watchpoints.concerned(cpu):
             self._access(state)
         elif reason == EXIT_HOOK and cpu.pc in self._breakpoints:
@@ -326,11 +333,18 @@ class Debugger(Target):
 
     def _end(self, stop: Stop) -> None:
         with self._condition:
-            if self.detached:
-                return
-            self._event = stop
-            os.eventfd_write(self._wake, 1)
-            self._condition.wait_for(lambda: self.detached, FAREWELL)
+            state = self._states.get(get_native_id())
+            if state is not None:
+                state.resting = True
+                self._condition.notify_all()
+            # While the debuggee is stopped, or about to, gdb does not listen.
+            self._condition.wait_for(
+                lambda: self.detached or (self._running and self._event is None)
+            )
+            if not self.detached:
+                self._event = stop
+                os.eventfd_write(self._wake, 1)
+                self._condition.wait_for(lambda: self.detached, FAREWELL)
 
     # Stopping and going on.
 
@@ -427,6 +441,12 @@ class Debugger(Target):
 
     def pass_signals(self, signals: frozenset[int]) -> None:
         self._passed = signals
+
+    def catch_calls(self, numbers: frozenset[int] | None) -> None:
+        if numbers is None:
+            self._caught = None
+        else:
+            self._caught = lambda number: not numbers or number in numbers
 
     def watch_signals(self) -> None:
         """Have signals whose default action is the kernel's business come here first."""
@@ -544,6 +564,8 @@ class Debugger(Target):
         raise ProcessLookupError(errno.ESRCH, "no thread is left")
 
     def open_file(self, path: bytes) -> int:
+        if path == b"/proc/%d/smaps" % self.pid:
+            raise FileNotFoundError(errno.ENOENT, "only maps is known of the guest")
         fd = open_special_file(self._any_thread(), path, os.O_CLOEXEC)
         if fd is None:
             host = translate_path(self.process.prefix, path)

@@ -67,6 +67,10 @@ int main(int argc, char **argv)
         for (int i = 0; i < 3; i++)
             pthread_join(threads[i], 0);
         printf("shared %d\n", shared);
+    } else if (!strcmp(what, "leave")) {
+        for (long i = 0; i < 3; i++)
+            pthread_create(&threads[i], 0, worker, (void *)i);
+        _exit(5);
     } else if (!strcmp(what, "fork")) {
         pid_t child = fork();
         if (child == 0)

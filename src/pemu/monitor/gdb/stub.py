@@ -184,6 +184,7 @@ class Stub:
             "vContSupported+",
             "qXfer:features:read+",
             "QPassSignals+",
+            "QCatchSyscalls+",
             "swbreak+",
             "hwbreak+",
             "multiprocess+",
@@ -210,6 +211,15 @@ class Stub:
     def pass_signals(self, rest: bytes) -> bytes:
         signals = frozenset(number(text) for text in rest.split(b";") if text)
         self.target.pass_signals(signals)
+        return b"OK"
+
+    @command("QCatchSyscalls:")
+    def catch_calls(self, rest: bytes) -> bytes:
+        kind, *numbers = rest.split(b";")
+        if kind not in (b"0", b"1"):
+            raise TargetError(EINVAL, "neither on nor off")
+        caught = frozenset(number(text) for text in numbers) if kind == b"1" else None
+        self.target.catch_calls(caught)
         return b"OK"
 
     @command("qRcmd,")
@@ -402,6 +412,8 @@ class Stub:
             reply += b"swbreak:;"
         elif stop.kind in ("watch", "rwatch", "awatch"):
             reply += b"%s:%x;" % (stop.kind.encode(), stop.address)
+        elif stop.kind in ("syscall_entry", "syscall_return"):
+            reply += b"%s:%x;" % (stop.kind.encode(), stop.number)
         elif stop.kind == "exec" and self.target.reports_exec:
             reply += b"exec:" + stop.path.hex().encode() + b";"
         return reply + b"thread:" + self._thread_id(stop.thread) + b";"

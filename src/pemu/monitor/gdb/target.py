@@ -48,10 +48,11 @@ class Stop:
 
     `kind`: "signal", "breakpoint" (software or hardware), "watch", "rwatch", "awatch" (an access is
     about to happen at `address`), "exec" (`path` runs now), "exited" (with `status`), "killed" (by
-    `signal`), "idle" (the threads that were to run have ended). `signal`: gdb's number.
+    `signal`), "idle" (the threads that were to run have ended), "syscall_entry", "syscall_return"
+    (of call `number`). `signal`: gdb's number.
     """
 
-    __slots__ = ("address", "kind", "path", "signal", "status", "thread")
+    __slots__ = ("address", "kind", "number", "path", "signal", "status", "thread")
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Stop:
         address: int = 0,
         path: bytes = b"",
         status: int = 0,
+        number: int = 0,
     ) -> None:
         self.kind = kind
         self.thread = thread
@@ -69,6 +71,7 @@ class Stop:
         self.address = address
         self.path = path
         self.status = status
+        self.number = number
 
 
 class Action:
@@ -161,6 +164,10 @@ class Target(ABC):
     @abstractmethod
     def kill(self) -> None:
         """End the debuggee. May not return."""
+
+    def catch_calls(self, numbers: frozenset[int] | None) -> None:
+        """Stop before and after these system calls, all of them if empty; None: at none."""
+        raise TargetError(EINVAL, "no system calls")
 
     def auxv(self) -> bytes | None:
         """The auxiliary vector of a program, as the program sees it."""
