@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 FLUSH_BYTES = 32
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.PyDLL(None, use_errno=True)
+"""With Python's lock held: none of these calls waits."""
 
 
 def _cast(view: memoryview, size: int) -> memoryview:

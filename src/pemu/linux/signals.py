@@ -56,7 +56,8 @@ _TRAP_BRKPT = 1
 
 _NR_SIGACTION, _NR_SIGPROCMASK = 13, 14
 _SIG_SETMASK = 2
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.PyDLL(None, use_errno=True)
+"""With Python's lock held: none of these calls waits."""
 
 
 _DEFAULT = Action(SIG_DFL, 0, 0)

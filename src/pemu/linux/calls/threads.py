@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
-_libc = ctypes.CDLL(None)
+_libc = ctypes.PyDLL(None)
+"""With Python's lock held: none of these calls waits."""
 
 _FUTEX_COMMAND = 0x7F
 _PRIVATE = 128
