@@ -37,7 +37,7 @@ class _File:
             if os.path.getsize(path) <= _LARGEST_FILE:
                 with open(path, "rb") as file:
                     self._read(file.read(), target)
-        except (OSError, ElfError, struct.error):
+        except (OSError, ElfError, struct.error, OverflowError):
             # A file without readable tables has no names.
             self.functions.clear()
             self.addresses.clear()
