@@ -30,11 +30,13 @@ def find_program(
         head = _head(host)
         if not head.startswith(b"#!"):
             return host, argv, head
-        words = head[2:].partition(b"\n")[0].replace(b"\t", b" ").strip(b" ").split(b" ", 1)
-        interpreter = words[0].partition(b"\0")[0]
-        if not interpreter or (b"\n" not in head and len(words) == 1 and len(head) == HEAD_BYTES):
+        line, newline, _ = head[2:].partition(b"\n")
+        line = line.strip(b" \t")
+        length = next((at for at, byte in enumerate(line) if byte in b" \t"), len(line))
+        interpreter, argument = line[:length].partition(b"\0")[0], line[length:].strip(b" \t")
+        if not interpreter or (not newline and not argument and len(head) == HEAD_BYTES):
             raise OSError(errno.ENOEXEC, "no interpreter is named after #!")
-        further = [word.strip(b" ") for word in words[1:]]
+        further = [argument] if argument else []
         argv = [interpreter, *further, name, *argv[1:]]
         name, host = interpreter, translate_path(prefix, interpreter)
     raise OSError(errno.ELOOP, "interpreters that are scripts themselves, too many of them")

@@ -258,7 +258,9 @@ def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) ->
         _execute_on_host(program, argv, environ)
     check_program(t.process, program)
     if can_replace(t):
-        replace(t, program, path, argv, environ)
+        # What is executed by a descriptor is called as it is called where it lies.
+        name = os.path.realpath(host) if path.startswith(b"/proc/self/fd/") else path
+        replace(t, program, name, argv, environ)
         return
     t.process.engine.close()
     command = [os.fsencode(word) for word in t.process.child_command()]
