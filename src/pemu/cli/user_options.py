@@ -44,6 +44,7 @@ class UserOptions:
         executed: first words of the command, and its environment.
     control: descriptor of the socket by which `pemu.api` controls the program, -1 for none.
     child: this process runs what another one under Pemu has passed to execve().
+    called: the path that was passed to execve(), which may be a script's; empty for `program`.
     ignored: host signals, bit n-1 for signal n, that were ignored when the process started.
     """
 
@@ -52,6 +53,7 @@ class UserOptions:
         "cache",
         "cache_dir",
         "cache_size",
+        "called",
         "child",
         "child_command",
         "child_environ",
@@ -101,6 +103,7 @@ class UserOptions:
         self.cache_dir = ""
         self.cache_size = 0
         self.child = False
+        self.called = ""
         self.child_command: Callable[[], list[str]] = list
         self.child_environ: Callable[[list[bytes]], list[bytes]] = list
         self.ignored = 0
@@ -395,4 +398,5 @@ OPTIONS = (
 CHILD_OPTIONS = (
     Option("ignored", Int(), "signals", dest="ignored"),
     Option("control", Int(), "descriptor", dest="control"),
+    Option("called", Text(), "path", dest="called"),
 )

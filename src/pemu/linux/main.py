@@ -43,7 +43,7 @@ def run_user(
     process, thread = start(target, options, argv, environ)
     process.child_command = options.child_command
     process.child_environ = options.child_environ
-    title.name_process(os.fsencode(options.program))
+    title.name_process(os.fsencode(options.called or options.program))
     watch_fatal(process)
     if options.gdb:
         from pemu.linux.debug import attach
@@ -127,7 +127,8 @@ def _load(
     host = b""
     try:
         host, argv, _ = find_program(process.prefix, name, name, argv)
-        begin(process, cpu, os.fsdecode(host), name, argv, environ)
+        called = os.fsencode(process.options.called) or name
+        begin(process, cpu, os.fsdecode(host), called, argv, environ)
     except OSError as error:
         where = f"{quoted(program)} cannot be run: "
         remedy = ""

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,22 @@ static void run(const char *what, const char *path, char **argv, char **environ)
     if (!fork()) {
         execve(path, argv, environ);
         printf(" %s\n", strerror(errno));
+        exit(1);
+    }
+    wait(0);
+}
+
+static void *idle(void *unused) { for (;;) pause(); }
+
+/* The same where other threads have to end first. */
+static void run_beside_threads(const char *path)
+{
+    pthread_t id;
+    printf("beside threads:");
+    fflush(stdout);
+    if (!fork()) {
+        pthread_create(&id, 0, idle, 0);
+        execve(path, (char *[]){"zero", "one", 0}, (char *[]){"EXECUTED=1", 0});
         exit(1);
     }
     wait(0);
@@ -110,6 +127,7 @@ int main(int argc, char **argv)
     mkdtemp(folder);
     chdir(folder);
     script("./plain", "#!%s\n");
+    run_beside_threads("./plain");
     script("./argument", "#! %s  two words \n");
     script("./tabs", "#!\t%s\tone\t two\t\n");
     script("./endless", "#!%s");

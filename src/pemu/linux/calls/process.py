@@ -257,12 +257,13 @@ def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) ->
     if target_name(head) != t.target.name:
         _execute_on_host(program, argv, environ)
     check_program(t.process, program)
+    # What is executed by a descriptor is called as it is called where it lies.
+    name = os.path.realpath(host) if path.startswith(b"/proc/self/fd/") else path
     if can_replace(t):
-        # What is executed by a descriptor is called as it is called where it lies.
-        name = os.path.realpath(host) if path.startswith(b"/proc/self/fd/") else path
         replace(t, program, name, argv, environ)
         return
     t.process.engine.close()
+    t.process.options.called = os.fsdecode(name)
     command = [os.fsencode(word) for word in t.process.child_command()]
     words = [*command, program, *argv]
     _execute_on_host(command[0], words, t.process.child_environ(environ))
