@@ -5,7 +5,7 @@ trap 'echo got USR1' USR1; (kill -USR1 $$); trap '' USR1; kill -USR1 $$; echo ig
 trap 'echo "line failed: $?"' ERR; false; trap - ERR
 sleep 5 & p=$!; kill $p; wait $p; echo "killed $?"
 sleep 5 & p=$!; kill -9 $p; wait $p 2> /dev/null; echo "killed $?"
-(sleep 0.2; exit 7) & (sleep 0.05; exit 6) & wait -n; echo "first $?"; wait -n; echo "second $?"
+(sleep 2; exit 7) & (sleep 0.05; exit 6) & wait -n; echo "first $?"; wait -n; echo "second $?"
 (exit 4) & p=$!; wait $p; echo "waited $?"
 wait 1 2> /dev/null; echo "no child $?"
 trap 'echo child' CHLD; sleep 0.05 & wait; trap - CHLD
