@@ -70,7 +70,6 @@ def begin(
     process.environ = environ
     process.exe = os.path.realpath(program)
     process.exe_image = image
-    title.show(argv, environ)
     status = os.stat(program)
     process.engine.open_regions(process.exe, f"{status.st_size} {status.st_mtime_ns}")
     cpu.pc = image.start
@@ -167,7 +166,7 @@ def replace(
         os.write(2, message.encode("utf-8", "surrogateescape"))
         process.exit(1)
     fdtable.close_on_exec()
-    title.name_process(name)
+    title.show(name, argv, environ)
     if process.debugger is not None:
         process.debugger.executed(t)
 

@@ -43,7 +43,8 @@ def run_user(
     process, thread = start(target, options, argv, environ)
     process.child_command = options.child_command
     process.child_environ = options.child_environ
-    title.name_process(os.fsencode(options.called or options.program))
+    called = os.fsencode(options.called or options.program)
+    title.show(called, process.argv, process.environ)
     watch_fatal(process)
     if options.gdb:
         from pemu.linux.debug import attach

@@ -27,13 +27,12 @@ _shown: list[mmap.mmap] = []
 """The memory that the host's kernel reads a process's arguments from."""
 
 
-def name_process(name: bytes) -> None:
-    """Call the host process as Linux would call the guest's."""
+def show(name: bytes, argv: Sequence[bytes], environ: Sequence[bytes]) -> None:
+    """Let ps and its kin see the path that a guest was executed as, its arguments and environment.
+
+    The last two only where the kernel allows it.
+    """
     _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(os.path.basename(name)[:15]))
-
-
-def show(argv: Sequence[bytes], environ: Sequence[bytes]) -> None:
-    """Let ps and its kin see the guest's arguments and environment, where the kernel allows it."""
     first = b"\0".join((*argv, b""))
     text = first + b"\0".join((*environ, b""))
     try:
