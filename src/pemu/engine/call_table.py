@@ -18,9 +18,9 @@ RESULT_SLOT = 6  # u8, for RESULT_STORED: slot of the address
 ARGUMENTS = 8
 RESULT_PROGRAM = 104  # u64, for RESULT_BITS: host address of a table of bits
 
-CHANGE_MASK, CHANGE_ACTION = range(0x8000, 0x8002)
-INSIDE = {"change_mask": CHANGE_MASK, "change_action": CHANGE_ACTION}
-"""Numbers beside the host's for what `native_signals` does."""
+CHANGE_MASK, CHANGE_ACTION, READ_CLOCK = range(0x8000, 0x8003)
+INSIDE = {"change_mask": CHANGE_MASK, "change_action": CHANGE_ACTION, "read_clock": READ_CLOCK}
+"""Numbers beside the host's for what `native_signals` and `native_call` do themselves."""
 
 PRESENT, CHOOSES, CONVERTS, FAILURES = 1, 2, 4, 8
 """Flags. CHOOSES: the entry stands for several; the word in slot RESULT_SLOT decides. COUNT pairs

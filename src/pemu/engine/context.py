@@ -39,6 +39,7 @@ WARM_IMAGE = 296  # host addresses of the stored regions' index,
 WARM_MODULES = 304  # of the modules' table in it,
 WARM_CODE = 312  # and of their code
 SIGNALS = 320  # host address of what `native_signals` has to know about signals
+CLOCK = 328  # host address of the C library's clock_gettime, which asks no kernel
 SIZE = 512
 
 FUNCTION_NAMES = (

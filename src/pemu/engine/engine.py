@@ -162,6 +162,7 @@ class Engine:
             use_native_copy(_services["pemu_copy"])
         self._set(c.COPY, _services["pemu_copy"])
         self._set(c.SYSCALL, _services["pemu_syscall"])
+        self._set(c.CLOCK, ctypes.cast(_libc.clock_gettime, ctypes.c_void_p).value or 0)
         call = (ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
         self._native_syscall = prototype(*call)(_services["pemu_syscall"])
         self._quick_syscall = ctypes.PYFUNCTYPE(*call)(_services["pemu_syscall"])

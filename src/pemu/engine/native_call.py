@@ -56,7 +56,8 @@ def functions(arch: Architecture) -> list[str]:
         f.leave(EXIT_SYSCALL)
         return [f.text]
     inside = native_signals.functions()
-    return [_convert(arch), _arguments(arch), _results(arch), *inside, _call(arch)]
+    own = [_convert(arch), _arguments(arch), _results(arch), _read_clock()]
+    return [*own, *inside, _call(arch)]
 
 
 def _copy(f: Function, target: Value, source: Value, size: Value) -> Value:
@@ -603,6 +604,21 @@ def _results(arch: Architecture) -> str:
     return f.text
 
 
+def _read_clock() -> str:
+    """`pemu_read_clock(state, arguments)`: clock and where its time goes, by the C library.
+
+    INTERRUPTED where that fails: Python finds out why.
+    """
+    f = Function("internal i64 @pemu_read_clock(ptr %state, ptr %arguments) nounwind")
+    f.do(f"%ctx = load ptr, ptr {f.state_field(s.CONTEXT)}, align 8")
+    clock, place = f.at("%arguments", 0).trunc(32), f.pointer(f.at("%arguments", 8))
+    function = f.pointer(f.at("%ctx", c.CLOCK))
+    failed = f.name(f.op(f"call i32 {function}(i32 {clock.ir}, ptr {place})"), 32).ne(0)
+    result = failed.select(f.const(INTERRUPTED, 64), 0)
+    f.do(f"ret i64 {result.ir}")
+    return f.text
+
+
 def _call(arch: Architecture) -> str:
     call = arch.system_call
     assert call is not None
@@ -668,7 +684,10 @@ def _call(arch: Architecture) -> str:
             given = f"ptr %state, ptr {arguments}"
             done.value = f.name(f.op(f"call i64 @pemu_change_mask({given})"), 64)
         with other.otherwise():
-            done.value = f.name(f.op(f"call i64 @pemu_change_action({given})"), 64)
+            with f.if_(host_number.eq(k.CHANGE_ACTION)) as last:
+                done.value = f.name(f.op(f"call i64 @pemu_change_action({given})"), 64)
+            with last.otherwise():
+                done.value = f.name(f.op(f"call i64 @pemu_read_clock({given})"), 64)
     with arm.otherwise():
         function = f.pointer(f.at("%ctx", c.SYSCALL))
         given = f"ptr %state, i64 {host_number.ir}, ptr {arguments}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 
+from pemu.engine import call_table as k
 from pemu.linux import fdtable
 from pemu.linux.argtypes import (
     Fd,
@@ -24,13 +25,19 @@ from pemu.linux.argtypes import (
 )
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.nametypes import Bits, ClockId, Named
+from pemu.linux.nativecalls import Form, Moved, moves
 from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, TIMEZONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.linux.argtypes import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
+    from pemu.linux.structs import Struct
 
 TRANSLATED_LIMIT = 1 << 20
 """Bytes that one read or write of a translated descriptor moves at most."""
@@ -113,14 +120,39 @@ passthrough("getpgrp")
 passthrough("getpgid", Int)
 passthrough("getsid", Int)
 passthrough("sched_yield")
-passthrough("clock_gettime", ClockId, Out(TIMESPEC))
-passthrough(
-    "clock_gettime64",
-    ClockId,
-    Out(TIMESPEC64),
+
+
+def _native_clock(layout: Struct) -> Callable[[Abi], Forms]:
+    """Through the host's C library, which needs no call of the kernel."""
+
+    def program(abi: Abi) -> bytes:
+        return moves(layout.layout(abi.word, abi.order), layout.host())
+
+    return lambda abi: Form("read_clock", ClockId, Moved(k.LEAVING, program))
+
+
+@syscall("clock_gettime", ClockId, Out(TIMESPEC), native=_native_clock(TIMESPEC))
+def clock_gettime(t: Thread, clock: int, result: int) -> int:
+    return _time_of(t, clock, result, TIMESPEC)
+
+
+@syscall(
+    *("clock_gettime64", ClockId, Out(TIMESPEC64)),
     abis=("o32", "n32"),
-    host="clock_gettime",
+    native=_native_clock(TIMESPEC64),
 )
+def clock_gettime64(t: Thread, clock: int, result: int) -> int:
+    return _time_of(t, clock, result, TIMESPEC64)
+
+
+def _time_of(t: Thread, clock: int, start: int, layout: Struct) -> int:
+    buffer = HostBuffer(layout.host().size)
+    result = t.host_syscall(NR["clock_gettime"], clock, buffer.address)
+    if result >= 0:
+        t.mem.write(start, layout.convert(buffer.raw, layout.host(), layout.of(t.mem)))
+    return result
+
+
 passthrough("gettimeofday", Out(TIMEVAL), Out(TIMEZONE))
 
 
