@@ -15,20 +15,16 @@ from _thread import get_native_id, start_new_thread
 from threading import Condition
 
 from pemu.engine.exits import EXIT_FAULT, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
-from pemu.engine.faults import GuestFault
 from pemu.engine.masking import with_signals_blocked
-from pemu.engine.memory import MAPPED, PAGE
-from pemu.isa.mips import debug as isa
 from pemu.linux import fdtable, signals, syscall
-from pemu.linux.loader import translate_path
+from pemu.linux.debuggee import Debuggee
 from pemu.linux.mips import signals as ms
 from pemu.linux.mips.gdb_signals import from_gdb, to_gdb
 from pemu.linux.mips.signals import SigInfo
-from pemu.linux.paths import open_special_file, special_link
 from pemu.linux.process import ThreadExit
 from pemu.linux.sigactions import SIG_DFL
 from pemu.linux.watch import Watchpoints
-from pemu.monitor.gdb.target import EFAULT, EINVAL, ESRCH, Action, Stop, Target, TargetError
+from pemu.monitor.gdb.target import EINVAL, ESRCH, Action, Stop, TargetError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,18 +72,14 @@ class _State:
         self.inject = 0
 
 
-class Debugger(Target):
-    """The debuggee that is `process`. It begins stopped, before its first instruction."""
+class Debugger(Debuggee):
+    """The debuggee that is `process`. It begins stopped, before its first instruction.
 
-    osabi = "GNU/Linux"
+    `descriptors`: of Pemu's own, what a forked child closes.
+    """
 
     def __init__(self, process: Process, thread: Thread) -> None:
-        self.process = process
-        self.pid = os.getpid()
-        self.byte_order = process.mem.order
-        arch = process.engine.arch
-        self.architecture = isa.architecture_name(arch)
-        self.registers = self._variables = isa.variables(arch)
+        super().__init__(process)
         self.detached = False
         self._condition = Condition()
         self._states: dict[int, _State] = {}
@@ -102,7 +94,7 @@ class Debugger(Target):
         self._passed: frozenset[int] = frozenset()
         self._caught: Callable[[int], bool] | None = None
         self._wake = fdtable.reserve(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
-        self._memory = fdtable.reserve(os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC))
+        self.descriptors = [self._wake]
         self._enter(thread)
 
     # The guest's threads.
@@ -317,6 +309,9 @@ class Debugger(Target):
         """This process is a new child, which runs without a debugger."""
         self.detached = True
         self.process.debugger = None
+        for descriptor in self.descriptors:
+            fdtable.release(descriptor)
+            os.close(descriptor)
         self.process.engine.set_hooks(set())
         self._watchpoints.clear()
         self._watchpoints.close()
@@ -464,7 +459,7 @@ class Debugger(Target):
         info = self._state(thread).info
         return None if info is None else info.pack(self.process.target)
 
-    # Threads and their registers.
+    # Threads.
 
     def threads(self) -> list[int]:
         return list(self._states)
@@ -475,74 +470,13 @@ class Debugger(Target):
             raise TargetError(ESRCH, "no such thread")
         return state
 
-    def thread_name(self, thread: int) -> str:
-        try:
-            with open(f"/proc/{self.pid}/task/{thread}/comm", encoding="utf-8") as file:
-                return file.read().strip()
-        except (OSError, UnicodeDecodeError):
-            return ""
+    def guest_thread(self, number: int) -> Thread:
+        return self._state(number).thread
 
-    def read_register(self, thread: int, index: int) -> int:
-        return self._variables[index].read(self._state(thread).thread.cpu)
-
-    def write_register(self, thread: int, index: int, value: int) -> None:
-        self._variables[index].write(self._state(thread).thread.cpu, value)
-
-    # Memory.
-
-    def _address(self, address: int) -> int:
-        """A guest-virtual address from gdb, which extends those of 32 bits by their sign."""
-        mem = self.process.mem
-        if mem.word_size == 4:
-            address &= mem.size - 1
-        if address >= mem.size:
-            raise TargetError(EFAULT, "no such address")
-        return address
-
-    def _mapped(self, address: int, size: int) -> int:
-        """How many of `size` bytes from an address on are mapped."""
-        mem = self.process.mem
-        end = min(address + size, mem.size)
-        at = address
-        while at < end and mem.flags[at >> 12] & MAPPED:
-            at = (at | (PAGE - 1)) + 1
-        return min(at, end) - address
-
-    def read_memory(self, address: int, size: int) -> bytes:
-        address = self._address(address)
-        size = self._mapped(address, size)
-        data = b""
-        try:
-            data = os.pread(self._memory, size, self.process.mem.host(address))
-        except OSError:
-            # A page of a file that has become shorter; those before it can be read.
-            size = min(size, PAGE - address % PAGE)
-            try:
-                data = os.pread(self._memory, size, self.process.mem.host(address))
-            except OSError:
-                pass
-        if not data:
-            raise TargetError(EFAULT, "memory that cannot be read")
-        return data
-
-    def write_memory(self, address: int, data: bytes) -> None:
-        address = self._address(address)
-        mem = self.process.mem
-        if self._mapped(address, len(data)) < len(data):
-            raise TargetError(EFAULT, "memory that is not mapped")
-        try:
-            # The kernel lets a debugger write private memory whatever its protection.
-            if os.pwrite(self._memory, data, mem.host(address)) < len(data):
-                raise TargetError(EFAULT, "memory that cannot be written")
-        except OSError:
-            try:
-                mem.write(address, data)
-            except GuestFault:
-                raise TargetError(EFAULT, "memory that cannot be written") from None
-        self.process.engine.invalidate(address, address + len(data))
+    # Breakpoints and watchpoints.
 
     def set_breakpoint(self, address: int, on: bool) -> None:
-        address = self._address(address)
+        address = self.guest_address(address)
         if address % self.process.engine.arch.insn_bytes:
             raise TargetError(EINVAL, "no instruction is there")
         if on:
@@ -551,42 +485,10 @@ class Debugger(Target):
             self._breakpoints.discard(address)
 
     def set_watchpoint(self, kind: str, address: int, size: int, on: bool) -> None:
-        address = self._address(address)
+        address = self.guest_address(address)
         if size > MOST_WATCHED or address + size > self.process.mem.size:
             raise TargetError(EINVAL, "too much to watch")
         self._watchpoints.set(kind, address, size, on)
-
-    # Files, as the guest sees them.
-
-    def _any_thread(self) -> Thread:
-        for state in self._states.values():
-            return state.thread
-        raise ProcessLookupError(errno.ESRCH, "no thread is left")
-
-    def open_file(self, path: bytes) -> int:
-        if path == b"/proc/%d/smaps" % self.pid:
-            raise FileNotFoundError(errno.ENOENT, "only maps is known of the guest")
-        fd = open_special_file(self._any_thread(), path, os.O_CLOEXEC)
-        if fd is None:
-            host = translate_path(self.process.prefix, path)
-            # A FIFO must not keep the server waiting.
-            fd = os.open(host, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        return fdtable.reserve(fd)
-
-    def close_file(self, descriptor: int) -> None:
-        fdtable.release(descriptor)
-        os.close(descriptor)
-
-    def read_link(self, path: bytes) -> bytes:
-        special = special_link(self._any_thread(), path)
-        return special or os.readlink(translate_path(self.process.prefix, path))
-
-    def auxv(self) -> bytes | None:
-        image = self.process.exe_image
-        return None if image is None else image.auxv
-
-    def exec_file(self) -> bytes | None:
-        return os.fsencode(self.process.exe)
 
 
 def attach(process: Process, thread: Thread, place: str) -> None:
@@ -601,6 +503,7 @@ def attach(process: Process, thread: Thread, place: str) -> None:
     descriptor = fdtable.reserve(connected.detach())
     connection = Connection(type(connected)(fileno=descriptor))
     debugger = Debugger(process, thread)
+    debugger.descriptors.append(descriptor)
     process.debugger = debugger
     debugger.watch_signals()
     first = Stop("signal", thread.tid, _SIGTRAP)
