@@ -158,7 +158,8 @@ class Group(ValueType):
         select = self.select
         for name, text in items:
             if select and name == select.key:
-                values[name] = text
+                if text is not None:
+                    values[name] = text
                 continue
             head, dot, tail = name.partition(".")
             key = keys.get(name) or keys.get(head)
