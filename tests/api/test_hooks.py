@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import signal
 from pathlib import Path
 
 import pytest
 
 import pemu
+from tests.conftest import ROOT
 
 
 def test_address_hook_sees_and_changes_registers(guest: Path) -> None:
@@ -169,6 +171,18 @@ def test_hook_without_names_is_for_all_calls(guest: Path) -> None:
         program.run()
         assert before[-1] == "exit_group"
         assert before[:-1] == after
+
+
+def test_calls_are_made_though_children_end_while_python_is_asked(tmp_path: Path) -> None:
+    shell = tmp_path / "busybox"
+    shell.write_bytes(lzma.decompress((ROOT / "demo" / "busybox-mips.xz").read_bytes()))
+    shell.chmod(0o755)
+    words: list[str | Path] = [shell, "sh", "-c", "for i in 1 2 3 4 5 6; do echo $i | cat; done"]
+    with pemu.Program(words, stdout=pemu.CAPTURE) as program:
+        closed: list[int] = []
+        program.on_syscall("close", "clone")(lambda program, call: closed.append(call.args[0]))
+        assert program.run(timeout=60) == 0
+        assert program.output == b"1\n2\n3\n4\n5\n6\n"
 
 
 def test_program_can_stop_at_its_end(guest: Path) -> None:

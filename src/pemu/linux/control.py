@@ -66,6 +66,7 @@ class Control(Debugger):
         self._symbols = Symbols(process.mem, process.target)
         self._before: frozenset[str] | None = frozenset()
         self._after: frozenset[str] | None = frozenset()
+        self._begun: dict[int, tuple[int, int]] = {}
         self._hooks_blocks = False
         self._hooks_signals = False
 
@@ -129,13 +130,22 @@ class Control(Debugger):
         if table.names.get(number) == "syscall":
             number, shift = regs[syscall.A0], 1
         name = table.names.get(number, f"syscall_{number}")
-        if _wanted(self._before, name):
+        place = t.cpu.pc, number
+        if self._begun.get(t.tid) == place:
+            del self._begun[t.tid]  # it has been told of, and begins again after a handler
+        elif _wanted(self._before, name):
             words = _words(t, table, number, shift)
             changes, answer = self._tell(state, "call", name, number, words)
             for index, value in changes:
                 _set_word(t, table, index + shift, value)
             if answer is not None:
                 _set_result(t, answer)
+                return
+            if t.cpu.interrupted:
+                # The signal has come while the controller was asked, not while the call waited.
+                self._begun[t.tid] = place
+                t.restart = syscall.ERESTARTNOINTR
+                t.deliver()
                 return
         after = _wanted(self._after, name)
         words = _words(t, table, number, shift) if after else ()

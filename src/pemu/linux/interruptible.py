@@ -1,7 +1,8 @@
 """Which system calls a signal can interrupt.
 
 The host keeps a call from beginning while a signal waits to be delivered, whatever the call; a
-program, however, must see EINTR only from calls that wait. Source: signal(7), "Interruption of
+program, however, must see EINTR only from calls that wait; and not from close, which has closed the
+descriptor even then. Source: signal(7), "Interruption of
 system calls and library functions by signal handlers".
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 _NAMES = frozenset(
     """
-    accept accept4 clock_nanosleep clock_nanosleep_time64 close connect copy_file_range creat
+    accept accept4 clock_nanosleep clock_nanosleep_time64 connect copy_file_range creat
     epoll_pwait epoll_pwait2 epoll_wait fallocate fcntl fcntl64 flock futex futex_time64 getrandom
     ioctl ipc mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 msgrcv msgsnd
     nanosleep _newselect open open_by_handle_at openat openat2 pause poll ppoll ppoll_time64 pread64
