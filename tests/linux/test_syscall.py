@@ -9,7 +9,8 @@ import tempfile
 import pytest
 
 from pemu.linux import fdtable, syscall
-from pemu.linux.argtypes import Abi, Int, Off64
+from pemu.linux.abi import Abi
+from pemu.linux.argtypes import Int, Off64
 from pemu.linux.nativecalls import NativeTable
 from tests.linux.fakeguest import DATA, STACK, Guest, GuestError
 

@@ -6,24 +6,18 @@ import errno
 import struct
 
 from pemu.engine import call_table as k
-from pemu.linux.argtypes import (
-    POINTER,
-    ArgType,
-    address,
-    host_range,
-    host_range_for_writing,
-    show_bytes,
-    show_pointer,
-    signed,
-)
-from pemu.linux.nativecalls import Native, moves
+from pemu.linux.argtypes import ArgType, signed
+from pemu.linux.host_ranges import host_range, host_range_for_writing
+from pemu.linux.native_argument import Native, moves
+from pemu.linux.pointer_types import POINTER, address
+from pemu.linux.show import show_bytes, show_pointer
 from pemu.linux.structs import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.linux.argtypes import Abi, Argument, Decoder, Registers
+    from pemu.linux.abi import Abi, Argument, Decoder, Registers
     from pemu.linux.process import Thread
 
 IOVEC = Struct("iovec", "ptr iov_base", "size_t iov_len")

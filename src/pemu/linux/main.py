@@ -99,8 +99,7 @@ def start(
         ) from error
     engine = Engine(arch, memory, cache=_cache(options), mode=options.jit_mode)
     process = Process(target, memory, engine, options)
-    if options.log.items:
-        _observe(process)
+    _observe(process)
     if options.log.fd > 2:
         fdtable.claim(options.log.fd)
     cpu = engine.new_cpu()
@@ -147,8 +146,12 @@ def _load(
 
 
 def _observe(process: Process) -> None:
-    """Have what -d asks for about code logged."""
+    """Have what -d and -trace ask for logged."""
     log = process.log
+    if log.enabled("strace") or log.events:
+        from pemu.linux.strace import Tracer
+
+        process.tracer = Tracer(process.options.child)
     if not log.items.isdisjoint(CODE_ITEMS):
         from pemu.linux.codelog import CodeLog
 
@@ -163,10 +166,12 @@ def _native_calls(process: Process) -> None:
     Not where calls are observed, nor with -seed, which changes what getrandom does, nor with a
     debugger, which stops threads between calls.
     """
-    log, options = process.log, process.options
-    if log.enabled("strace") or log.events or options.seed is not None or options.gdb:
+    options = process.options
+    if process.tracer is not None or options.seed is not None or options.gdb:
         return
     from pemu.linux.nativecalls import install
+    from pemu.linux.signals import describe
     from pemu.linux.syscall import table_for
 
     install(table_for(process.target), process)
+    describe(process)

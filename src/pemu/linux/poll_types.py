@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import PointerType, address, show_pointer, signed
+from pemu.linux.argtypes import signed
 from pemu.linux.nametypes import Bits
+from pemu.linux.pointer_types import PointeeType, PointerType, address
+from pemu.linux.show import show_pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,21 +109,6 @@ def show_selected(t: Thread, raw: Sequence[int], result: int) -> str:
     return f" ({', '.join(parts)})"
 
 
-class EventType(PointerType):
-    """The address of one `struct epoll_event` that the call reads."""
-
-    __slots__ = ()
-
-    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
-        from pemu.engine.faults import GuestFault
-
-        start = address(t, raw[index])
-        try:
-            return _event(t, start) if start else "NULL"
-        except GuestFault:
-            return show_pointer(start)
-
-
 class EventsType(PointerType):
     """The address of an array of `struct epoll_event` that the call fills."""
 
@@ -136,7 +123,7 @@ class EventsType(PointerType):
         return _array(t, start, result, EVENT_BYTES, _event)
 
 
-def _event(t: Thread, start: int) -> str:
+def _event(t: Thread, start: int, after: Sequence[int] = (), result: int | None = None) -> str:
     events = EpollEvents.show(t, (t.mem.u32(start),), 0, None)
     whole = t.mem.u64(start + 8)
     part = whole >> 32 if t.target.big_endian else whole & 0xFFFFFFFF
@@ -145,5 +132,5 @@ def _event(t: Thread, start: int) -> str:
 
 PollFds = PollFdsType("struct pollfd *")
 FdSet = FdSetType("fd_set *")
-EventIn = EventType("struct epoll_event *")
+EventIn = PointeeType("struct epoll_event *", _event)
 EventsOut = EventsType("struct epoll_event *")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pemu.linux.debug import Debugger
     from pemu.linux.loader import LoadedImage
     from pemu.linux.mips.signals import SigInfo
+    from pemu.linux.strace import Tracer
     from pemu.linux.target import Target
 
 
@@ -70,6 +71,7 @@ class Process:
         "signals_installed",
         "target",
         "threads",
+        "tracer",
     )
 
     def __init__(
@@ -91,6 +93,8 @@ class Process:
         self.hooks: list[Callable[[Thread], None]] = []
         """Called in order where a thread has come to an address or block that is hooked."""
         self.debugger: Debugger | None = None
+        self.tracer: Tracer | None = None
+        """Makes system calls where they are logged."""
         # Set by whoever starts the process: how a program of the same target is executed.
         self.child_command: Callable[[], list[str]] = list
         self.child_environ: Callable[[list[bytes]], list[bytes]] = list
@@ -104,8 +108,8 @@ class Process:
 
     def run_thread(self, thread: Thread) -> None:
         """Run a thread to its end, and end the process if it was the last."""
-        from pemu.linux.calls.threads import leave
         from pemu.linux.signals import leave_to_others
+        from pemu.linux.thread_end import leave
 
         try:
             status = thread.run() if self.debugger is None else self.debugger.run(thread)

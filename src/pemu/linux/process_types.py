@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import HexLong, PointerType, WordType, address, show_pointer
+from pemu.linux.argtypes import HexLong, WordType
 from pemu.linux.nametypes import Bits
+from pemu.linux.pointer_types import PointerType, address
+from pemu.linux.show import show_pointer
 from pemu.linux.signal_types import show_signal
 
 TYPE_CHECKING = False

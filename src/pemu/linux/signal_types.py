@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pemu.engine import call_table as k
-from pemu.linux.argtypes import ArgType, PointerType, address, show_pointer, signed
+from pemu.linux.argtypes import ArgType, signed
 from pemu.linux.mips.signals import SIGSET_BYTES, guest_sigset, guest_to_host_signal, signal_name
 from pemu.linux.nametypes import Bits, Named
+from pemu.linux.pointer_types import PointeeType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.linux.argtypes import Argument
-    from pemu.linux.nativecalls import Native
+    from pemu.linux.abi import Argument
+    from pemu.linux.native_argument import Native
     from pemu.linux.process import Thread
 
 SIGNALS_SHOWN = 64
@@ -43,7 +44,7 @@ class SignalType(ArgType):
     __slots__ = ()
 
     def native(self, argument: Argument) -> Native | None:
-        from pemu.linux.nativecalls import Native, numbers_table
+        from pemu.linux.native_argument import Native, numbers_table
 
         rows = [(number, guest_to_host_signal(number)) for number in range(1, 32)]
         return Native(k.NUMBERS, program=numbers_table(rows))
@@ -52,25 +53,8 @@ class SignalType(ArgType):
         return show_signal(signed(raw[index], 32))
 
 
-class SetType(PointerType):
-    """The address of a signal set."""
-
-    __slots__ = ("leaves",)
-
-    def __init__(self, leaves: bool) -> None:
-        super().__init__("sigset_t *")
-        self.leaves = leaves
-
-    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
-        from pemu.engine.faults import GuestFault
-
-        start = address(t, raw[index])
-        if not start or (self.leaves and (result is None or result < 0)):
-            return show_pointer(start)
-        try:
-            return show_set(guest_sigset(t.mem.read(start, SIGSET_BYTES), t.target))
-        except GuestFault:
-            return show_pointer(start)
+def _set(t: Thread, start: int, after: Sequence[int], result: int | None) -> str:
+    return show_set(guest_sigset(t.mem.read(start, SIGSET_BYTES), t.target))
 
 
 ActionFlags = Bits(
@@ -80,34 +64,20 @@ ActionFlags = Bits(
 )
 
 
-class ActionType(PointerType):
-    """The address of a `struct sigaction`."""
-
-    __slots__ = ("leaves",)
-
-    def __init__(self, leaves: bool) -> None:
-        super().__init__("struct sigaction *")
-        self.leaves = leaves
-
-    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
-        from pemu.engine.faults import GuestFault
-
-        start = address(t, raw[index])
-        if not start or (self.leaves and (result is None or result < 0)):
-            return show_pointer(start)
-        word = t.target.word
-        try:
-            flags, handler = t.mem.u32(start), t.mem.word(start + word)
-            mask = guest_sigset(t.mem.read(start + 2 * word, SIGSET_BYTES), t.target)
-        except GuestFault:
-            return show_pointer(start)
-        name = {0: "SIG_DFL", 1: "SIG_IGN"}.get(handler, f"{handler:#x}")
-        field = "sa_sigaction" if flags & 8 else "sa_handler"
-        shown = ActionFlags.show(t, (flags,), 0, None)
-        return f"{{{field}={name}, sa_mask={show_set(mask)}, sa_flags={shown}}}"
+def _action(t: Thread, start: int, after: Sequence[int], result: int | None) -> str:
+    """A `struct sigaction`."""
+    word = t.target.word
+    flags, handler = t.mem.u32(start), t.mem.word(start + word)
+    mask = guest_sigset(t.mem.read(start + 2 * word, SIGSET_BYTES), t.target)
+    name = {0: "SIG_DFL", 1: "SIG_IGN"}.get(handler, f"{handler:#x}")
+    field = "sa_sigaction" if flags & 8 else "sa_handler"
+    shown = ActionFlags.show(t, (flags,), 0, None)
+    return f"{{{field}={name}, sa_mask={show_set(mask)}, sa_flags={shown}}}"
 
 
 Signal = SignalType("signal")
-SetIn, SetOut = SetType(False), SetType(True)
-ActionIn, ActionOut = ActionType(False), ActionType(True)
+SetIn, SetOut = (PointeeType("sigset_t *", _set, leaves) for leaves in (False, True))
+ActionIn, ActionOut = (
+    PointeeType("struct sigaction *", _action, leaves) for leaves in (False, True)
+)
 MaskHow = Named("how", "SIG_BLOCK SIG_UNBLOCK SIG_SETMASK", 1)

@@ -228,10 +228,8 @@ def send(t: Thread, info: SigInfo) -> None:
 def take_effect(t: Thread, info: SigInfo) -> None:
     """Let a signal take effect on the running thread now."""
     signo = info.signo
-    if "strace" in t.process.log.items:
-        from pemu.linux.strace import signal_delivered
-
-        signal_delivered(t, info)
+    if t.process.tracer is not None:
+        t.process.tracer.signal(t, info)
     action = action_of(t.process, signo)
     if action.handler == SIG_DFL and signo not in _IGNORED:
         die(t, info)
@@ -470,10 +468,8 @@ def die(t: Thread, info: SigInfo) -> None:
         from pemu.linux.fatal import report
 
         report(t, info)  # reads guest memory, for which SIGSEGV and SIGBUS must be caught still
-    if "strace" in t.process.log.items:
-        from pemu.linux.strace import killed
-
-        killed(t, info, signo in _CORE)
+    if t.process.tracer is not None:
+        t.process.tracer.killed(t, info, signo in _CORE)
     if t.process.debugger is not None:
         t.process.debugger.killed(signo)
     _host_action(host, SIG_DFL)

@@ -8,15 +8,17 @@ from __future__ import annotations
 from pemu.engine import call_table as k
 from pemu.engine.faults import GuestFault
 from pemu.linux import sockaddr
-from pemu.linux.argtypes import POINTER, ArgType, BufferType, address, show_pointer, signed
+from pemu.linux.argtypes import ArgType, signed
 from pemu.linux.nametypes import Bits
-from pemu.linux.nativecalls import Native
+from pemu.linux.native_argument import Native
+from pemu.linux.pointer_types import POINTER, BufferType, address
+from pemu.linux.show import show_pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.linux.argtypes import Abi, Argument, Decoder, Registers
+    from pemu.linux.abi import Abi, Argument, Decoder, Registers
     from pemu.linux.process import Thread
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import ArgType, PointerType, address, show_bytes, show_pointer, signed
+from pemu.linux.argtypes import ArgType, signed
 from pemu.linux.iovec import show_vectors
 from pemu.linux.mips.socket_numbers import SOCKET_OPTIONS
 from pemu.linux.nametypes import Named
+from pemu.linux.pointer_types import PointeeType, address
+from pemu.linux.show import show_bytes, show_pointer
 from pemu.linux.sockaddr_types import MessageFlags, show_address
+from pemu.linux.structs import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pemu.linux.process import Thread
+
+MSGHDR = Struct(
+    "msghdr",
+    "ptr msg_name",
+    "int msg_namelen",
+    "ptr msg_iov",
+    "size_t msg_iovlen",
+    "ptr msg_control",
+    "size_t msg_controllen",
+    "uint msg_flags",
+)
 
 SOL_SOCKET = 0xFFFF
 """The guest's number."""
@@ -68,66 +82,30 @@ class OptionType(ArgType):
         return str(option) if known == "-" else known
 
 
-class OptionValueType(PointerType):
-    """A socket option's value; the argument after it is its size, or points to that."""
-
-    __slots__ = ("leaves",)
-
-    def __init__(self, leaves: bool) -> None:
-        super().__init__("void *")
-        self.leaves = leaves
-
-    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
-        from pemu.engine.faults import GuestFault
-
-        start = address(t, raw[index])
-        if not start or (self.leaves and (result is None or result < 0)):
-            return show_pointer(start)
-        try:
-            size = signed(raw[index + 1], 32)
-            if self.leaves:
-                size = t.mem.u32(address(t, raw[index + 1]))
-            if size == 4:
-                return f"[{signed(t.mem.u32(start), 32)}]"
-        except GuestFault:
-            return show_pointer(start)
-        return show_bytes(t, start, size)
+def _option_value(t: Thread, start: int, after: Sequence[int], result: int | None) -> str:
+    """An option's value; the argument after it is its size, or points to that."""
+    size = signed(after[0], 32) if result is None else t.mem.u32(address(t, after[0]))
+    return f"[{signed(t.mem.u32(start), 32)}]" if size == 4 else show_bytes(t, start, size)
 
 
-class MessageType(PointerType):
-    """The address of a `struct msghdr`."""
-
-    __slots__ = ("leaves",)
-
-    def __init__(self, leaves: bool) -> None:
-        super().__init__("struct msghdr *")
-        self.leaves = leaves
-
-    def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
-        from pemu.engine.faults import GuestFault
-        from pemu.linux.calls.sockets import MSGHDR
-
-        start = address(t, raw[index])
-        if not start or (self.leaves and (result is None or result < 0)):
-            return show_pointer(start)
-        try:
-            message = MSGHDR.read(t.mem, start)
-        except GuestFault:
-            return show_pointer(start)
-        name = show_address(t, message.msg_name, message.msg_namelen)
-        filled = result if self.leaves else None
-        vectors = show_vectors(t, message.msg_iov, message.msg_iovlen, filled)
-        parts = [f"msg_name={name}", f"msg_namelen={message.msg_namelen}", f"msg_iov={vectors}"]
-        parts.append(f"msg_iovlen={message.msg_iovlen}")
-        if message.msg_controllen:
-            parts.append(f"msg_control={show_pointer(message.msg_control)}")
-        parts.append(f"msg_controllen={message.msg_controllen}")
-        flags = MessageFlags.show(t, (message.msg_flags,), 0, None)
-        return "{" + ", ".join(parts) + f", msg_flags={flags}}}"
+def _message(t: Thread, start: int, after: Sequence[int], result: int | None) -> str:
+    """A `struct msghdr`."""
+    message = MSGHDR.read(t.mem, start)
+    name = show_address(t, message.msg_name, message.msg_namelen)
+    vectors = show_vectors(t, message.msg_iov, message.msg_iovlen, result)
+    parts = [f"msg_name={name}", f"msg_namelen={message.msg_namelen}", f"msg_iov={vectors}"]
+    parts.append(f"msg_iovlen={message.msg_iovlen}")
+    if message.msg_controllen:
+        parts.append(f"msg_control={show_pointer(message.msg_control)}")
+    parts.append(f"msg_controllen={message.msg_controllen}")
+    flags = MessageFlags.show(t, (message.msg_flags,), 0, None)
+    return "{" + ", ".join(parts) + f", msg_flags={flags}}}"
 
 
 SocketProtocol = ProtocolType("int")
 Level = LevelType("int")
 OptionName = OptionType("int")
-OptionIn, OptionOut = OptionValueType(False), OptionValueType(True)
-MessageIn, MessageOut = MessageType(False), MessageType(True)
+OptionIn, OptionOut = (PointeeType("void *", _option_value, leaves) for leaves in (False, True))
+MessageIn, MessageOut = (
+    PointeeType("struct msghdr *", _message, leaves) for leaves in (False, True)
+)

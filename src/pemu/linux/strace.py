@@ -16,9 +16,10 @@ import errno
 import os
 
 from pemu.engine.faults import GuestFault
-from pemu.linux.argtypes import octal, show_pointer, signed
+from pemu.linux.argtypes import signed
 from pemu.linux.mips.errno import to_guest
 from pemu.linux.mips.signals import SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP
+from pemu.linux.show import octal, show_pointer
 from pemu.linux.signal_types import show_set, show_signal
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
@@ -45,10 +46,6 @@ _RESTARTS = {
     ERESTART_RESTARTBLOCK: "ERESTART_RESTARTBLOCK (Interrupted by signal)",
 }
 
-_unfinished = 0
-"""The thread whose line the log ends in; 0 when the log is at a line's start."""
-
-
 _SEVERED = frozenset(("clone", "clone3", "execve", "execveat", "fork", "vfork"))
 """Calls that two processes return from, or a new program: their lines end before the call."""
 _FORKS = frozenset(("clone", "clone3", "fork", "vfork"))
@@ -63,36 +60,115 @@ _WAITS = frozenset(
 """Calls whose lines are cut in two where other processes write to the same log. Others are written
 when they have been made."""
 
-_has_forked = False
 
+class Tracer:
+    """Makes the system calls of a process whose calls are logged, and logs them and its signals."""
 
-def _forked() -> None:
-    """Other processes write to the log from now on."""
-    global _has_forked
-    _has_forked = True
+    __slots__ = ("_has_forked", "_unfinished")
 
+    def __init__(self, child: bool) -> None:
+        """`child`: other processes write to the log."""
+        self._has_forked = child
+        self._unfinished = 0
+        """The thread whose line the log ends in; 0 when the log is at a line's start."""
 
-def _several(t: Thread) -> bool:
-    """Whether several processes write to the log."""
-    return _has_forked or t.process.options.child
+    def call(self, t: Thread, table: SyscallTable, number: int) -> int | None:
+        """Make system call `number` as `dispatch` would, and log it as the log's owner wants."""
+        log = t.process.log
+        if log.traced("guest_user_syscall"):
+            shown = "".join(
+                f" arg{i}=0x{value:016x}" for i, value in enumerate(_words(t, table), 1)
+            )
+            log.write(f"guest_user_syscall cpu={t.tid} num=0x{number:016x}{shown}")
+        if log.enabled("strace"):
+            result = self._log_call(t, table, number)
+        else:
+            entry = table.entry(number) or missing(t, table, number)
+            result = run(t, entry, t.cpu.gpr)
+        if log.traced("guest_user_syscall_ret") and result is not None:
+            value = -to_guest(-result) if -MAX_ERRNO <= result < 0 else result
+            ret = value & 0xFFFFFFFFFFFFFFFF
+            log.write(f"guest_user_syscall_ret cpu={t.tid} num=0x{number:016x} ret=0x{ret:016x}")
+        return result
 
+    def _log_call(self, t: Thread, table: SyscallTable, number: int) -> int | None:
+        """Make a system call and log it as -strace does."""
+        regs = t.cpu.gpr
+        shift = 0
+        if table.names.get(number) == "syscall":
+            number, shift = regs[4], 1
+        name = table.names.get(number, f"syscall_{number}")
+        call = table.call(number)
+        entry = table.entry(number, shift)
+        if call is None or entry is None:
+            self._begin(t, f"{name}(")
+            result = run(t, missing(t, table, number), regs)
+            self._end(t, name, ")" + _outcome(t, result, "d"))
+            return result
+        try:
+            raw = [argument.get(t, regs) for argument in table.arguments(call.types, shift)]
+        except GuestFault:
+            raw = []
+        types = call.types[: len(raw)]
+        first = next((i for i, type in enumerate(types) if type.leaves), len(types))
+        shown = [part for i in range(first) if (part := types[i].show(t, raw, i, None))]
+        if not call.returns:
+            whole = name == "exit_group" or len(t.process.threads) == 1
+            end = f"{t.tid} +++ exited with {raw[0] & 0xFF} +++\n" if whole and raw else ""
+            self._begin(t, f"{name}({', '.join(shown)}) = ?\n{end}")
+            return run(t, entry, regs)
+        start = f"{name}({', '.join(shown)}"
+        separator = ", " if shown and first < len(raw) else ""
+        begun = True
+        if name in _SEVERED or (self._has_forked and name in _WAITS):
+            self._begin(t, f"{start}{separator} <unfinished ...>\n")
+            separator = ""
+        elif self._has_forked:
+            begun = False
+        else:
+            self._begin(t, start)
+        result = run(t, entry, regs)
+        if name in _FORKS:
+            self._has_forked = True
+        if name in _RETURNS:
+            value = signed(regs[2], 8 * regs.itemsize)
+            end = f"{{mask={show_set(t.sigmask)}}}) = {value}"
+        else:
+            rest = ", ".join(filter(None, _rest(t, call, raw, first, result)))
+            returns = "x" if _gets_flags(name, raw) else call.returns
+            end = f"{separator if rest else ''}{rest}){_outcome(t, result, returns)}"
+            end += _comment(t, name, raw, result)
+        if begun:
+            self._end(t, name, end)
+        else:
+            self._begin(t, f"{start}{end}\n")
+        return result
 
-def observed(t: Thread, table: SyscallTable, number: int) -> int | None:
-    """Make system call `number` as `dispatch` would, and log it as the log's owner wants."""
-    log = t.process.log
-    if log.traced("guest_user_syscall"):
-        shown = "".join(f" arg{i}=0x{value:016x}" for i, value in enumerate(_words(t, table), 1))
-        log.write(f"guest_user_syscall cpu={t.tid} num=0x{number:016x}{shown}")
-    if log.enabled("strace"):
-        result = traced(t, table, number)
-    else:
-        entry = table.entry(number) or missing(t, table, number)
-        result = run(t, entry, t.cpu.gpr)
-    if log.traced("guest_user_syscall_ret") and result is not None:
-        value = -to_guest(-result) if -MAX_ERRNO <= result < 0 else result
-        ret = value & 0xFFFFFFFFFFFFFFFF
-        log.write(f"guest_user_syscall_ret cpu={t.tid} num=0x{number:016x} ret=0x{ret:016x}")
-    return result
+    def signal(self, t: Thread, info: SigInfo) -> None:
+        """Log that a signal takes effect."""
+        if t.process.log.enabled("strace"):
+            self._begin(t, f"--- {show_signal(info.signo)} {_show_info(info)} ---\n")
+
+    def killed(self, t: Thread, info: SigInfo, core: bool) -> None:
+        """Log that a signal ends the process."""
+        dumped = " (core dumped)" if core else ""
+        if t.process.log.enabled("strace"):
+            self._begin(t, f"+++ killed by {show_signal(info.signo)}{dumped} +++\n")
+
+    def _begin(self, t: Thread, text: str) -> None:
+        """Write the start of a line, or a whole one."""
+        start = " <unfinished ...>\n" if self._unfinished else ""
+        self._unfinished = 0 if text.endswith("\n") else t.tid
+        _write(t, f"{start}{t.tid} {text}")
+
+    def _end(self, t: Thread, name: str, text: str) -> None:
+        """Write the rest of the thread's line."""
+        start = ""
+        if self._unfinished != t.tid:
+            start = " <unfinished ...>\n" if self._unfinished else ""
+            start += f"{t.tid} <... {name} resumed>"
+        self._unfinished = 0
+        _write(t, f"{start}{text}\n")
 
 
 def _words(t: Thread, table: SyscallTable) -> list[int]:
@@ -101,60 +177,6 @@ def _words(t: Thread, table: SyscallTable) -> list[int]:
         return [table.abi.word_getter(slot)(t, t.cpu.gpr) for slot in range(8)]
     except GuestFault:
         return list(t.cpu.gpr[4:8])
-
-
-def traced(t: Thread, table: SyscallTable, number: int) -> int | None:
-    """Make a system call and log it as -strace does."""
-    regs = t.cpu.gpr
-    shift = 0
-    if table.names.get(number) == "syscall":
-        number, shift = regs[4], 1
-    name = table.names.get(number, f"syscall_{number}")
-    call = table.call(number)
-    entry = table.entry(number, shift)
-    if call is None or entry is None:
-        _begin(t, f"{name}(")
-        result = run(t, missing(t, table, number), regs)
-        _end(t, name, ")" + _outcome(t, result, "d"))
-        return result
-    try:
-        raw = [argument.get(t, regs) for argument in table.arguments(call.types, shift)]
-    except GuestFault:
-        raw = []
-    types = call.types[: len(raw)]
-    first = next((i for i, type in enumerate(types) if type.leaves), len(types))
-    shown = [part for i in range(first) if (part := types[i].show(t, raw, i, None))]
-    if not call.returns:
-        whole = name == "exit_group" or len(t.process.threads) == 1
-        end = f"{t.tid} +++ exited with {raw[0] & 0xFF} +++\n" if whole and raw else ""
-        _begin(t, f"{name}({', '.join(shown)}) = ?\n{end}")
-        return run(t, entry, regs)
-    start = f"{name}({', '.join(shown)}"
-    separator = ", " if shown and first < len(raw) else ""
-    begun = True
-    if name in _SEVERED or (_several(t) and name in _WAITS):
-        _begin(t, f"{start}{separator} <unfinished ...>\n")
-        separator = ""
-    elif _several(t):
-        begun = False
-    else:
-        _begin(t, start)
-    result = run(t, entry, regs)
-    if name in _FORKS:
-        _forked()
-    if name in _RETURNS:
-        value = signed(regs[2], 8 * regs.itemsize)
-        end = f"{{mask={show_set(t.sigmask)}}}) = {value}"
-    else:
-        rest = ", ".join(filter(None, _rest(t, call, raw, first, result)))
-        returns = "x" if _gets_flags(name, raw) else call.returns
-        end = f"{separator if rest else ''}{rest}){_outcome(t, result, returns)}"
-        end += _comment(t, name, raw, result)
-    if begun:
-        _end(t, name, end)
-    else:
-        _begin(t, f"{start}{end}\n")
-    return result
 
 
 def _comment(t: Thread, name: str, raw: Sequence[int], result: int | None) -> str:
@@ -177,17 +199,6 @@ _F_GETFL = 3
 
 def _gets_flags(name: str, raw: Sequence[int]) -> bool:
     return name in ("fcntl", "fcntl64") and len(raw) > 1 and raw[1] & 0xFFFFFFFF == _F_GETFL
-
-
-def signal_delivered(t: Thread, info: SigInfo) -> None:
-    """Log that a signal takes effect."""
-    _begin(t, f"--- {show_signal(info.signo)} {_show_info(info)} ---\n")
-
-
-def killed(t: Thread, info: SigInfo, core: bool) -> None:
-    """Log that a signal ends the process."""
-    dumped = " (core dumped)" if core else ""
-    _begin(t, f"+++ killed by {show_signal(info.signo)}{dumped} +++\n")
 
 
 _CODES = {0: "SI_USER", -1: "SI_QUEUE", -3: "SI_TIMER", -6: "SI_TKILL", 128: "SI_KERNEL"}
@@ -237,25 +248,6 @@ def _outcome(t: Thread, result: int | None, form: str) -> str:
     if form == "x":
         return f" = {result:#x}"
     return f" = {octal(result)}" if form == "o" else f" = {result}"
-
-
-def _begin(t: Thread, text: str) -> None:
-    """Write the start of a line, or a whole one."""
-    global _unfinished
-    start = " <unfinished ...>\n" if _unfinished else ""
-    _unfinished = 0 if text.endswith("\n") else t.tid
-    _write(t, f"{start}{t.tid} {text}")
-
-
-def _end(t: Thread, name: str, text: str) -> None:
-    """Write the rest of the thread's line."""
-    global _unfinished
-    start = ""
-    if _unfinished != t.tid:
-        start = " <unfinished ...>\n" if _unfinished else ""
-        start += f"{t.tid} <... {name} resumed>"
-    _unfinished = 0
-    _write(t, f"{start}{text}\n")
 
 
 def _write(t: Thread, text: str) -> None:

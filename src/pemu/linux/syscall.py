@@ -20,18 +20,20 @@ import errno
 import sys
 
 from pemu.engine.faults import GuestFault
-from pemu.linux.argtypes import Abi, Argument, Conversion
+from pemu.linux.abi import Abi, Argument
 from pemu.linux.calls import module_of
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.errno import TO_GUEST, to_guest
 from pemu.linux.mips.numbers import call_names
+from pemu.linux.pointer_types import Conversion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias, TypeVar
 
-    from pemu.linux.argtypes import ArgType, Decoder, Registers
+    from pemu.linux.abi import Decoder, Registers
+    from pemu.linux.argtypes import ArgType
     from pemu.linux.nativecalls import Forms, NativeTable
     from pemu.linux.process import Thread
     from pemu.linux.target import Target
@@ -362,11 +364,9 @@ def dispatch(t: Thread) -> None:
     regs = t.cpu.gpr
     number = regs[V0]
     table = _tables.get(t.target.name) or table_for(t.target)
-    log = t.process.log
-    if "strace" in log.items or log.events:
-        from pemu.linux.strace import observed
-
-        result = observed(t, table, number)
+    tracer = t.process.tracer
+    if tracer is not None:
+        result = tracer.call(t, table, number)
     else:
         entry = table.entry(number)
         if entry is None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import errno
 import struct
 
-from pemu.linux.argtypes import StructType
 from pemu.linux.hostcalls import HostBuffer, address_of
+from pemu.linux.pointer_types import StructType
 from pemu.linux.structs import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.memory import AddressSpace
-    from pemu.linux.argtypes import Abi, Argument, Decoder
-    from pemu.linux.nativecalls import Native
+    from pemu.linux.abi import Abi, Argument, Decoder
+    from pemu.linux.native_argument import Native
     from pemu.linux.process import Thread
 
 TIMESPEC = Struct("timespec", "long tv_sec", "long tv_nsec")

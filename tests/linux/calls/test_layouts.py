@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pemu.linux import ipc_structs, time_structs
+from pemu.linux import ipc_structs, socket_types, time_structs
 from pemu.linux.byteorder import size
 from pemu.linux.calls import limits, mqueue, sockets, system, timex
 from pemu.linux.netlink import TCP_INFO
@@ -60,9 +60,9 @@ STRUCTURES: dict[str, list[Case]] = {
     "linux/mqueue.h": [(mqueue.MQ_ATTR, "struct mq_attr", {"mq_curmsgs": "mq_curmsgs"})],
     "sys/socket.h": [
         (
-            sockets.MSGHDR,
+            socket_types.MSGHDR,
             "struct msghdr",
-            {name: name for name in sockets.MSGHDR.host().names},
+            {name: name for name in socket_types.MSGHDR.host().names},
         ),
         (sockets.MMSGHDR, "struct mmsghdr", {"msg_len": "msg_len"}),
     ],

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pemu.linux import fdtable
-from pemu.linux.calls.sockets import MMSGHDR, MSGHDR
+from pemu.linux.calls.sockets import MMSGHDR
 from pemu.linux.iovec import IOVEC
+from pemu.linux.socket_types import MSGHDR
 from pemu.linux.structs import Struct
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64
 from tests.linux.fakeguest import Guest, GuestError

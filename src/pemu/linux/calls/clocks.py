@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import time
 
-from pemu.linux.argtypes import In, Out, Ptr
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.nametypes import Bits, ClockId
+from pemu.linux.pointer_types import In, Out, Ptr
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
     ERESTARTNOHAND,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 
-from pemu.linux.argtypes import Int, Out, Ptr, UInt
+from pemu.linux.argtypes import Int, UInt
 from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.pointer_types import Out, Ptr
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall
 

@@ -6,22 +6,12 @@ import errno
 import struct
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import (
-    AtFd,
-    Fd,
-    Int,
-    Mode,
-    OutBuf,
-    Path,
-    PlainPath,
-    Ptr,
-    Size,
-    UInt,
-    host_range_for_writing,
-)
+from pemu.linux.argtypes import AtFd, Fd, Int, Mode, Size, UInt
+from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AtFlags, RenameFlags, UnlinkFlags
 from pemu.linux.paths import special_link
+from pemu.linux.pointer_types import OutBuf, Path, PlainPath, Ptr
 from pemu.linux.syscall import passthrough, syscall
 
 TYPE_CHECKING = False

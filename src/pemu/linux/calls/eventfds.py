@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 
 from pemu.linux import fdtable, translators
-from pemu.linux.argtypes import Fd, FlagsType, In, Int, Out, Ptr, Size, UInt
+from pemu.linux.argtypes import Fd, FlagsType, Int, Size, UInt
 from pemu.linux.flags import Flags
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.signals import SIGSET_BYTES, guest_to_host_sigset
 from pemu.linux.nametypes import Bits, ClockId
+from pemu.linux.pointer_types import In, Out, Ptr
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.time_structs import ITIMERSPEC, ITIMERSPEC64, settime64
 

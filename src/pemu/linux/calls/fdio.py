@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import Fd, InOut, Int, Long, Off64, Out, Size, UInt
+from pemu.linux.argtypes import Fd, Int, Long, Off64, Size, UInt
 from pemu.linux.calls.plain import TRANSLATED_LIMIT, Whence, seek
 from pemu.linux.file_structs import LONG_OFFSET, OFFSET
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.iovec import IoVecIn, IoVecOut, gather, host_iovec, read_iovec, scatter
 from pemu.linux.nametypes import Bits
 from pemu.linux.nativecalls import Form, Halves
+from pemu.linux.pointer_types import InOut, Out
 from pemu.linux.syscall import passthrough, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.linux.argtypes import Abi, ArgType
+    from pemu.linux.abi import Abi
+    from pemu.linux.argtypes import ArgType
     from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 

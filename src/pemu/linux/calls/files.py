@@ -5,24 +5,7 @@ from __future__ import annotations
 import errno
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import (
-    AtFd,
-    CreationMode,
-    Fd,
-    In,
-    Int,
-    Mode,
-    Off,
-    Off64,
-    Out,
-    OutArray,
-    Path,
-    PlainPath,
-    Size,
-    String,
-    UInt,
-    signed,
-)
+from pemu.linux.argtypes import AtFd, CreationMode, Fd, Int, Mode, Off, Off64, Size, UInt, signed
 from pemu.linux.file_structs import (
     DESCRIPTORS,
     F_OWNER_EX,
@@ -47,11 +30,12 @@ from pemu.linux.mips.fcntl import (
 from pemu.linux.nametypes import Bits, Named
 from pemu.linux.nativecalls import Choice, Constant, Form
 from pemu.linux.paths import followed, open_special_file
+from pemu.linux.pointer_types import In, Out, OutArray, Path, PlainPath, String
 from pemu.linux.syscall import passthrough, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.linux.argtypes import Abi
+    from pemu.linux.abi import Abi
     from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import errno
 
-from pemu.linux.argtypes import (
-    AtFd,
-    Fd,
-    In,
-    Int,
-    OptionalString,
-    Out,
-    Path,
-    PlainPath,
-    Ptr,
-    Size,
-    String,
-    UInt,
-)
+from pemu.linux.argtypes import AtFd, Fd, Int, Size, UInt
 from pemu.linux.file_structs import INT_VALUE
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AtFlags, OpenFlags
 from pemu.linux.nametypes import Bits, Named
+from pemu.linux.pointer_types import In, OptionalString, Out, Path, PlainPath, Ptr, String
 from pemu.linux.stat_structs import HOST_STATFS, STATFS, STATFS64_32
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 
-from pemu.linux.argtypes import HexLong, Int, Ptr, Size, UInt, ULong, signed
+from pemu.linux.argtypes import HexLong, Int, Size, UInt, ULong, signed
 from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.ipc_structs import (
@@ -20,6 +20,7 @@ from pemu.linux.ipc_structs import (
     Kind,
 )
 from pemu.linux.nametypes import Bits
+from pemu.linux.pointer_types import Ptr
 from pemu.linux.process import AT_EXECUTE
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,

@@ -11,10 +11,11 @@ import errno
 import os
 import struct
 
-from pemu.linux.argtypes import EnumType, In, Int, Out
+from pemu.linux.argtypes import EnumType, Int
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.resource_numbers import INFINITY_32, RLIMITS
 from pemu.linux.nametypes import Named
+from pemu.linux.pointer_types import In, Out
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.time_structs import TIMEVAL

@@ -5,21 +5,13 @@ from __future__ import annotations
 import errno
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import (
-    Fd,
-    HexLong,
-    Int,
-    Off,
-    Ptr,
-    Size,
-    UInt,
-    ULong,
-    host_range_for_writing,
-)
+from pemu.linux.argtypes import Fd, HexLong, Int, Off, Size, UInt, ULong
+from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR
 from pemu.linux.mips.mman import MapFlags, MapProtection, MlockFlags, MremapFlags, MsyncFlags
 from pemu.linux.nametypes import Bits, Named
 from pemu.linux.nativecalls import Form, PagesType
+from pemu.linux.pointer_types import Ptr
 from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False

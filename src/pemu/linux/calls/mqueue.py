@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import (
-    Fd,
-    FlagsType,
-    In,
-    InBuf,
-    Mode,
-    Out,
-    OutBuf,
-    Ptr,
-    Size,
-    String,
-    UInt,
-    host_range_for_writing,
-)
+from pemu.linux.argtypes import Fd, FlagsType, Mode, Size, UInt
 from pemu.linux.flags import Flags
+from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.netlink import NETLINK_USERSOCK
+from pemu.linux.pointer_types import In, InBuf, Out, OutBuf, Ptr, String
 from pemu.linux.sigevent import SIGEV_THREAD, host_sigevent
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall

@@ -10,22 +10,13 @@ import errno
 
 from pemu.engine import call_table as k
 from pemu.linux import fdtable
-from pemu.linux.argtypes import (
-    Fd,
-    InBuf,
-    Int,
-    Mode,
-    Off,
-    Off64,
-    Out,
-    OutBuf,
-    Size,
-    host_range,
-    host_range_for_writing,
-)
+from pemu.linux.argtypes import Fd, Int, Mode, Off, Off64, Size
+from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.nametypes import Bits, ClockId, Named
-from pemu.linux.nativecalls import Form, Moved, moves
+from pemu.linux.native_argument import moves
+from pemu.linux.nativecalls import Form, Moved
+from pemu.linux.pointer_types import InBuf, Out, OutBuf
 from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, TIMEZONE
@@ -34,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.linux.argtypes import Abi
+    from pemu.linux.abi import Abi
     from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
     from pemu.linux.structs import Struct

@@ -10,10 +10,11 @@ import struct
 import time
 
 from pemu.engine import call_table as k
-from pemu.linux.argtypes import Fd, In, Int, Ptr, Size, UInt
+from pemu.linux.argtypes import Fd, Int, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import SIGSET_BYTES
 from pemu.linux.nametypes import Bits, Named
+from pemu.linux.native_argument import moves_of
 from pemu.linux.nativecalls import (
     Constant,
     Exactly,
@@ -23,8 +24,8 @@ from pemu.linux.nativecalls import (
     Milliseconds,
     Moved,
     Waiting,
-    moves_of,
 )
+from pemu.linux.pointer_types import In, Ptr
 from pemu.linux.poll_types import EventIn, EventsOut, FdSet, PollFds
 from pemu.linux.sigmask import HOST_SIGSET_BYTES, call_with_mask
 from pemu.linux.signal_types import SetIn
@@ -50,7 +51,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.linux.argtypes import Abi
+    from pemu.linux.abi import Abi
     from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
     from pemu.linux.structs import Struct

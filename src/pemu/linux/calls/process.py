@@ -8,11 +8,12 @@ from _thread import allocate_lock, get_native_id, start_new_thread
 
 from pemu.engine.faults import GuestFault
 from pemu.linux import fdtable, signals
-from pemu.linux.argtypes import Arguments, AtFd, Environment, In, Int, Path, Ptr, Size
+from pemu.linux.argtypes import AtFd, Int, Size
 from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import SIGCHLD, host_to_guest_signal
 from pemu.linux.nametypes import Named
+from pemu.linux.pointer_types import Arguments, Environment, In, Path, Ptr
 from pemu.linux.process import AT_EXECUTE
 from pemu.linux.process import Thread as GuestThread
 from pemu.linux.process_types import CloneFlags, Pointer, Status, WaitOptions

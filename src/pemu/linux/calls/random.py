@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import OutBuf, Size, host_range_for_writing
+from pemu.linux.argtypes import Size
+from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR
 from pemu.linux.nametypes import Bits
+from pemu.linux.pointer_types import OutBuf
 from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False

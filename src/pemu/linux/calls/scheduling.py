@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 
-from pemu.linux.argtypes import In, Int, Out, Ptr, UInt
+from pemu.linux.argtypes import Int, UInt
 from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.nametypes import Named
+from pemu.linux.pointer_types import In, Out, Ptr
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64

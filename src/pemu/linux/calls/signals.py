@@ -7,10 +7,12 @@ import errno
 from pemu.engine import call_table as k
 from pemu.engine.signal_table import ACTION, BLOCK, FLAGS, HANDLER, MASK, SET, UNBLOCK
 from pemu.linux import signals
-from pemu.linux.argtypes import Fd, Int, Ptr, Size, UInt
+from pemu.linux.argtypes import Fd, Int, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips import signals as ms
-from pemu.linux.nativecalls import Choice, Constant, Exactly, Form, Moved, NullOnly, moves_of
+from pemu.linux.native_argument import moves_of
+from pemu.linux.nativecalls import Choice, Constant, Exactly, Form, Moved, NullOnly
+from pemu.linux.pointer_types import Ptr
 from pemu.linux.sigactions import Action
 from pemu.linux.signal_types import ActionIn, ActionOut, MaskHow, SetIn, SetOut, Signal
 from pemu.linux.signals import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK
@@ -19,7 +21,7 @@ from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, host_timespec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.linux.argtypes import Abi
+    from pemu.linux.abi import Abi
     from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 

@@ -8,30 +8,20 @@ import struct
 from pemu.engine import call_table as k
 from pemu.engine.faults import GuestFault
 from pemu.linux import ancillary, fdtable, sockaddr
-from pemu.linux.argtypes import (
-    A0,
-    SP,
-    Fd,
-    FlagsType,
-    In,
-    InBuf,
-    Int,
-    OutArray,
-    OutBuf,
-    Ptr,
-    Size,
-    UInt,
-    host_range,
-    host_range_for_writing,
-)
+from pemu.linux.abi import A0, SP
+from pemu.linux.argtypes import Fd, FlagsType, Int, Size, UInt
 from pemu.linux.file_structs import INT_VALUE
+from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.iovec import IOVEC, gather, host_iovec, scatter
 from pemu.linux.mips.socket_numbers import SOCKET_TYPES
 from pemu.linux.nametypes import Named
-from pemu.linux.nativecalls import Constant, Form, Moved, moves, moves_of
+from pemu.linux.native_argument import moves, moves_of
+from pemu.linux.nativecalls import Constant, Form, Moved
+from pemu.linux.pointer_types import In, InBuf, OutArray, OutBuf, Ptr
 from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
 from pemu.linux.socket_types import (
+    MSGHDR,
     Level,
     MessageIn,
     MessageOut,
@@ -48,7 +38,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.linux.argtypes import Abi, ArgType
+    from pemu.linux.abi import Abi
+    from pemu.linux.argtypes import ArgType
     from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
@@ -270,16 +261,6 @@ def recv(t: Thread, fd: int, start: int, size: int, flags: int) -> int:
 
 # --- messages ------------------------------------------------------------------------------------
 
-MSGHDR = Struct(
-    "msghdr",
-    "ptr msg_name",
-    "int msg_namelen",
-    "ptr msg_iov",
-    "size_t msg_iovlen",
-    "ptr msg_control",
-    "size_t msg_controllen",
-    "uint msg_flags",
-)
 MMSGHDR = Struct("mmsghdr", (MSGHDR, "msg_hdr"), "uint msg_len")
 MESSAGES_MAX = 1024
 _HOST_MSGHDR = struct.Struct("<Qi4xQQQQi4x")

@@ -5,23 +5,13 @@ from __future__ import annotations
 import errno
 import struct
 
-from pemu.linux.argtypes import (
-    AtFd,
-    Fd,
-    In,
-    InArray,
-    Int,
-    Mode,
-    OptionalString,
-    Out,
-    Path,
-    PlainPath,
-    host_range_for_writing,
-)
+from pemu.linux.argtypes import AtFd, Fd, Int, Mode
+from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AccessFlags, AccessMode, AtFlags, StatxFlags
 from pemu.linux.nametypes import Bits
 from pemu.linux.paths import followed
+from pemu.linux.pointer_types import In, InArray, OptionalString, Out, Path, PlainPath
 from pemu.linux.stat_structs import HOST_STAT, STAT_64, STAT_O32, STATX
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall

@@ -6,8 +6,9 @@ import errno
 import os
 import struct
 
-from pemu.linux.argtypes import InBuf, Int, OutBuf, PlainPath, Ptr, UInt, ULong
+from pemu.linux.argtypes import Int, UInt, ULong
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.pointer_types import InBuf, OutBuf, PlainPath, Ptr
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ctypes
 
 from pemu.engine.faults import GuestFault
-from pemu.linux.argtypes import In, Int, Out, Ptr, UInt
+from pemu.linux.argtypes import Int, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.nametypes import Bits, ClockId, Named
+from pemu.linux.pointer_types import In, Out, Ptr
 from pemu.linux.process import AT_EXECUTE
 from pemu.linux.sigevent import host_sigevent
 from pemu.linux.syscall import passthrough, syscall

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import InOut
 from pemu.linux.nametypes import ClockId
+from pemu.linux.pointer_types import InOut
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough
 from pemu.linux.time_structs import TIMEVAL, TIMEVAL64

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import U64, AtFd, Fd, OptionalString, Path, UInt
+from pemu.linux.argtypes import U64, AtFd, Fd, UInt
 from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.fcntl import DescriptorFlags, OpenFlags
 from pemu.linux.nametypes import Bits
+from pemu.linux.pointer_types import OptionalString, Path
 from pemu.linux.syscall import passthrough, syscall
 
 TYPE_CHECKING = False

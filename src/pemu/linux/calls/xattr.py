@@ -5,8 +5,9 @@ Their values are bytes to Pemu: those that the kernel defines are little-endian 
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import Fd, InBuf, OutBuf, PlainPath, Size, String
+from pemu.linux.argtypes import Fd, Size
 from pemu.linux.nametypes import Bits
+from pemu.linux.pointer_types import InBuf, OutBuf, PlainPath, String
 from pemu.linux.syscall import passthrough
 
 XattrFlags = Bits("xattr flags", "XATTR_CREATE 1 XATTR_REPLACE 2")

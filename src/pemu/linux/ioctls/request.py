@@ -7,7 +7,7 @@ followed IRIX.  Sources: the kernel's MIPS and generic `asm/ioctl.h`, `asm/ioctl
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import host_range, host_range_for_writing
+from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.structs import Struct
 

@@ -5,9 +5,11 @@ Sources: the kernel's MIPS and generic `asm/fcntl.h`; `linux/fcntl.h`; for the h
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import FlagsType, UnsignedType, WordType, address, show_pointer
+from pemu.linux.argtypes import FlagsType, UnsignedType, WordType
 from pemu.linux.flags import Enum, Flags
 from pemu.linux.nametypes import Bits
+from pemu.linux.pointer_types import address
+from pemu.linux.show import show_pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
