@@ -12,6 +12,7 @@ from typing import Any
 from pemu.engine.memory import AddressSpace
 from pemu.linux import syscall
 from pemu.linux.mips.errno import TO_HOST
+from pemu.linux.strace import Tracer
 from pemu.linux.structs import Record, Struct
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -99,6 +100,7 @@ class Guest:
             prefix="", log=self.log, mem=self.mem, target=self.target, threads={}, exe="/bin/guest"
         )
         self.process.options = SimpleNamespace(child=False)
+        self.process.tracer = None
         self.process.engine = SimpleNamespace(invalidate=self._invalidate, rest=lambda: None)
         self.invalidated: list[tuple[int, int]] = []
         self.tid = os.getpid()
@@ -113,6 +115,11 @@ class Guest:
 
     def _invalidate(self, start: int, end: int) -> None:
         self.invalidated.append((start, end))
+
+    def trace(self) -> None:
+        """Log calls as -strace does."""
+        self.log.items.add("strace")
+        self.process.tracer = Tracer(child=False)
 
     def close(self) -> None:
         self.log.close()

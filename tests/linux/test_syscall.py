@@ -171,7 +171,7 @@ def test_native_table_describes_calls_once_they_have_been_made(guest: Guest) -> 
 
 
 def test_strace_shows_arguments_filled_by_the_call_afterwards(guest: Guest) -> None:
-    guest.log.items.add("strace")
+    guest.trace()
     read, write = os.pipe()
     guest.call("write", write, b"line\n\1" + b"2", 7)
     start = guest.alloc(64)

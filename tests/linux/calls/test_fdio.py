@@ -137,7 +137,7 @@ def test_strace_shows_the_buffers_that_were_filled(guest: Guest) -> None:
     read, write = os.pipe()
     os.write(write, b"abc")
     out = guest.alloc(16)
-    guest.log.items.add("strace")
+    guest.trace()
     guest.call("readv", read, iovec(guest, (out, 2), (out + 8, 8)), 2)
     line = guest.log.take()
     assert '[{iov_base="ab", iov_len=2}, {iov_base="c", iov_len=8}], 2) = 3' in line

@@ -291,7 +291,7 @@ def test_flock(guest: Guest, tmp_path: Path) -> None:
 
 def test_strace_names_flags_and_commands(o32: Guest, tmp_path: Path) -> None:
     path = bytes(tmp_path / "x")
-    o32.log.items.add("strace")
+    o32.trace()
     fd = o32.call("openat", AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | 0x40000000, 0o644)
     o32.call("fcntl64", fd, F_GETFL)
     os.close(o32.call("open", path, O_RDONLY))
@@ -314,7 +314,7 @@ def test_strace_shows_locks_and_pipes(guest: Guest, tmp_path: Path) -> None:
     with open(path, "r+b") as file:
         layout = FLOCK_64 if guest.target.word == 8 else FLOCK_32
         lock = guest.put_struct(layout, l_type=1, l_start=5, l_len=6)
-        guest.log.items.add("strace")
+        guest.trace()
         guest.call("fcntl", file.fileno(), F_SETLK, lock)
     ends = guest.alloc(8)
     guest.call("pipe2", ends, O_CLOEXEC)

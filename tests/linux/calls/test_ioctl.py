@@ -239,7 +239,7 @@ def test_socket_requests_with_mips_numbers(guest: Guest) -> None:
 
 
 def test_strace_names_the_request(guest: Guest, sock: int) -> None:
-    guest.log.items.add("strace")
+    guest.trace()
     request = named(guest, b"lo")
     ioctl(guest, sock, "SIOCGIFFLAGS", request)
     assert f"ioctl({sock}, SIOCGIFFLAGS, {request:#x}) = 0" in guest.log.take()

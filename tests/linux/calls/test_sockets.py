@@ -631,7 +631,7 @@ def test_socketcall_makes_the_other_calls(o32: Guest) -> None:
 
 
 def test_strace_shows_addresses(guest: Guest) -> None:
-    guest.log.items.add("strace")
+    guest.trace()
     fd = guest.call("socket", socket.AF_INET, STREAM | CLOEXEC, 0)
     guest.call("bind", fd, guest.put(inet(guest, 0)), 16)
     text = guest.log.take()

@@ -110,7 +110,7 @@ def test_statx(guest: Guest, file: Path) -> None:
 
 
 def test_strace_shows_mode_and_size(guest: Guest, file: Path) -> None:
-    guest.log.items.add("strace")
+    guest.trace()
     guest.call("statx", AT_FDCWD, bytes(file), 0x100, 0x7FF, guest.out(STATX))
     assert (
         "AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, {stx_mode=0100640, stx_size=1234, ...}) = 0"
