@@ -30,6 +30,7 @@ ITEMS = {
 EVENTS = {
     "guest_user_syscall": "a system call's number and arguments",
     "guest_user_syscall_ret": "a system call's number and result",
+    "device_register": "system emulation: accesses to the registers of devices",
 }
 
 TRACE = "trace:"

@@ -1,0 +1,7 @@
+"""Devices, by what they do; docs/adding-a-device.md says how to add one.
+
+`DRIVERS` is how a device is found by its name without importing all of them: driver name to
+"module:class", the module below this package. One line each, in order of names.
+"""
+
+DRIVERS: dict[str, str] = {}

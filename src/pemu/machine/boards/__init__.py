@@ -1,0 +1,1 @@
+"""Boards, one file each; docs/adding-a-board.md says how to add one."""

@@ -1,0 +1,170 @@
+"""What a device's class declares, and how that becomes attributes of each device.
+
+A declaration is a class attribute; `create` makes its value for one device, which is stored under
+the same name in the device's own dictionary, so that later uses cost what an attribute costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+
+from pemu.machine.irq import Irq, input_lines
+
+if TYPE_CHECKING:
+    from pemu.machine.clock import Timer
+    from pemu.machine.device import Device
+
+T = TypeVar("T")
+
+
+class Declared(Generic[T]):
+    """Base of declarations. `name` is the attribute's, `help` one sentence without a full stop."""
+
+    name = ""
+
+    def __init__(self, help: str = "") -> None:
+        self.help = help
+
+    def __set_name__(self, owner: type[Device], name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, device: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, device: Device, owner: type) -> T: ...
+    def __get__(self, device: Device | None, owner: type) -> Self | T:
+        if device is None:
+            return self
+        raise AttributeError(f"{owner.__name__}.{self.name} has not been made yet")
+
+    def create(self, device: Device) -> T:
+        """The value for `device`."""
+        raise NotImplementedError
+
+    def reset(self, device: Device) -> None:
+        """Put the value for `device` back to what it is after power-on."""
+
+    def save(self, device: Device) -> Any:
+        """What a snapshot holds of it, as JSON can; None for nothing."""
+        return None
+
+    def load(self, device: Device, saved: Any) -> None:
+        """Undo `save`. Raises ValueError where `saved` is nothing that `save` returns."""
+        raise ValueError(f"{self.name} is not saved")
+
+
+class Output(Declared[Irq]):
+    """An interrupt line, or any other wire, that the device drives."""
+
+    def create(self, device: Device) -> Irq:
+        return Irq()
+
+    def reset(self, device: Device) -> None:
+        line: Irq = device.__dict__[self.name]
+        line.lower()
+
+    def save(self, device: Device) -> int:
+        line: Irq = device.__dict__[self.name]
+        return line.level
+
+    def load(self, device: Device, saved: Any) -> None:
+        line: Irq = device.__dict__[self.name]
+        line.level = _level(saved)  # sinks load what they know of it themselves
+
+
+class Outputs(Declared[list[Irq]]):
+    """Several lines that the device drives."""
+
+    def __init__(self, count: int, help: str = "") -> None:
+        super().__init__(help)
+        self.count = count
+
+    def create(self, device: Device) -> list[Irq]:
+        return [Irq() for _ in range(self.count)]
+
+    def reset(self, device: Device) -> None:
+        for line in device.__dict__[self.name]:
+            line.lower()
+
+    def save(self, device: Device) -> list[int]:
+        return [line.level for line in device.__dict__[self.name]]
+
+    def load(self, device: Device, saved: Any) -> None:
+        if not isinstance(saved, list) or len(saved) != self.count:
+            raise ValueError(f"{self.name}: not {self.count} levels")
+        for line, level in zip(device.__dict__[self.name], saved, strict=True):
+            line.level = _level(level)
+
+
+class Inputs(Declared[list[Irq]]):
+    """Lines whose changes call a method with (number, level); made by `inputs`."""
+
+    def __init__(self, count: int, method: Callable[[Any, int, int], object]) -> None:
+        super().__init__((method.__doc__ or "").strip())
+        self.count = count
+        self.method = method
+
+    def create(self, device: Device) -> list[Irq]:
+        method = self.method
+        return input_lines(lambda number, level: method(device, number, level), self.count)
+
+    def save(self, device: Device) -> list[int]:
+        return [line.level for line in device.__dict__[self.name]]
+
+    def load(self, device: Device, saved: Any) -> None:
+        if not isinstance(saved, list) or len(saved) != self.count:
+            raise ValueError(f"{self.name}: not {self.count} levels")
+        for line, level in zip(device.__dict__[self.name], saved, strict=True):
+            line.level = _level(level)
+
+
+def inputs(count: int) -> Callable[[Callable[[Any, int, int], object]], Inputs]:
+    """Declare `count` input lines: `@inputs(8) def pins(self, number: int, level: int) -> None`.
+
+    The attribute is the list of lines, which are given to those that drive them.
+    """
+    return lambda method: Inputs(count, method)
+
+
+class TimerField(Declared["Timer"]):
+    """A timer on the virtual clock that calls a method; made by `timer`. It is saved."""
+
+    def __init__(self, method: Callable[[Any], object]) -> None:
+        super().__init__((method.__doc__ or "").strip())
+        self.method = method
+
+    def create(self, device: Device) -> Timer:
+        method = self.method
+        return device.machine.clocks.virtual.timer(lambda: method(device))
+
+    def reset(self, device: Device) -> None:
+        timer: Timer = device.__dict__[self.name]
+        timer.cancel()
+
+    def save(self, device: Device) -> int | None:
+        timer: Timer = device.__dict__[self.name]
+        return timer.expires
+
+    def load(self, device: Device, saved: Any) -> None:
+        timer: Timer = device.__dict__[self.name]
+        if saved is None:
+            timer.cancel()
+        elif isinstance(saved, int):
+            timer.arm(saved)
+        else:
+            raise ValueError(f"{self.name}: no time")
+
+
+def timer(method: Callable[[Any], object]) -> TimerField:
+    """Declare a timer on virtual time: `@timer def sent(self) -> None`, `self.sent.arm_in(ns)`.
+
+    The attribute is the `Timer`; the method runs when it expires. Reset cancels it.
+    """
+    return TimerField(method)
+
+
+def _level(saved: Any) -> int:
+    if saved not in (0, 1):
+        raise ValueError(f"{saved!r} is no level of a line")
+    return int(saved)

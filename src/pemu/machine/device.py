@@ -1,0 +1,164 @@
+"""The base of all devices; docs/adding-a-device.md walks through one.
+
+A device class declares its properties (`prop`), registers (`registers`), further state (`state`),
+lines (`Output`, `@inputs`) and timers (`@timer`) as class attributes. Argument checking, help,
+reset, snapshots and traces derive from these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pemu.machine.bus import Bus, SystemBus
+from pemu.machine.declare import Declared
+from pemu.machine.prop import Property
+from pemu.machine.region import Terminal
+
+if TYPE_CHECKING:
+    from pemu.machine.machine import Machine
+    from pemu.machine.memory import AddressSpace
+
+
+class Device:
+    """A device. Made by `Machine.create`, never by calling the class.
+
+    driver: its name on command lines; empty for classes that only others are derived from.
+    description: one line for help texts. category: a key of `pemu.machine.catalogue.CATEGORIES`.
+    plugs_into: the kind of bus that it is plugged into.
+    user_creatable: whether -device can make it; not so for what boards must wire.
+    version: of the saved state; to be raised when saved states of before cannot be loaded.
+    """
+
+    driver: ClassVar[str] = ""
+    description: ClassVar[str] = ""
+    category: ClassVar[str] = "misc"
+    plugs_into: ClassVar[type[Bus]] = SystemBus
+    user_creatable: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+
+    declarations: ClassVar[dict[str, Declared[Any]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        declared: dict[str, Declared[Any]] = {}
+        for base in reversed(cls.__mro__):
+            for name, value in vars(base).items():
+                if isinstance(value, Declared):
+                    declared[name] = value
+                else:
+                    declared.pop(name, None)
+        cls.declarations = declared
+
+    def __init__(self, machine: Machine, id: str = "") -> None:
+        self.machine = machine
+        self.id = id
+        self.bus: Bus
+        self.dma_space: AddressSpace = machine.memory
+        self.regions: list[Terminal] = []
+        """What `info qtree` shows; `Device.own` adds to it."""
+        for name, declared in self.declarations.items():
+            self.__dict__[name] = declared.create(self)
+
+    def __repr__(self) -> str:
+        return f"<{self.path}>"
+
+    # What devices define
+
+    def realize(self) -> None:
+        """Make regions, buses and what else needs the properties; the device is on its bus.
+
+        Raises OptionError for properties that do not go together.
+        """
+
+    def reset(self) -> None:
+        """Do what reset does beyond registers, state, timers and output lines, which are reset."""
+
+    def loaded(self) -> None:
+        """Do what is to be done after state was loaded: recompute what derives from it."""
+
+    def unplugged(self) -> None:
+        """Let go of host resources: called when the machine ends."""
+
+    # What devices use
+
+    def own(self, region: Terminal) -> Terminal:
+        """Note that `region` is one of the device's, for `info qtree`; returns it."""
+        region.owner = self
+        self.regions.append(region)
+        return region
+
+    def dma_read(self, address: int, length: int) -> bytes:
+        """Read `length` bytes at a guest-physical address, as the device's bus sees it."""
+        return self.dma_space.dma_read(address, length, self)
+
+    def dma_write(self, address: int, data: bytes) -> None:
+        """Write `data` to a guest-physical address."""
+        self.dma_space.dma_write(address, data, self)
+
+    def guest_error(self, text: str) -> None:
+        """Log (-d guest_errors) that the guest did what the chip leaves undefined."""
+        if self.machine.log.enabled("guest_errors"):
+            self.machine.log.write(f"{self.path}: {text}")
+
+    def unimplemented(self, text: str) -> None:
+        """Log (-d unimp) that the guest uses what this device does not have yet."""
+        if self.machine.log.enabled("unimp"):
+            self.machine.log.write(f"{self.path}: {text}")
+
+    # What derives from the declarations
+
+    @property
+    def path(self) -> str:
+        """How messages and snapshots call it: its id, or the driver and a number."""
+        return self.id or f"{self.driver}.{self.machine.number(self)}"
+
+    @classmethod
+    def properties(cls) -> dict[str, Property[Any]]:
+        """The properties by the name that users know."""
+        found = [one for one in cls.declarations.values() if isinstance(one, Property)]
+        return {one.key: one for one in found}
+
+    def lower_outputs(self) -> None:
+        """Lower all lines that the device drives: the first step of a reset."""
+        from pemu.machine.declare import Output, Outputs
+
+        for declared in self.declarations.values():
+            if isinstance(declared, Output | Outputs):
+                declared.reset(self)
+
+    def reset_fields(self) -> None:
+        """Give registers and state their reset values and cancel timers: the second step."""
+        for declared in self.declarations.values():
+            declared.reset(self)
+
+    def reset_alone(self) -> None:
+        """Reset this device only, as a guest does by a bus or a register."""
+        self.lower_outputs()
+        self.reset_fields()
+        self.reset()
+
+    def save(self) -> dict[str, Any]:
+        """The state, as JSON can hold it."""
+        state = {"version": self.version}
+        for name, declared in self.declarations.items():
+            saved = declared.save(self)
+            if not isinstance(declared, Property):
+                state[name] = saved
+        return state
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Undo `save`. Raises ValueError where `state` is not one of this device.
+
+        The machine is stopped. `loaded` is to be called after all devices have been loaded.
+        """
+        if state.get("version") != self.version:
+            raise ValueError(f"{self.path}: state of version {state.get('version')!r}")
+        wanted = {n: d for n, d in self.declarations.items() if not isinstance(d, Property)}
+        for name in state.keys() - wanted.keys() - {"version"}:
+            raise ValueError(f"{self.path}: unknown state {name!r}")
+        for name, declared in wanted.items():
+            if name not in state:
+                raise ValueError(f"{self.path}: state {name!r} is missing")
+            try:
+                declared.load(self, state[name])
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}") from None

@@ -1,0 +1,96 @@
+"""Interrupt lines and what is wired from them.
+
+A line has a level, 0 or 1, which its one source sets; sinks hear of changes only. Several sources
+of one input go through `or_gate`. All under the machine's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Sink = Callable[[int], object]
+"""What hears of a line's changes: a function of the new level."""
+
+
+class Irq:
+    """One line, from its source to its sinks. `level` is 0 or 1."""
+
+    __slots__ = ("_sink", "_sinks", "level")
+
+    def __init__(self, *sinks: Irq | Sink) -> None:
+        self.level = 0
+        self._sinks: list[Sink] = []
+        self._sink: Sink = _nowhere
+        for sink in sinks:
+            self.connect(sink)
+
+    def connect(self, sink: Irq | Sink) -> None:
+        """Let `sink` hear of changes too; it hears of a level that is high already at once."""
+        self._sinks.append(sink.set if isinstance(sink, Irq) else sink)
+        self._sink = self._sinks[0] if len(self._sinks) == 1 else self._fan_out
+        if self.level:
+            self._sinks[-1](1)
+
+    def set(self, level: int) -> None:
+        """Drive the line to `level`; any true value is high."""
+        if level:
+            if not self.level:
+                self.level = 1
+                self._sink(1)
+        elif self.level:
+            self.level = 0
+            self._sink(0)
+
+    def raise_(self) -> None:
+        """Drive the line high."""
+        if not self.level:
+            self.level = 1
+            self._sink(1)
+
+    def lower(self) -> None:
+        """Drive the line low."""
+        if self.level:
+            self.level = 0
+            self._sink(0)
+
+    def pulse(self) -> None:
+        """Drive the line high and low again: one edge."""
+        self.set(1)
+        self.set(0)
+
+    def _fan_out(self, level: int) -> None:
+        for sink in self._sinks:
+            sink(level)
+
+
+def _nowhere(level: int) -> None:
+    """The sink of a line that is not connected."""
+
+
+def input_lines(handler: Callable[[int, int], object], count: int) -> list[Irq]:
+    """`count` lines whose changes go to `handler(number, level)`."""
+    return [Irq(_numbered(handler, number)) for number in range(count)]
+
+
+def _numbered(handler: Callable[[int, int], object], number: int) -> Sink:
+    return lambda level: handler(number, level)
+
+
+def or_gate(output: Irq | Sink, count: int) -> list[Irq]:
+    """`count` lines of which `output` is high while at least one is."""
+    line = Irq(output)
+    high = 0
+
+    def changed(number: int, level: int) -> None:
+        nonlocal high
+        high = high | 1 << number if level else high & ~(1 << number)
+        line.set(high)
+
+    return input_lines(changed, count)
+
+
+def inverted(output: Irq | Sink) -> Irq:
+    """A line whose opposite `output` is. `output` hears of it at once: the line is low."""
+    line = Irq(output)
+    line.raise_()
+    return Irq(lambda level: line.set(not level))

@@ -1,0 +1,135 @@
+"""One emulated machine: what its parts share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pemu.log import Log
+from pemu.machine.bus import Bus, SystemBus
+from pemu.machine.clock import Clocks
+from pemu.machine.device import Device
+from pemu.machine.memory import AddressSpace
+from pemu.machine.region import Order, Region, transaction
+from pemu.options.error import OptionError, quoted
+
+D = TypeVar("D", bound=Device)
+
+
+class Machine:
+    """The parts of one machine, and the devices that have been made for it.
+
+    order: byte order of the processor. lock: held by whoever runs device code: the processor's
+        thread for accesses, timers, the I/O thread's callbacks.
+    memory: what the processor sees, `memory.root` holds all; io: I/O ports, `io.root`.
+    backends: by kind ('chardev', 'drive', 'netdev'), a function from an id to the object;
+        OptionError for an unknown id.
+    """
+
+    def __init__(self, order: Order = "little", log: Log | None = None) -> None:
+        self.order: Order = order
+        self.log = log or Log()
+        self.lock = threading.RLock()
+        self.clocks = Clocks()
+        self.memory = AddressSpace("memory", Region("system", 1 << 64), order, self.log)
+        self.io = AddressSpace("I/O", Region("io", 1 << 16), order, self.log)
+        self.io.unassigned = lambda address, size, is_write: (1 << 8 * size) - 1
+        self.spaces = [self.memory, self.io]
+        self.devices: list[Device] = []
+        self.buses: list[Bus] = []
+        self.system_bus = SystemBus(self, "main-system-bus")
+        self.backends: dict[str, Callable[[str], object]] = {}
+        self.globals: list[tuple[str, str, str]] = []
+        """-global: driver, property, value as text; the later counts."""
+
+    # Devices
+
+    def create(self, driver: type[D], bus: Bus | None = None, *, id: str = "", **values: Any) -> D:
+        """Make a device and plug it into `bus` (the system bus if None).
+
+        values: properties by the attribute's name; of backends, the object. Those of -global come
+        before. Raises OptionError.
+        """
+        with transaction():
+            device = driver(self, id)
+            known = driver.properties()
+            by_attribute = {one.name: one for one in known.values()}
+            for name, key, text in self.globals:
+                if any(name == base.__dict__.get("driver") for base in driver.__mro__):
+                    if key not in known:
+                        raise OptionError(f"-global {name}.{key}: there is no such property")
+                    setattr(device, known[key].name, self.parse_property(driver, key, text))
+            for attribute, value in values.items():
+                if attribute not in by_attribute:
+                    raise TypeError(f"{driver.driver} has no property {attribute}")
+                setattr(device, attribute, value)
+            plug(device, bus or self.system_bus)
+            self.devices.append(device)
+            device.realize()
+        return device
+
+    def parse_property(self, driver: type[Device], key: str, text: str) -> Any:
+        """The value of a property from the text that a user gave. Raises OptionError."""
+        declared = driver.properties()[key]
+        try:
+            value = declared.type.parse(text)
+            return self.backend(declared.backend, value) if declared.backend else value
+        except OptionError as error:
+            raise error.within(f"{driver.driver}.{key}") from None
+
+    def backend(self, kind: str, id: str) -> object:
+        """The chardev, drive or netdev that is called `id`. Raises OptionError."""
+        find = self.backends.get(kind)
+        if find is None:
+            raise OptionError(f"{quoted(id)}: there is no {kind} here")
+        return find(id)
+
+    def number(self, device: Device) -> int:
+        """Which of the devices of its driver `device` is, from 0 on."""
+        same = [one for one in self.devices if one.driver == device.driver]
+        return same.index(device) if device in same else len(same)
+
+    def find_bus(self, kind: type[Bus], name: str = "") -> Bus | None:
+        """The bus called `name`, or the first of this kind that has room; None without one."""
+        for bus in self.buses:
+            if isinstance(bus, kind) and (bus.name == name if name else not bus.full):
+                return bus
+        return None
+
+    # Reset and state
+
+    def reset_devices(self) -> None:
+        """Reset all devices, as power-on does."""
+        for device in self.devices:
+            device.lower_outputs()
+        for device in self.devices:
+            device.reset_fields()
+        for device in self.devices:
+            device.reset()
+
+    def save_devices(self) -> dict[str, Any]:
+        """The state of all devices, as JSON can hold it."""
+        return {device.path: device.save() for device in self.devices}
+
+    def load_devices(self, state: dict[str, Any]) -> None:
+        """Undo `save_devices`. Raises ValueError."""
+        devices = {device.path: device for device in self.devices}
+        for path in devices.keys() ^ state.keys():
+            raise ValueError(f"device {path} is not in both, the machine and its saved state")
+        with transaction():
+            for path, device in devices.items():
+                device.load(state[path])
+            for device in self.devices:
+                device.loaded()
+
+
+def plug(device: Device, bus: Bus) -> None:
+    """Put `device` on `bus`. Raises OptionError where it does not fit."""
+    if not isinstance(bus, device.plugs_into):
+        raise OptionError(
+            f"{device.driver} plugs into a bus of kind {device.plugs_into.kind}; bus {bus.name} is "
+            f"of kind {bus.kind}"
+        )
+    device.bus = bus
+    bus.attach(device)
