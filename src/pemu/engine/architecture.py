@@ -5,9 +5,11 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from pemu.engine.insn import InstructionSet
     from pemu.engine.state import Layout
+    from pemu.engine.values import Value
 
 
 class SystemCall:
@@ -37,6 +39,62 @@ class SystemCall:
         self.stack_offset = stack_offset
 
 
+class System:
+    """What a whole processor needs beside its instructions.
+
+    Each function is written like an instruction's meaning, but is staged once, into native code
+    of its own; all registers it uses are read and written in the state structure.
+
+    `enter_exception(cpu, code, argument)`: the instruction at `cpu.pc` (the branch, where
+    `cpu.in_delay_slot` holds) raises exception `code` (32 bits), to which it gave `argument` (64
+    bits); ends with `cpu.resume_at`. `take_interrupt(cpu)`: enters a pending, enabled interrupt and
+    yields one bit, 1 if there was one. `translate(cpu, address, access, mmu_mode)`: 64 bits: the
+    4 KiB page of guest-physical addresses that a guest-virtual address leads to, with the bits
+    PAGE_READ, PAGE_WRITE, PAGE_EXECUTE for what is allowed there; or PAGE_FAULT and above that
+    (PAGE_FAULT_SHIFT) the code of the exception that the access (ACCESS_LOAD, ...; 32 bits) raises.
+    It changes nothing. `current_mode(cpu)`: 32 bits: the translation mode that the registers ask
+    for, with the number of the `mmu_mode` from bit `context.MMU_SHIFT` on. `fixed(cpu, address)`:
+    one bit: 1 if an address always leads to the same memory while the mode stays.
+
+    `misaligned`: exception codes of misaligned loads, stores. `bus_error`: those of accesses to
+    where nothing answers, and of instruction fetches from there.
+    """
+
+    __slots__ = (
+        "bus_error",
+        "current_mode",
+        "enter_exception",
+        "fixed",
+        "misaligned",
+        "take_interrupt",
+        "translate",
+    )
+
+    def __init__(
+        self,
+        *,
+        enter_exception: Callable[[Any, Value, Value], None],
+        take_interrupt: Callable[[Any], Value],
+        translate: Callable[[Any, Value, Value, Value], Value],
+        current_mode: Callable[[Any], Value],
+        fixed: Callable[[Any, Value], Value],
+        misaligned: tuple[int, int],
+        bus_error: tuple[int, int],
+    ) -> None:
+        self.enter_exception = enter_exception
+        self.take_interrupt = take_interrupt
+        self.translate = translate
+        self.current_mode = current_mode
+        self.fixed = fixed
+        self.misaligned = misaligned
+        self.bus_error = bus_error
+
+
+PAGE_READ, PAGE_WRITE, PAGE_EXECUTE, PAGE_FAULT = 1, 2, 4, 8
+PAGE_FAULT_SHIFT = 16
+ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH = 0, 1, 2
+
+
 class Architecture:
     """A processor model as the translator sees it.
 
@@ -47,6 +105,7 @@ class Architecture:
     effect after the next instruction. `modes`: for each translation mode the feature names it adds;
     the mode number is part of a block's key (MIPS: FPU register modes). `hot_registers`: (file,
     index) of the registers that compiled regions pass to each other in host registers, at most 6.
+    `system`: what makes a whole processor of it; None where it runs programs only.
     """
 
     __slots__ = (
@@ -62,6 +121,7 @@ class Architecture:
         "modes",
         "name",
         "source",
+        "system",
         "system_call",
         "xlen",
     )
@@ -82,6 +142,7 @@ class Architecture:
         hot_registers: tuple[tuple[str, int], ...] = (),
         general: str = "gpr",
         system_call: SystemCall | None = None,
+        system: System | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -96,3 +157,4 @@ class Architecture:
         self.hot_registers = hot_registers
         self.general = general
         self.system_call = system_call
+        self.system = system

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+from pemu.engine import softmmu
 from pemu.engine.values import Emitter, StagingError, Value
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pemu.engine.architecture import Architecture
-    from pemu.engine.state import Register
+    from pemu.engine.state import Field, Register
 
 
 class Variable:
@@ -128,6 +129,10 @@ class Code(Emitter):
         variable.value = initial if isinstance(initial, Value) else self.const(initial, width)
         return variable
 
+    def go_on(self, label: str) -> None:
+        """Start a basic block that is entered only from what has just been emitted."""
+        self.place(label)
+
     def if_(self, condition: Value, *, unlikely: bool = False) -> AbstractContextManager[Otherwise]:
         """Emit the `with` block's code so that it runs only where `condition` (one bit) is 1.
 
@@ -199,6 +204,10 @@ class InsnBuilder(Code):
         """IR operand of the state pointer."""
         return "%state"
 
+    def field(self, field: Field) -> str:
+        """Pointer operand of one of the engine's fields in the state."""
+        return self.offset("%state", field.offset)
+
     def guest_pointer(self, address: Value, size: int) -> str:
         """Return the host pointer operand for a guest-virtual address, before an access.
 
@@ -241,19 +250,81 @@ class InsnBuilder(Code):
         """Go on in translation mode `mode`, an index into `arch.modes`; ends the block."""
         raise NotImplementedError
 
+    # Whole processors (`Architecture.system`).
+
+    @property
+    def in_delay_slot(self) -> Value:
+        """One bit, for `System.enter_exception`: what happens, happens in the delay slot."""
+        raise NotImplementedError
+
+    def runtime_function(self, name: str) -> str:
+        """Return the operand to call a runtime function by (`context.SYSTEM_FUNCTION_NAMES`)."""
+        raise NotImplementedError
+
+    def before_access(self) -> None:
+        """Emit what must be stored before an access, as it may raise an exception."""
+
+    def blame(self) -> None:
+        """Store which instruction is at work, for what may raise an exception or leave."""
+        raise NotImplementedError
+
+    def resume_at(self, target: Value) -> None:
+        """Go on at `target`, in the translation mode that the registers then ask for.
+
+        There is no delay slot; the block ends.
+        """
+        raise NotImplementedError
+
+    def update_mode(self) -> None:
+        """Registers that decide about mode or interrupts have been written; the block ends."""
+        raise NotImplementedError
+
+    def exit(self, number: int, argument: Value | int = 0) -> None:
+        """Leave native code after this instruction, with reason SYSTEM, for what Python does.
+
+        `number` and `argument` become the cpu's `exit_code` and `exit_addr`. The block ends.
+        """
+        raise NotImplementedError
+
+    def _call_runtime(self, name: str, arguments: str = "") -> None:
+        self.do(f"call preserve_mostcc void {self.runtime_function(name)}(ptr %state{arguments})")
+
+    def flush_tlb(self) -> None:
+        """Forget all translated addresses; they are translated again when next used."""
+        self._call_runtime("pemu_flush_tlb")
+
+    def flush_page(self, address: Value) -> None:
+        """Forget what the 4 KiB page at a guest-virtual address was translated to."""
+        self._call_runtime("pemu_flush_page", f", i64 {address.zext(64).ir}")
+
+    def set_context(self, number: Value) -> None:
+        """Use the soft TLB of address space `number` (below 1024); others keep their entries."""
+        self._call_runtime("pemu_set_context", f", i64 {number.zext(64).ir}")
+
+    def clock(self) -> Value:
+        """Virtual time in ns, 64 bits."""
+        function = self.runtime_function("pemu_clock")
+        return self.name(self.op(f"call preserve_mostcc i64 {function}(ptr %state)"), 64)
+
     # What is the same in both.
 
-    def _swap(self, value: Value) -> Value:
+    def swap(self, value: Value) -> Value:
+        """Turn a value between the guest's byte order and the host's."""
         return value.bswap() if self.arch.big_endian else value
 
     def load(self, address: Value, size: int) -> Value:
         """Load `size` bytes (1, 2, 4, 8) from a guest-virtual address, in guest byte order."""
+        if self.arch.system is not None:
+            return softmmu.load(self, address, size)
         pointer = self.guest_pointer(address, size)
-        return self._swap(self.raw_load(pointer, size * 8, volatile=True))
+        return self.swap(self.raw_load(pointer, size * 8, volatile=True))
 
     def store(self, address: Value, value: Value) -> None:
         """Store `value` (8, 16, 32 or 64 bits) at a guest-virtual address, guest byte order."""
-        value = self._swap(value)
+        if self.arch.system is not None:
+            softmmu.store(self, address, value)
+            return
+        value = self.swap(value)
         pointer = self.guest_pointer(address, value.width // 8)
         self.raw_store(pointer, value, volatile=True)
 
@@ -262,14 +333,22 @@ class InsnBuilder(Code):
 
         The address must be aligned to the operands' size. Sequentially consistent.
         """
-        expected, new = self._swap(expected), self._swap(new)
-        pointer = self.guest_pointer(address, new.width // 8)
+        expected, new = self.swap(expected), self.swap(new)
+        size = new.width // 8
+        if self.arch.system is not None:
+            pointer = softmmu.pointer(self, address, size)
+        else:
+            pointer = self.guest_pointer(address, size)
         kind = f"i{new.width}"
         pair = self.op(
             f"cmpxchg volatile ptr {pointer}, {kind} {expected.ir}, {kind} {new.ir} "
             f"seq_cst seq_cst, align {new.width // 8}"
         )
         return self.name(self.op(f"extractvalue {{ {kind}, i1 }} {pair}, 1"), 1)
+
+    def invoke(self, procedure: Procedure, *arguments: Value) -> Value:
+        """Call a procedure; the value means nothing if it yields none."""
+        return procedure.result_of(self, self.helper(procedure, *arguments))
 
     def fence(self) -> None:
         """Order all earlier accesses before all later ones."""
@@ -286,6 +365,43 @@ class InsnBuilder(Code):
             self.do(text)
             return ""
         return self.op(text)
+
+
+class StateBuilder(InsnBuilder):
+    """A builder for what finds all registers in the state structure."""
+
+    __slots__ = ()
+
+    def register_address(self, register: Register, index: Value | int, byte: Value | int) -> str:
+        """Host pointer operand of (a byte of) a register in the state structure."""
+        known = register.offset
+        moving: list[Value] = []
+        for part, scale in ((index, register.stride), (byte, 1)):
+            if isinstance(part, int):
+                known += part * scale
+            elif part.known is not None:
+                known += part.known * scale
+            else:
+                moving.append(part.zext(64) * scale)
+        pointer = self.offset("%state", known)
+        for part in moving:
+            pointer = self.offset(pointer, part)
+        return pointer
+
+    def read_register(
+        self, register: Register, index: Value | int, byte: Value | int, kind: str
+    ) -> str | int:
+        return self.op(f"load {kind}, ptr {self.register_address(register, index, byte)}, align 1")
+
+    def write_register(
+        self, register: Register, index: Value | int, byte: Value | int, kind: str, operand: str
+    ) -> None:
+        self.do(
+            f"store {kind} {operand}, ptr {self.register_address(register, index, byte)}, align 1"
+        )
+        if register.zero >= 0 and not isinstance(index, int):
+            at = self.offset("%state", register.offset + register.zero * register.stride)
+            self.do(f"store i{register.stride * 8} 0, ptr {at}, align 1")
 
 
 class Helper:
@@ -311,6 +427,39 @@ class Helper:
         self.result = result
         self.body = body
         self.convention = convention
+
+
+class Procedure(Helper):
+    """A helper of a whole processor that uses its registers as an instruction's meaning does.
+
+    `widths`: bits of the arguments after the `cpu`, which `meaning` receives as values; `width`:
+    bits of the value that it returns, 0 for none.
+    """
+
+    __slots__ = ("_meaning", "_width", "_widths")
+
+    def __init__(
+        self, name: str, widths: tuple[int, ...], width: int, meaning: Callable[..., Value | None]
+    ) -> None:
+        super().__init__(
+            name,
+            tuple(f"i{bits}" for bits in widths),
+            f"i{width}" if width else "void",
+            self.stage,
+        )
+        self._meaning = meaning
+        self._width = width
+        self._widths = widths
+
+    def stage(self, cpu: StateBuilder, operands: list[str]) -> None:
+        """Emit the body."""
+        values = [cpu.name(o, bits) for o, bits in zip(operands, self._widths, strict=True)]
+        result = self._meaning(cpu, *values)
+        cpu.do("ret void" if result is None else f"ret i{result.width} {result.ir}")
+
+    def result_of(self, cpu: InsnBuilder, operand: str) -> Value:
+        """What a call has yielded."""
+        return cpu.name(operand, self._width)
 
 
 def with_registers(kind: type[InsnBuilder], arch: Architecture) -> type[InsnBuilder]:

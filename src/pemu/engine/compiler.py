@@ -304,7 +304,7 @@ class Compiler:
             helpers.update(builder.helpers)
             entries = [block.header for block in ordered if block.is_entry]
             regions.append((Region(name, entries, self._code(ordered)), ordered))
-        for definition, needed in helper_definitions(helpers):
+        for definition, needed in helper_definitions(helpers, self._engine.arch):
             functions.append(definition)
             declarations |= needed
         return "\n".join([*sorted(declarations), *functions, *metadata, ""]), regions

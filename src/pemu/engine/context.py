@@ -14,7 +14,6 @@ PAGE_FLAGS = 40  # host address of the guest page flags (memory.AddressSpace)
 HOT_THRESHOLD = 48  # block executions before a block is reported as hot
 CODE_START = 56  # host range that all generated code lies in
 CODE_END = 64
-FUNCTIONS = 72  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
 MAX_INSNS = 136  # instructions in a block at most (1 when single-stepping)
 HOOK_COUNT = 144
 HOOKS = 152  # host address of hooked guest addresses, 8 bytes each
@@ -40,7 +39,13 @@ WARM_MODULES = 304  # of the modules' table in it,
 WARM_CODE = 312  # and of their code
 SIGNALS = 320  # host address of what `native_signals` has to know about signals
 CLOCK = 328  # host address of the C library's clock_gettime, which asks no kernel
-SIZE = 512
+RAM_BASE = 336  # host address that translated code's addresses (CODE_AT) count from
+PHYSICAL_MAP = 344  # host address of the map of guest-physical pages (softmmu)
+PHYSICAL_PAGES = 352  # pages in it
+DEVICE_ACCESS = 360  # host address of what makes accesses that are no memory's (softmmu)
+CLOCK_OFFSET = 368  # added to the host's monotonic clock: virtual time, ns
+FUNCTIONS = 384  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
+SIZE = 1024
 
 FUNCTION_NAMES = (
     "pemu_tier0",
@@ -51,6 +56,22 @@ FUNCTION_NAMES = (
     "pemu_jump_miss",
 )
 """Runtime functions that compiled regions reach through the context, in order from FUNCTIONS."""
+
+SYSTEM_FUNCTION_NAMES = (
+    *FUNCTION_NAMES,
+    "pemu_poll",
+    "pemu_raise_here",
+    "pemu_slow_load",
+    "pemu_slow_store",
+    "pemu_slow_pointer",
+    "pemu_update_mode",
+    "pemu_flush_line",
+    "pemu_flush_tlb",
+    "pemu_flush_page",
+    "pemu_set_context",
+    "pemu_clock",
+)
+"""The same for whole processors."""
 
 HOT_RING_ENTRIES = 4096
 
@@ -69,9 +90,12 @@ STATUS = 40  # i32, see below
 BYTES = 44  # i32: size of the block in the arena
 ENTRY = 48  # which entry of its region the block is
 REGION = 56  # host address of the record of its region, if that is a stored one
-HEADER = 64
+CODE_AT = 64  # where its guest code lies, from RAM_BASE on; in user mode the guest address
+SECOND_AT = 72  # the same for a delay slot on the page after, 0 if there is none
+HEADER = 80
 
-VALID, STALE, COMPILED, WARM, INNER, HEATED, SINGLE = 1, 2, 4, 8, 16, 32, 64
+VALID, STALE, COMPILED, WARM, INNER, HEATED, SINGLE, FIXED = 1, 2, 4, 8, 16, 32, 64, 128
+"""Bits of STATUS. FIXED: the block's guest-virtual address always leads to the same memory."""
 
 OP = 16
 """Bytes of an op: handler (8), operands (6), slot of the op in its block (1), place (1)."""
@@ -82,6 +106,8 @@ PLACE = 15  # instruction index in the block; bit 7: in a delay slot (of the bra
 
 # A block's last op, when it ends in a known place: op, two chains, two addresses.
 CHAIN_TAKEN, CHAIN_NEXT, PC_TAKEN, PC_NEXT = 16, 24, 32, 40
+NEAR_TAKEN, NEAR_NEXT = OPERANDS, OPERANDS + 1
+"""Bytes in such an op, 1 if an address is on the block's own page (whole processors)."""
 MISSES = CHAIN_NEXT  # where a register decides: how often it was not the block in CHAIN_TAKEN
 END_BYTES = 48
 
@@ -89,5 +115,8 @@ MAX_BLOCK_INSNS = 64
 
 MODE_SHIFT = 44
 """Where the translation mode stands in a block's tag, above every guest address that is used."""
+
+MMU_SHIFT = 4
+"""Where a whole processor's translation mode has the number of its way to translate addresses."""
 
 BLOCK_TABLE_ENTRIES = 1 << 17

@@ -18,7 +18,7 @@ from pemu.engine.host_x86_64 import KICK_CODE
 from pemu.engine.hostmemory import MAP_FIXED, MAP_NORESERVE, host_map, host_unmap, reserve
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
 from pemu.engine.memory import use_native_copy
-from pemu.engine.vcpu import cpu_class
+from pemu.engine.vcpu import Cpu, cpu_class
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pemu.engine.architecture import Architecture
     from pemu.engine.compiler import Compiler
     from pemu.engine.guestblock import GuestBlock
+    from pemu.engine.machinememory import MachineMemory
     from pemu.engine.memory import AddressSpace
     from pemu.engine.regioncache import RegionCache
-    from pemu.engine.vcpu import Cpu
 
 ARENA_BYTES = 48 << 20
 """Room for tier 0 blocks (about 40 bytes a guest instruction); when full, all is thrown away."""
@@ -68,6 +68,8 @@ whose instructions these have to know. They are the first engine's."""
 class Engine:
     """Translates and runs guest code for the cpus it makes.
 
+    `memory`: a program's, or a machine's where `arch` is a whole processor.
+
     `cache`: directory-backed store of generated code, or None to keep none. `hot_threshold`:
     executions of a block before it is compiled (tier 1); `NEVER_HOT` keeps everything in tier 0.
     """
@@ -75,7 +77,7 @@ class Engine:
     def __init__(
         self,
         arch: Architecture,
-        memory: AddressSpace,
+        memory: AddressSpace | MachineMemory,
         *,
         cache: CodeCache | None = None,
         mode: str = "auto",
@@ -90,7 +92,7 @@ class Engine:
         self.on_compiled: Callable[[str, dict[int, list[GuestBlock]], int], None] | None = None
         """Told of each compiled module: LLVM IR, guest blocks by their region's host address, end
         of the code."""
-        self._cpu_class = cpu_class(arch.layout)
+        self._cpu_class = cpu_class(arch.layout, self._cpu_base())
         self._compiler: Compiler | None = None
         self._stored: RegionCache | None = None
         self._forking: Compiler | None = None
@@ -117,6 +119,7 @@ class Engine:
         self._set(c.BLOCK_TABLE, self._table)
         self._set(c.BLOCK_MASK, c.BLOCK_TABLE_ENTRIES - 1)
         self._new_arena()
+        self._set(c.RAM_BASE, memory.base)
         self._set(c.PAGE_FLAGS, memory.flags_addr)
         self._set(c.MEMORY_LIMIT, memory.size)
         self._set(c.MAX_INSNS, c.MAX_BLOCK_INSNS)
@@ -220,6 +223,13 @@ class Engine:
         self._install_handler(signal, _services["pemu_on_signal"], _SA_RESTART | flags)
 
     # Cpus.
+
+    def _cpu_base(self) -> type[Cpu]:
+        if self.arch.system is None:
+            return Cpu
+        from pemu.engine.machinecpu import MachineCpu
+
+        return MachineCpu
 
     def new_cpu(self) -> Cpu:
         """Make a cpu; `attach()` it on the host thread that will run it."""
@@ -430,8 +440,15 @@ class Engine:
         """Generation of translated code; grows with each `flush`."""
         return self._get(c.EPOCH)
 
+    def drop_blocks_at(self, pc: int) -> None:
+        """Drop what holds the instruction at a guest-virtual address."""
+        if self.arch.system is None:
+            self.invalidate(pc, pc + 1)
+        else:
+            self.flush()
+
     def invalidate(self, start: int, end: int) -> None:
-        """Drop translations of guest-virtual addresses `start` up to `end`."""
+        """Drop translations of code at places `start` up to `end` (in programs: addresses)."""
         with self.lock:
             if self._native_invalidate(self.context_address, self._arena, start, end):
                 self.kick_all()
@@ -453,7 +470,7 @@ class Engine:
             self._set(c.HOOK_COUNT, len(addresses))
             self._use_stored()
             for address in changed:
-                self.invalidate(address, address + 1)
+                self.drop_blocks_at(address)
 
     def set_single_step(self, enabled: bool) -> None:
         """Translate blocks of one instruction (plus delay slot)."""

@@ -11,6 +11,7 @@ EXIT_TRACK = 6
 EXIT_HOT = 7
 EXIT_FLUSH = 8  # the guest asks for translations around EXIT_ADDRESS to be dropped
 EXIT_FULL = 9  # no room for another block
+EXIT_SYSTEM = 11  # an instruction asks for what only the machine can do: EXIT_CODE, EXIT_ADDRESS
 EXIT_NEW_BLOCK = 10  # option REPORT_BLOCKS: EXIT_BLOCK has just been translated
 
 FAULT_WRITE, FAULT_BUS, FAULT_FETCH, FAULT_MISALIGNED = 1, 2, 4, 8

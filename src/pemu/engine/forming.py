@@ -13,6 +13,7 @@ from pemu.engine.decoder import ModeDecoders
 from pemu.engine.explore import PAGE
 from pemu.engine.faults import GuestFault
 from pemu.engine.guestblock import GuestBlock, join
+from pemu.engine.machinememory import MachineMemory
 from pemu.engine.region import RegionBuilder
 
 TYPE_CHECKING = False
@@ -136,13 +137,16 @@ class Former:
     def _explore(self, pc: int, mode: int) -> GuestBlock | None:
         """Read a block that tier 0 has not seen."""
         explorer = self._explorers.get(mode)
+        memory = self._engine.memory
+        if isinstance(memory, MachineMemory):  # its code is not found by guest-virtual address
+            return None
         if explorer is None:
             explorer = self._explorers[mode] = explore.Explorer(
                 self._engine.arch,
                 self._features[mode],
                 self.decoders[mode],
                 self._builder,
-                self._engine.memory,
+                memory,
             )
         try:
             block = explorer.block(pc)

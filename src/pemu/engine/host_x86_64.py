@@ -44,6 +44,7 @@ pemu_enter:
   movq %rsp, {s.HOST_SP.offset}(%rdi)
   stmxcsr {s.HOST_MXCSR.offset}(%rdi)
   ldmxcsr {s.GUEST_MXCSR.offset}(%rdi)
+pemu_again:
   movq %rdi, %r13
   movq {s.MEMORY_BASE.offset}(%rdi), %r14
   callq pemu_dispatch
@@ -66,6 +67,12 @@ pemu_fault_landing:
   addq $8, %rsp
   cld
   jmp pemu_leave
+
+.globl pemu_unwind
+.p2align 4
+pemu_unwind:
+  movq {s.HOST_SP.offset}(%rdi), %rsp
+  jmp pemu_again
 
 .globl pemu_restorer
 .p2align 4
@@ -121,7 +128,8 @@ ASSEMBLY = "\n".join(
 )
 """Module-level assembly.
 
-`pemu_enter(state)`: run native code until it exits. `pemu_syscall(state, number, arguments)`: a
+`pemu_enter(state)`: run native code until it exits. `pemu_unwind(state)`: leave whatever functions
+are at work and go on at the state's pc. `pemu_syscall(state, number, arguments)`: a
 system call that a signal cannot slip past: a handler that finds the thread between the test of
 the exit flag and the instruction sends it to `pemu_syscall_interrupted`. `pemu_copy(to, from, n)`:
 copy bytes; returns 0, or how many were left when a page was missing.

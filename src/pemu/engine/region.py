@@ -140,8 +140,7 @@ class RegionBuilder(InsnBuilder):
         super().place(label)
         self._values = {}
 
-    def _go_on(self, label: str) -> None:
-        """Start a basic block that is entered only from the present one."""
+    def go_on(self, label: str) -> None:
         super().place(label)
 
     # Registers.
@@ -263,9 +262,6 @@ class RegionBuilder(InsnBuilder):
     def pc(self) -> Value:
         return self.const(self._address, self.arch.xlen)
 
-    def _field(self, field: s.Field) -> str:
-        return self.offset("%state", field.offset)
-
     def guest_pointer(self, address: Value, size: int) -> str:
         self._flush()
         if not self._unsure:
@@ -297,24 +293,24 @@ class RegionBuilder(InsnBuilder):
             return
         trap, fine = self.label("trap"), self.label("fine")
         self.do(f"br i1 {when.ir}, label %{trap}, label %{fine}, !prof !0")
-        self._go_on(trap)
+        self.go_on(trap)
         self._raise(code, argument)
-        self._go_on(fine)
+        self.go_on(fine)
 
     def _raise(self, code: int, argument: Value) -> None:
         self._flush()
-        self.do(f"store i64 {code}, ptr {self._field(s.EXIT_CODE)}, align 8")
-        self.raw_store(self._field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+        self.do(f"store i64 {code}, ptr {self.field(s.EXIT_CODE)}, align 8")
+        self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
         self._leave(EXIT_EXCEPTION, self._address)
 
     def _leave(self, reason: int, pc: int | str) -> None:
-        self.do(f"store i64 {pc}, ptr {self._field(s.PC)}, align 8")
-        self.do(f"store i32 {reason}, ptr {self._field(s.EXIT_REASON)}, align 4")
+        self.do(f"store i64 {pc}, ptr {self.field(s.PC)}, align 8")
+        self.do(f"store i32 {reason}, ptr {self.field(s.EXIT_REASON)}, align 4")
         self.do("ret void")
 
     def _runtime(self, name: str, carry: str = "poison") -> None:
         """Go on in a runtime function; everything is in the state structure."""
-        context = self.op(f"load ptr, ptr {self._field(s.CONTEXT)}, align 8")
+        context = self.op(f"load ptr, ptr {self.field(s.CONTEXT)}, align 8")
         at = self.offset(context, c.FUNCTIONS + 8 * c.FUNCTION_NAMES.index(name))
         function = self.op(f"load ptr, ptr {at}, align 8")
         poison = ", ".join(["i64 poison"] * runtime.PASSED)
@@ -329,7 +325,7 @@ class RegionBuilder(InsnBuilder):
 
     def syscall(self) -> None:
         self._flush()
-        self.do(f"store i64 {self._after()}, ptr {self._field(s.PC)}, align 8")
+        self.do(f"store i64 {self._after()}, ptr {self.field(s.PC)}, align 8")
         self._runtime("pemu_native_call")
         self._ended = True
         self.place(self.label("dead"))
@@ -339,7 +335,7 @@ class RegionBuilder(InsnBuilder):
 
     def flush_code(self, address: Value) -> None:
         self._flush()
-        self.raw_store(self._field(s.EXIT_ADDRESS), address.zext(64), align=8)
+        self.raw_store(self.field(s.EXIT_ADDRESS), address.zext(64), align=8)
         self._leave(EXIT_FLUSH, self._after())
         self._ended = True
         self.place(self.label("dead"))
@@ -347,7 +343,7 @@ class RegionBuilder(InsnBuilder):
     def set_mode(self, mode: Value | int) -> None:
         if isinstance(mode, int):
             mode = self.const(mode, 32)
-        self.raw_store(self._field(s.MODE_TAG), mode.zext(64) << c.MODE_SHIFT, align=8)
+        self.raw_store(self.field(s.MODE_TAG), mode.zext(64) << c.MODE_SHIFT, align=8)
         self.end_block()
 
     # Blocks and edges.
@@ -412,9 +408,9 @@ class RegionBuilder(InsnBuilder):
             here, elsewhere = self.label("here"), self.label("elsewhere")
             self.do(f"br i1 {target.eq(pc).ir}, label %{here}, label %{elsewhere}")
             values = dict(self._values)
-            self._go_on(here)
+            self.go_on(here)
             self._edge(pc)
-            self._go_on(elsewhere)
+            self.go_on(elsewhere)
             self._dirty, self._values = set(dirty), values
         self._flush()
         self._go(_LOOK_UP, target.zext(64).ir)
@@ -448,8 +444,8 @@ class RegionBuilder(InsnBuilder):
         self.do(f"br i1 {missing}, label %{miss}, label %{known}, !prof !0")
         self.place(miss)
         target = self.raw_load(self.offset(slot, 8), 64, align=8)
-        self.raw_store(self._field(s.PC), target, align=8)
-        self.do(f"store ptr {slot}, ptr {self._field(s.LINK_SLOT)}, align 8")
+        self.raw_store(self.field(s.PC), target, align=8)
+        self.do(f"store ptr {slot}, ptr {self.field(s.LINK_SLOT)}, align 8")
         self._runtime("pemu_link")
         self.place(known)
         self._enter_block(block)
@@ -457,7 +453,7 @@ class RegionBuilder(InsnBuilder):
     def _look_up_tail(self, target: Value) -> None:
         """Go to the block at `target`, found in the table of blocks or by `pemu_jump_miss`."""
         tag = target ^ (self._mode << c.MODE_SHIFT)
-        table = self.op(f"load ptr, ptr {self._field(s.BLOCK_TABLE)}, align 8")
+        table = self.op(f"load ptr, ptr {self.field(s.BLOCK_TABLE)}, align 8")
         slot = (tag.lshr(2) & (c.BLOCK_TABLE_ENTRIES - 1)) << 3
         block = self.op(f"load ptr, ptr {self.offset(table, slot)}, align 8")
         empty = self.op(f"icmp eq ptr {block}, null")
@@ -508,7 +504,7 @@ class RegionBuilder(InsnBuilder):
                 continue
             if pending[0] == "next":
                 self._flush()
-                self.do(f"store i64 {pc + size}, ptr {self._field(s.PC)}, align 8")
+                self.do(f"store i64 {pc + size}, ptr {self.field(s.PC)}, align 8")
                 self._runtime("pemu_dispatch")
                 return
             self._stage_branch(pending, pc, next(words, None), decode)
@@ -533,7 +529,7 @@ class RegionBuilder(InsnBuilder):
             before = set(self._dirty)
             values = dict(self._values)
             self.do(f"br i1 {condition.ir}, label %{taken}, label %{not_taken}")
-            self._go_on(taken)
+            self.go_on(taken)
             self._unsure += 1
         if self.arch.delay_slots:
             after += size
@@ -544,7 +540,7 @@ class RegionBuilder(InsnBuilder):
                 if likely:
                     self._unsure -= 1
                     self.lines.append("  unreachable")
-                    self._go_on(not_taken)
+                    self.go_on(not_taken)
                     self._dirty, self._values = before, values
                     self._edge(after)
                 else:
@@ -560,7 +556,7 @@ class RegionBuilder(InsnBuilder):
         if likely:
             self._edge(target.known)
             self._unsure -= 1
-            self._go_on(not_taken)
+            self.go_on(not_taken)
             self._dirty, self._values = before, values
             self._edge(after)
             return
@@ -569,9 +565,9 @@ class RegionBuilder(InsnBuilder):
             self._dirty = set()
         taken, fall = self.label("taken"), self.label("fall")
         self.do(f"br i1 {condition.ir}, label %{taken}, label %{fall}")
-        self._go_on(taken)
+        self.go_on(taken)
         self._edge(target.known)
-        self._go_on(fall)
+        self.go_on(fall)
         self._edge(after)
 
     def _take_pending(self) -> tuple[str, Value, Value, bool] | None:
@@ -593,14 +589,14 @@ class RegionBuilder(InsnBuilder):
         return self._ended
 
     def _poll(self, block: GuestBlock) -> None:
-        flag = self.raw_load(self._field(s.EXIT_FLAG), 32, volatile=True, align=4)
+        flag = self.raw_load(self.field(s.EXIT_FLAG), 32, volatile=True, align=4)
         asked = flag.ne(0)
         leave, stay = self.label("leave"), self.label("stay")
         self.do(f"br i1 {asked.ir}, label %{leave}, label %{stay}, !prof !0")
-        self._go_on(leave)
+        self.go_on(leave)
         self._flush()
         self._go(_INTERRUPT, str(block.pc))
-        self._go_on(stay)
+        self.go_on(stay)
 
     # Instructions looked at alone.
 

@@ -9,6 +9,7 @@ branch tells the end of its block what it decided: 1 or 0, or the target address
 from __future__ import annotations
 
 from pemu.engine import context as c
+from pemu.engine import softmmu
 from pemu.engine import state as s
 from pemu.engine.builder import Code
 from pemu.engine.exits import (
@@ -45,11 +46,12 @@ _POISON = ", ".join(["i64 poison"] * PASSED)
 class Function(Code):
     """A native function under construction."""
 
-    __slots__ = ("_header",)
+    __slots__ = ("_header", "mem")
 
     def __init__(self, header: str) -> None:
         super().__init__()
         self._header = header
+        self.mem = "%mem"
 
     @property
     def text(self) -> str:
@@ -96,7 +98,7 @@ class Function(Code):
     def tail(self, target: str, op: str = "%op", carry: str = "%carry") -> None:
         """Go on in the handler `target` (an operand); ends the basic block."""
         self.do(
-            f"musttail call preserve_nonecc void {target}(ptr {op}, ptr %state, ptr %mem, "
+            f"musttail call preserve_nonecc void {target}(ptr {op}, ptr %state, ptr {self.mem}, "
             f"i64 {carry}, {_POISON})"
         )
         self.do("ret void")
@@ -151,8 +153,30 @@ def find(f: Function, ctx: str, tag: Value) -> Value:
     return found.value
 
 
-def _wide(f: Function, pc: Value) -> Value:
-    return pc.zext(64)
+def find_at(f: Function, ctx: str, tag: Value, pc: Value, place: Value) -> Value:
+    """As `find`, for the block whose code lies at `place` (CODE_AT) and appears at `pc`."""
+    slot = (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3
+    table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
+    found = f.var(64, f.raw_load(f.offset(table, slot), 64, align=8))
+    searching = f.var(1, 1)
+    with f.while_(lambda: found.value.ne(0) & searching.value):
+        block = f.pointer(found.value)
+        same = f.at(block, c.TAG).eq(tag) & f.at(block, c.CODE_AT).eq(place)
+        with f.if_(same & f.at(block, c.BLOCK_PC).eq(pc)) as arm:
+            searching.value = 0
+        with arm.otherwise():
+            found.value = f.at(block, c.NEXT)
+    return found.value
+
+
+def still_there(f: Function, block: str) -> Value:
+    """One bit: a block's address leads to its code, as far as the soft TLB knows."""
+    pc = f.at(block, c.BLOCK_PC)
+    fixed = (f.at(block, c.STATUS, 32) & c.FIXED).ne(0)
+    entry = f.offset("%mem", softmmu.entry_offset(pc))
+    mapped = f.at(entry, softmmu.FETCH_TAG).eq(pc & -softmmu.PAGE)
+    host = f.at(f.context(), c.RAM_BASE) + f.at(block, c.CODE_AT)
+    return fixed | mapped & (pc + f.at(entry, softmmu.ADDEND)).eq(host)
 
 
 def tag_of(f: Function, pc: Value) -> Value:
@@ -160,18 +184,36 @@ def tag_of(f: Function, pc: Value) -> Value:
     return pc ^ f.get(s.MODE_TAG)
 
 
-def dispatch() -> str:
-    """`pemu_dispatch`: go on at the state's pc; where native code is entered."""
-    f = handler("pemu_dispatch", "hidden ")
-    ctx = f.context()
-    tag = tag_of(f, f.get(s.PC))
-    block = f.var(64, find(f, ctx, tag))
+def _find_or_translate(f: Function, ctx: str) -> Value:
+    """Host address of the block at the state's pc. Native code is left if there is none."""
+    block = f.var(64, find(f, ctx, tag_of(f, f.get(s.PC))))
     with f.if_(block.value.eq(0), unlikely=True):
         block.value = f.call(64, "@pemu_translate", "ptr %state, ptr %mem", "ptr, ptr")
-        with f.if_(block.value.eq(0)):
-            f.do("ret void")
-            f.place(f.label("dead"))
-    f.run_block(f.pointer(block.value))
+        _leave_without(f, block.value)
+    return block.value
+
+
+def _leave_without(f: Function, block: Value) -> None:
+    with f.if_(block.eq(0), unlikely=True):
+        f.do("ret void")
+        f.place(f.label("dead"))
+
+
+def _look_up(f: Function) -> Value:
+    """The same for a whole processor, whose soft TLB may be another one afterwards."""
+    block = f.call(64, "@pemu_lookup", "ptr %state", "ptr")
+    _leave_without(f, block)
+    f.mem = f.pointer(f.get(s.MEMORY_BASE))
+    return block
+
+
+def dispatch(arch: Architecture) -> str:
+    """`pemu_dispatch`: go on at the state's pc; where native code is entered."""
+    f = handler("pemu_dispatch", "hidden ")
+    if arch.system is not None:
+        f.run_block(f.pointer(_look_up(f)))
+        return f.text
+    f.run_block(f.pointer(_find_or_translate(f, f.context())))
     return f.text
 
 
@@ -201,7 +243,7 @@ def region_entry(arch: Architecture) -> str:
     return f.text
 
 
-def block_entry() -> str:
+def block_entry(arch: Architecture) -> str:
     """`pemu_enter_block`: first op of a block: counts, and polls the exit flag.
 
     A thread that steps (STEP) runs a block of one instruction with the flag set, and leaves before
@@ -216,7 +258,10 @@ def block_entry() -> str:
             f.run_op(f.offset("%op", c.OP))
             f.place(f.label("dead"))
         f.put(s.PC, f.at(block, c.BLOCK_PC))
-        f.leave(EXIT_INTERRUPT)
+        if arch.system is not None:
+            f.tail("@pemu_poll")
+        else:
+            f.leave(EXIT_INTERRUPT)
         f.place(f.label("dead"))
     counter = f.offset(block, c.COUNTER)
     left = f.raw_load(counter, 32, align=4) - 1
@@ -238,61 +283,75 @@ def stale_block() -> str:
     return f.text
 
 
-def _follow(f: Function, chain: int, pc: int) -> None:
+def _follow(f: Function, arch: Architecture, chain: int, pc: int, near: int) -> None:
     """Emit: go to the block of a chain, or find it and chain it."""
     known = f.at("%op", chain)
     with f.if_(known.ne(0)):
-        f.run_block(f.pointer(known))
-        f.place(f.label("dead"))
+        block = f.pointer(known)
+        if arch.system is None:
+            f.run_block(block)
+            f.place(f.label("dead"))
+        else:
+            with f.if_(f.at("%op", near, 8).ne(0)):
+                f.run_block(block)
+                f.place(f.label("dead"))
+            with f.if_(still_there(f, block)):
+                f.run_block(block)
+                f.place(f.label("dead"))
     f.put(s.PC, f.at("%op", pc))
     f.put(s.LINK_SLOT, f.address(f.offset("%op", chain)))
     f.tail("@pemu_link")
 
 
-def link_miss() -> str:
+def link_miss(arch: Architecture) -> str:
     """`pemu_link`: go on at the state's pc and note the block found there in LINK_SLOT."""
     f = handler("pemu_link", "hidden ")
     ctx = f.context()
     slot = f.get(s.LINK_SLOT)
-    block = f.var(64, find(f, ctx, tag_of(f, f.get(s.PC))))
-    with f.if_(block.value.eq(0), unlikely=True):
-        block.value = f.call(64, "@pemu_translate", "ptr %state, ptr %mem", "ptr, ptr")
-        with f.if_(block.value.eq(0)):
-            f.do("ret void")
-            f.place(f.label("dead"))
-    with f.if_((f.at(ctx, c.OPTIONS) & c.OPTION_NO_CHAIN).eq(0)):
-        f.raw_store(f.pointer(slot), block.value, align=8)
-    f.run_block(f.pointer(block.value))
+    wanted = f.get(s.PC)
+    block = _look_up(f) if arch.system is not None else _find_or_translate(f, ctx)
+    chains = (f.at(ctx, c.OPTIONS) & c.OPTION_NO_CHAIN).eq(0)
+    if arch.system is not None:
+        # Not the vector of an exception that was met on the way.
+        chains = chains & f.at(f.pointer(block), c.BLOCK_PC).eq(wanted)
+    with f.if_(chains):
+        f.raw_store(f.pointer(slot), block, align=8)
+    f.run_block(f.pointer(block))
     return f.text
 
 
-def block_ends() -> list[str]:
+def block_ends(arch: Architecture) -> list[str]:
     """The ops that end blocks: two ways by carry, one way, and by a register."""
     two = handler("pemu_end_branch", "hidden ")
     with two.if_(two.name("%carry", 64).ne(0)) as arm:
-        _follow(two, c.CHAIN_TAKEN, c.PC_TAKEN)
+        _follow(two, arch, c.CHAIN_TAKEN, c.PC_TAKEN, c.NEAR_TAKEN)
         two.place(two.label("dead"))
     with arm.otherwise():
-        _follow(two, c.CHAIN_NEXT, c.PC_NEXT)
+        _follow(two, arch, c.CHAIN_NEXT, c.PC_NEXT, c.NEAR_NEXT)
         two.place(two.label("dead"))
     two.do("unreachable")
     one = handler("pemu_end_jump", "hidden ")
-    _follow(one, c.CHAIN_TAKEN, c.PC_TAKEN)
+    _follow(one, arch, c.CHAIN_TAKEN, c.PC_TAKEN, c.NEAR_TAKEN)
     nowhere = handler("pemu_end_next", "hidden ")
     nowhere.put(s.PC, nowhere.at("%op", c.PC_TAKEN))
     nowhere.tail("@pemu_dispatch")
-    return [two.text, one.text, _register_end(), nowhere.text]
+    return [two.text, one.text, _register_end(arch), nowhere.text]
 
 
-def _register_end() -> str:
+def _register_end(arch: Architecture) -> str:
     """`pemu_end_register`: go to the address that carry holds; the last block is tried first."""
     f = handler("pemu_end_register", "hidden ")
     target = f.name("%carry", 64)
     tag = tag_of(f, target)
+
+    def is_it(block: str) -> Value:
+        same = f.at(block, c.TAG).eq(tag)
+        return same if arch.system is None else same & still_there(f, block)
+
     last = f.at("%op", c.CHAIN_TAKEN)
     with f.if_(last.ne(0)):
         block = f.pointer(last)
-        with f.if_(f.at(block, c.TAG).eq(tag)):
+        with f.if_(is_it(block)):
             f.run_block(block)
             f.place(f.label("dead"))
     ctx = f.context()
@@ -301,7 +360,7 @@ def _register_end() -> str:
     first = f.raw_load(f.offset(table, slot), 64, align=8)
     with f.if_(first.ne(0)):
         block = f.pointer(first)
-        with f.if_(f.at(block, c.TAG).eq(tag)):
+        with f.if_(is_it(block)):
             f.set_at("%op", c.CHAIN_TAKEN, first)
             f.set_at("%op", c.MISSES, f.at("%op", c.MISSES) + 1)
             f.run_block(block)
@@ -313,9 +372,6 @@ def _register_end() -> str:
 
 def exits(arch: Architecture) -> list[str]:
     """Handlers that leave native code from within a block."""
-    raised = handler("pemu_raise", "hidden ")
-    raised.store_op_pc()
-    raised.leave(EXIT_EXCEPTION)
     hook = handler("pemu_hook", "hidden ")
     hook.store_op_pc()
     with hook.if_(hook.get(s.SKIP_HOOK).eq(~hook.get(s.PC))):
@@ -337,7 +393,13 @@ def exits(arch: Architecture) -> list[str]:
     flush.store_op_pc()
     flush.put(s.PC, flush.get(s.PC) + arch.insn_bytes)
     flush.leave(EXIT_FLUSH)
-    return [f.text for f in (raised, hook, left, call, miss, flush)]
+    found = [hook, left, call, miss, flush]
+    if arch.system is None:
+        raised = handler("pemu_raise", "hidden ")
+        raised.store_op_pc()
+        raised.leave(EXIT_EXCEPTION)
+        found.append(raised)
+    return [f.text for f in found]
 
 
 def lock_functions() -> str:

@@ -67,6 +67,7 @@ SIGINFO_BYTES = 128
 
 # The fields native code touches most are nearest to the state pointer.
 EXIT_FLAG = Field(-8, 4)  # not zero: leave native code soon
+IRQ_FLAG = Field(-7, 1)  # the second byte of it: look for interrupts (whole processors)
 EXIT_REASON = Field(-4, 4)
 PC = Field(-16, 8)  # guest program counter, exact whenever native code is left
 MODE_TAG = Field(-24, 8)  # combined with the pc to make a block's tag
@@ -91,6 +92,11 @@ BLOCK_TABLE = Field(-272, 8)  # host address of the hash table of blocks
 SIGNAL_MASK = Field(-288, 16)  # what the guest has masked: bit n-1 for its signal n
 SIGNALS_HELD = Field(-292, 4)  # not 0: Python holds signals back that the mask keeps from the guest
 SKIP_HOOK = Field(-280, 8)  # complement of the pc whose hook is passed once
+IN_SLOT = Field(-296, 4)  # not 0: pc is a branch's, and what happens happens in its delay slot
+TLB_CONTEXT = Field(-300, 4)  # whole processors: the soft TLB in use (softmmu)
+TLB_TABLES = Field(-312, 8)  # host address of the soft TLBs
+BUS_ERROR = Field(-316, 4)  # not 0: the access that a device was asked for has failed
+TLB_NEXT = Field(-320, 4)  # the soft TLB that is given away next
 
 
 class Layout:

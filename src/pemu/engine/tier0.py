@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import cast
 
 from pemu.engine import context as c
-from pemu.engine import fp, host_x86_64, native_call, runtime, warm
+from pemu.engine import fp, host_x86_64, native_call, privileged, runtime, warm
 from pemu.engine import state as s
-from pemu.engine.builder import InsnBuilder, with_registers
+from pemu.engine.builder import Procedure, StateBuilder, with_registers
 from pemu.engine.decoder import TreeText
 from pemu.engine.insn import PatternError, bind
 from pemu.engine.runtime import Function
@@ -49,7 +49,7 @@ def operand_places(insn: Insn) -> list[tuple[BitField, int, int]]:
     return places
 
 
-class Tier0Builder(InsnBuilder):
+class Tier0Builder(StateBuilder):
     """Stages an instruction as a handler: fields come from the op, registers live in memory."""
 
     __slots__ = ("_depth", "carry", "ending", "next_op")
@@ -68,37 +68,6 @@ class Tier0Builder(InsnBuilder):
             yield arm
         self._depth -= 1
 
-    def _address(self, register: Register, index: Value | int, byte: Value | int) -> str:
-        known = register.offset
-        moving: list[Value] = []
-        for part, scale in ((index, register.stride), (byte, 1)):
-            if isinstance(part, int):
-                known += part * scale
-            elif part.known is not None:
-                known += part.known * scale
-            else:
-                moving.append(part.zext(64) * scale)
-        pointer = self.offset("%state", known)
-        for part in moving:
-            pointer = self.offset(pointer, part)
-        return pointer
-
-    def read_register(
-        self, register: Register, index: Value | int, byte: Value | int, kind: str
-    ) -> str | int:
-        return self.op(f"load {kind}, ptr {self._address(register, index, byte)}, align 1")
-
-    def write_register(
-        self, register: Register, index: Value | int, byte: Value | int, kind: str, operand: str
-    ) -> None:
-        self.do(f"store {kind} {operand}, ptr {self._address(register, index, byte)}, align 1")
-        if register.zero >= 0 and not isinstance(index, int):
-            at = self.offset("%state", register.offset + register.zero * register.stride)
-            self.do(f"store i{register.stride * 8} 0, ptr {at}, align 1")
-
-    def _field(self, field: s.Field) -> str:
-        return self.offset("%state", field.offset)
-
     @property
     def pc(self) -> Value:
         slot = self.raw_load(self.offset("%op", c.SLOT), 8).zext(64)
@@ -109,7 +78,7 @@ class Tier0Builder(InsnBuilder):
         return (start + index * self.arch.insn_bytes).trunc(self.arch.xlen)
 
     def guest_pointer(self, address: Value, size: int) -> str:
-        self.do(f"store ptr %op, ptr {self._field(s.CURRENT_OP)}, align 8")
+        self.do(f"store ptr %op, ptr {self.field(s.CURRENT_OP)}, align 8")
         return self.offset("%mem", guest_offset(self.arch, address))
 
     def branch(self, condition: Value, target: Value, *, likely: bool = False) -> None:
@@ -135,19 +104,15 @@ class Tier0Builder(InsnBuilder):
         if isinstance(argument, int):
             argument = self.const(argument, 64)
         if when is None:
-            if not self._depth:
-                self.ending = runtime.STOP
             self._raise(code, argument)
-            self.place(self.label("dead"))
         else:
             with self.if_(when, unlikely=True):
                 self._raise(code, argument)
-                self.place(self.label("dead"))
 
     def _raise(self, code: int, argument: Value) -> None:
-        self.do(f"store i64 {code}, ptr {self._field(s.EXIT_CODE)}, align 8")
-        self.raw_store(self._field(s.EXIT_ADDRESS), argument.zext(64), align=8)
-        self._leave("pemu_raise")
+        self.do(f"store i64 {code}, ptr {self.field(s.EXIT_CODE)}, align 8")
+        self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+        self._stop("pemu_raise")
 
     def syscall(self) -> None:
         self.ending = runtime.STOP
@@ -158,16 +123,55 @@ class Tier0Builder(InsnBuilder):
         self.ending = runtime.STOP_NEXT
 
     def flush_code(self, address: Value) -> None:
+        if self.arch.system is not None:
+            function = self.runtime_function("pemu_flush_line")
+            text = f"call preserve_mostcc i1 {function}(ptr %state, i64 {address.zext(64).ir})"
+            with self.if_(self.name(self.op(text), 1), unlikely=True):
+                self._stop("pemu_flush")
+            return
         self.ending = runtime.STOP
-        self.raw_store(self._field(s.EXIT_ADDRESS), address.zext(64), align=8)
-        self._leave("pemu_flush")
+        self.raw_store(self.field(s.EXIT_ADDRESS), address.zext(64), align=8)
+        self._stop("pemu_flush")
+
+    def _stop(self, target: str) -> None:
+        """End the block here, in a runtime function; `ending` is right only outside conditions."""
+        if not self._depth:
+            self.ending = runtime.STOP
+        self._leave(target)
         self.place(self.label("dead"))
 
+    # Whole processors.
+
+    def runtime_function(self, name: str) -> str:
+        return f"@{name}"
+
+    def blame(self) -> None:
+        self.do("call preserve_mostcc void @pemu_blame(ptr %op, ptr %state)")
+
+    def resume_at(self, target: Value) -> None:
+        self.raw_store(self.field(s.PC), target.zext(64), align=8)
+        self._call_runtime("pemu_update_mode")
+        self._stop("pemu_dispatch")
+
+    def update_mode(self) -> None:
+        self._call_runtime("pemu_update_mode")
+        self.end_block()
+
+    def exit(self, number: int, argument: Value | int = 0) -> None:
+        if isinstance(argument, int):
+            argument = self.const(argument, 64)
+        self.do(f"store i64 {number}, ptr {self.field(s.EXIT_CODE)}, align 8")
+        self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+        self._stop("pemu_exit")
+
     def set_mode(self, mode: Value | int) -> None:
+        if self.arch.system is not None:
+            self.update_mode()
+            return
         if isinstance(mode, int):
             mode = self.const(mode, 32)
         self.ending = runtime.STOP_NEXT
-        self.raw_store(self._field(s.MODE_TAG), mode.zext(64) << c.MODE_SHIFT, align=8)
+        self.raw_store(self.field(s.MODE_TAG), mode.zext(64) << c.MODE_SHIFT, align=8)
 
     def finish(self) -> str:
         """Return the handler's body."""
@@ -349,7 +353,7 @@ class _Module:
 
     def add_helpers(self) -> None:
         """Define the helpers that handlers (and helpers) call."""
-        for text, declarations in helper_definitions(self.helpers):
+        for text, declarations in helper_definitions(self.helpers, self.arch):
             self.add(text)
             self.declarations |= declarations
 
@@ -365,18 +369,33 @@ class _Module:
         )
 
 
-def helper_definitions(helpers: dict[str, Helper]) -> list[tuple[str, set[str]]]:
-    """Return (definition, declarations) of each helper."""
+def helper_definitions(
+    helpers: dict[str, Helper], arch: Architecture
+) -> list[tuple[str, set[str]]]:
+    """Return (definition, declarations) of each helper, and of those that they call."""
     result = []
-    for helper in helpers.values():
+    pending = list(helpers.values())
+    seen = set(helpers)
+    while pending:
+        helper = pending.pop(0)
         parameters = ", ".join(
             ["ptr %state", *(f"{kind} %a{i}" for i, kind in enumerate(helper.parameters))]
         )
-        function = Function(
+        header = (
             f"internal {helper.convention} {helper.result} @{helper.name}({parameters}) "
             "noinline nounwind strictfp cold"
         )
-        helper.body(function, *(f"%a{i}" for i in range(len(helper.parameters))))
+        operands = [f"%a{i}" for i in range(len(helper.parameters))]
+        if isinstance(helper, Procedure):
+            cpu = privileged.system_builder(arch)
+            helper.stage(cpu, operands)
+            result.append((cpu.definition(header), cpu.declarations))
+            more = [inner for name, inner in cpu.helpers.items() if name not in seen]
+            seen.update(inner.name for inner in more)
+            pending += more
+            continue
+        function = Function(header)
+        helper.body(function, *operands)
         result.append((function.text, function.declarations))
     return result
 
@@ -385,35 +404,42 @@ def module_text(arch: Architecture) -> str:
     """Return the IR text of an architecture's tier 0: runtime, decoder and handlers."""
     module = _Module(arch)
     for text in (
-        runtime.dispatch(),
+        runtime.dispatch(arch),
         runtime.tier0_entry(),
         runtime.region_entry(arch),
-        runtime.block_entry(),
+        runtime.block_entry(arch),
         runtime.stale_block(),
-        runtime.link_miss(),
-        *runtime.block_ends(),
+        runtime.link_miss(arch),
+        *runtime.block_ends(arch),
         *runtime.exits(arch),
         *native_call.functions(arch),
         runtime.lock_functions(),
-        *warm.functions(),
+        *warm.functions(arch),
         _reserved(),
     ):
         module.add(text)
+    if arch.system is not None:
+        staged = privileged.functions(arch, arch.system)
+        for text in staged.texts:
+            module.add(text)
+        module.declarations |= staged.declarations
+        module.helpers.update(staged.helpers)
     table = arch.source()
     for mode, extra in enumerate(arch.modes):
         _decoder(module, mode, table.select(arch.features | extra), arch.features | extra)
     module.add_function(translator(arch))
-    module.add(_function_table())
+    module.add(_function_table(arch))
     for name, query in table.queries.items():
         module.add_query(name, query(arch))
     module.add_helpers()
     return module.text()
 
 
-def _function_table() -> str:
+def _function_table(arch: Architecture) -> str:
     """`pemu_functions(ctx)`: fill in the context's table of functions."""
     f = Function("void @pemu_functions(ptr %ctx) nounwind")
-    for index, name in enumerate(c.FUNCTION_NAMES):
+    names = c.FUNCTION_NAMES if arch.system is None else c.SYSTEM_FUNCTION_NAMES
+    for index, name in enumerate(names):
         f.do(f"store ptr @{name}, ptr {f.offset('%ctx', c.FUNCTIONS + 8 * index)}, align 8")
     f.do("ret void")
     return f.text
@@ -496,11 +522,19 @@ EXPORTS = (
 )
 """Symbols of the module that Python code uses."""
 
+SYSTEM_EXPORTS = (
+    "pemu_translate_address",
+    "pemu_enter_exception",
+    "pemu_update_mode",
+    "pemu_flush_tlb",
+)
+"""Those of whole processors beside them."""
+
 
 def compile_tier0(arch: Architecture) -> tuple[bytes, bytes, dict[str, int]]:
     """Compile an architecture's tier 0: (code, data, offsets of `EXPORTS` and of its queries)."""
     from pemu.engine.llvm import compile_ir
 
     blob = compile_ir(module_text(arch))
-    exports = (*EXPORTS, *arch.source().queries)
+    exports = (*EXPORTS, *(SYSTEM_EXPORTS if arch.system else ()), *arch.source().queries)
     return blob.code, blob.data, {name: blob.symbols[name] for name in exports}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pemu.engine import context as c
 from pemu.engine import runtime
 from pemu.engine import state as s
+from pemu.engine.architecture import PAGE_FAULT, PAGE_FAULT_SHIFT
 from pemu.engine.exits import (
     EXIT_FAULT,
     EXIT_FULL,
@@ -14,7 +15,9 @@ from pemu.engine.exits import (
     FAULT_MISALIGNED,
 )
 from pemu.engine.memory import CODE, READ, TRACK, VOLATILE, WRITE
+from pemu.engine.privileged import FAULTED
 from pemu.engine.runtime import Function
+from pemu.engine.softmmu import MAP_RAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +25,149 @@ if TYPE_CHECKING:
     from pemu.engine.values import Value
 
 
+class _ProgramCode:
+    """Guest code in a program's memory, where a guest-virtual address is all there is to know."""
+
+    def __init__(self, f: Function, arch: Architecture, start: Value) -> None:
+        self._f = f
+        self._arch = arch
+        self._start = start
+        self._flags = f.pointer(f.at(f.context(), c.PAGE_FLAGS))
+
+    def begin(self) -> None:
+        """Emit the checks of where the block begins."""
+        f, arch, start = self._f, self._arch, self._start
+
+        def bad_fetch(code: int) -> None:
+            f.put(s.EXIT_ADDRESS, start)
+            f.put(s.EXIT_CODE, code)
+            _out(f, EXIT_FAULT)
+
+        with f.if_((start & (arch.insn_bytes - 1)).ne(0), unlikely=True):
+            bad_fetch(FAULT_FETCH | FAULT_MISALIGNED)
+        reachable = 32 if arch.address_bits == 32 else arch.address_bits
+        with f.if_(start.lshr(reachable).ne(0), unlikely=True):
+            bad_fetch(FAULT_FETCH)
+        self._mark(start)
+
+    def _mark(self, address: Value) -> None:
+        """Note that the page at an address holds translated code; it must not be written unseen."""
+        f = self._f
+        at = f.offset(self._flags, address.lshr(12))
+        page = f.raw_load(at, 8, volatile=True)
+        deciding = page & (WRITE | TRACK | VOLATILE)
+        with f.if_(deciding.eq(WRITE), unlikely=True):
+            f.put(s.EXIT_ADDRESS, address & ~4095)
+            _out(f, EXIT_TRACK)
+        f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
+
+    def pointer(self, address: Value) -> str:
+        """Host pointer operand of guest code."""
+        return self._f.offset("%mem", address)
+
+    def open_next_page(self, address: Value, count: Value) -> Value:
+        """Get at a delay slot on the page after; one bit: 0 if that has to wait.
+
+        `count`: instructions of the block. It must not fault half-way: a branch is left to a block
+        of its own.
+        """
+        f = self._f
+        fine = f.var(1, 1)
+        page = f.raw_load(f.offset(self._flags, address.lshr(12)), 8, volatile=True)
+        with f.if_((page & READ).eq(0) & count.ugt(1)) as bad:
+            fine.value = 0
+        with bad.otherwise():
+            self._mark(address)
+        return fine.value
+
+    def near(self, target: Value) -> Value | None:
+        """One bit: a chain to an address needs no check; None where none does."""
+        return None
+
+    def fields(self) -> list[tuple[int, Value]]:
+        """What else the block's header says."""
+        return [(c.CODE_AT, self._start), (c.SECOND_AT, self._f.const(0, 64))]
+
+    def status(self) -> Value:
+        """Bits for the block's STATUS."""
+        return self._f.const(0, 32)
+
+
+class _MachineCode(_ProgramCode):
+    """Guest code in a machine's memory: found by `pemu_lookup`, which knows where it lies."""
+
+    def __init__(self, f: Function, arch: Architecture, start: Value) -> None:
+        super().__init__(f, arch, start)
+        self._place = f.name("%place", 64)
+        self._base = f.at(f.context(), c.RAM_BASE)
+        self._second = f.var(64, 0)
+
+    def begin(self) -> None:
+        self._watch(self._place)
+
+    def _watch(self, place: Value) -> None:
+        f = self._f
+        at = f.offset(self._flags, place.lshr(12))
+        page = f.raw_load(at, 8, volatile=True)
+        with f.if_((page & (CODE | VOLATILE)).eq(0), unlikely=True):
+            f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
+            host = self._base + (place & ~4095)
+            f.do(f"call void @pemu_protect(ptr %state, i64 {host.ir})")
+
+    def pointer(self, address: Value) -> str:
+        f = self._f
+        here = self._place + (address - self._start)
+        crosses = self._second.value.ne(0) & ((address ^ self._start) & ~4095).ne(0)
+        return f.pointer(self._base + crosses.select(self._second.value, here))
+
+    def open_next_page(self, address: Value, count: Value) -> Value:
+        f = self._f
+        found = f.name(f.op(f"call i64 @pemu_probe_fetch(ptr %state, i64 {address.ir})"), 64)
+        memory = (found & (PAGE_FAULT | MAP_RAM)).eq(MAP_RAM)
+        with f.if_(memory) as arm:
+            self._second.value = (found & ~4095) - self._base
+            self._watch(self._second.value)
+        with arm.otherwise(), f.if_(count.eq(1)):
+            system = self._arch.system
+            assert system is not None
+            faults = (found & PAGE_FAULT).ne(0)
+            code = faults.select(found.lshr(PAGE_FAULT_SHIFT).trunc(32), system.bus_error[1])
+            f.put(s.IN_SLOT, 1)
+            arguments = f"ptr %state, i32 {code.ir}, i64 {address.ir}"
+            f.do(f"call void @pemu_enter_exception({arguments})")
+            f.do(f"ret i64 {FAULTED}")
+            f.place(f.label("dead"))
+        return memory
+
+    def near(self, target: Value) -> Value | None:
+        return ((target ^ self._start) & ~4095).eq(0)
+
+    def fields(self) -> list[tuple[int, Value]]:
+        return [(c.CODE_AT, self._place), (c.SECOND_AT, self._second.value)]
+
+    def status(self) -> Value:
+        f = self._f
+        fixed = f.name(f.op(f"call i1 @pemu_fixed(ptr %state, i64 {self._start.ir})"), 1)
+        return fixed.select(f.const(c.FIXED, 32), 0)
+
+
+def _out(f: Function, reason: int) -> None:
+    f.put(s.EXIT_REASON, reason)
+    f.do("ret i64 0")
+    f.place(f.label("dead"))
+
+
 def translator(arch: Architecture) -> Function:
     """`pemu_translate(state, mem)`: translate the block at the state's pc; its address or 0.
 
     With 0 an exit reason has been stored. The block is put together in a buffer on the stack; only
     then is the lock taken, as reading guest code may fault and never come back here.
+
+    For a whole processor `pemu_translate(state, place)`, where the code lies at `place` from the
+    start of the machine's memory; it may yield FAULTED, too.
     """
-    f = Function("internal i64 @pemu_translate(ptr %state, ptr %mem) nounwind noinline")
+    parameters = "ptr %state, ptr %mem" if arch.system is None else "ptr %state, i64 %place"
+    f = Function(f"internal i64 @pemu_translate({parameters}) nounwind noinline")
     unit = arch.insn_bytes * 8
     buffer_bytes = c.HEADER + c.OP * (2 * c.MAX_BLOCK_INSNS + 4) + c.END_BYTES
     f.entry_lines.append(f"  %buf = alloca [{buffer_bytes} x i8], align 16")
@@ -37,35 +176,8 @@ def translator(arch: Architecture) -> Function:
     start = f.get(s.PC)
     mode_tag = f.get(s.MODE_TAG)
     f.put(s.CURRENT_OP, runtime.FETCHING)
-
-    def out(reason: int) -> None:
-        f.put(s.EXIT_REASON, reason)
-        f.do("ret i64 0")
-        f.place(f.label("dead"))
-
-    def bad_fetch(code: int) -> None:
-        f.put(s.EXIT_ADDRESS, start)
-        f.put(s.EXIT_CODE, code)
-        out(EXIT_FAULT)
-
-    with f.if_((start & (arch.insn_bytes - 1)).ne(0), unlikely=True):
-        bad_fetch(FAULT_FETCH | FAULT_MISALIGNED)
-    reachable = 32 if arch.address_bits == 32 else arch.address_bits
-    with f.if_(start.lshr(reachable).ne(0), unlikely=True):
-        bad_fetch(FAULT_FETCH)
-
-    flags = f.pointer(f.at(ctx, c.PAGE_FLAGS))
-
-    def check_page(address: Value) -> None:
-        at = f.offset(flags, address.lshr(12))
-        page = f.raw_load(at, 8, volatile=True)
-        deciding = page & (WRITE | TRACK | VOLATILE)
-        with f.if_(deciding.eq(WRITE), unlikely=True):
-            f.put(s.EXIT_ADDRESS, address & ~4095)
-            out(EXIT_TRACK)
-        f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
-
-    check_page(start)
+    code = (_ProgramCode if arch.system is None else _MachineCode)(f, arch, start)
+    code.begin()
 
     pc = f.var(64, start)
     count = f.var(32, 0)
@@ -85,11 +197,11 @@ def translator(arch: Architecture) -> Function:
         f.do(f"store ptr @{name}, ptr {op_at()}, align 8")
 
     def decode(address: Value) -> Value:
-        word = f.raw_load(f.offset("%mem", address), unit, volatile=True, align=4)
+        word = f.raw_load(code.pointer(address), unit, volatile=True, align=4)
         if arch.big_endian:
             word = word.bswap()
         result = f.var(32, 0)
-        mode = mode_tag.lshr(c.MODE_SHIFT)
+        mode = mode_tag.lshr(c.MODE_SHIFT) & ((1 << c.MMU_SHIFT) - 1)
         for number in range(len(arch.modes)):
             with f.if_(mode.eq(number)):
                 kind = f.op(
@@ -108,12 +220,18 @@ def translator(arch: Architecture) -> Function:
     steps = f.get(s.STEP).ne(0)
     max_insns = steps.select(f.const(1, 32), f.at(ctx, c.MAX_INSNS).trunc(32))
 
+    def mark_near(op: str, at_: int, target: Value) -> None:
+        near = code.near(target)
+        if near is not None:
+            f.set_at(op, at_, near.zext(8))
+
     def end_one_way(name: str, address: Value) -> None:
         put_handler(name)
         op = op_at()
         finish_op(count.value)
         f.set_at(op, c.CHAIN_TAKEN, f.const(0, 64))
         f.set_at(op, c.PC_TAKEN, address)
+        mark_near(op, c.NEAR_TAKEN, address)
         at.value = at.value + (c.END_BYTES - c.OP)
         last.value = 1
 
@@ -137,18 +255,12 @@ def translator(arch: Architecture) -> Function:
             readable = f.var(1, 1)
             if arch.delay_slots:
                 with f.if_((pc.value & 4095).eq(0), unlikely=True):
-                    flags_at = f.offset(flags, pc.value.lshr(12))
-                    page = f.raw_load(flags_at, 8, volatile=True)
-                    # A block must not fault half-way: leave the branch to a block of its own.
-                    bad = (page & READ).eq(0) & count.value.ugt(1)
-                    with f.if_(bad) as short:
-                        readable.value = 0
+                    readable.value = code.open_next_page(pc.value, count.value)
+                    with f.if_(~readable.value):
                         at.value = at.value - c.OP
                         pc.value = pc.value - arch.insn_bytes
                         count.value = count.value - 1
                         end_one_way("pemu_end_jump", pc.value)
-                    with short.otherwise():
-                        check_page(pc.value)
             with f.if_(readable.value):
                 if arch.delay_slots:
                     kept = f.raw_load("%target", 64, align=8)
@@ -181,6 +293,8 @@ def translator(arch: Architecture) -> Function:
                     (c.PC_NEXT, pc.value),
                 ):
                     f.set_at(op, offset, value)
+                mark_near(op, c.NEAR_TAKEN, target)
+                mark_near(op, c.NEAR_NEXT, pc.value)
                 at.value = at.value + (c.END_BYTES - c.OP)
                 last.value = 1
         with arm.otherwise():
@@ -199,18 +313,26 @@ def translator(arch: Architecture) -> Function:
         (c.BLOCK_PC, start),
         (c.COUNTER, f.at(ctx, c.HOT_THRESHOLD).trunc(32)),
         (c.GUEST_BYTES, (pc.value - start).trunc(32)),
-        (c.STATUS, steps.select(f.const(c.VALID | c.SINGLE, 32), c.VALID)),
+        (c.STATUS, steps.select(f.const(c.VALID | c.SINGLE, 32), c.VALID) | code.status()),
         (c.BYTES, size.trunc(32)),
+        *code.fields(),
     ):
         f.set_at("%buf", offset, value)
     f.do(f"store ptr @pemu_tier0, ptr {f.offset('%buf', c.FAST_ENTRY)}, align 8")
 
-    with f.if_(~steps):
-        f.do(f"call void @pemu_warm(ptr {ctx}, ptr %mem, ptr %buf)")
+    if arch.system is None:
+        with f.if_(~steps):
+            f.do(f"call void @pemu_warm(ptr {ctx}, ptr %mem, ptr %buf)")
+    else:
+        with f.if_(f.at("%buf", c.SECOND_AT).ne(0), unlikely=True):
+            f.do(f"store ptr @pemu_enter_crossing, ptr {f.offset('%buf', c.HEADER)}, align 8")
     f.do(f"call void @pemu_lock(ptr {ctx})")
-    f.do(f"call void @pemu_confirm(ptr {ctx}, ptr %buf)")
     tag = start ^ mode_tag
-    again = runtime.find(f, ctx, tag)
+    if arch.system is None:
+        f.do(f"call void @pemu_confirm(ptr {ctx}, ptr %buf)")
+        again = runtime.find(f, ctx, tag)
+    else:
+        again = runtime.find_at(f, ctx, tag, start, f.name("%place", 64))
     with f.if_(again.ne(0), unlikely=True):
         f.do(f"call void @pemu_unlock(ptr {ctx})")
         f.do(f"ret i64 {again.ir}")
@@ -218,7 +340,7 @@ def translator(arch: Architecture) -> Function:
     block = f.at(ctx, c.ARENA_NEXT)
     with f.if_((block + size).ugt(f.at(ctx, c.ARENA_END)), unlikely=True):
         f.do(f"call void @pemu_unlock(ptr {ctx})")
-        out(EXIT_FULL)
+        _out(f, EXIT_FULL)
     f.set_at(ctx, c.ARENA_NEXT, block + size)
     table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
     head = f.offset(table, (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3)
@@ -236,6 +358,6 @@ def translator(arch: Architecture) -> Function:
     report = f.at(ctx, c.OPTIONS) & c.OPTION_REPORT_BLOCKS
     with f.if_(report.ne(0), unlikely=True):
         f.put(s.EXIT_BLOCK, block)
-        out(EXIT_NEW_BLOCK)
+        _out(f, EXIT_NEW_BLOCK)
     f.do(f"ret i64 {block.ir}")
     return f

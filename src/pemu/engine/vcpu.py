@@ -264,7 +264,7 @@ class Cpu:
             if self.exit_reason != EXIT_INTERRUPT or not self._get32(s.STEP):
                 break
             # What is translated here goes on to further instructions.
-            engine.invalidate(self.pc, self.pc + 1)
+            engine.drop_blocks_at(self.pc)
         self._set32(s.STEP, 0)
         self._set32(s.EXIT_FLAG, 0)
         if self._get32(s.SIGNAL_PENDING):
@@ -314,11 +314,11 @@ def _single(offset: int, size: int) -> property:
     return property(get, put)
 
 
-def cpu_class(layout: s.Layout) -> type[Cpu]:
-    """Return a `Cpu` class with the single registers of `layout` as properties."""
+def cpu_class(layout: s.Layout, base: type[Cpu] = Cpu) -> type[Cpu]:
+    """Return a class derived from `base` with the single registers of `layout` as properties."""
     members: dict[str, Any] = {
         register.name: _single(register.offset, register.stride)
         for register in layout.registers
         if not register.count
     }
-    return type("Cpu", (Cpu,), members)
+    return type(base.__name__, (base,), members)

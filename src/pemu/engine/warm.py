@@ -14,6 +14,7 @@ from pemu.engine.runtime import Function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pemu.engine.architecture import Architecture
     from pemu.engine.builder import Variable
     from pemu.engine.values import Value
 
@@ -24,8 +25,10 @@ data has changed yet."""
 _ADLER = 65521
 
 
-def functions() -> list[str]:
-    """Return the functions' texts."""
+def functions(arch: Architecture) -> list[str]:
+    """Return the functions' texts. Whole processors have no stored regions yet."""
+    if arch.system is not None:
+        return [_invalidate()]
     return [_warm(), _same_code(), _good_module(), _confirm(), _invalidate()]
 
 
@@ -205,7 +208,7 @@ def _retire(f: Function, block: str, first: Value, end: Value, taken_back: Varia
 
 
 def _invalidate() -> str:
-    """`pemu_invalidate(ctx, arena, start, end)`: drop blocks of a guest range.
+    """`pemu_invalidate(ctx, arena, start, end)`: drop blocks of a range of places (CODE_AT).
 
     A dropped block leaves the hash table, and its first op sends whoever still goes there back to
     `pemu_dispatch`. Stored regions with code of the range are taken back; the result is how many.
@@ -218,10 +221,12 @@ def _invalidate() -> str:
     taken_back = f.var(64, 0)
     with f.while_(lambda: at.value.ult(limit)):
         block = f.pointer(at.value)
-        start = f.at(block, c.BLOCK_PC)
+        start = f.at(block, c.CODE_AT)
         bytes_ = f.at(block, c.GUEST_BYTES, 32).zext(64)
         status = f.at(block, c.STATUS, 32)
+        second = f.at(block, c.SECOND_AT)
         overlap = start.ult(end) & (start + bytes_).ugt(first)
+        overlap = overlap | second.ne(0) & second.ult(end) & second.uge(first)
         with f.if_(overlap & (status & c.STALE).eq(0)):
             f.set_at(block, c.STATUS, status | c.STALE)
             taken_back.value = taken_back.value + (status & c.WARM).ne(0).zext(64)

@@ -1,0 +1,157 @@
+"""A processor of a guest machine: what Python does for it, and sees of it."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from array import array
+
+from pemu.engine import context as c
+from pemu.engine import softmmu
+from pemu.engine import state as s
+from pemu.engine.architecture import ACCESS_LOAD, PAGE_FAULT
+from pemu.engine.exits import EXIT_INTERRUPT, EXIT_TRACK
+from pemu.engine.hostmemory import reserve
+from pemu.engine.vcpu import Cpu
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
+
+    from pemu.engine.engine import Engine
+    from pemu.engine.machinememory import MachineMemory
+
+    DeviceAccess: TypeAlias = Callable[[int, int, int | None], int | None]
+    """(guest-physical address, bytes, value to store or None): value loaded; None: bus error."""
+
+PHYSICAL_BITS = 36
+"""Guest-physical addresses below 2 to the power of this may be memory; all may be devices."""
+
+_DEVICE = ctypes.CFUNCTYPE(
+    ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
+)
+
+
+class PhysicalMap:
+    """Which guest-physical pages are memory, for all cpus of an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        pages = 1 << PHYSICAL_BITS - 12
+        self._table = reserve(8 * pages, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._filled: list[tuple[int, int]] = []
+        engine.context[c.PHYSICAL_MAP >> 3] = self._table
+        engine.context[c.PHYSICAL_PAGES >> 3] = pages
+
+    def set(self, ranges: Iterable[tuple[int, int, int, bool]]) -> None:
+        """Replace the map.
+
+        `ranges`: (first guest-physical address, end, place in the machine's memory, whether the
+        guest may write it). Parts of pages are left to `device_access`. The cpus must stand still,
+        or be the one that calls this.
+        """
+        for start, size in self._filled:
+            ctypes.memset(self._table + 8 * start, 0, 8 * size)
+        self._filled = []
+        for first, end, place, writable in ranges:
+            start, stop = (first + 4095) >> 12, min(end >> 12, 1 << PHYSICAL_BITS - 12)
+            host = self._engine.memory.base + place + (start << 12) - first
+            if start >= stop or host % softmmu.PAGE:
+                continue
+            mark = softmmu.MAP_RAM | (softmmu.MAP_WRITABLE if writable else 0)
+            pages = array("Q", range(host + mark, host + mark + (stop - start << 12), 4096))
+            ctypes.memmove(self._table + 8 * start, pages.buffer_info()[0], 8 * len(pages))
+            self._filled.append((start, stop - start))
+        for cpu in self._engine.cpus:
+            assert isinstance(cpu, MachineCpu)
+            cpu.flush_tlb()
+
+
+class MachineCpu(Cpu):
+    """One processor of a machine.
+
+    `device_access` must be set before it runs. It is called on the thread that runs the cpu, while
+    the state is exact.
+    """
+
+    device_access: DeviceAccess
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._tables = reserve(softmmu.TABLES_BYTES, mmap.PROT_READ | mmap.PROT_WRITE)
+        ctypes.memset(self._tables, 0xFF, softmmu.CONTEXT_BYTES * softmmu.CONTEXTS)
+        self._set(s.TLB_TABLES, self._tables)
+        self._set(s.MEMORY_BASE, self._tables)
+        self._failure: BaseException | None = None
+        self._callback = _DEVICE(self._on_device_access)
+        address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
+        engine.context[c.DEVICE_ACCESS >> 3] = address
+        native = engine.symbols
+        one = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
+        self._native_flush_tlb = one(native["pemu_flush_tlb"])
+        self._native_update_mode = one(native["pemu_update_mode"])
+        self._native_raise = ctypes.PYFUNCTYPE(
+            None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
+        )(native["pemu_enter_exception"])
+        self._native_translate = ctypes.PYFUNCTYPE(
+            ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32
+        )(native["pemu_translate_address"])
+
+    def _on_device_access(self, _state: int, physical: int, what: int, value: int) -> int:
+        size = what & (softmmu.DEVICE_WRITE - 1)
+        try:
+            stored = value & (1 << 8 * size) - 1 if what & softmmu.DEVICE_WRITE else None
+            result = self.device_access(physical, size, stored)
+        except BaseException as error:  # it cannot pass through native code: `run` raises it
+            self._failure = error
+            self.kick()
+            return 0
+        if result is None:
+            self._set32(s.BUS_ERROR, 1)
+            return 0
+        return result
+
+    def flush_tlb(self) -> None:
+        """Forget all translated addresses. Only while the cpu stands still."""
+        self._native_flush_tlb(self.address)
+
+    def update_mode(self) -> None:
+        """Registers that decide about mode or address translation have been changed by hand."""
+        self._native_update_mode(self.address)
+
+    def look_for_interrupts(self) -> None:
+        """Interrupt lines have changed. Any thread may call this."""
+        self.memory[s.ENGINE_BYTES + s.IRQ_FLAG.offset] = 1
+
+    def enter_exception(self, code: int, argument: int = 0) -> None:
+        """Enter a guest exception at the present pc. Only while the cpu stands still."""
+        self._set32(s.IN_SLOT, 0)
+        self._native_raise(self.address, code, argument)
+
+    def translate(self, address: int, access: int = ACCESS_LOAD) -> int | None:
+        """Guest-physical address of a guest-virtual one, None where there is none.
+
+        As the present mode has it; nothing changes by it.
+        """
+        mmu_mode = self.mode >> c.MMU_SHIFT
+        found = self._native_translate(self.address, address, access, mmu_mode)
+        return None if found & PAGE_FAULT else (found & -4096) | (address & 4095)
+
+    def run(self) -> None:
+        """Run until something that the machine has to settle.
+
+        Reasons are EXIT_SYSTEM, EXIT_INTERRUPT and EXIT_HOOK. Raises what `device_access` raised.
+        """
+        memory: MachineMemory = self.engine.memory  # type: ignore[assignment]
+        while True:
+            super().run()
+            if self.exit_reason == EXIT_TRACK:
+                memory.drop_code(self.exit_addr)
+                continue
+            if self.exit_reason == EXIT_INTERRUPT:
+                self.look_for_interrupts()
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+            return

@@ -1,0 +1,115 @@
+"""The soft TLB: how guest-virtual addresses reach memory where a guest has its own page tables.
+
+A table maps pages of 4 KiB to host addresses, for one way to translate (kernel, user, ...) in one
+address space of the guest. Generated code looks an address up in the table that the memory base
+points at; the tag it compares with tells page, permission and alignment at once. What is not found
+goes to a native function, which asks the architecture (`System.translate`), fills in an entry, has
+a device make the access, or enters the guest's exception.
+
+`pemu.engine.privileged` has the native functions.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.builder import InsnBuilder
+    from pemu.engine.values import Value
+
+READ_TAG, WRITE_TAG, FETCH_TAG, ADDEND = 0, 8, 16, 24
+"""Offsets in an entry. A tag is the address of the page if the access is allowed, or all ones; the
+host address is the guest-virtual one plus the addend."""
+
+ENTRY_SHIFT = 5
+ENTRIES = 512
+TABLE_BYTES = ENTRIES << ENTRY_SHIFT
+MMU_MODES = 4
+CONTEXT_BYTES = TABLE_BYTES * MMU_MODES
+CONTEXTS = 8
+"""Address spaces of the guest whose tables are kept."""
+
+NUMBERS = 1024
+"""Numbers that a guest gives its address spaces: each has a byte that tells which context it has
+(plus one). After these bytes each context has 16 bits with its number."""
+
+USED_AT = CONTEXT_BYTES * CONTEXTS + NUMBERS + 2 * CONTEXTS
+"""From the start of all tables: a byte for each, not 0 if it has entries."""
+
+TABLES_BYTES = USED_AT + CONTEXTS * MMU_MODES
+
+MAP_RAM, MAP_WRITABLE = 1, 2
+"""Bits of the map of guest-physical pages, beside the host address of a page."""
+
+DEVICE_WRITE = 16
+"""Bit of what a device access is asked for, beside the number of bytes."""
+
+PAGE = 4096
+
+
+def entry_offset(wide: Value) -> Value:
+    """Offset in a table of the entry for an address of 64 bits."""
+    return wide.lshr(12 - ENTRY_SHIFT) & (ENTRIES - 1 << ENTRY_SHIFT)
+
+
+def _look_up(cpu: InsnBuilder, wide: Value, tag_at: int, size: int) -> tuple[str, str, str, str]:
+    """Emit the fast way: its host pointer operand; labels of it, of the slow way, of the end."""
+    cpu.before_access()
+    slow, fast, done = cpu.label("slow"), cpu.label("fast"), cpu.label("done")
+    entry = cpu.offset("%mem", entry_offset(wide))
+    tag = cpu.raw_load(cpu.offset(entry, tag_at), 64, align=8)
+    missed = tag.ne(wide & (-PAGE | size - 1))
+    cpu.do(f"br i1 {missed.ir}, label %{slow}, label %{fast}, !prof !0")
+    cpu.go_on(fast)
+    addend = cpu.raw_load(cpu.offset(entry, ADDEND), 64, align=8)
+    pointer = cpu.op(f"inttoptr i64 {(wide + addend).ir} to ptr")
+    return pointer, fast, slow, done
+
+
+def _join(cpu: InsnBuilder, done: str) -> None:
+    cpu.do(f"br label %{done}")
+    cpu.go_on(done)
+
+
+def load(cpu: InsnBuilder, address: Value, size: int) -> Value:
+    """Load `size` bytes from a guest-virtual address that must be a multiple of `size`."""
+    wide = address.zext(64)
+    pointer, fast, slow, done = _look_up(cpu, wide, READ_TAG, size)
+    kind = f"i{size * 8}"
+    fast_value = cpu.swap(cpu.raw_load(pointer, size * 8, volatile=True, align=size))
+    cpu.do(f"br label %{done}")
+    cpu.go_on(slow)
+    cpu.blame()
+    function = cpu.runtime_function("pemu_slow_load")
+    got = cpu.op(f"call preserve_mostcc i64 {function}(ptr %state, i64 {wide.ir}, i64 {size})")
+    slow_value = cpu.name(got, 64).trunc(size * 8)
+    _join(cpu, done)
+    text = f"phi {kind} [ {fast_value.ir}, %{fast} ], [ {slow_value.ir}, %{slow} ]"
+    return cpu.name(cpu.op(text), size * 8)
+
+
+def store(cpu: InsnBuilder, address: Value, value: Value) -> None:
+    """Store at a guest-virtual address that must be a multiple of the value's size."""
+    wide = address.zext(64)
+    size = value.width // 8
+    pointer, _, slow, done = _look_up(cpu, wide, WRITE_TAG, size)
+    cpu.raw_store(pointer, cpu.swap(value), volatile=True, align=size)
+    cpu.do(f"br label %{done}")
+    cpu.go_on(slow)
+    cpu.blame()
+    function = cpu.runtime_function("pemu_slow_store")
+    what = f"ptr %state, i64 {wide.ir}, i64 {size}, i64 {value.zext(64).ir}"
+    cpu.do(f"call preserve_mostcc void {function}({what})")
+    _join(cpu, done)
+
+
+def pointer(cpu: InsnBuilder, address: Value, size: int) -> str:
+    """Return the host pointer operand of writable memory at a guest-virtual address."""
+    wide = address.zext(64)
+    fast_pointer, fast, slow, done = _look_up(cpu, wide, WRITE_TAG, size)
+    cpu.do(f"br label %{done}")
+    cpu.go_on(slow)
+    cpu.blame()
+    function = cpu.runtime_function("pemu_slow_pointer")
+    got = cpu.op(f"call preserve_mostcc ptr {function}(ptr %state, i64 {wide.ir}, i64 {size})")
+    _join(cpu, done)
+    return cpu.op(f"phi ptr [ {fast_pointer}, %{fast} ], [ {got}, %{slow} ]")
