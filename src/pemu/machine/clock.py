@@ -63,6 +63,11 @@ class Clock:
         self._heap: list[tuple[int, int, Timer]] = []
         self._number = count()
 
+    @property
+    def driven_by_host(self) -> bool:
+        """Whether it goes on with the host's time, so that the I/O thread runs its timers."""
+        return True
+
     def timer(self, callback: Callable[[], object]) -> Timer:
         """A timer of this clock, not armed."""
         return Timer(self, callback)
@@ -117,6 +122,10 @@ class VirtualClock(Clock):
         self._stopped_at: int | None = 0
         self.counted = False
         """Whether instructions drive it (-icount); then the processor's thread runs the timers."""
+
+    @property
+    def driven_by_host(self) -> bool:
+        return self._stopped_at is None and not self.counted
 
     @property
     def running(self) -> bool:

@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 from pemu.log import Log
 from pemu.machine.bus import Bus, SystemBus
 from pemu.machine.clock import Clocks
+from pemu.machine.control import Cause, Control, Vcpu
 from pemu.machine.device import Device
+from pemu.machine.iothread import IoThread
 from pemu.machine.memory import AddressSpace
 from pemu.machine.region import Order, Region, transaction
+from pemu.machine.wallclock import WallClock
 from pemu.options.error import OptionError, quoted
 
 D = TypeVar("D", bound=Device)
@@ -22,9 +25,12 @@ class Machine:
 
     order: byte order of the processor. lock: held by whoever runs device code: the processor's
         thread for accesses, timers, the I/O thread's callbacks.
+    control: whether it runs. cpus: the processors. rtc: the time of day that clock chips show.
     memory: what the processor sees, `memory.root` holds all; io: I/O ports, `io.root`.
     backends: by kind ('chardev', 'drive', 'netdev'), a function from an id to the object;
         OptionError for an unknown id.
+    at_reset: functions called at the end of each reset, after the processors': what a boot loader
+        does to memory and registers.
     """
 
     def __init__(self, order: Order = "little", log: Log | None = None) -> None:
@@ -32,16 +38,36 @@ class Machine:
         self.log = log or Log()
         self.lock = threading.RLock()
         self.clocks = Clocks()
+        self.rtc = WallClock(self.clocks)
+        self.control = Control(self)
+        self.cpus: list[Vcpu] = []
+        self.at_reset: list[Callable[[], object]] = []
         self.memory = AddressSpace("memory", Region("system", 1 << 64), order, self.log)
         self.io = AddressSpace("I/O", Region("io", 1 << 16), order, self.log)
         self.io.unassigned = lambda address, size, is_write: (1 << 8 * size) - 1
         self.spaces = [self.memory, self.io]
+        self._iothread: IoThread | None = None
         self.devices: list[Device] = []
         self.buses: list[Bus] = []
         self.system_bus = SystemBus(self, "main-system-bus")
         self.backends: dict[str, Callable[[str], object]] = {}
         self.globals: list[tuple[str, str, str]] = []
         """-global: driver, property, value as text; the later counts."""
+
+    @property
+    def iothread(self) -> IoThread:
+        """The I/O thread, made when it is first asked for."""
+        if self._iothread is None:
+            self._iothread = IoThread(self.lock, self.clocks)
+        return self._iothread
+
+    def close(self) -> None:
+        """Let go of what devices and the I/O thread hold, after the machine has ended."""
+        for device in reversed(self.devices):
+            device.unplugged()
+        if self._iothread is not None:
+            self._iothread.close()
+            self._iothread = None
 
     # Devices
 
@@ -98,6 +124,18 @@ class Machine:
         return None
 
     # Reset and state
+
+    def reset(self, cause: Cause = "guest-reset") -> None:
+        """Reset everything: devices, processors, then what `at_reset` does.
+
+        Under the lock, while the processors do not run: `control.request_reset` is what others use.
+        """
+        with transaction():
+            self.reset_devices()
+        for cpu in self.cpus:
+            cpu.reset()
+        for action in self.at_reset:
+            action()
 
     def reset_devices(self) -> None:
         """Reset all devices, as power-on does."""
