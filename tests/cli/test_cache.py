@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("PEMU_JIT")
     place = tmp_path / "cache"
     kept = CodeCache(str(place))
-    kept.store_tier0("mips-24Kf-be-o32", bytes(4096), b"data", {"enter": 16})
+    kept.store_tier0("mips-24Kf-be-o32", bytes(4096), {"enter": 16})
     module = Module(bytes(4096), b"", 9, [(0, [0x400000], [(0x400000, b"word")])], {}, [])
     kept.store(REGIONS, IDENTITY, pack(IDENTITY, [module]))
     long_ago = time.time() - 10 * DAY

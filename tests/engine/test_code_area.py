@@ -18,7 +18,7 @@ def addition(value: int) -> list[int]:
 @pytest.fixture
 def machine() -> PemuMachine:
     machine = PemuMachine(architecture("24Kf", True, "o32"), "tier1")
-    machine.engine.code.end = machine.engine.tier0_end + ROOM
+    machine.engine.code.end = machine.engine.tier0.end + ROOM
     return machine
 
 

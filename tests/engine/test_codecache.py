@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pemu.engine import codecache
 from pemu.engine.codecache import REGIONS, CodeCache, Tier0
 
-CODE, DATA, SYMBOLS = bytes(range(256)) * 16, b"some data", {"enter": 0, "leave": 4000}
+CODE, SYMBOLS = bytes(range(256)) * 16, {"enter": 0, "leave": 4000}
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ def content(cache: CodeCache, kind: str, name: str) -> bytes | None:
 
 
 def written_tier0(cache: CodeCache) -> bytes:
-    cache.store_tier0("some processor", CODE, DATA, SYMBOLS)
+    cache.store_tier0("some processor", CODE, SYMBOLS)
     return (Path(cache.directory) / names(cache)[0]).read_bytes()
 
 
 def test_tier0_comes_back_as_it_was_stored(cache: CodeCache) -> None:
-    cache.store_tier0("some processor", CODE, DATA, SYMBOLS)
+    cache.store_tier0("some processor", CODE, SYMBOLS)
     found = cache.open_tier0("some processor")
     assert found is not None
     fd, tier0 = found
@@ -51,11 +51,11 @@ def test_tier0_comes_back_as_it_was_stored(cache: CodeCache) -> None:
     finally:
         os.close(fd)
     assert tier0.code_at % 4096 == 0
-    assert (tier0.name, tier0.data, tier0.symbols) == ("some processor", DATA, SYMBOLS)
+    assert (tier0.name, tier0.symbols) == ("some processor", SYMBOLS)
 
 
 def test_other_processor_has_another_entry(cache: CodeCache) -> None:
-    cache.store_tier0("some processor", CODE, DATA, SYMBOLS)
+    cache.store_tier0("some processor", CODE, SYMBOLS)
     assert cache.open_tier0("other processor") is None
 
 

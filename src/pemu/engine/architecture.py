@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pemu.engine.insn import InstructionSet
+    from pemu.engine.insn import Insn, InstructionSet
     from pemu.engine.state import Layout
     from pemu.engine.values import Value
 
@@ -103,7 +103,10 @@ class Architecture:
     `address_bits`: bits of a guest-virtual address that reach memory: 32 or 41 (see
     `memory.AddressSpace`). `insn_bytes`: bytes of an instruction. `delay_slots`: branches take
     effect after the next instruction. `modes`: for each translation mode the feature names it adds;
-    the mode number is part of a block's key (MIPS: FPU register modes). `hot_registers`: (file,
+    the mode number is part of a block's key (MIPS: FPU register modes). `parts`: tier 0 is made in
+    parts, each when a program first needs it; by name, which of the modes' features the meanings of
+    a part's instructions depend on. An instruction belongs to the first part whose name the name of
+    its module begins with, or else to the base, which depends on no mode. `hot_registers`: (file,
     index) of the registers that compiled regions pass to each other in host registers, at most 6.
     `system`: what makes a whole processor of it; None where it runs programs only.
     """
@@ -120,6 +123,7 @@ class Architecture:
         "layout",
         "modes",
         "name",
+        "parts",
         "source",
         "system",
         "system_call",
@@ -137,6 +141,7 @@ class Architecture:
         big_endian: bool,
         features: frozenset[str],
         modes: tuple[frozenset[str], ...] = (frozenset(),),
+        parts: dict[str, frozenset[str]] | None = None,
         insn_bytes: int = 4,
         delay_slots: bool = False,
         hot_registers: tuple[tuple[str, int], ...] = (),
@@ -152,9 +157,14 @@ class Architecture:
         self.big_endian = big_endian
         self.features = features
         self.modes = modes
+        self.parts = parts or {}
         self.insn_bytes = insn_bytes
         self.delay_slots = delay_slots
         self.hot_registers = hot_registers
         self.general = general
         self.system_call = system_call
         self.system = system
+
+    def part(self, insn: Insn) -> str:
+        """Return the part of tier 0 that an instruction belongs to, "" for the base."""
+        return next((part for part in self.parts if insn.module.startswith(part)), "")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+from pemu.engine import context as c
 from pemu.engine import softmmu
+from pemu.engine import state as s
 from pemu.engine.values import Emitter, StagingError, Value
 
 TYPE_CHECKING = False
@@ -371,6 +373,11 @@ class StateBuilder(InsnBuilder):
     """A builder for what finds all registers in the state structure."""
 
     __slots__ = ()
+
+    def runtime_function(self, name: str) -> str:
+        context = self.op(f"load ptr, ptr {self.field(s.CONTEXT)}, align 8")
+        at = self.offset(context, c.FUNCTIONS + 8 * c.SYSTEM_FUNCTION_NAMES.index(name))
+        return self.op(f"load ptr, ptr {at}, align 8")
 
     def register_address(self, register: Register, index: Value | int, byte: Value | int) -> str:
         """Host pointer operand of (a byte of) a register in the state structure."""

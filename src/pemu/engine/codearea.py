@@ -18,7 +18,10 @@ _READ, _WRITE, _EXECUTE = mmap.PROT_READ, mmap.PROT_WRITE, mmap.PROT_EXEC
 
 
 class CodeArea:
-    """Code is added from `start` on, each piece at `next`; none of it is ever writable."""
+    """Code is added from `start` on, each piece at `next`; none of it is ever writable.
+
+    What is to stay whatever comes is added from the end backwards: `end` moves.
+    """
 
     __slots__ = ("_kept", "end", "next", "start")
 
@@ -27,20 +30,31 @@ class CodeArea:
         self.end = self.start + BYTES
         self.next = self._kept = self.start
 
-    def _take(self, size: int) -> int:
-        base = self.next
-        if base + size > self.end:
+    def _take(self, size: int, last: bool) -> int:
+        size = (size + _PAGE - 1) // _PAGE * _PAGE
+        if self.next + size > self.end:
             raise MemoryError("code area full")
-        self.next = base + (size + _PAGE - 1) // _PAGE * _PAGE
-        return base
+        if last:
+            self.end -= size
+            return self.end
+        self.next += size
+        return self.next - size
 
-    def map(self, fd: int, offset: int, size: int, writable: list[tuple[int, int]]) -> int:
+    def map(
+        self,
+        fd: int,
+        offset: int,
+        size: int,
+        writable: list[tuple[int, int]],
+        *,
+        last: bool = False,
+    ) -> int:
         """Map code of a file, from `offset` on; return its host address.
 
-        `writable`: (offset, bytes) of what in it is data. Raises MemoryError when the area is full,
-        OSError.
+        `writable`: (offset, bytes) of what in it is data. `last`: at the end, to stay. Raises
+        MemoryError when the area is full, OSError.
         """
-        base = self._take(size)
+        base = self._take(size, last)
         flags = mmap.MAP_PRIVATE | MAP_FIXED
         try:
             host_map(base, size, _READ | _EXECUTE, flags, fd, offset)
@@ -52,12 +66,12 @@ class CodeArea:
             host_protect(base + start, length, _READ | _WRITE)
         return base
 
-    def place(self, code: bytes, data: bytes) -> int:
+    def place(self, code: bytes, data: bytes, *, last: bool = False) -> int:
         """Copy code (whole pages) and, directly behind, its data; return their host address.
 
-        Raises MemoryError when the area is full.
+        `last`: at the end, to stay. Raises MemoryError when the area is full.
         """
-        base = self._take(len(code) + len(data))
+        base = self._take(len(code) + len(data), last)
         for address, content, wanted in (
             (base, code, _READ | _EXECUTE),
             (base + len(code), data, _READ | _WRITE),

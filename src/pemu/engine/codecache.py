@@ -6,8 +6,8 @@ processor and LLVM. A file is written under a temporary name and renamed, so tha
 processes see all of it or none; it is checked before use; and the directory is trusted only if
 nobody else can write to it.
 
-An entry of tier 0: a header {magic, checksum, sizes}, names and offsets, data, then code from a
-page boundary on. Entries of compiled regions: see `regionstore`.
+An entry of tier 0: a header {magic, checksum, sizes}, names and offsets, then code from a page
+boundary on. Entries of compiled regions: see `regionstore`.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAGIC = b"pemuTIR0"
-_HEADER = struct.Struct("<8sIIIII")
-"""Magic, checksum of all that follows it, bytes of text and of data, offset and size of code."""
+MAGIC = b"pemuTIR1"
+_HEADER = struct.Struct("<8sIIII")
+"""Magic, checksum of all that follows it, bytes of text, offset and size of code."""
 
 _CHECKED = 12
 _PAGE = 4096
 _RLIMIT_FSIZE = 1
 
 TIER0, REGIONS = KINDS = ("tier0", "regions")
-"""Kinds of entries: the interpreter of an architecture; compiled regions of a program."""
+"""Kinds of entries: a part of an architecture's interpreter; compiled regions of a program."""
 
 _MOST_TIER0 = 64 << 20
-"""Bytes of a tier 0 that are read at all; it takes 0.2 to 1 MB."""
+"""Bytes of a part of tier 0 that are read at all; it takes up to 0.1 MB."""
 
 _UNFINISHED = 600
 """Seconds after which a file under a temporary name counts as left behind."""
@@ -218,7 +218,7 @@ class CodeCache:
         return True
 
     def open_tier0(self, name: str) -> tuple[int, Tier0] | None:
-        """Find an architecture's tier 0: (file descriptor, what it holds), or None."""
+        """Find a part of an architecture's tier 0: (file descriptor, what it holds), or None."""
         fd = self.open(TIER0, name)
         if fd is None:
             return None
@@ -228,13 +228,13 @@ class CodeCache:
             os.close(fd)
             return None
 
-    def store_tier0(self, name: str, code: bytes, data: bytes, symbols: dict[str, int]) -> None:
-        """Keep an architecture's tier 0."""
+    def store_tier0(self, name: str, code: bytes, symbols: dict[str, int]) -> None:
+        """Keep a part of an architecture's tier 0."""
         lines = [name, *(f"{symbol} {offset}" for symbol, offset in symbols.items())]
         text = "\n".join(lines).encode()
-        code_at = (_HEADER.size + len(text) + len(data) + _PAGE - 1) // _PAGE * _PAGE
-        body = (text + data).ljust(code_at - _HEADER.size, b"\0") + code
-        header = _HEADER.pack(MAGIC, 0, len(text), len(data), code_at, len(code))
+        code_at = (_HEADER.size + len(text) + _PAGE - 1) // _PAGE * _PAGE
+        body = text.ljust(code_at - _HEADER.size, b"\0") + code
+        header = _HEADER.pack(MAGIC, 0, len(text), code_at, len(code))
         checksum = zlib.crc32(body, zlib.crc32(header[_CHECKED:]))
         header = _HEADER.pack(MAGIC, checksum, *_HEADER.unpack(header)[2:])
         self.store(TIER0, name, [header, body])
@@ -291,15 +291,16 @@ def _write(folder: int, key: str, parts: list[bytes]) -> None:
 
 
 class Tier0:
-    """A stored tier 0. `name`: of the architecture; `code_at`, `code_size`: place in the file."""
+    """A stored part of tier 0. `name`: of architecture and part; `code_at`, `code_size`: place in
+    the file."""
 
-    __slots__ = ("code_at", "code_size", "data", "name", "symbols")
+    __slots__ = ("code_at", "code_size", "name", "symbols")
 
     def __init__(self, content: bytes) -> None:
         """Read the content of a file. Raises ValueError if it is damaged."""
         if len(content) < _HEADER.size:
             raise ValueError("truncated")
-        magic, checksum, text_size, data_size, code_at, code_size = _HEADER.unpack_from(content)
+        magic, checksum, text_size, code_at, code_size = _HEADER.unpack_from(content)
         body = memoryview(content)[_HEADER.size :]
         if magic != MAGIC or code_at + code_size != len(content) or code_at % _PAGE:
             raise ValueError("truncated or of another kind")
@@ -308,7 +309,6 @@ class Tier0:
         self.name, *lines = bytes(body[:text_size]).decode().split("\n")
         self.code_at: int = code_at
         self.code_size: int = code_size
-        self.data = bytes(body[text_size : text_size + data_size])
         self.symbols = {name: int(offset) for name, offset in map(str.split, lines)}
 
 

@@ -14,6 +14,7 @@ PAGE_FLAGS = 40  # host address of the guest page flags (memory.AddressSpace)
 HOT_THRESHOLD = 48  # block executions before a block is reported as hot
 CODE_START = 56  # host range that all generated code lies in
 CODE_END = 64
+PARTS = 72  # host address of the decoders of tier 0's parts, see `tier0parts`
 MAX_INSNS = 136  # instructions in a block at most (1 when single-stepping)
 HOOK_COUNT = 144
 HOOKS = 152  # host address of hooked guest addresses, 8 bytes each
@@ -54,8 +55,13 @@ FUNCTION_NAMES = (
     "pemu_leave_region",
     "pemu_native_call",
     "pemu_jump_miss",
+    "pemu_raise",
+    "pemu_system_call",
+    "pemu_flush",
+    "pemu_reserved",
 )
-"""Runtime functions that compiled regions reach through the context, in order from FUNCTIONS."""
+"""Runtime functions that compiled regions and parts of tier 0 reach through the context, in order
+from FUNCTIONS."""
 
 SYSTEM_FUNCTION_NAMES = (
     *FUNCTION_NAMES,
@@ -70,6 +76,8 @@ SYSTEM_FUNCTION_NAMES = (
     "pemu_flush_page",
     "pemu_set_context",
     "pemu_clock",
+    "pemu_blame",
+    "pemu_exit",
 )
 """The same for whole processors."""
 

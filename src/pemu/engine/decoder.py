@@ -32,11 +32,20 @@ def _lowest_run(mask: int) -> tuple[int, int]:
 
 
 class TreeText:
-    """Emits the decision tree; `leaf(insn)` gives the lines that end in a `ret`."""
+    """Emits the decision tree; `leaf(insn)` gives the lines that end in a `ret`.
 
-    def __init__(self, unit: int, leaf: Callable[[Insn | None], list[str]]) -> None:
+    `group(insn)`: instructions of the same group need not be told apart; "" stands for none.
+    """
+
+    def __init__(
+        self,
+        unit: int,
+        leaf: Callable[[Insn | None], list[str]],
+        group: Callable[[Insn], str],
+    ) -> None:
         self._unit = unit
         self._leaf = leaf
+        self._group = group
         self._labels = 0
         self.lines: list[str] = []
 
@@ -50,7 +59,8 @@ class TreeText:
             self.lines += self._leaf(None)
             return
         first = insns[0]
-        if not first.mask & ~known:
+        group = self._group(first)
+        if not first.mask & ~known or (group and all(group == self._group(i) for i in insns)):
             self.lines += self._leaf(first)
             return
         common = ~known & ((1 << self._unit) - 1)

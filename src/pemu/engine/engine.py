@@ -18,6 +18,7 @@ from pemu.engine.host_x86_64 import KICK_CODE
 from pemu.engine.hostmemory import MAP_FIXED, MAP_NORESERVE, host_map, host_unmap, reserve
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
 from pemu.engine.memory import use_native_copy
+from pemu.engine.tier0parts import Tier0Parts
 from pemu.engine.vcpu import Cpu, cpu_class
 
 TYPE_CHECKING = False
@@ -135,28 +136,9 @@ class Engine:
         return self.context[field >> 3]
 
     def _load_tier0(self) -> None:
-        stored = None
-        if self.cache is not None:
-            stored = self.cache.open_tier0(self.arch.name)
-        if stored is None:
-            from pemu.engine.tier0 import compile_tier0
-
-            code, data, symbols = compile_tier0(self.arch)
-            if self.cache is not None:
-                self.cache.store_tier0(self.arch.name, code, data, symbols)
-            base = self.code.place(code, data)
-        else:
-            fd, tier0 = stored
-            symbols = tier0.symbols
-            try:
-                base = self.code.map(fd, tier0.code_at, tier0.code_size, [])
-                self.code.place(b"", tier0.data)
-            finally:
-                os.close(fd)
-        self.code.keep()
-        self.tier0_start = base
-        self.tier0_end = self.code.next
-        self.symbols = {name: base + offset for name, offset in symbols.items()}
+        self.tier0 = Tier0Parts(self.arch, self.cache, self.code, self.lock)
+        self.symbols = self.tier0.symbols
+        self._set(c.PARTS, ctypes.addressof(self.tier0.table))
         prototype = ctypes.CFUNCTYPE
         address = self.symbols
         self.enter = prototype(None, ctypes.c_void_p)(address["pemu_enter"])
@@ -178,6 +160,16 @@ class Engine:
         )(address["pemu_invalidate"])
         self._install_handler(_SIGSEGV, _services["pemu_on_fault"], _SA_RESTART)
         self._install_handler(_SIGBUS, _services["pemu_on_fault"], _SA_RESTART)
+
+    def load_part(self, entry: int) -> None:
+        """Load the part of tier 0 that native code has missed in the table `Tier0Parts.table`."""
+        with self._making:
+            self.tier0.load(entry)
+
+    def query(self, part: str, name: str) -> int:
+        """Return the host address of a query of the instruction set (`InstructionSet.queries`)."""
+        with self._making:
+            return self.tier0.query(part, name)
 
     def map_code(self, fd: int, offset: int, size: int, writable: list[tuple[int, int]]) -> int:
         """Map code of a file into the code area (see `CodeArea.map`), to stay there."""
@@ -412,7 +404,7 @@ class Engine:
             host_map(self._table, 8 * c.BLOCK_TABLE_ENTRIES, rw, fresh)
             host_map(self._arena, ARENA_BYTES, rw, fresh)
             self._set(c.ARENA_NEXT, self._arena)
-            self.code.empty(self.tier0_end)
+            self.code.empty(self.tier0.end)
             self._full_epoch = 0
             self._early.clear()
             if self._compiler is not None:

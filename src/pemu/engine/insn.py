@@ -48,7 +48,11 @@ class BitField:
 
 
 class Insn:
-    """One declared instruction. `mask` has the bits that must equal `match`."""
+    """One declared instruction.
+
+    `mask` has the bits that must equal `match`. `module`: name of the module that declares it,
+    without its package's.
+    """
 
     __slots__ = (
         "assembly",
@@ -57,6 +61,7 @@ class Insn:
         "match",
         "meaning",
         "mnemonic",
+        "module",
         "name",
         "needs",
         "overrides",
@@ -80,6 +85,7 @@ class Insn:
         self.assembly = assembly
         self.mnemonic = assembly.split()[0]
         self.meaning = meaning
+        self.module = meaning.__module__.rpartition(".")[2]
         self.needs = needs
         self.unless = unless
         self.overrides = overrides
@@ -133,8 +139,9 @@ class InstructionSet:
         self.name = name
         self.unit = unit
         self.insns: list[Insn] = []
-        self.queries: dict[str, Callable[[Architecture], Helper]] = {}
-        """Helpers without arguments that Python code calls on a stopped cpu, by symbol."""
+        self.queries: dict[str, dict[str, Callable[[Architecture], Helper]]] = {}
+        """Helpers without arguments that Python code calls on a stopped cpu, by the part of tier 0
+        that they are compiled with (see `Architecture`) and by symbol."""
         self._names: set[str] = set()
 
     def insn(

@@ -59,11 +59,6 @@ class SystemBuilder(StateBuilder):
     def in_delay_slot(self) -> Value:
         return self.raw_load(self.field(s.IN_SLOT), 32, align=4).ne(0)
 
-    def runtime_function(self, name: str) -> str:
-        context = self.op(f"load ptr, ptr {self.field(s.CONTEXT)}, align 8")
-        at = self.offset(context, c.FUNCTIONS + 8 * c.SYSTEM_FUNCTION_NAMES.index(name))
-        return self.op(f"load ptr, ptr {at}, align 8")
-
     def resume_at(self, target: Value) -> None:
         self.raw_store(self.field(s.PC), target.zext(64), align=8)
         self.update_mode()

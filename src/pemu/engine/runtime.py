@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # How an instruction ends, as the decoder reports it.
 PLAIN, BRANCH, LIKELY, JUMP, JUMP_REGISTER, STOP, STOP_NEXT = range(7)
+ELSEWHERE = 7
+"""What the base's decoder adds to the number of the part that has to decode a word."""
 
 FETCHING = 1
 """In CURRENT_OP: the access that faults is an instruction fetch."""
@@ -400,6 +402,14 @@ def exits(arch: Architecture) -> list[str]:
         raised.leave(EXIT_EXCEPTION)
         found.append(raised)
     return [f.text for f in found]
+
+
+def forward(name: str) -> str:
+    """Handler `name` in a module that has it not: goes on in the one of the context."""
+    f = handler(name)
+    table = f.offset(f.context(), c.FUNCTIONS + 8 * c.SYSTEM_FUNCTION_NAMES.index(name))
+    f.tail(f.op(f"load ptr, ptr {table}, align 8"))
+    return f.text
 
 
 def lock_functions() -> str:

@@ -142,11 +142,9 @@ class Tier0Builder(StateBuilder):
 
     # Whole processors.
 
-    def runtime_function(self, name: str) -> str:
-        return f"@{name}"
-
     def blame(self) -> None:
-        self.do("call preserve_mostcc void @pemu_blame(ptr %op, ptr %state)")
+        function = self.runtime_function("pemu_blame")
+        self.do(f"call preserve_mostcc void {function}(ptr %op, ptr %state)")
 
     def resume_at(self, target: Value) -> None:
         self.raw_store(self.field(s.PC), target.zext(64), align=8)
@@ -357,13 +355,12 @@ class _Module:
             self.add(text)
             self.declarations |= declarations
 
-    def text(self) -> str:
+    def text(self, *more: str) -> str:
         return "\n".join(
             [
-                host_x86_64.ASSEMBLY,
+                *more,
                 *sorted(self.declarations),
                 *self.functions,
-                host_x86_64.SIGNAL_HANDLERS,
                 '!0 = !{!"branch_weights", i32 1, i32 1000}',
             ]
         )
@@ -372,7 +369,11 @@ class _Module:
 def helper_definitions(
     helpers: dict[str, Helper], arch: Architecture
 ) -> list[tuple[str, set[str]]]:
-    """Return (definition, declarations) of each helper, and of those that they call."""
+    """Return (definition, declarations) of each helper, and of those that they call.
+
+    Helpers that are no procedures are for what seldom happens, and some are long: they are compiled
+    in the quickest way.
+    """
     result = []
     pending = list(helpers.values())
     seen = set(helpers)
@@ -394,14 +395,14 @@ def helper_definitions(
             seen.update(inner.name for inner in more)
             pending += more
             continue
-        function = Function(header)
+        function = Function(f"{header} optnone")
         helper.body(function, *operands)
         result.append((function.text, function.declarations))
     return result
 
 
-def module_text(arch: Architecture) -> str:
-    """Return the IR text of an architecture's tier 0: runtime, decoder and handlers."""
+def base_text(arch: Architecture) -> str:
+    """Return the IR text of tier 0's base: runtime, decoder and handlers of the base."""
     module = _Module(arch)
     for text in (
         runtime.dispatch(arch),
@@ -424,14 +425,26 @@ def module_text(arch: Architecture) -> str:
             module.add(text)
         module.declarations |= staged.declarations
         module.helpers.update(staged.helpers)
-    table = arch.source()
-    for mode, extra in enumerate(arch.modes):
-        _decoder(module, mode, table.select(arch.features | extra), arch.features | extra)
+    _decoder(module, "internal", "", arch.features)
     module.add_function(translator(arch))
     module.add(_function_table(arch))
-    for name, query in table.queries.items():
+    module.add_helpers()
+    return module.text(host_x86_64.ASSEMBLY, host_x86_64.SIGNAL_HANDLERS)
+
+
+def part_text(arch: Architecture, part: str, features: frozenset[str]) -> str:
+    """Return the IR text of a part of tier 0: decoder, handlers and queries.
+
+    `features`: those of the translation mode that the part depends on.
+    """
+    module = _Module(arch)
+    _decoder(module, "hidden", part, arch.features | features)
+    for name, query in arch.source().queries.get(part, {}).items():
         module.add_query(name, query(arch))
     module.add_helpers()
+    for name in c.SYSTEM_FUNCTION_NAMES:
+        if any(f"@{name}" in text for text in module.functions):
+            module.add(runtime.forward(name))
     return module.text()
 
 
@@ -457,16 +470,33 @@ def _reserved() -> str:
     return f.text
 
 
-def _decoder(module: _Module, mode: int, insns: list[Insn], features: frozenset[str]) -> None:
-    """`pemu_decode_M(word, op, target, pc)`: fill in an op, return how the instruction ends."""
-    unit = module.arch.insn_bytes * 8
+def _decoder(module: _Module, linkage: str, part: str, features: frozenset[str]) -> None:
+    """`pemu_decode(word, op, target, pc)`: fill in an op, return how the instruction ends.
+
+    The base's decoder tells only which part has to decode the words of the others.
+    """
+    arch = module.arch
+    unit = arch.insn_bytes * 8
+    parts = list(arch.parts)
+    insns = arch.source().select(features if part else features.union(*arch.modes))
+    if part:
+        insns = [insn for insn in insns if arch.part(insn) == part]
+    of_modes = frozenset().union(*arch.modes)
+    for insn in insns:
+        if not arch.part(insn) and (insn.needs | insn.unless) & of_modes:
+            raise PatternError(f"{insn.name} exists in some modes only: make it one of a part")
     leaves = 0
+
+    def group(insn: Insn) -> str:
+        return "" if part else arch.part(insn)
 
     def leaf(insn: Insn | None) -> list[str]:
         nonlocal leaves
         leaves += 1
         if insn is None:
             return ["  store ptr @pemu_reserved, ptr %out, align 8", f"  ret i32 {runtime.STOP}"]
+        if group(insn):
+            return [f"  ret i32 {runtime.ELSEWHERE + parts.index(group(insn))}"]
         name, ending, target = module.stage(insn, features)
         lines = [f"  store ptr @{name}, ptr %out, align 8"]
         for number, (field, at, size) in enumerate(operand_places(insn)):
@@ -489,11 +519,11 @@ def _decoder(module: _Module, mode: int, insns: list[Insn], features: frozenset[
             ]
         return [*lines, f"  ret i32 {ending}"]
 
-    tree = TreeText(unit, leaf)
+    tree = TreeText(unit, leaf, group)
     tree.build(insns)
     body = "\n".join(tree.lines)
     module.add(
-        f"define internal i32 @pemu_decode_{mode}(i{unit} %word, ptr %out, ptr %target, i64 %pc) "
+        f"define {linkage} i32 @pemu_decode(i{unit} %word, ptr %out, ptr %target, i64 %pc) "
         f"nounwind {{\n{body}\n}}\n"
     )
 
@@ -531,10 +561,21 @@ SYSTEM_EXPORTS = (
 """Those of whole processors beside them."""
 
 
-def compile_tier0(arch: Architecture) -> tuple[bytes, bytes, dict[str, int]]:
-    """Compile an architecture's tier 0: (code, data, offsets of `EXPORTS` and of its queries)."""
+def compile_tier0(
+    arch: Architecture, part: str, features: frozenset[str]
+) -> tuple[bytes, dict[str, int]]:
+    """Compile a part of an architecture's tier 0, or its base ("").
+
+    `features`: those of the translation mode that the part depends on. Returns (code, offsets of
+    its symbols: `EXPORTS`, or the decoder and the queries).
+    """
     from pemu.engine.llvm import compile_ir
 
-    blob = compile_ir(module_text(arch))
-    exports = (*EXPORTS, *(SYSTEM_EXPORTS if arch.system else ()), *arch.source().queries)
-    return blob.code, blob.data, {name: blob.symbols[name] for name in exports}
+    if part:
+        blob = compile_ir(part_text(arch, part, features))
+        exports = ("pemu_decode", *arch.source().queries.get(part, {}))
+    else:
+        blob = compile_ir(base_text(arch))
+        exports = (*EXPORTS, *(SYSTEM_EXPORTS if arch.system else ()))
+    assert not blob.data
+    return blob.code, {name: blob.symbols[name] for name in exports}

@@ -10,6 +10,7 @@ from pemu.engine.exits import (
     EXIT_FAULT,
     EXIT_FULL,
     EXIT_NEW_BLOCK,
+    EXIT_PART,
     EXIT_TRACK,
     FAULT_FETCH,
     FAULT_MISALIGNED,
@@ -200,15 +201,18 @@ def translator(arch: Architecture) -> Function:
         word = f.raw_load(code.pointer(address), unit, volatile=True, align=4)
         if arch.big_endian:
             word = word.bswap()
-        result = f.var(32, 0)
-        mode = mode_tag.lshr(c.MODE_SHIFT) & ((1 << c.MMU_SHIFT) - 1)
-        for number in range(len(arch.modes)):
-            with f.if_(mode.eq(number)):
-                kind = f.op(
-                    f"call i32 @pemu_decode_{number}(i{unit} {word.ir}, ptr {op_at()}, "
-                    f"ptr %target, i64 {address.ir})"
-                )
-                result.value = f.name(kind, 32)
+        given = f"(i{unit} {word.ir}, ptr {op_at()}, ptr %target, i64 {address.ir})"
+        result = f.var(32, f.name(f.op(f"call i32 @pemu_decode{given}"), 32))
+        with f.if_(result.value.uge(runtime.ELSEWHERE), unlikely=True):
+            part = (result.value - runtime.ELSEWHERE).zext(64)
+            mode = mode_tag.lshr(c.MODE_SHIFT) & ((1 << c.MMU_SHIFT) - 1)
+            entry = part * len(arch.modes) + mode
+            table = f.pointer(f.at(ctx, c.PARTS))
+            decoder = f.raw_load(f.offset(table, entry << 3), 64)
+            with f.if_(decoder.eq(0), unlikely=True):
+                f.put(s.EXIT_CODE, entry)
+                _out(f, EXIT_PART)
+            result.value = f.name(f.op(f"call i32 {f.pointer(decoder)}{given}"), 32)
         return result.value
 
     put_handler("pemu_enter_block")

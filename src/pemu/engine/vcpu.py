@@ -14,6 +14,7 @@ from pemu.engine.exits import (
     EXIT_HOT,
     EXIT_INTERRUPT,
     EXIT_NEW_BLOCK,
+    EXIT_PART,
     EXIT_SYSCALL,
     FAULT_FETCH,
 )
@@ -241,6 +242,8 @@ class Cpu:
                 engine.invalidate(line, line + FLUSH_BYTES)
             elif reason == EXIT_FULL:
                 engine.flush()
+            elif reason == EXIT_PART:
+                engine.load_part(self._get(s.EXIT_CODE))
             elif reason == EXIT_NEW_BLOCK:
                 if engine.on_new_block is not None:
                     engine.on_new_block(self, self._get(s.EXIT_BLOCK))
@@ -283,7 +286,7 @@ class Cpu:
         if not host_pc:
             return
         self.exit_addr -= engine.memory.base
-        if engine.tier0_start <= host_pc < engine.tier0_end:
+        if engine.tier0.contains(host_pc):
             if current == 1:
                 self.exit_code |= FAULT_FETCH
                 return

@@ -47,6 +47,14 @@ def architecture(model_name: str, big_endian: bool, abi: str) -> Architecture:
             frozenset({"fpexact"}),
             frozenset({"fr1", "fpexact"}),
         ),
+        parts={
+            "dsp": frozenset(),
+            "fpu_memory": frozenset({"fr1"}),
+            "fpu_status": frozenset({"fr1"}),
+            "fpu_paired": frozenset({"fr1", "fpexact"}),
+            "fpu_3d": frozenset({"fr1", "fpexact"}),
+            "fpu": frozenset({"fr1", "fpexact"}),
+        },
         delay_slots=True,
         hot_registers=tuple(("gpr", number) for number in (SP, V0, V1, A0, A1, A2)),
         system_call=SystemCall(

@@ -430,14 +430,20 @@ def _cause_body(f: Function, xlen: int) -> None:
         invalid = f.var(1, 0)
         inexact = f.var(32, 0)
         flush = f.raw_load(_offset(f, f"fcsr.{xlen}"), 32).bit(FLUSH_BIT)
+        done = f.label("done")
+        cases = {operation.number: f.label("operation") for operation in OPERATIONS.values()}
+        listed = " ".join(f"i32 {value}, label %{label}" for value, label in cases.items())
+        f.do(f"switch i32 {number.ir}, label %{done} [ {listed} ]")
         for operation in OPERATIONS.values():
-            with f.if_(number.eq(operation.number)):
-                operands = []
-                for name, fmt in zip(("fp_a", "fp_b", "fp_c"), operation.operands, strict=False):
-                    kind = LLVM_TYPE[fmt]
-                    at = _offset(f, f"{name}.{xlen}")
-                    operands.append(f.op(f"load {kind}, ptr {at}, align 8"))
-                operation.compute(f, operands, _Again(f, flush, invalid, inexact))
+            f.place(cases[operation.number])
+            operands = []
+            for name, fmt in zip(("fp_a", "fp_b", "fp_c"), operation.operands, strict=False):
+                kind = LLVM_TYPE[fmt]
+                at = _offset(f, f"{name}.{xlen}")
+                operands.append(f.op(f"load {kind}, ptr {at}, align 8"))
+            operation.compute(f, operands, _Again(f, flush, invalid, inexact))
+            f.do(f"br label %{done}")
+        f.place(done)
         after = fp.read_mxcsr(f, "%mx")
         fp.write_mxcsr(f, "%mx", before)
         cause.value = guest_flags(after) | inexact.value | (invalid.value.zext(32) << 4)

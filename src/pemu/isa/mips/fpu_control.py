@@ -30,7 +30,9 @@ _MODES = (0, 3, 2, 1)
 def _cause(cpu: Cpu) -> int:
     if not cpu.fp_op:
         return int(cpu.fp_cause)
-    query = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(cpu.engine.symbols[CAUSE_QUERY])
+    query = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(
+        cpu.engine.query("fpu_status", CAUSE_QUERY)
+    )
     return int(query(cpu.address))
 
 
