@@ -56,6 +56,16 @@ def test_items_of_a_list(text: str, items: list[tuple[str, str | None]]) -> None
     assert split(text, "first") == items
 
 
+def test_short_form_switches_a_key_on_or_off() -> None:
+    assert PLAIN.parse("x,readonly")["readonly"] is True
+    assert PLAIN.parse("x,readonly=on,noreadonly")["readonly"] is False
+
+
+def test_only_on_off_keys_have_a_short_form_for_off() -> None:
+    with pytest.raises(OptionError, match="'nosize' is not a key here"):
+        PLAIN.parse("x,nosize")
+
+
 def test_value_without_key_is_refused() -> None:
     with pytest.raises(OptionError, match="'=x' has no key before its '='"):
         split("=x")

@@ -1,10 +1,11 @@
 """Comma lists: `a,b=c,d.e=f`, as `-drive`, `-device` or `-netdev` take them, with typed keys.
 
 The grammar: items are separated by commas, and a comma inside a value is written twice. An item
-`key=value` sets a key; an item without `=` switches an on/off key on, or, when it comes first and
-the group has an implied key, is that key's value. A dotted key reaches into a nested group
-(`server.port=1`) or a list (`server.0=a,server.1=b`). The last of several values for one key
-counts, unless the key is declared to gather them. `help` or `?` as an item asks for the keys.
+`key=value` sets a key; an item without `=` switches an on/off key on (`key`) or off (`nokey`), or,
+when it comes first and the group has an implied key, is that key's value. A dotted key reaches into
+a nested group (`server.port=1`) or a list (`server.0=a,server.1=b`). The last of several values for
+one key counts, unless the key is declared to gather them. `help` or `?` as an item asks for the
+keys.
 """
 
 from __future__ import annotations
@@ -163,6 +164,11 @@ class Group(ValueType):
                 continue
             head, dot, tail = name.partition(".")
             key = keys.get(name) or keys.get(head)
+            if key is None and text is None and name[:2] == "no":
+                switched = keys.get(name[2:])
+                if switched and isinstance(switched.type, Bool):
+                    values[switched.name] = False
+                    continue
             if key is None:
                 raise self._unknown_key(prefix + name, prefix, keys)
             if dot and key.name != name:
