@@ -1,0 +1,134 @@
+"""Output to a descriptor that takes it at its own pace.
+
+Whoever writes also makes the host's call, without waiting; so output comes at once, and costs no
+switch between threads. What the host does not take is queued, and the I/O thread writes it when the
+descriptor is ready.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from _thread import allocate_lock
+from collections.abc import Callable
+
+from pemu.chardev.interface import Host
+
+LIMIT = 64 * 1024
+"""Bytes queued before `write` refuses more: as much as a Linux pipe holds."""
+
+
+class Output:
+    """The queue before one descriptor, which must be one that does not wait.
+
+    `writable` is called on the I/O thread when there is room after a refusal; `failed`, once, with
+    the error that the host has given. After an error what is written is lost.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        fd: int,
+        writable: Callable[[], None],
+        failed: Callable[[OSError], None],
+    ) -> None:
+        self._host = host
+        self._fd = fd
+        self._on_writable = writable
+        self._on_failure = failed
+        self._lock = allocate_lock()
+        self._queue = bytearray()
+        self._watched = False
+        self._refused = False
+        self._failed = False
+
+    @property
+    def backlog(self) -> int:
+        """Bytes in the queue."""
+        return len(self._queue)
+
+    def write(self, data: bytes) -> int:
+        """Take what there is room for; returns how many bytes that were."""
+        with self._lock:
+            return self._take(data, LIMIT)
+
+    def send(self, data: bytes) -> None:
+        """Take all of `data`."""
+        with self._lock:
+            self._take(data, len(self._queue) + len(data))
+
+    def flush(self, patience: float) -> None:
+        """Wait until all is written, but not longer than `patience` seconds for any of it."""
+        with self._lock:
+            poller = select.poll()
+            if self._fd >= 0:
+                poller.register(self._fd, select.POLLOUT)
+            end = time.monotonic() + patience
+            while self._queue and self._fd >= 0:
+                left = end - time.monotonic()
+                if left < 0 or not poller.poll(left * 1000):
+                    break
+                if self._drain():
+                    end = time.monotonic() + patience
+
+    def discard(self) -> None:
+        """Forget what is queued: who would have read it is gone."""
+        with self._lock:
+            self._queue.clear()
+
+    def stop(self) -> None:
+        """Forget the descriptor, on the I/O thread; the caller closes it."""
+        with self._lock:
+            if self._watched and not self._host.loop.is_closed():
+                self._host.loop.remove_writer(self._fd)
+            self._fd = -1
+            self._queue.clear()
+
+    def _take(self, data: bytes, limit: int) -> int:
+        if self._fd < 0:
+            return len(data)
+        written = 0 if self._queue else self._host_write(data)
+        if written == len(data):
+            return written
+        taken = max(written, min(len(data), written + limit - len(self._queue)))
+        self._queue += memoryview(data)[written:taken]
+        self._refused |= taken < len(data)
+        if not self._watched:
+            self._watched = True
+            self._host.post(self._watch)
+        return taken
+
+    def _watch(self) -> None:
+        with self._lock:
+            if self._fd >= 0:
+                self._host.loop.add_writer(self._fd, self._ready)
+
+    def _ready(self) -> None:
+        with self._lock:
+            self._drain()
+            if self._fd >= 0 and not self._queue:
+                self._host.loop.remove_writer(self._fd)
+                self._watched = False
+            room = self._refused and len(self._queue) <= LIMIT // 2
+            self._refused &= not room
+        if room:
+            self._on_writable()
+
+    def _drain(self) -> int:
+        with memoryview(self._queue) as queue, queue[:LIMIT] as part:
+            written = self._host_write(part)
+        del self._queue[:written]
+        return written
+
+    def _host_write(self, data: bytes | memoryview) -> int:
+        """Write what the host takes now. After an error everything counts as written."""
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                self._host.post(self._on_failure, error)
+            return len(data)
