@@ -56,6 +56,7 @@ class Insn:
 
     __slots__ = (
         "assembly",
+        "before",
         "fields",
         "mask",
         "match",
@@ -79,6 +80,7 @@ class Insn:
         needs: frozenset[str],
         unless: frozenset[str],
         overrides: tuple[str, ...],
+        before: Callable[[Any], None] | None,
     ) -> None:
         self.name = name
         self.pattern = pattern
@@ -89,6 +91,7 @@ class Insn:
         self.needs = needs
         self.unless = unless
         self.overrides = overrides
+        self.before = before
         self.width, self.mask, self.match, self.fields = _parse_pattern(name, pattern)
 
     def __repr__(self) -> str:
@@ -153,13 +156,15 @@ class InstructionSet:
         needs: str = "",
         unless: str = "",
         overrides: str = "",
+        before: Callable[[Any], None] | None = None,
     ) -> Callable[[Meaning], Meaning]:
         """Declare an instruction; decorates the function that gives its meaning.
 
         `needs`: features, all of which a model must have. `unless`: features none of which it may
         have. `overrides`: names of instructions that this one is a special case of; where both
         patterns match, this one is meant. `name` tells apart instructions whose mnemonics are
-        the same (default: the function's name).
+        the same (default: the function's name). `before(cpu)` is staged before the meaning: a test
+        that many instructions share.
         """
 
         def declare(meaning: Meaning) -> Meaning:
@@ -172,6 +177,7 @@ class InstructionSet:
                 frozenset(needs.split()),
                 frozenset(unless.split()),
                 tuple(overrides.split()),
+                before,
             )
             if insn.width != self.unit:
                 raise PatternError(f"{insn.name}: {insn.width} bits, expected {self.unit}")
@@ -231,6 +237,8 @@ class InstructionSet:
 
 def bind(insn: Insn, builder: Any, values: dict[str, Any]) -> None:
     """Run an instruction's meaning against `builder` with the given field values."""
+    if insn.before is not None:
+        insn.before(builder)
     code = insn.meaning.__code__
     arguments = [values[name] for name in code.co_varnames[1 : code.co_argcount]]
     insn.meaning(builder, *arguments)

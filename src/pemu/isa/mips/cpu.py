@@ -23,6 +23,31 @@ def _instructions() -> InstructionSet:
     return instructions()
 
 
+_FPU_MODES: tuple[frozenset[str], ...] = (
+    frozenset(),
+    frozenset({"fr1"}),
+    frozenset({"fpexact"}),
+    frozenset({"fr1", "fpexact"}),
+)
+
+_PARTS = {
+    "dsp": frozenset[str](),
+    "fpu_memory": frozenset({"fr1"}),
+    "fpu_status": frozenset({"fr1"}),
+    "fpu_paired": frozenset({"fr1", "fpexact"}),
+    "fpu_3d": frozenset({"fr1", "fpexact"}),
+    "fpu": frozenset({"fr1", "fpexact"}),
+}
+
+_HOT_REGISTERS = tuple(("gpr", number) for number in (SP, V0, V1, A0, A1, A2))
+
+
+def _system_instructions() -> InstructionSet:
+    from pemu.isa.mips.table import system_instructions
+
+    return system_instructions()
+
+
 def architecture(model_name: str, big_endian: bool, abi: str) -> Architecture:
     """Return the description of processor `model_name` running programs of `abi`.
 
@@ -41,23 +66,42 @@ def architecture(model_name: str, big_endian: bool, abi: str) -> Architecture:
         address_bits=41 if abi == "n64" else 32,
         big_endian=big_endian,
         features=chosen.features,
-        modes=(
-            frozenset(),
-            frozenset({"fr1"}),
-            frozenset({"fpexact"}),
-            frozenset({"fr1", "fpexact"}),
-        ),
-        parts={
-            "dsp": frozenset(),
-            "fpu_memory": frozenset({"fr1"}),
-            "fpu_status": frozenset({"fr1"}),
-            "fpu_paired": frozenset({"fr1", "fpexact"}),
-            "fpu_3d": frozenset({"fr1", "fpexact"}),
-            "fpu": frozenset({"fr1", "fpexact"}),
-        },
+        modes=_FPU_MODES,
+        parts=_PARTS,
         delay_slots=True,
-        hot_registers=tuple(("gpr", number) for number in (SP, V0, V1, A0, A1, A2)),
+        hot_registers=_HOT_REGISTERS,
         system_call=SystemCall(
             V0, tuple(registers_for_arguments), V0, A3, SP if abi == "o32" else None, 16
         ),
+    )
+
+
+def system_architecture(model_name: str, big_endian: bool, xlen: int) -> Architecture:
+    """Return the description of processor `model_name` as a whole.
+
+    `xlen`: 32 or 64, the width of the target's registers; a 32-bit model stays one also on a
+    64-bit target. Raises `models.UnknownModel`, `models.UnsupportedModel`.
+    """
+    from pemu.isa.mips.cp0_models import BY_NAME
+    from pemu.isa.mips.cp0_state import MipsSystem, system_layout
+    from pemu.isa.mips.cp0_usable import NARROW
+
+    chosen = model(model_name, xlen)
+    control = BY_NAME[chosen.name]
+    modes = _FPU_MODES if chosen.fir else (frozenset(),)
+    if chosen.bits == 64:
+        modes = (*modes, *(mode | {NARROW} for mode in modes))
+    return Architecture(
+        f"mips-{chosen.name}-{'be' if big_endian else 'le'}-system",
+        source=_system_instructions,
+        layout=system_layout(chosen.bits, control),
+        xlen=chosen.bits,
+        address_bits=chosen.bits,
+        big_endian=big_endian,
+        features=chosen.features | control.features,
+        modes=modes,
+        parts=_PARTS,
+        delay_slots=True,
+        hot_registers=_HOT_REGISTERS,
+        system=MipsSystem(control),
     )

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+INTERRUPT = 0
+TLB_MODIFIED = 1
+TLB_LOAD = 2
+TLB_STORE = 3
 ADDRESS_LOAD = 4
 ADDRESS_STORE = 5
+BUS_FETCH = 6
+BUS_DATA = 7
 SYSCALL = 8
 BREAKPOINT = 9
 RESERVED_INSTRUCTION = 10
@@ -11,12 +17,30 @@ COPROCESSOR_UNUSABLE = 11
 OVERFLOW = 12
 TRAP = 13
 FLOATING_POINT = 15
+WATCH = 23
+MACHINE_CHECK = 24
 THREAD = 25
 DSP_DISABLED = 26
 
+# Numbers of our own, for what has the code of another or none, and a vector of its own.
+TLB_REFILL_LOAD = 34
+TLB_REFILL_STORE = 35
+RESET = 64
+NMI = 65
+CACHE_ERROR = 66
+DEBUG_BREAKPOINT = 72
+DEBUG_STEP = 73
+DEBUG_INTERRUPT = 74
+
 NAMES = {
+    INTERRUPT: "interrupt",
+    TLB_MODIFIED: "TLB modified",
+    TLB_LOAD: "TLB load",
+    TLB_STORE: "TLB store",
     ADDRESS_LOAD: "address error load",
     ADDRESS_STORE: "address error store",
+    BUS_FETCH: "bus error fetch",
+    BUS_DATA: "bus error data",
     SYSCALL: "syscall",
     BREAKPOINT: "break",
     RESERVED_INSTRUCTION: "reserved instruction",
@@ -24,7 +48,17 @@ NAMES = {
     OVERFLOW: "arithmetic overflow",
     TRAP: "trap",
     FLOATING_POINT: "floating point",
+    WATCH: "watch",
+    MACHINE_CHECK: "machine check",
     THREAD: "thread",
     DSP_DISABLED: "DSP disabled",
+    TLB_REFILL_LOAD: "TLB refill load",
+    TLB_REFILL_STORE: "TLB refill store",
+    RESET: "reset",
+    NMI: "NMI",
+    CACHE_ERROR: "cache error",
+    DEBUG_BREAKPOINT: "debug break point",
+    DEBUG_STEP: "debug single step",
+    DEBUG_INTERRUPT: "debug interrupt",
 }
 """What logs call them."""

@@ -1,7 +1,8 @@
 """Hardware registers, privileged instructions and coprocessors, as a program sees them.
 
-Privileged instructions raise Coprocessor Unusable for coprocessor 0, whatever their operands;
-those of coprocessor 2, which no model has, raise it for 2.
+Privileged instructions raise Coprocessor Unusable for coprocessor 0, whatever their operands (what
+they do on a whole processor is in `cp0_*.py`); those of coprocessor 2, which no model has, raise it
+for 2.
 """
 
 from __future__ import annotations
@@ -31,28 +32,53 @@ def rdhwr(cpu: Cpu) -> None:
     cpu.trap(RESERVED_INSTRUCTION)
 
 
-@MIPS.insn("011111 00000 rt:5 00000 00000 111011", "rdhwr {rt}, hwr_cpunum", overrides="rdhwr")
+@MIPS.insn(
+    "011111 00000 rt:5 00000 00000 111011",
+    "rdhwr {rt}, hwr_cpunum",
+    overrides="rdhwr",
+    unless="system",
+)
 def rdhwr_cpu_number(cpu: Cpu, rt: Value) -> None:
     cpu.gpr[rt] = cpu.const(0, cpu.arch.xlen)
 
 
-@MIPS.insn("011111 00000 rt:5 00001 00000 111011", "rdhwr {rt}, hwr_synci_step", overrides="rdhwr")
+@MIPS.insn(
+    "011111 00000 rt:5 00001 00000 111011",
+    "rdhwr {rt}, hwr_synci_step",
+    overrides="rdhwr",
+    unless="system",
+)
 def rdhwr_synci_step(cpu: Cpu, rt: Value) -> None:
     cpu.gpr[rt] = cpu.const(SYNCI_STEP, cpu.arch.xlen)
 
 
-@MIPS.insn("011111 00000 rt:5 00010 00000 111011", "rdhwr {rt}, hwr_cc", overrides="rdhwr")
+@MIPS.insn(
+    "011111 00000 rt:5 00010 00000 111011",
+    "rdhwr {rt}, hwr_cc",
+    overrides="rdhwr",
+    unless="system",
+)
 def rdhwr_cycle_counter(cpu: Cpu, rt: Value) -> None:
     cycles = cpu.call(64, "@llvm.readcyclecounter", "", "")
     set_word(cpu, rt, cycles.udiv(CYCLES_PER_COUNT).trunc(32))
 
 
-@MIPS.insn("011111 00000 rt:5 00011 00000 111011", "rdhwr {rt}, hwr_ccres", overrides="rdhwr")
+@MIPS.insn(
+    "011111 00000 rt:5 00011 00000 111011",
+    "rdhwr {rt}, hwr_ccres",
+    overrides="rdhwr",
+    unless="system",
+)
 def rdhwr_counter_resolution(cpu: Cpu, rt: Value) -> None:
     cpu.gpr[rt] = cpu.const(CYCLES_PER_COUNT, cpu.arch.xlen)
 
 
-@MIPS.insn("011111 00000 rt:5 11101 00000 111011", "rdhwr {rt}, $29", overrides="rdhwr")
+@MIPS.insn(
+    "011111 00000 rt:5 11101 00000 111011",
+    "rdhwr {rt}, $29",
+    overrides="rdhwr",
+    unless="system",
+)
 def rdhwr_user_local(cpu: Cpu, rt: Value) -> None:
     cpu.gpr[rt] = cpu.userlocal
 
@@ -60,13 +86,26 @@ def rdhwr_user_local(cpu: Cpu, rt: Value) -> None:
 # Coprocessor 0. `cop0` stands for everything that has no name of its own.
 
 
-def _coprocessor_unusable(number: int, pattern: str, assembly: str, **declared: str) -> None:
+def _coprocessor_unusable(
+    number: int,
+    pattern: str,
+    assembly: str,
+    *,
+    name: str,
+    needs: str = "",
+    unless: str = "",
+    overrides: str = "",
+) -> None:
     """Declare an instruction that a program cannot use."""
 
     def meaning(cpu: Cpu) -> None:
         cpu.trap(COPROCESSOR_UNUSABLE, None, number)
 
-    MIPS.insn(pattern, assembly, **declared)(meaning)
+    if number == 0:
+        unless = "system"
+    MIPS.insn(pattern, assembly, name=name, needs=needs, unless=unless, overrides=overrides)(
+        meaning
+    )
 
 
 _coprocessor_unusable(0, "010000 --------------------------", ".word", name="cop0")

@@ -6,7 +6,7 @@ bits as they stand in the instruction.
 
 from __future__ import annotations
 
-from pemu.isa.mips.exceptions import BREAKPOINT, TRAP
+from pemu.isa.mips.exceptions import BREAKPOINT, DEBUG_BREAKPOINT, SYSCALL, TRAP
 from pemu.isa.mips.table import MIPS
 
 TYPE_CHECKING = False
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @MIPS.insn("000000 code:20 001100", "syscall {code:x}")
 def syscall(cpu: Cpu) -> None:
-    cpu.syscall()
+    if "system" in cpu.features:
+        cpu.trap(SYSCALL)
+    else:
+        cpu.syscall()
 
 
 @MIPS.insn("000000 high:10 low:10 001101", "break {high:x}, {low:x}")
@@ -29,7 +32,9 @@ def break_(cpu: Cpu, high: Value, low: Value) -> None:
 
 @MIPS.insn("011100 code:20 111111", "sdbbp {code:x}", needs="mips32")
 def sdbbp(cpu: Cpu) -> None:
-    """Debug break point: without a debug probe Linux skips it."""
+    """Debug break point: without a debug probe Linux skips it for programs."""
+    if "system" in cpu.features:
+        cpu.trap(DEBUG_BREAKPOINT)
 
 
 def _trap(name: str, function: str, condition: Callable[[Value, Value], Value]) -> None:

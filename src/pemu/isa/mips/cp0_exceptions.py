@@ -1,0 +1,209 @@
+"""Entering exceptions and interrupts, and coming back from them.
+
+Source: MIPS32 and MIPS64 Architecture for Programmers, volume III, chapter 6 (interrupts and
+exceptions); EJTAG Specification, chapter 5 for debug mode.
+"""
+
+from __future__ import annotations
+
+from pemu.isa.mips import cp0_interrupts as interrupts
+from pemu.isa.mips import cp0_shadow
+from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips import exceptions as e
+from pemu.isa.mips.cp0_translate import segment_mask
+from pemu.isa.mips.cp0_usable import privileged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.builder import Variable
+    from pemu.engine.values import Value
+    from pemu.isa.mips.cp0_state import SystemCpu
+
+RESET_VECTOR = 0xBFC00000
+_BOOT_VECTORS = 0xBFC00200
+_DEBUG_VECTOR = 0xBFC00480
+_VECTORS = 0x80000000
+_UNCACHED = 0xA0000000
+_REFILL, _XTLB_REFILL, _CACHE_ERROR, _GENERAL, _INTERRUPT = 0, 0x80, 0x100, 0x180, 0x200
+
+
+def enter_exception(cpu: SystemCpu, code: Value, argument: Value) -> None:
+    """Raise exception `code` at the present instruction."""
+    _enter(cpu, code, argument, cpu.in_delay_slot)
+
+
+def _enter(cpu: SystemCpu, code: Value, argument: Value, in_slot: Value) -> None:
+    target = cpu.var(cpu.arch.xlen)
+    if "mips32" in cpu.features:
+        in_debug = (cpu.debug & c.DM).ne(0)
+        with cpu.if_(code.uge(e.DEBUG_BREAKPOINT) | in_debug, unlikely=True) as arm:
+            _enter_debug(cpu, code, in_slot, in_debug)
+            target.value = _wide(cpu, cpu.const(_DEBUG_VECTOR, 32))
+        with arm.otherwise():
+            _enter_vector(cpu, code, argument, in_slot, target)
+    else:
+        _enter_vector(cpu, code, argument, in_slot, target)
+    cpu.resume_at(target.value)
+
+
+def _enter_vector(
+    cpu: SystemCpu, code: Value, argument: Value, in_slot: Value, target: Variable
+) -> None:
+    with cpu.if_(code.ult(e.RESET)) as arm:
+        target.value = _wide(cpu, _enter_ordinary(cpu, code, argument, in_slot))
+    with arm.otherwise():
+        target.value = _wide(cpu, _enter_error(cpu, code))
+
+
+def _wide(cpu: SystemCpu, address: Value) -> Value:
+    return address.sext(cpu.arch.xlen)
+
+
+def _enter_debug(cpu: SystemCpu, code: Value, in_slot: Value, already: Value) -> None:
+    """Enter debug mode; an exception in debug mode enters it once more, and is noted."""
+    kept = cpu.debug & ~c.DEBUG_CAUSES
+    slot = in_slot.select(cpu.const(c.DBD, 32), 0)
+    why = cpu.var(32, c.DBP)
+    with cpu.if_(code.eq(e.DEBUG_STEP)):
+        why.value = cpu.const(c.DSS, 32)
+    with cpu.if_(code.eq(e.DEBUG_INTERRUPT)):
+        why.value = cpu.const(c.DINT, 32)
+    with cpu.if_(already & code.ult(e.DEBUG_BREAKPOINT)):
+        why.value = (code & 0x1F) << c.DEBUG_CODE_SHIFT
+    cpu.debug = kept | slot | why.value | c.DM
+    cpu.depc = cpu.pc
+
+
+def _enter_error(cpu: SystemCpu, code: Value) -> Value:
+    """Reset, NMI and cache errors, which return by ErrorEPC."""
+    cpu.errorepc = cpu.pc
+    status = cpu.var(32, cpu.status | c.ERL)
+    boot = (status.value & c.BEV).ne(0)
+    target = cpu.var(32, RESET_VECTOR)
+    with cpu.if_(code.eq(e.CACHE_ERROR)) as arm:
+        base = boot.select(cpu.const(_BOOT_VECTORS, 32), _vector_base(cpu) | _UNCACHED)
+        target.value = base + _CACHE_ERROR
+    with arm.otherwise():
+        status.value = (status.value & ~(c.TS | c.SR | c.NMI)) | c.BEV
+        with cpu.if_(code.eq(e.NMI)):
+            status.value = status.value | c.NMI
+    cpu.status = status.value
+    return target.value
+
+
+def _vector_base(cpu: SystemCpu) -> Value:
+    if "mips32r2" in cpu.features:
+        return cpu.ebase & 0xFFFFF000
+    return cpu.const(_VECTORS, 32)
+
+
+def _enter_ordinary(cpu: SystemCpu, code: Value, argument: Value, in_slot: Value) -> Value:
+    """Return the address of the vector, 32 bits."""
+    status = cpu.status
+    outermost = (status & c.EXL).eq(0)
+    boot = (status & c.BEV).ne(0)
+    refill = code.uge(e.TLB_REFILL_LOAD)
+    number = refill.select(code - 32, code)
+    offset = cpu.var(32, _GENERAL)
+    cause = cpu.var(32, cpu.cause & ~(0x1F << c.EXC_CODE_SHIFT))
+    cause.value = cause.value | (number << c.EXC_CODE_SHIFT)
+    with cpu.if_(outermost):
+        cpu.epc = cpu.pc
+        slot = in_slot.select(cpu.const(c.BD, 32), 0)
+        cause.value = (cause.value & ~c.BD) | slot
+        with cpu.if_(refill):
+            offset.value = _refill_offset(cpu, argument)
+        with cpu.if_(code.eq(e.INTERRUPT) & (cpu.cause & c.IV).ne(0)):
+            offset.value = _interrupt_offset(cpu, boot)
+        cp0_shadow.enter(cpu, code, boot)
+    with cpu.if_(number.eq(e.COPROCESSOR_UNUSABLE)):
+        which = (argument.trunc(32) & 3) << c.CE_SHIFT
+        cause.value = (cause.value & ~(3 << c.CE_SHIFT)) | which
+    with cpu.if_(number.uge(e.TLB_MODIFIED) & number.ule(e.ADDRESS_STORE)):
+        _note_address(cpu, number, argument.trunc(cpu.arch.xlen))
+    cpu.cause = cause.value
+    cpu.status = status | c.EXL
+    return boot.select(cpu.const(_BOOT_VECTORS, 32), _vector_base(cpu)) + offset.value
+
+
+def _refill_offset(cpu: SystemCpu, address: Value) -> Value:
+    if cpu.arch.xlen == 32:
+        return cpu.const(_REFILL, 32)
+    # The segment's enable bit decides: UX for region 0, SX for 1, KX for 3.
+    region = address.bits(62, 2)
+    bit = region.eq(0).select(cpu.const(c.UX, 32), region.eq(1).select(cpu.const(c.SX, 32), c.KX))
+    wide = (cpu.status & bit).ne(0)
+    return wide.select(cpu.const(_XTLB_REFILL, 32), _REFILL)
+
+
+def _interrupt_offset(cpu: SystemCpu, boot: Value) -> Value:
+    if "vint" not in cpu.features and "veic" not in cpu.features:
+        return cpu.const(_INTERRUPT, 32)
+    spacing = (cpu.intctl & 0x3E0).lshr(5) << 5
+    own = interrupts.vector(cpu, interrupts.cause(cpu)) * spacing
+    return boot.select(cpu.const(0, 32), own) + _INTERRUPT
+
+
+def _note_address(cpu: SystemCpu, number: Value, address: Value) -> None:
+    """BadVAddr, and for TLB exceptions what helps to refill the TLB."""
+    xlen = cpu.arch.xlen
+    cpu.badvaddr = address
+    with cpu.if_(number.ult(e.ADDRESS_LOAD)):
+        kept = cpu.context & ~cpu.const(0x7FFFFF, xlen)
+        cpu.context = kept | (address.lshr(9) & 0x7FFFF0)
+        cpu.entryhi = (cpu.entryhi & 0xFF) | (address & ~0x1FFF & segment_mask(cpu))
+        if xlen == 64:
+            bits = c.control_of(cpu).virtual_bits
+            low = bits - 9  # of BadVPN2 and the four zeros below it
+            pages = address.lshr(9) & ((1 << low) - 16)
+            region = address.lshr(62) << low
+            cpu.xcontext = (cpu.xcontext & -(1 << (low + 2))) | region | pages
+
+
+def take_interrupt(cpu: SystemCpu) -> Value:
+    """Enter what is pending and not masked; one if there was something."""
+    entered = cpu.var(1, 0)
+    lines = cpu.irq_lines
+    with cpu.if_((lines & (c.LINE_NMI | c.LINE_DEBUG)).ne(0), unlikely=True):
+        with cpu.if_((cpu.debug & c.DM).eq(0)):
+            code = cpu.var(32, e.NMI)
+            with cpu.if_((lines & c.LINE_DEBUG).ne(0)) as arm:
+                code.value = cpu.const(e.DEBUG_INTERRUPT, 32)
+                cpu.irq_lines = lines & ~c.LINE_DEBUG
+            with arm.otherwise():
+                cpu.irq_lines = lines & ~c.LINE_NMI
+            _enter(cpu, code.value, cpu.const(0, 64), cpu.const(0, 1))
+            entered.value = cpu.const(1, 1)
+    with cpu.if_(interrupts.enabled(cpu) & ~entered.value):
+        with cpu.if_(interrupts.pending(cpu, interrupts.cause(cpu))):
+            _enter(cpu, cpu.const(e.INTERRUPT, 32), cpu.const(0, 64), cpu.const(0, 1))
+            entered.value = cpu.const(1, 1)
+    return entered.value
+
+
+@privileged(
+    "010000 1 0000000000000000000 011000",
+    "eret",
+    name="eret_system",
+    needs="mips3_32",
+)
+def eret(cpu: SystemCpu) -> None:
+    status = cpu.status
+    error = (status & c.ERL).ne(0)
+    target = error.select(cpu.errorepc, cpu.epc)
+    cp0_shadow.leave(cpu, status)
+    cpu.status = status & ~error.select(cpu.const(c.ERL, 32), c.EXL)
+    cpu.llbit = 0
+    cpu.resume_at(target)
+
+
+@privileged(
+    "010000 1 0000000000000000000 011111",
+    "deret",
+    name="deret_system",
+    needs="mips32",
+)
+def deret(cpu: SystemCpu) -> None:
+    cpu.trap(e.RESERVED_INSTRUCTION, (cpu.debug & c.DM).eq(0))
+    cpu.debug = cpu.debug & ~c.DM
+    cpu.resume_at(cpu.depc)

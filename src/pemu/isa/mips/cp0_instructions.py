@@ -1,0 +1,122 @@
+"""Privileged instructions that have no module of their own, and hardware registers.
+
+There are no caches, and no tags to be read. But translations of code in pages that change all the
+time are dropped only when the guest says so, by CACHE or SYNCI.
+"""
+
+from __future__ import annotations
+
+from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips import cp0_timer
+from pemu.isa.mips.cp0_usable import privileged, unprivileged
+from pemu.isa.mips.exceptions import RESERVED_INSTRUCTION
+from pemu.isa.mips.memory_access import effective_address
+from pemu.isa.mips.state import set_word
+from pemu.isa.mips.system import SYNCI_STEP
+from pemu.isa.mips.table import MIPS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.engine.values import Value
+    from pemu.isa.mips.cp0_state import SystemCpu
+
+EXIT_WAIT = 2
+"""`cpu.exit` number: WAIT; the machine sleeps until an interrupt is pending."""
+
+COUNT_RESOLUTION = 2
+"""RDHWR CCRes: Count goes up every second cycle."""
+
+
+@privileged("010000 --------------------------", ".word", name="cop0_system")
+def cop0(cpu: SystemCpu) -> None:
+    """What has no name of its own."""
+    cpu.trap(RESERVED_INSTRUCTION)
+
+
+def _interrupt_enable(cpu: SystemCpu, rt: Value, enable: bool) -> None:
+    status = cpu.status
+    set_word(cpu, rt, status)
+    cpu.status = status | c.IE if enable else status & ~c.IE
+    if enable:
+        cpu.update_mode()
+
+
+@privileged(
+    "010000 01011 rt:5 01100 00000 000000",
+    "di {rt}",
+    name="di_system",
+    needs="mips32r2",
+)
+def di(cpu: SystemCpu, rt: Value) -> None:
+    _interrupt_enable(cpu, rt, False)
+
+
+@privileged(
+    "010000 01011 rt:5 01100 00000 100000",
+    "ei {rt}",
+    name="ei_system",
+    needs="mips32r2",
+)
+def ei(cpu: SystemCpu, rt: Value) -> None:
+    _interrupt_enable(cpu, rt, True)
+
+
+@privileged(
+    "010000 1 code:19 100000",
+    "wait {code:x}",
+    name="wait_system",
+    needs="mips3_32",
+)
+def wait(cpu: SystemCpu) -> None:
+    cpu.exit(EXIT_WAIT)
+
+
+@privileged(
+    "101111 base:5 op:5 offset:16",
+    "cache {op:x}, {offset:d}({base})",
+    name="cache_system",
+    needs="mips3_32",
+)
+def cache(cpu: SystemCpu) -> None:
+    pass
+
+
+@privileged(
+    "101111 base:5 10000 offset:16",
+    "cache 0x10, {offset:d}({base})",
+    name="cache_hit_invalidate_i",
+    needs="mips3_32",
+    overrides="cache_system",
+)
+def cache_hit_invalidate_i(cpu: SystemCpu, base: Value, offset: Value) -> None:
+    cpu.flush_code(effective_address(cpu, base, offset))
+
+
+# Hardware registers: HWREna says which of them programs may read.
+
+
+def _hardware_register(
+    number: int, name: str, read: Callable[[SystemCpu], Value], needs: str = ""
+) -> None:
+    def meaning(cpu: SystemCpu, rt: Value) -> None:
+        allowed = ~unprivileged(cpu) | (cpu.status & c.CU0).ne(0)
+        allowed = allowed | cpu.hwrena.bit(number)
+        cpu.trap(RESERVED_INSTRUCTION, ~allowed)
+        cpu.gpr[rt] = read(cpu).sext(cpu.arch.xlen)
+
+    MIPS.insn(
+        f"011111 00000 rt:5 {number:05b} 00000 111011",
+        f"rdhwr {{rt}}, {name}",
+        name=f"rdhwr_{number}_system",
+        needs=f"system mips32r2 {needs}",
+        overrides="rdhwr",
+    )(meaning)
+
+
+_hardware_register(0, "hwr_cpunum", lambda cpu: cpu.ebase & 0x3FF)
+_hardware_register(1, "hwr_synci_step", lambda cpu: cpu.const(SYNCI_STEP, 32))
+_hardware_register(2, "hwr_cc", cp0_timer.count)
+_hardware_register(3, "hwr_ccres", lambda cpu: cpu.const(COUNT_RESOLUTION, 32))
+_hardware_register(29, "$29", lambda cpu: cpu.userlocal, "ulri")

@@ -1,0 +1,85 @@
+"""What Status lets be used: coprocessors, the DSP extension, instructions of 64 bits.
+
+The modules that declare instructions know nothing of it: `guard` adds the tests to the whole table.
+Privileged instructions are declared by `privileged`.
+"""
+
+from __future__ import annotations
+
+from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips.exceptions import COPROCESSOR_UNUSABLE, DSP_DISABLED
+from pemu.isa.mips.table import MIPS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.engine.insn import InstructionSet, Meaning
+    from pemu.engine.values import Value
+    from pemu.isa.mips.cp0_state import SystemCpu
+
+
+def unprivileged(cpu: SystemCpu) -> Value:
+    """One where the processor is not in kernel mode."""
+    status = cpu.status
+    lesser = (status & c.KSU).ne(0) & (status & (c.EXL | c.ERL)).eq(0)
+    if "mips32" in cpu.features:
+        lesser = lesser & (cpu.debug & c.DM).eq(0)
+    return lesser
+
+
+def require_privilege(cpu: SystemCpu) -> None:
+    """Raise Coprocessor Unusable where coprocessor 0 may not be used."""
+    cpu.trap(COPROCESSOR_UNUSABLE, unprivileged(cpu) & (cpu.status & c.CU0).eq(0), 0)
+
+
+def _require_fpu(cpu: SystemCpu) -> None:
+    """Raise Coprocessor Unusable where the FPU is switched off; never in user emulation."""
+    if "system" in cpu.features:
+        cpu.trap(COPROCESSOR_UNUSABLE, (cpu.status & c.CU1).eq(0), 1)
+
+
+def _require_dsp(cpu: SystemCpu) -> None:
+    """Raise DSP Disabled where the DSP extension is switched off; never in user emulation."""
+    if "system" in cpu.features:
+        cpu.trap(DSP_DISABLED, (cpu.status & c.MX).eq(0))
+
+
+NARROW = "narrow"
+"""Feature of the translation modes in which instructions of 64 bits are reserved."""
+
+_WIDE = frozenset(("mips3", "mips64", "mips64r2", "dsp64"))
+
+
+def guard(table: InstructionSet) -> None:
+    """Have the instructions tested for being usable, on whole processors."""
+    for insn in table.insns:
+        if "fpu" in insn.needs:
+            insn.before = _require_fpu
+        elif insn.needs & {"dsp", "dspr2"}:
+            insn.before = _require_dsp
+        if insn.needs & _WIDE:
+            insn.unless |= {NARROW}
+
+
+def privileged(
+    pattern: str,
+    assembly: str,
+    *,
+    name: str = "",
+    needs: str = "",
+    unless: str = "",
+    overrides: str = "",
+) -> Callable[[Meaning], Meaning]:
+    """Declare an instruction of a whole processor that only the kernel may use."""
+    if pattern.startswith("010000 ") and name != "cop0_system":
+        overrides += " cop0_system"
+    return MIPS.insn(
+        pattern,
+        assembly,
+        name=name,
+        needs=f"system {needs}",
+        unless=unless,
+        overrides=overrides,
+        before=require_privilege,
+    )
