@@ -129,7 +129,7 @@ def functions(arch: Architecture, system: System) -> Staged:
         "declare hidden void @pemu_unwind(ptr) noreturn",
         "declare void @llvm.x86.sse.stmxcsr(ptr)",
         "declare void @llvm.x86.sse.ldmxcsr(ptr)",
-        "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
+        "declare void @llvm.memset.inline.p0.i64(ptr, i8, i64, i1)",
     }
     return staged
 
@@ -226,7 +226,8 @@ def _empty(f: Function, number: Value, start: Value) -> None:
     with f.if_(f.raw_load(used, 8).ne(0)):
         f.raw_store(used, f.const(0, 8))
         table = f.pointer(start)
-        f.do(f"call void @llvm.memset.p0.i64(ptr {table}, i8 -1, i64 {softmmu.TABLE_BYTES}, i1 0)")
+        size = softmmu.TABLE_BYTES
+        f.do(f"call void @llvm.memset.inline.p0.i64(ptr {table}, i8 -1, i64 {size}, i1 0)")
 
 
 def _each_table(f: Function, body: Callable[[Value, Value], None]) -> None:
