@@ -1,0 +1,58 @@
+"""What reset makes of a processor."""
+
+from __future__ import annotations
+
+from pemu.engine.values import signed
+from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips.cp0_registers import REGISTERS, of_model
+from pemu.isa.mips.cp0_timer import NEVER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.machinecpu import MachineCpu
+
+RESET_VECTOR = 0xBFC00000
+COUNT_NS = 6
+"""Virtual time between two counts of a board that does not say otherwise."""
+
+_WATCH_MORE = 1 << 31
+"""M in WatchHi: there is another watch register."""
+
+_BIG_ENDIAN = 1 << 15
+"""BE in Config."""
+
+
+def reset(cpu: MachineCpu, count_ns: int = COUNT_NS) -> None:
+    """Put a stopped processor into the state after power-on.
+
+    `count_ns`: virtual time in ns from one value of Count to the next.
+    """
+    arch = cpu.engine.arch
+    system = arch.system
+    assert isinstance(system, c.MipsSystem)
+    control = system.control
+    cpu.clear()
+    for register in REGISTERS:
+        declared = arch.layout.by_name.get(register.name)
+        if declared is None or not frozenset(register.needs.split()) <= arch.features:
+            continue
+        value = of_model(register.reset, control) & (1 << declared.width) - 1
+        if register.select is not None:
+            setattr(cpu, register.name, value)
+            continue
+        file = getattr(cpu, register.name)
+        for index in range(8):
+            file[index] = value
+    cpu.watchhi[7] &= ~_WATCH_MORE
+    if not arch.big_endian:
+        cpu.config &= ~_BIG_ENDIAN
+    cpu.fcr0 = control.model.fir
+    for index in range(c.TLB_ENTRIES):
+        cpu.tlb_hi[index] = c.UNUSED & (1 << arch.xlen) - 1
+        cpu.tlb_mask[index] = 0x1FFF
+    cpu.tlb_used = cpu.tlb_next = control.tlb
+    cpu.timer_deadline = NEVER
+    cpu.count_ns = count_ns
+    cpu.pc = signed(RESET_VECTOR, 32) & (1 << arch.xlen) - 1
+    cpu.flush_tlb()
+    cpu.update_mode()

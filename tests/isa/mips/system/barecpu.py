@@ -1,0 +1,86 @@
+"""A whole processor with memory and nothing else, and words for it to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from pemu.engine.codecache import CodeCache
+from pemu.engine.engine import Engine
+from pemu.engine.exits import EXIT_INTERRUPT, EXIT_SYSTEM
+from pemu.engine.machinecpu import PhysicalMap
+from pemu.engine.machinememory import MachineMemory
+from pemu.isa.mips.cp0_reset import reset
+from pemu.isa.mips.cpu import system_architecture
+from tests.isa.mips.machines import encode
+
+RAM_BYTES = 16 << 20
+ROM, ROM_BYTES = 0x1FC00000, 0x10000
+
+STOP_PORT = 0x1F000000
+"""Guest-physical address of a device: a store to it stops the processor."""
+
+
+class Stopped(Exception):
+    """The program stored to STOP_PORT."""
+
+
+class BareMachine:
+    """One processor, RAM from address 0 on, and writable memory at the reset vector."""
+
+    def __init__(self, model: str, *, big_endian: bool = True, mode: str = "tier0") -> None:
+        self.arch = system_architecture(model, big_endian, 64)
+        self.memory = MachineMemory(big_endian)
+        self.ram = self.memory.allocate(RAM_BYTES)
+        self.rom = self.memory.allocate(ROM_BYTES)
+        cache = CodeCache(os.environ["PEMU_TEST_CACHE"])
+        self.engine = Engine(self.arch, self.memory, cache=cache, mode=mode)
+        self.cpu: Any = self.engine.new_cpu()
+        self.cpu.device_access = self._access
+        PhysicalMap(self.engine).set(
+            [(0, RAM_BYTES, self.ram, True), (ROM, ROM + ROM_BYTES, self.rom, True)]
+        )
+        self.exits: list[tuple[int, int]] = []
+
+    def _access(self, address: int, size: int, value: int | None) -> int | None:
+        if address != STOP_PORT:
+            return None
+        self.cpu.kick()
+        return 0
+
+    def place(self, address: int) -> int:
+        """The place in memory of a guest-physical address."""
+        return self.rom + address - ROM if address >= ROM else self.ram + address
+
+    def write(self, address: int, words: Sequence[int]) -> None:
+        """Write words at a guest-physical address."""
+        data = encode(words, self.arch.big_endian)
+        place = self.place(address)
+        self.memory.changed(place, len(data))
+        self.memory.view(place, len(data))[:] = data
+
+    def word(self, address: int) -> int:
+        """Read a word at a guest-physical address."""
+        data = self.memory.read(self.place(address), 4)
+        return int.from_bytes(data, "big" if self.arch.big_endian else "little")
+
+    def reset(self) -> None:
+        """Reset the processor."""
+        reset(self.cpu)
+        self.exits.clear()
+
+    def run(self) -> None:
+        """Run until the program stores to STOP_PORT; notes what it asks of the machine before."""
+        cpu = self.cpu
+        cpu.attach()
+        try:
+            while True:
+                cpu.run()
+                if cpu.exit_reason == EXIT_SYSTEM:
+                    self.exits.append((cpu.exit_code, cpu.exit_addr))
+                    continue
+                assert cpu.exit_reason == EXIT_INTERRUPT
+                return
+        finally:
+            cpu.detach()
