@@ -7,15 +7,40 @@ the same name in the device's own dictionary, so that later uses cost what an at
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
 from pemu.machine.irq import Irq, input_lines
 
 if TYPE_CHECKING:
     from pemu.machine.clock import Timer
     from pemu.machine.device import Device
+    from pemu.machine.prop import Property
 
 T = TypeVar("T")
+
+
+class Declaring:
+    """Base of classes with declarations; `declarations` has them by name, bases' first."""
+
+    declarations: ClassVar[dict[str, Declared[Any]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        declared: dict[str, Declared[Any]] = {}
+        for base in reversed(cls.__mro__):
+            for name, value in vars(base).items():
+                if isinstance(value, Declared):
+                    declared[name] = value
+                else:
+                    declared.pop(name, None)
+        cls.declarations = declared
+
+    @classmethod
+    def properties(cls) -> dict[str, Property[Any]]:
+        """The properties by the name that users know."""
+        from pemu.machine.prop import Property
+
+        found = [one for one in cls.declarations.values() if isinstance(one, Property)]
+        return {one.key: one for one in found}
 
 
 class Declared(Generic[T]):
@@ -26,14 +51,14 @@ class Declared(Generic[T]):
     def __init__(self, help: str = "") -> None:
         self.help = help
 
-    def __set_name__(self, owner: type[Device], name: str) -> None:
+    def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     @overload
     def __get__(self, device: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, device: Device, owner: type) -> T: ...
-    def __get__(self, device: Device | None, owner: type) -> Self | T:
+    def __get__(self, device: Declaring, owner: type) -> T: ...
+    def __get__(self, device: Declaring | None, owner: type) -> Self | T:
         if device is None:
             return self
         raise AttributeError(f"{owner.__name__}.{self.name} has not been made yet")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pemu.machine.bus import Bus, SystemBus
-from pemu.machine.declare import Declared
+from pemu.machine.declare import Declaring, Output, Outputs
 from pemu.machine.prop import Property
 from pemu.machine.region import Terminal
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pemu.machine.memory import AddressSpace
 
 
-class Device:
+class Device(Declaring):
     """A device. Made by `Machine.create`, never by calling the class.
 
     driver: its name on command lines; empty for classes that only others are derived from.
@@ -35,18 +35,6 @@ class Device:
     plugs_into: ClassVar[type[Bus]] = SystemBus
     user_creatable: ClassVar[bool] = True
     version: ClassVar[int] = 1
-
-    declarations: ClassVar[dict[str, Declared[Any]]] = {}
-
-    def __init_subclass__(cls) -> None:
-        declared: dict[str, Declared[Any]] = {}
-        for base in reversed(cls.__mro__):
-            for name, value in vars(base).items():
-                if isinstance(value, Declared):
-                    declared[name] = value
-                else:
-                    declared.pop(name, None)
-        cls.declarations = declared
 
     def __init__(self, machine: Machine, id: str = "") -> None:
         self.machine = machine
@@ -111,16 +99,8 @@ class Device:
         """How messages and snapshots call it: its id, or the driver and a number."""
         return self.id or f"{self.driver}.{self.machine.number(self)}"
 
-    @classmethod
-    def properties(cls) -> dict[str, Property[Any]]:
-        """The properties by the name that users know."""
-        found = [one for one in cls.declarations.values() if isinstance(one, Property)]
-        return {one.key: one for one in found}
-
     def lower_outputs(self) -> None:
         """Lower all lines that the device drives: the first step of a reset."""
-        from pemu.machine.declare import Output, Outputs
-
         for declared in self.declarations.values():
             if isinstance(declared, Output | Outputs):
                 declared.reset(self)

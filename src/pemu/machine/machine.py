@@ -29,6 +29,7 @@ class Machine:
     memory: what the processor sees, `memory.root` holds all; io: I/O ports, `io.root`.
     backends: by kind ('chardev', 'drive', 'netdev'), a function from an id to the object;
         OptionError for an unknown id.
+    new_cpu: makes a processor of a model.
     at_reset: functions called at the end of each reset, after the processors': what a boot loader
         does to memory and registers.
     """
@@ -50,6 +51,7 @@ class Machine:
         self.devices: list[Device] = []
         self.buses: list[Bus] = []
         self.system_bus = SystemBus(self, "main-system-bus")
+        self.new_cpu: Callable[[str], Vcpu] | None = None
         self.backends: dict[str, Callable[[str], object]] = {}
         self.globals: list[tuple[str, str, str]] = []
         """-global: driver, property, value as text; the later counts."""
@@ -110,6 +112,14 @@ class Machine:
         if find is None:
             raise OptionError(f"{quoted(id)}: there is no {kind} here")
         return find(id)
+
+    def add_cpu(self, model: str) -> Vcpu:
+        """Make a processor; `new_cpu` does that. Raises OptionError for an unknown model."""
+        if self.new_cpu is None:
+            raise OptionError(f"-cpu {model}: machines of this kind have no processors")
+        cpu = self.new_cpu(model)
+        self.cpus.append(cpu)
+        return cpu
 
     def number(self, device: Device) -> int:
         """Which of the devices of its driver `device` is, from 0 on."""

@@ -59,8 +59,8 @@ def _place(region: Region) -> int:
 
 def _value(declared: Property[object], value: object) -> str:
     if declared.backend or value is None:
-        id = getattr(value, "id", None) or ""
-        return f'"{id}"'
+        name = getattr(value, "label", None) or getattr(value, "id", None) or ""
+        return f'"{name}"'
     if isinstance(declared.type, Bool):
         return "true" if value else "false"
     if isinstance(declared.type, Int | Size) and isinstance(value, int):

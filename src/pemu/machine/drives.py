@@ -1,0 +1,150 @@
+"""Drives: what -drive, -hda, -cdrom, -pflash and so on say, before an image is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pemu.options.error import OptionError, quoted
+from pemu.options.keyval import Group, Key
+from pemu.options.types import Bool, Enum, Id, Int, Size, Text
+
+INTERFACES = ("none", "ide", "scsi", "floppy", "pflash", "virtio", "mtd", "sd", "xen")
+
+UNITS = {"ide": 2, "scsi": 7, "floppy": 2}
+"""How many drives a bus of an interface holds, where that is limited."""
+
+_MEDIA = {"disk": "hd", "cdrom": "cd"}
+
+_ERROR_ACTIONS = ("ignore", "stop", "report", "enospc", "auto")
+
+
+@dataclass
+class Drive:
+    """One drive, and the options for its image.
+
+    interface, bus, unit: where it is: 'ide', bus 0, unit 1 is -hdb. media: 'disk' or 'cdrom'.
+    file: path or address of the image, empty for a drive without a medium. format: empty to look.
+    options: all keys of -drive. image: what the block layer has opened, None before.
+    """
+
+    id: str
+    interface: str
+    bus: int
+    unit: int
+    media: str = "disk"
+    file: str = ""
+    format: str = ""
+    readonly: bool = False
+    snapshot: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    image: Any = None
+
+
+DRIVE = Group(
+    "-drive",
+    (
+        Key("file", Text("file"), "the image", default=""),
+        Key("if", Enum(INTERFACES, name="type"), "the interface (default: the board's)"),
+        Key("index", Int(maximum=1 << 16), "which of the interface's drives"),
+        Key("bus", Int(maximum=1 << 16), "which of the interface's buses"),
+        Key("unit", Int(maximum=1 << 16), "which drive of the bus"),
+        Key("id", Id(), "name of the drive"),
+        Key("media", Enum(("disk", "cdrom")), "what is in it", default="disk"),
+        Key("format", Text("format", empty=False), "format of the image (default: look)"),
+        Key("snapshot", Bool(), "write to a temporary file"),
+        Key("readonly", Bool(), "do not write", default=False),
+        Key("read-only", Bool(), "do not write", default=False),
+        Key("cache", Enum(("none", "writeback", "unsafe", "directsync", "writethrough"))),
+        Key("aio", Enum(("threads", "native", "io_uring"))),
+        Key("discard", Enum(("ignore", "off", "unmap", "on"))),
+        Key("detect-zeroes", Enum(("off", "on", "unmap"))),
+        Key("copy-on-read", Bool()),
+        Key("rerror", Enum(_ERROR_ACTIONS)),
+        Key("werror", Enum(_ERROR_ACTIONS)),
+        Key("serial", Text(), "serial number that the guest sees"),
+        Key("offset", Size(), "where in the file the image begins"),
+        Key("size", Size(), "how much of the file the image is"),
+    ),
+)
+"""The grammar of -drive."""
+
+
+class Drives:
+    """The drives of a machine, in the order in which they were given.
+
+    interface: the board's default. snapshot: what -snapshot says.
+    """
+
+    def __init__(self, interface: str, *, snapshot: bool = False) -> None:
+        self.interface = interface
+        self.snapshot = snapshot
+        self.drives: list[Drive] = []
+
+    def add(self, options: dict[str, Any], said: str = "-drive") -> Drive:
+        """Add a drive from the values of `DRIVE`. Raises OptionError."""
+        interface = options["if"] or self.interface
+        bus, unit = self._place(options, interface, said)
+        media = options["media"]
+        kind = _MEDIA[media] if interface in ("ide", "scsi") else ""
+        most = UNITS.get(interface)
+        number = f"{bus if most else ''}-{kind}{unit}" if kind else f"{unit}"
+        id = options["id"] or f"{interface}{number}"
+        for other in self.drives:
+            if other.id == id:
+                raise OptionError(f"{said}: there is a drive {quoted(id)} already; give another id")
+        drive = Drive(
+            id=id,
+            interface=interface,
+            bus=bus,
+            unit=unit,
+            media=media,
+            file=options["file"],
+            format=options["format"] or "",
+            readonly=options["readonly"] or options["read-only"] or media == "cdrom",
+            snapshot=self.snapshot if options["snapshot"] is None else options["snapshot"],
+            options=options,
+        )
+        self.drives.append(drive)
+        return drive
+
+    def add_file(self, file: str, said: str, **values: Any) -> Drive:
+        """Add a drive as -hda, -cdrom, -pflash and so on do. Raises OptionError."""
+        return self.add(DRIVE.parse("file=") | {"file": file} | values, said)
+
+    def find(self, id: str) -> Drive:
+        """The drive called `id`. Raises OptionError."""
+        for drive in self.drives:
+            if drive.id == id:
+                return drive
+        raise OptionError(f"there is no drive {quoted(id)}; make it with -drive id={id},...")
+
+    def _place(self, options: dict[str, Any], interface: str, said: str) -> tuple[int, int]:
+        most = UNITS.get(interface)
+        index, bus, unit = options["index"], options["bus"], options["unit"]
+        if index is not None:
+            if bus is not None or unit is not None:
+                raise OptionError(f"{said}: index cannot be used with bus and unit; leave it out")
+            bus, unit = divmod(index, most) if most else (0, index)
+        bus = bus or 0
+        if unit is None:
+            unit = 0
+            while self._at(interface, bus, unit):
+                unit += 1
+                if most and unit >= most:
+                    bus, unit = bus + 1, 0
+        if most and unit >= most:
+            raise OptionError(f"{said}: unit {unit} too big (max is {most - 1})")
+        if self._at(interface, bus, unit):
+            raise OptionError(
+                f"{said}: drive with bus={bus}, unit={unit} (index={bus * (most or 0) + unit}) "
+                "exists"
+            )
+        return bus, unit
+
+    def _at(self, interface: str, bus: int, unit: int) -> bool:
+        places: Iterable[tuple[str, int, int]] = (
+            (one.interface, one.bus, one.unit) for one in self.drives
+        )
+        return (interface, bus, unit) in places
