@@ -12,7 +12,8 @@ from pemu.engine.codecache import CodeCache
 from pemu.engine.engine import Engine
 from pemu.engine.faults import GuestFault
 from pemu.engine.masking import with_signals_blocked
-from pemu.engine.memory import PAGE, READ, WRITE, AddressSpace
+from pemu.engine.memory import AddressSpace
+from pemu.engine.pages import PAGE, READ, WRITE
 from pemu.isa.mips.cpu import architecture
 
 START = 0x100000

@@ -18,9 +18,11 @@ RESULT_SLOT = 6  # u8, for RESULT_STORED: slot of the address
 ARGUMENTS = 8
 RESULT_PROGRAM = 104  # u64, for RESULT_BITS: host address of a table of bits
 
-CHANGE_MASK, CHANGE_ACTION, READ_CLOCK = range(0x8000, 0x8003)
-INSIDE = {"change_mask": CHANGE_MASK, "change_action": CHANGE_ACTION, "read_clock": READ_CLOCK}
-"""Numbers beside the host's for what `native_signals` and `native_call` do themselves."""
+_INSIDE = ("change_mask", "change_action", "read_clock", "map", "unmap", "protect", "break")
+FIRST_INSIDE = 0x8000
+INSIDE = {name: FIRST_INSIDE + index for index, name in enumerate(_INSIDE)}
+"""Numbers beside the host's for what generated code does itself, by functions `pemu_...` of the
+state and the arguments: `native_call`, `native_signals`, `native_memory`."""
 
 PRESENT, CHOOSES, CONVERTS, FAILURES = 1, 2, 4, 8
 """Flags. CHOOSES: the entry stands for several; the word in slot RESULT_SLOT decides. COUNT pairs
@@ -71,7 +73,8 @@ MOST_ARGUMENTS = 6
     # PROGRAM: the index of its time limit, and TIME_POINTER if that is a pointer
     PAGES,  # the start of whole pages that are mapped and hold no code; OTHER: bytes
     ROOM,  # a pointer to SIZE bytes that the call fills for nobody
-) = range(28)
+    UNITS,  # an unsigned number that counts SIZE bytes each
+) = range(29)
 
 TIME_POINTER = 16
 

@@ -16,7 +16,7 @@ from pemu.engine.guestblock import GuestBlock, order, region_base
 from pemu.engine.lines import LineTable
 from pemu.engine.llvm import LOCK, compile_ir
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
-from pemu.engine.memory import WRITE
+from pemu.engine.pages import WRITE
 from pemu.engine.regionstore import Module, guest_pc
 from pemu.engine.tier0 import helper_definitions
 

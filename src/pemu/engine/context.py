@@ -45,6 +45,7 @@ PHYSICAL_MAP = 344  # host address of the map of guest-physical pages (softmmu)
 PHYSICAL_PAGES = 352  # pages in it
 DEVICE_ACCESS = 360  # host address of what makes accesses that are no memory's (softmmu)
 CLOCK_OFFSET = 368  # added to the host's monotonic clock: virtual time, ns
+MAPPINGS = 376  # host address of what Python and native code share about mappings (`pages`)
 FUNCTIONS = 384  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
 SIZE = 1024
 

@@ -14,10 +14,10 @@ from pemu.engine import signal_table as sig
 from pemu.engine import state as s
 from pemu.engine.codearea import CodeArea
 from pemu.engine.codecache import CodeCache
+from pemu.engine.guest_access import use_native_copy
 from pemu.engine.host_x86_64 import KICK_CODE
 from pemu.engine.hostmemory import MAP_FIXED, MAP_NORESERVE, host_map, host_unmap, reserve
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
-from pemu.engine.memory import use_native_copy
 from pemu.engine.tier0parts import Tier0Parts
 from pemu.engine.vcpu import Cpu, cpu_class
 
@@ -583,6 +583,17 @@ class Engine:
         if found is None and self._compiler is not None:
             found = self._compiler.guest_pc(host_pc)
         return found
+
+    def share_mappings(self, memory: AddressSpace) -> None:
+        """Let native code change the mappings of the engine's memory."""
+        self._set(c.MAPPINGS, memory.shared_address)
+        memory.changing.wait = self._wait_for_changes
+
+    def _wait_for_changes(self) -> None:
+        """Wait until no other thread's native code is changing mappings."""
+        if len(self.cpus) > 1:
+            self._native_lock(self.context_address)
+            self._native_unlock(self.context_address)
 
     # Fork.
 

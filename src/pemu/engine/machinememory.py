@@ -12,7 +12,7 @@ import ctypes
 import mmap
 
 from pemu.engine.hostmemory import MAP_FIXED, host_map, reserve
-from pemu.engine.memory import CODE, MOST_CHANGES, PAGE, VOLATILE
+from pemu.engine.pages import CODE, MOST_CHANGES, PAGE, VOLATILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,9 @@
 
 Guest-virtual address `g` lies at host address `base + g`. What the guest has not mapped is reserved
 without access, so that a stray access of generated code faults instead of reaching the host's own
-memory. `flags` holds one byte a 4 KiB page, which native code reads too.
+memory. What is mapped, and how it is protected, stands in `flags`, a byte for each 4 KiB, which
+native code reads and changes too (`native_memory`); what is behind a mapping, the host's kernel
+knows.
 """
 
 from __future__ import annotations
@@ -10,30 +12,26 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from _thread import RLock
-from bisect import bisect_right
 
-from pemu.engine.faults import GuestFault
+from pemu.engine import pages
+from pemu.engine.guest_access import Exclusion, GuestAccess
 from pemu.engine.hostmemory import FAILED, host_map, host_protect, host_unmap
+from pemu.engine.pages import CODE, EXEC, MAPPED, PAGE, READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-READ, WRITE, EXEC, CODE, TRACK, MAPPED, VOLATILE = 1, 2, 4, 8, 16, 32, 64
-"""Page flags. VOLATILE: code on the page changes so often (or changes itself) that writes are not
-noticed any more; the guest's own cache instructions and calls tell when it has changed."""
-
-MOST_CHANGES = 32
-"""Writes to a page with translated code that are noticed before it counts as VOLATILE."""
-
-PAGE = 4096
 GUARD = 65536
 """Generated code adds 16-bit offsets to 32-bit addresses without wrapping around."""
 
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 0x10, 0x20
 _MAP_NORESERVE, _MAP_FIXED_NOREPLACE = 0x4000, 0x100000
 _MREMAP_MAYMOVE, _MREMAP_FIXED, _MREMAP_DONTUNMAP = 1, 2, 4
+_PAGES = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | _MAP_FIXED
+"""Flags of mappings of the guest's without a file."""
+_RESERVE = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED
+"""Flags of what is not mapped: others, so that the kernel keeps it apart in its list."""
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _waiting = ctypes.CDLL(None, use_errno=True)
@@ -47,48 +45,13 @@ _libc.mremap.argtypes = [
     ctypes.c_void_p,
 ]
 
-_HAVE_CODE = bytes(flags >> 3 & 1 for flags in range(256))
-"""1 for page flags with CODE."""
+_PROTECTION = READ | WRITE | EXEC
+_WITHOUT_CODE = bytes(flags & ~CODE for flags in range(256))
+_IN_USE = bytes(flags != 0 for flags in range(256))
+_PROTECTIONS = bytes(flags & (_PROTECTION | MAPPED) for flags in range(256))
 
-
-class _Vector(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-_libc.process_vm_readv.restype = ctypes.c_ssize_t
-_libc.process_vm_readv.argtypes = [
-    ctypes.c_int,
-    ctypes.POINTER(_Vector),
-    ctypes.c_ulong,
-    ctypes.POINTER(_Vector),
-    ctypes.c_ulong,
-    ctypes.c_ulong,
-]
-
-
-def _kernel_copy(target: int, source: int, size: int) -> int:
-    """Copy bytes between host addresses; returns how many were left at a missing page."""
-    near, far = _Vector(target, size), _Vector(source, size)
-    done: int = _libc.process_vm_readv(os.getpid(), near, 1, far, 1, 0)
-    return size - max(done, 0)
-
-
-_copy: Callable[[int, int, int], int] = _kernel_copy
-"""The kernel's copy until there is a native one, which takes a quarter of its time."""
-
-
-def use_native_copy(address: int) -> None:
-    """Have guest memory copied by the function at a host address: `pemu_copy` of an engine.
-
-    Python keeps its lock meanwhile: to give it away takes longer than most copies.
-    """
-    global _copy
-    prototype = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
-    _copy = prototype(address)
-
-
-_BYTES_HEADER = bytes.__basicsize__ - 1
-"""From the address of a bytes object to that of its content."""
+_WINDOW = 4096
+"""Pages that are looked through first for a free range."""
 
 
 def _fail() -> OSError:
@@ -96,38 +59,7 @@ def _fail() -> OSError:
     return OSError(error, os.strerror(error))
 
 
-class Region:
-    """A mapping: guest-virtual range [start, end), protection, and the file behind it."""
-
-    __slots__ = ("dev", "end", "flags", "ino", "offset", "path", "prot", "start")
-
-    def __init__(
-        self,
-        start: int,
-        end: int,
-        prot: int,
-        flags: int,
-        offset: int = 0,
-        dev: int = 0,
-        ino: int = 0,
-        path: str = "",
-    ) -> None:
-        self.start = start
-        self.end = end
-        self.prot = prot
-        self.flags = flags
-        self.offset = offset
-        self.dev = dev
-        self.ino = ino
-        self.path = path
-
-    def part(self, start: int, end: int) -> Region:
-        """The same mapping cut down to [start, end)."""
-        offset = self.offset + (start - self.start) if self.path else 0
-        return Region(start, end, self.prot, self.flags, offset, self.dev, self.ino, self.path)
-
-
-class AddressSpace:
+class AddressSpace(GuestAccess):
     """Guest memory of `1 << bits` bytes, of which programs may map those below `top`.
 
     `bits`: 32, or up to 41 where generated code masks addresses. `reserved`: bytes that programs
@@ -142,213 +74,116 @@ class AddressSpace:
         reserved: int = 0,
         base: int | None = None,
     ) -> None:
+        self._shared = (ctypes.c_uint64 * (pages.SHARED_BYTES // 8))()
+        self.shared_address = ctypes.addressof(self._shared)
+        """Host address of what native code shares, see `pages`."""
+        super().__init__(Exclusion(self._shared))
         self.size = 1 << bits
         self.order = "big" if big_endian else "little"
         self.word_size = 4 if bits == 32 else 8
         self.page_size = page_size
         self.top = min(reserved or self.size, 0x7FFF8000 if bits == 32 else 1 << 40)
-        self.on_code_change: Callable[[int, int], None] | None = None
         self.minimum = max(page_size, 0x10000)
+        self._set(pages.PAGE_SIZE, page_size)
+        self._set(pages.LIMIT, self.top)
+        self._set(pages.MAP_MINIMUM, self.minimum)
+        self.mmap_top = self.top
         span = (self.size if bits == 32 else 1 << 41) + 2 * GUARD
         fixed = _MAP_FIXED_NOREPLACE if base else 0
-        private = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE
         wanted = base - GUARD if base else 0
-        self.base = host_map(wanted, span, 0, private | fixed, -1, 0) + GUARD
-        pages = span >> 12
-        self.flags_addr = host_map(0, pages, 3, private, -1, 0)
-        self.flags = memoryview((ctypes.c_ubyte * pages).from_address(self.flags_addr)).cast("B")
-        self._lock = RLock()
-        self._regions: list[Region] = []
-        self._starts: list[int] = []
-        self.brk_start = 0
-        self.brk_end = 0
-        self.mmap_top = self.top
-        self._changes: dict[int, int] = {}
-        self.retry: Callable[[Callable[[], int]], int] | None = None
-        """Makes a copy that was refused once more, with the pages open that a debugger closed."""
-        self._tracked: set[int] = set()
-        """Addresses of pages with TRACK, and of some that had it once."""
+        reserve = _MAP_PRIVATE | _MAP_ANONYMOUS | fixed
+        self.base = host_map(wanted, span, 0, reserve, -1, 0) + GUARD
+        count = span >> 12
+        self.flags_addr = host_map(0, count, READ | WRITE, _PAGES & ~_MAP_FIXED, -1, 0)
+        self.flags = memoryview((ctypes.c_ubyte * count).from_address(self.flags_addr)).cast("B")
 
-    # Access from Python.
+    def _get_shared(self, field: int) -> int:
+        return self._shared[field >> 3]
 
-    def host(self, address: int) -> int:
-        """Host address of a guest-virtual address."""
-        return self.base + (address & (self.size - 1))
+    def _set(self, field: int, value: int) -> None:
+        self._shared[field >> 3] = value
 
-    def read(self, address: int, size: int) -> bytes:
-        """Read guest memory; raises GuestFault where it cannot be read."""
-        if not 0 <= address <= self.size - size:
-            raise GuestFault(address)
-        # A new object that nobody else has seen yet may be filled like any memory.
-        data = bytes(size)
-        target, source = id(data) + _BYTES_HEADER, self.base + address
-        left = _copy(target, source, size)
-        if left and self.retry is not None:
-            left = self.retry(lambda: _copy(target, source, size))
-        if left:
-            raise GuestFault(address + size - left)
-        return data
+    @property
+    def mmap_top(self) -> int:
+        """Where the addresses end that `map` chooses from."""
+        return self._get_shared(pages.MAP_TOP)
 
-    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        """Write guest memory; raises GuestFault where it cannot be written."""
-        size = len(data)
-        if not 0 <= address <= self.size - size:
-            raise GuestFault(address)
-        data = bytes(data)
-        source = id(data) + _BYTES_HEADER
-        left = _copy(self.base + address, source, size)
-        if left and self.untrack_range(address, size):
-            left = _copy(self.base + address, source, size)
-        if left and self.retry is not None:
-            left = self.retry(lambda: _copy(self.base + address, source, size))
-        if left:
-            raise GuestFault(address + size - left)
+    @mmap_top.setter
+    def mmap_top(self, end: int) -> None:
+        self._set(pages.MAP_TOP, end)
+        self._set(pages.SEARCH_END, end)
 
-    def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
-        """Read up to a NUL byte, which is left out; at most `limit` bytes."""
-        parts = b""
-        while len(parts) < limit:
-            piece = self.read(address, min(256, PAGE - address % PAGE))
-            end = piece.find(b"\0")
-            if end >= 0:
-                return parts + piece[:end]
-            parts += piece
-            address += len(piece)
-        return parts[:limit]
+    @property
+    def brk_start(self) -> int:
+        """Where the heap begins."""
+        return self._get_shared(pages.BREAK_START)
 
-    def _get(self, address: int, size: int) -> int:
-        return int.from_bytes(self.read(address, size), self.order)  # type: ignore[arg-type]
+    @property
+    def brk_end(self) -> int:
+        """Where the heap ends."""
+        return self._get_shared(pages.BREAK)
 
-    def _put(self, address: int, value: int, size: int) -> None:
-        value &= (1 << 8 * size) - 1
-        self.write(address, value.to_bytes(size, self.order))  # type: ignore[arg-type]
-
-    def u8(self, address: int) -> int:
-        """Read a byte."""
-        return self._get(address, 1)
-
-    def u16(self, address: int) -> int:
-        """Read 16 bits in guest byte order."""
-        return self._get(address, 2)
-
-    def u32(self, address: int) -> int:
-        """Read 32 bits in guest byte order."""
-        return self._get(address, 4)
-
-    def u64(self, address: int) -> int:
-        """Read 64 bits in guest byte order."""
-        return self._get(address, 8)
-
-    def word(self, address: int) -> int:
-        """Read as many bits as a pointer has (`word_size` bytes) in guest byte order."""
-        return self._get(address, self.word_size)
-
-    def put_u8(self, address: int, value: int) -> None:
-        """Write a byte."""
-        self._put(address, value, 1)
-
-    def put_u16(self, address: int, value: int) -> None:
-        """Write 16 bits in guest byte order."""
-        self._put(address, value, 2)
-
-    def put_u32(self, address: int, value: int) -> None:
-        """Write 32 bits in guest byte order."""
-        self._put(address, value, 4)
-
-    def put_u64(self, address: int, value: int) -> None:
-        """Write 64 bits in guest byte order."""
-        self._put(address, value, 8)
-
-    def put_word(self, address: int, value: int) -> None:
-        """Write as many bits as a pointer has in guest byte order."""
-        self._put(address, value, self.word_size)
-
-    def _all(self, address: int, size: int, flag: int) -> bool:
-        if address < 0 or address + size > self.size:
-            return False
-        pages = self.flags[address >> 12 : (address + max(size, 1) - 1 >> 12) + 1]
-        return all(page & flag for page in pages)
-
-    def readable(self, address: int, size: int) -> bool:
-        """True if the guest may read all of a range."""
-        return self._all(address, size, READ)
-
-    def writable(self, address: int, size: int) -> bool:
-        """True if the guest may write all of a range."""
-        return self._all(address, size, WRITE)
-
-    # Mappings.
+    def set_brk(self, start: int) -> None:
+        """Say where the heap begins."""
+        self._set(pages.BREAK_START, start)
+        self._set(pages.BREAK, start)
 
     def _round(self, length: int) -> int:
         return (length + self.page_size - 1) // self.page_size * self.page_size
 
-    def regions(self) -> Iterator[tuple[int, int, int, bool, int, int, int, str]]:
-        """Yield (start, end, prot, shared, offset, dev, ino, path) in order of address."""
-        for region in list(self._regions):
-            shared = bool(region.flags & _MAP_SHARED)
-            yield (
-                region.start,
-                region.end,
-                region.prot,
-                shared,
-                region.offset,
-                region.dev,
-                region.ino,
-                region.path,
-            )
-
-    def _cut(self, start: int, end: int) -> list[Region]:
-        """Take [start, end) out of the list of regions and return what was there."""
-        first = max(bisect_right(self._starts, start) - 1, 0)
-        if first == len(self._regions) or self._regions[first].start >= end:
-            return []
-        last = first
-        taken: list[Region] = []
-        left: list[Region] = []
-        while last < len(self._regions) and self._regions[last].start < end:
-            region = self._regions[last]
-            if region.end <= start:
-                left.append(region)
-            else:
-                if region.start < start:
-                    left.append(region.part(region.start, start))
-                taken.append(region.part(max(region.start, start), min(region.end, end)))
-                if region.end > end:
-                    left.append(region.part(end, region.end))
-            last += 1
-        self._regions[first:last] = left
-        self._starts[first:last] = [region.start for region in left]
-        return taken
-
-    def _insert(self, region: Region) -> None:
-        index = bisect_right(self._starts, region.start)
-        before = self._regions[index - 1] if index else None
-        if before is not None and _joins(before, region):
-            before.end = region.end
-            return
-        self._regions.insert(index, region)
-        self._starts.insert(index, region.start)
-
     def _set_flags(self, start: int, end: int, value: int) -> None:
         ctypes.memset(self.flags_addr + (start >> 12), value, (end - start) >> 12)
+
+    def _flags_of(self, start: int, end: int) -> bytes:
+        return bytes(self.flags[start >> 12 : end >> 12])
+
+    def runs(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (start, end, protection) of what is mapped in a range, split where that changes."""
+        data = self._flags_of(start, end).translate(_PROTECTIONS)
+        at = 0
+        while at < len(data):
+            left = len(data[at:].lstrip(data[at : at + 1]))
+            after = len(data) - left
+            if data[at]:
+                yield start + at * PAGE, start + after * PAGE, data[at] & _PROTECTION
+            at = after
+
+    def regions(self) -> Iterator[tuple[int, int, int, bool, int, int, int, str]]:
+        """Yield (start, end, prot, shared, offset, dev, ino, path) in order of address.
+
+        What is behind a mapping comes from the host's own list: nothing without it.
+        """
+        from pemu.engine.host_maps import mappings
+
+        last: tuple[int, int, int, bool, int, int, int, str] | None = None
+        for found in mappings(self.base, self.base + self.size):
+            if not self.flags[found.start - self.base >> 12]:
+                continue  # what is reserved: the kernel keeps it apart
+            for start, end, prot in self.runs(found.start - self.base, found.end - self.base):
+                at = start + self.base - found.start
+                offset = found.offset + at if found.ino else 0
+                region = (start, end, prot, found.shared, offset, *found.file)
+                if last is not None and _continues(last, region):
+                    region = (last[0], end, *last[2:])
+                elif last is not None:
+                    yield last
+                last = region
+        if last is not None:
+            yield last
+
+    def covered(self, start: int, end: int) -> bool:
+        """Whether all of a range is mapped."""
+        return 0 not in self._flags_of(start, end)
 
     def _code_changes(self, start: int, end: int) -> None:
         """Tell the engine before pages that hold translated code change."""
         if self.on_code_change is None:
             return
-        changed = False
-        index = max(bisect_right(self._starts, start) - 1, 0)
-        while index < len(self._regions) and self._regions[index].start < end:
-            region = self._regions[index]
-            first, last = max(start, region.start) >> 12, min(end, region.end) >> 12
-            pages = bytes(self.flags[first:last])
-            if 1 in pages.translate(_HAVE_CODE):
-                # First the marks, so that a thread that is just using the code notices.
-                for number, page in enumerate(pages, first):
-                    self.flags[number] = page & ~CODE
-                changed = True
-            index += 1
-        if changed:
+        found = self._flags_of(start, end)
+        changed = found.translate(_WITHOUT_CODE)
+        if changed != found:
+            # First the marks, so that a thread that is just using the code notices.
+            self.flags[start >> 12 : end >> 12] = changed
             self.on_code_change(start, end)
 
     def _check(self, address: int, length: int) -> int:
@@ -369,24 +204,28 @@ class AddressSpace:
             hint = hint // self.page_size * self.page_size
             if hint >= self.minimum and hint + length <= self.top and self._free(hint, length):
                 return hint
-        end = self.mmap_top
-        for region in reversed(self._regions):
-            if region.start >= end:
-                continue
-            start = (end - length) // align * align
-            if start >= region.end and start >= self.minimum:
-                return start
-            end = min(end, region.start)
-        start = (end - length) // align * align
-        if start < self.minimum:
-            raise OSError(errno.ENOMEM, "no room in the address space")
-        return start
+        first, last = self.minimum >> 12, self._get_shared(pages.SEARCH_END) >> 12
+        needed = (length + align - PAGE) >> 12
+        window = max(_WINDOW, 2 * needed)
+        while last - first >= needed:
+            low = max(first, last - window)
+            used = bytes(self.flags[low:last]).translate(_IN_USE)
+            end = len(used)
+            while (free := used.rfind(0, 0, end)) >= 0:
+                end = used.rfind(1, 0, free) + 1
+                if free + 1 - end >= needed:
+                    return ((low + free + 1) * PAGE - length) // align * align
+            if low == first:
+                break
+            window *= 4
+        raise OSError(errno.ENOMEM, "no room in the address space")
 
     def _free(self, start: int, length: int) -> bool:
-        index = bisect_right(self._starts, start)
-        if index and self._regions[index - 1].end > start:
-            return False
-        return index == len(self._regions) or self._regions[index].start >= start + length
+        return not self._flags_of(start, start + length).strip(b"\0")
+
+    def _search_from(self, end: int) -> None:
+        """Let `find_free` begin where something may be free now."""
+        self._set(pages.SEARCH_END, min(end, self.mmap_top))
 
     def map(
         self,
@@ -403,7 +242,7 @@ class AddressSpace:
         size = self._round(length)
         if size > self.top:
             raise OSError(errno.ENOMEM, "mapping larger than the address space")
-        with self._lock:
+        with self.changing:
             if flags & (_MAP_FIXED | _MAP_FIXED_NOREPLACE):
                 start = address or 0
                 end = self._check(start, length)
@@ -413,31 +252,19 @@ class AddressSpace:
                 start = self.find_free(size, self.page_size, address or 0)
                 end = start + size
             flags &= ~_MAP_FIXED_NOREPLACE
-            dev = ino = 0
-            path = ""
-            if not flags & _MAP_ANONYMOUS:
-                status = os.fstat(fd)
-                dev, ino = status.st_dev, status.st_ino
-                try:
-                    path = os.readlink(f"/proc/self/fd/{fd}")
-                except OSError:
-                    path = ""
             self._code_changes(start, end)
-            host_prot = prot & (READ | WRITE)
-            if prot & EXEC:
-                host_prot |= READ
+            host_prot = _host_protection(prot)
             kept = flags & (_MAP_SHARED | _MAP_PRIVATE | _MAP_ANONYMOUS | 0x03) | _MAP_NORESERVE
             host_map(self.base + start, size, host_prot, kept | _MAP_FIXED, fd, offset)
             if self.page_size > PAGE and not flags & _MAP_ANONYMOUS:
                 # A page that the file fills in part goes on with zeros, to its own end.
-                held = -(-max(status.st_size - offset, 0) // PAGE) * PAGE
+                held = -(-max(os.fstat(fd).st_size - offset, 0) // PAGE) * PAGE
                 rest = min(self._round(held), size) - held
                 if rest > 0:
-                    private = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | _MAP_FIXED
-                    host_map(self.base + start + held, rest, host_prot, private, -1, 0)
-            self._cut(start, end)
-            self._insert(Region(start, end, prot, flags & 0xF, offset, dev, ino, path))
-            self._set_flags(start, end, _page_flags(prot))
+                    host_map(self.base + start + held, rest, host_prot, _PAGES, -1, 0)
+            self._set_flags(start, end, prot & _PROTECTION | MAPPED)
+            if end == self._get_shared(pages.SEARCH_END):
+                self._search_from(start)
             return start
 
     def unmap(self, address: int, length: int) -> None:
@@ -446,45 +273,27 @@ class AddressSpace:
             raise OSError(errno.EINVAL, "length of a mapping")
         if address % self.page_size or address + length > self.top:
             raise OSError(errno.EINVAL, "address of a mapping")
-        with self._lock:
+        with self.changing:
             end = address + self._round(length)
             self._code_changes(address, end)
-            for region in self._cut(address, end):
-                self._reserve(region.start, region.end)
+            self._reserve(address, end)
 
     def clear(self) -> None:
         """Unmap everything. Only one thread may be left, and no translated code."""
-        with self._lock:
-            if self._regions:
-                start, end = self._regions[0].start, self._regions[-1].end
-                flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
-                host_map(self.base + start, end - start, 0, flags, -1, 0)
-                # Fresh pages, which are zero: the range may be too large to be written.
-                first = start >> 12 & -PAGE
-                last = (end >> 12) + PAGE - 1 & -PAGE
-                host_map(self.flags_addr + first, last - first, READ | WRITE, flags, -1, 0)
-            self._regions.clear()
-            self._starts.clear()
+        with self.changing:
+            host_map(self.base, self.size, 0, _RESERVE, -1, 0)
+            # Fresh pages, which are zero: the range may be too large to be written.
+            host_map(self.flags_addr, self.size >> 12, READ | WRITE, _PAGES, -1, 0)
             self._changes.clear()
-            self.brk_start = self.brk_end = 0
+            self._tracked.clear()
+            self.set_brk(0)
             self.mmap_top = self.top
 
     def _reserve(self, start: int, end: int) -> None:
-        flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | _MAP_FIXED
-        host_map(self.base + start, end - start, 0, flags, -1, 0)
+        host_map(self.base + start, end - start, 0, _RESERVE, -1, 0)
         self._set_flags(start, end, 0)
-
-    def covered(self, start: int, end: int) -> bool:
-        """Whether all of a range is mapped."""
-        index = max(bisect_right(self._starts, start) - 1, 0)
-        for region in self._regions[index:]:
-            if region.start > start:
-                return False
-            if region.end > start:
-                start = region.end
-            if start >= end:
-                return True
-        return start >= end
+        if end > self._get_shared(pages.SEARCH_END):
+            self._search_from(end)
 
     def protect(self, address: int, length: int, prot: int) -> None:
         """mprotect(2); raises OSError (ENOMEM where a part is not mapped)."""
@@ -493,20 +302,12 @@ class AddressSpace:
         if not length:
             return
         end = self._check(address, length)
-        with self._lock:
+        with self.changing:
             whole = self.covered(address, end)
             self._code_changes(address, end)
-            for region in self._cut(address, end):
-                host_prot = prot & (READ | WRITE) | (READ if prot & EXEC else 0)
-                size = region.end - region.start
-                try:
-                    host_protect(self.base + region.start, size, host_prot)
-                except OSError:
-                    self._insert(region)
-                    raise
-                region.prot = prot
-                self._insert(region)
-                self._set_flags(region.start, region.end, _page_flags(prot))
+            for start, stop, _ in [(address, end, 0)] if whole else self.runs(address, end):
+                host_protect(self.base + start, stop - start, _host_protection(prot))
+                self._set_flags(start, stop, prot & _PROTECTION | MAPPED)
             if not whole:
                 raise OSError(errno.ENOMEM, "not mapped")
 
@@ -517,16 +318,15 @@ class AddressSpace:
         if address % self.page_size or not new_length:
             raise OSError(errno.EINVAL, "address or length of a mapping")
         old, new = self._round(old_length), self._round(new_length)
-        with self._lock:
-            index = bisect_right(self._starts, address) - 1
-            if index < 0 or self._regions[index].end < address + max(old, 1):
+        with self.changing:
+            found = set(self._flags_of(address, address + max(old, PAGE)).translate(_PROTECTIONS))
+            if len(found) != 1 or found == {0} or address + old > self.top:
                 raise OSError(errno.EFAULT, "not one mapping")
-            region = self._regions[index].part(address, address + old)
             if flags & _MREMAP_FIXED:
                 if not flags & _MREMAP_MAYMOVE or new_address % self.page_size:
                     raise OSError(errno.EINVAL, "address of a mapping")
                 self._check(new_address, new)
-                return self._move(region, new, new_address, flags)
+                return self._move(address, old, new, new_address, flags)
             if new <= old and not flags & _MREMAP_DONTUNMAP:
                 if new < old:
                     self.unmap(address + new, old - new)
@@ -537,45 +337,34 @@ class AddressSpace:
                 and end <= self.top
                 and self._free(address + old, new - old)
             ):
-                return self._move(region, new, address, flags)
+                return self._move(address, old, new, address, flags)
             if not flags & _MREMAP_MAYMOVE:
                 raise OSError(errno.ENOMEM, "no room to grow")
-            return self._move(region, new, self.find_free(new, self.page_size), flags)
+            return self._move(address, old, new, self.find_free(new, self.page_size), flags)
 
-    def _move(self, region: Region, size: int, start: int, flags: int) -> int:
-        old_size = region.end - region.start
-        self._code_changes(region.start, region.end)
+    def _move(self, old_start: int, old_size: int, size: int, start: int, flags: int) -> int:
+        prot = self.flags[old_start >> 12] & _PROTECTION
+        self._code_changes(old_start, old_start + old_size)
         self._code_changes(start, start + size)
+        self.untrack_range(old_start, old_size)
         how = _MREMAP_MAYMOVE | _MREMAP_FIXED
-        if start == region.start:
+        if start == old_start:
             # Growing in place: the reserve above has to make room first.
             how = 0
-            host_unmap(self.base + region.end, size - old_size)
-        source = self.base + region.start
+            host_unmap(self.base + old_start + old_size, size - old_size)
+        source = self.base + old_start
         result = _libc.mremap(source, old_size, size, how, self.base + start)
         if result is None or result == FAILED:
             error = _fail()
             if not how:
-                self._reserve(region.end, start + size)
+                self._reserve(old_start + old_size, start + size)
             raise error
-        self._cut(region.start, region.end)
-        self._cut(start, start + size)
-        if how:
-            self._reserve(region.start, region.end)
+        if how and old_size:
+            self._reserve(old_start, old_start + old_size)
         if flags & _MREMAP_DONTUNMAP:
-            host_map(
-                source,
-                old_size,
-                region.prot & (READ | WRITE),
-                _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE,
-                -1,
-                0,
-            )
-            self._insert(region.part(region.start, region.end))
-            self._set_flags(region.start, region.end, _page_flags(region.prot))
-        region.start, region.end = start, start + size
-        self._insert(region)
-        self._set_flags(start, start + size, _page_flags(region.prot))
+            host_map(source, old_size, _host_protection(prot), _PAGES, -1, 0)
+            self._set_flags(old_start, old_start + old_size, prot | MAPPED)
+        self._set_flags(start, start + size, prot | MAPPED)
         return start
 
     def advise(self, address: int, length: int, advice: int) -> None:
@@ -592,81 +381,36 @@ class AddressSpace:
         if _waiting.madvise(self.base + address, end - address, advice):
             raise _fail()
 
-    def set_brk(self, start: int) -> None:
-        """Say where the heap begins."""
-        self.brk_start = self.brk_end = start
-
     def brk(self, address: int) -> int:
         """brk(2): move the end of the heap if possible; returns where it is now."""
-        with self._lock:
+        with self.changing:
             if address < self.brk_start:
                 return self.brk_end
             old, new = self._round(self.brk_end), self._round(address)
             if new > old:
-                if not self._free(old, new - old) or new > self.top:
+                if new > self.top or not self._free(old, new - old):
                     return self.brk_end
                 flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED
-                self.map(old, new - old, READ | WRITE, flags)
+                try:
+                    self.map(old, new - old, READ | WRITE, flags)
+                except OSError:
+                    return self.brk_end
             elif new < old:
                 self.unmap(new, old - new)
-            self.brk_end = address
+            self._set(pages.BREAK, address)
             return address
 
-    # Pages that hold translated code.
 
-    def track(self, address: int) -> None:
-        """Make a guest-writable page read-only on the host, as it holds translated code."""
-        with self._lock:
-            page = address & -PAGE
-            host_protect(self.base + page, PAGE, READ)
-            self.flags[page >> 12] |= TRACK
-            self._tracked.add(page)
-
-    def untrack(self, address: int, *, by_itself: bool = False) -> None:
-        """Make a tracked page writable again; translations of its code are dropped.
-
-        `by_itself`: the write comes from code on that very page, which could not be translated
-        and go on if the page were tracked again.
-        """
-        with self._lock:
-            page = address & -PAGE
-            self._tracked.discard(page)
-            if not self.flags[page >> 12] & TRACK:
-                return
-            if self.on_code_change is not None:
-                self.on_code_change(page, page + PAGE)
-            self.flags[page >> 12] &= ~(TRACK | CODE)
-            changes = self._changes.get(page, 0) + 1
-            self._changes[page] = changes
-            if by_itself or changes > MOST_CHANGES:
-                self.flags[page >> 12] |= VOLATILE
-            host_protect(self.base + page, PAGE, READ | WRITE)
-
-    def untrack_range(self, address: int, size: int) -> bool:
-        """Untrack the tracked pages of a range, however long; True if there were any."""
-        first, end = address & -PAGE, min(address + size, self.size)
-        if first >= end:
-            return False
-        if end - first <= 2 * PAGE:
-            pages = [page for page in (first, end - 1 & -PAGE) if self.flags[page >> 12] & TRACK]
-        else:
-            with self._lock:
-                pages = [page for page in self._tracked if first <= page < end]
-        for page in pages:
-            self.untrack(page)
-        return bool(pages)
+def _host_protection(prot: int) -> int:
+    """What the host grants: generated code is not in guest memory, and reads what it executes."""
+    return prot & (READ | WRITE) | (READ if prot & EXEC else 0)
 
 
-def _page_flags(prot: int) -> int:
-    return prot & (READ | WRITE | EXEC) | MAPPED
-
-
-def _joins(before: Region, region: Region) -> bool:
-    """True if two mappings are shown as one: anonymous, alike and adjacent."""
-    return (
-        before.end == region.start
-        and before.prot == region.prot
-        and before.flags == region.flags
-        and not before.path
-        and not region.path
-    )
+def _continues(
+    before: tuple[int, int, int, bool, int, int, int, str],
+    region: tuple[int, int, int, bool, int, int, int, str],
+) -> bool:
+    """True if two mappings are shown as one."""
+    start, end, *_, offset, _, ino, _ = before
+    follows = not ino or offset + end - start == region[4]
+    return end == region[0] and follows and before[2:4] + before[5:] == region[2:4] + region[5:]

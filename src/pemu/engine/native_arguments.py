@@ -6,7 +6,6 @@ from pemu.engine import call_table as k
 from pemu.engine import context as c
 from pemu.engine import state as s
 from pemu.engine.host_x86_64 import INTERRUPTED
-from pemu.engine.memory import CODE, MAPPED, TRACK, WRITE
 from pemu.engine.native_convert import (
     ARGUMENTS,
     COPIES,
@@ -20,6 +19,7 @@ from pemu.engine.native_convert import (
     give_up,
     translated,
 )
+from pemu.engine.pages import CODE, MAPPED, TRACK, WRITE
 from pemu.engine.runtime import Function
 
 TYPE_CHECKING = False
@@ -116,6 +116,7 @@ class Arguments:
             k.WAITING: self.waiting,
             k.PAGES: self.pages,
             k.ROOM: self.room,
+            k.UNITS: self.units,
         }
         labels = {kind: f.label("kind") for kind in cases}
         end = f.label("stored")
@@ -433,6 +434,9 @@ class Arguments:
 
     def room(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         value.value = self._room(self.f.at(argument, k.SIZE, 32).zext(64))
+
+    def units(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        value.value = word * self.f.at(argument, k.SIZE, 32).zext(64)
 
     def interval(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         f = self.f

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pemu.engine import call_table as k
 from pemu.engine import context as c
-from pemu.engine import native_signals
+from pemu.engine import native_memory, native_signals
 from pemu.engine import state as s
 from pemu.engine.exits import EXIT_SYSCALL
 from pemu.engine.host_x86_64 import INTERRUPTED
@@ -46,7 +46,7 @@ def functions(arch: Architecture) -> list[str]:
         f = handler("pemu_native_call", "hidden ")
         f.leave(EXIT_SYSCALL)
         return [f.text]
-    inside = native_signals.functions()
+    inside = [*native_signals.functions(), *native_memory.functions()]
     own = [convert(arch), Arguments(arch).emit(), _results(arch), _read_clock()]
     return [*own, *inside, _call(arch)]
 
@@ -175,15 +175,17 @@ def _call(arch: Architecture) -> str:
     host_number = f.at(entry, k.HOST_NUMBER, 16).zext(64)
     arguments = f.offset("%frame", ARGUMENTS)
     done = f.var(64)
-    with f.if_(host_number.uge(k.CHANGE_MASK), unlikely=True) as arm:
-        with f.if_(host_number.eq(k.CHANGE_MASK)) as other:
-            given = f"ptr %state, ptr {arguments}"
-            done.value = f.name(f.op(f"call i64 @pemu_change_mask({given})"), 64)
-        with other.otherwise():
-            with f.if_(host_number.eq(k.CHANGE_ACTION)) as last:
-                done.value = f.name(f.op(f"call i64 @pemu_change_action({given})"), 64)
-            with last.otherwise():
-                done.value = f.name(f.op(f"call i64 @pemu_read_clock({given})"), 64)
+    with f.if_(host_number.uge(k.FIRST_INSIDE)) as arm:
+        end = f.label("inside")
+        labels = {name: f.label("own") for name in k.INSIDE}
+        listed = " ".join(f"i64 {k.INSIDE[name]}, label %{labels[name]}" for name in labels)
+        f.do(f"switch i64 {host_number.ir}, label %{end} [ {listed} ]")
+        for name, label in labels.items():
+            f.place(label)
+            own = f.op(f"call i64 @pemu_{name}(ptr %state, ptr {arguments})")
+            done.value = f.name(own, 64)
+            f.do(f"br label %{end}")
+        f.place(end)
     with arm.otherwise():
         function = f.pointer(f.at("%ctx", c.SYSCALL))
         given = f"ptr %state, i64 {host_number.ir}, ptr {arguments}"

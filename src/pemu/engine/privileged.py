@@ -24,7 +24,7 @@ from pemu.engine.architecture import (
 )
 from pemu.engine.builder import StateBuilder, with_registers
 from pemu.engine.exits import EXIT_INTERRUPT, EXIT_SYSTEM, EXIT_TRACK
-from pemu.engine.memory import CODE, VOLATILE
+from pemu.engine.pages import CODE, VOLATILE
 from pemu.engine.runtime import Function, handler
 
 TYPE_CHECKING = False

@@ -22,7 +22,7 @@ import zlib
 from bisect import bisect_right
 
 from pemu.engine.hostmemory import host_map, host_unmap
-from pemu.engine.memory import PAGE
+from pemu.engine.pages import PAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

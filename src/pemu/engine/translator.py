@@ -15,7 +15,7 @@ from pemu.engine.exits import (
     FAULT_FETCH,
     FAULT_MISALIGNED,
 )
-from pemu.engine.memory import CODE, READ, TRACK, VOLATILE, WRITE
+from pemu.engine.pages import CODE, READ, TRACK, VOLATILE, WRITE
 from pemu.engine.privileged import FAULTED
 from pemu.engine.runtime import Function
 from pemu.engine.softmmu import MAP_RAM

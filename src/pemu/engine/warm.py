@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pemu.engine import context as c
 from pemu.engine import regionstore as r
-from pemu.engine.memory import CODE, READ, TRACK, VOLATILE, WRITE
+from pemu.engine.pages import CODE, READ, TRACK, VOLATILE, WRITE
 from pemu.engine.runtime import Function
 
 TYPE_CHECKING = False

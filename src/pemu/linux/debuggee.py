@@ -7,7 +7,7 @@ import os
 from abc import abstractmethod
 
 from pemu.engine.faults import GuestFault
-from pemu.engine.memory import MAPPED, PAGE
+from pemu.engine.pages import MAPPED, PAGE
 from pemu.isa.mips import debug as isa
 from pemu.linux import fdtable
 from pemu.linux.loader import translate_path

@@ -84,6 +84,11 @@ def Constant(number: int) -> Given:
     return Given(k.CONSTANT, number=number)
 
 
+def Units(size: int) -> Given:
+    """An unsigned number that counts `size` bytes each."""
+    return Given(k.UNITS, size)
+
+
 NullOnly = Given(k.NULL)
 Milliseconds = Given(k.MILLISECONDS)
 
@@ -280,3 +285,4 @@ def install(table: SyscallTable, process: Process) -> None:
         table.native = NativeTable(table)
         table.describe()
     table.native.serve(process.engine, process.prefix)
+    process.engine.share_mappings(process.mem)

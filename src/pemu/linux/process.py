@@ -14,7 +14,7 @@ from pemu.engine.exits import (
     EXIT_TRACK,
     FAULT_WRITE,
 )
-from pemu.engine.memory import TRACK
+from pemu.engine.pages import TRACK
 from pemu.linux import syscall
 from pemu.linux.sigactions import Actions
 

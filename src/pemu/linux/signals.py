@@ -13,7 +13,7 @@ import os
 from pemu.engine.exits import FAULT_BUS, FAULT_MISALIGNED
 from pemu.engine.faults import GuestFault
 from pemu.engine.host_x86_64 import INTERRUPTED, OWN_SIGNALS
-from pemu.engine.memory import MAPPED
+from pemu.engine.pages import MAPPED
 from pemu.isa.mips import fpu_control
 from pemu.linux import syscall
 from pemu.linux.hostcalls import address_of

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from pemu.engine.exits import FAULT_FETCH, FAULT_WRITE
 from pemu.engine.hostmemory import host_protect
-from pemu.engine.memory import EXEC, MAPPED, PAGE, READ, TRACK, WRITE
+from pemu.engine.pages import EXEC, MAPPED, PAGE, READ, TRACK, WRITE
 from pemu.isa.mips.access import accessed
 
 TYPE_CHECKING = False

@@ -173,7 +173,10 @@ LATE = (
 
 def keep_everything(t: Thread) -> None:
     """Get hold of what a change of the root directory would put out of reach."""
+    from pemu.engine import host_maps
+
     load_everything()
+    host_maps.hold(fdtable.reserve)
     cache = t.process.engine.cache
     if cache is not None:
         cache.hold(fdtable.reserve)

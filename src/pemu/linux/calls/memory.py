@@ -10,13 +10,18 @@ from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR
 from pemu.linux.mips.mman import MapFlags, MapProtection, MlockFlags, MremapFlags, MsyncFlags
 from pemu.linux.nametypes import Bits, Named
-from pemu.linux.nativecalls import Form, PagesType
+from pemu.linux.nativecalls import Form, PagesType, Units
 from pemu.linux.pointer_types import Ptr
 from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pemu.engine.memory import AddressSpace
+    from pemu.linux.abi import Abi
+    from pemu.linux.argtypes import ArgType
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 PAGE = 4096
@@ -36,7 +41,13 @@ def _map(
     return result
 
 
-@syscall("mmap", Ptr, Size, MapProtection, MapFlags, Fd, Off, returns="x")
+def _native_mmap(offset: ArgType) -> Callable[[Abi], Forms]:
+    return lambda abi: Form("map", ULong, ULong, MapProtection, MapFlags, Fd, offset)
+
+
+@syscall(
+    *("mmap", Ptr, Size, MapProtection, MapFlags, Fd, Off), native=_native_mmap(Off), returns="x"
+)
 def mmap(
     t: Thread, start: int, length: int, protection: int, flags: int, fd: int, offset: int
 ) -> int:
@@ -45,7 +56,11 @@ def mmap(
     return _map(t, start, length, protection, flags, fd, offset)
 
 
-@syscall("mmap2", Ptr, Size, MapProtection, MapFlags, Fd, ULong, returns="x")
+@syscall(
+    *("mmap2", Ptr, Size, MapProtection, MapFlags, Fd, ULong),
+    native=_native_mmap(Units(4096)),
+    returns="x",
+)
 def mmap2(
     t: Thread, start: int, length: int, protection: int, flags: int, fd: int, page: int
 ) -> int:
@@ -53,13 +68,16 @@ def mmap2(
     return _map(t, start, length, protection, flags, fd, page * 4096)
 
 
-@syscall("munmap", Ptr, Size)
+@syscall("munmap", Ptr, Size, native=lambda abi: Form("unmap", ULong, ULong))
 def munmap(t: Thread, start: int, length: int) -> int:
     t.mem.unmap(start, length)
     return 0
 
 
-@syscall("mprotect", Ptr, Size, MapProtection)
+@syscall(
+    *("mprotect", Ptr, Size, MapProtection),
+    native=lambda abi: Form("protect", ULong, ULong, MapProtection),
+)
 def mprotect(t: Thread, start: int, length: int, protection: int) -> int:
     if protection & PROT_GROWSUP:
         return -errno.EINVAL
@@ -105,7 +123,7 @@ def mremap(
     return t.mem.remap(start, old_length, new_length, flags, new_start)
 
 
-@syscall("brk", Ptr, returns="x")
+@syscall("brk", Ptr, native=lambda abi: Form("break", ULong), returns="x")
 def brk(t: Thread, end: int) -> int:
     return t.mem.brk(end)
 

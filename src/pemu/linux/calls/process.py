@@ -169,17 +169,23 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
     reader = writer = -1
     if not signals.set_host_mask(t, signals.EVERY_SIGNAL):
         raise Restart(ERESTARTNOINTR)
-    engine.before_fork()
-    try:
-        if flags & CLONE_VFORK:
-            reader, writer = fdtable.pipe()
-        pid = os.fork()
-    except OSError:
-        engine.after_fork_parent()
-        signals.apply_mask(t)
-        raise
+    # Nobody may be changing mappings, or the child's would be half changed, and locked.
+    with t.mem.changing:
+        engine.before_fork()
+        try:
+            if flags & CLONE_VFORK:
+                reader, writer = fdtable.pipe()
+            pid = os.fork()
+        except OSError:
+            engine.after_fork_parent()
+            signals.apply_mask(t)
+            raise
+        if pid:
+            engine.after_fork_parent()
+        else:
+            t.tid = get_native_id()
+            engine.after_fork_child(t.cpu)
     if pid:
-        engine.after_fork_parent()
         signals.apply_mask(t)
         if flags & CLONE_PARENT_SETTID:
             _put_tid(t, parent_tid, pid)
@@ -189,8 +195,6 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
                 pass
             fdtable.drop(reader)
         return pid
-    t.tid = get_native_id()
-    engine.after_fork_child(t.cpu)
     t.process.threads = {t.tid: t}
     if t.process.debugger is not None:
         t.process.debugger.forked()
