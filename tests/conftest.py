@@ -19,6 +19,9 @@ settings.register_profile("pemu", deadline=None, print_blob=True)
 settings.load_profile("pemu")
 
 ROOT = Path(__file__).resolve().parent.parent
+SEED = int(os.environ.get("PEMU_TEST_SEED", "1"))
+"""The first seed of tests with random programs, which count on from it."""
+
 TARGETS = ("mips", "mipsel", "mips64", "mips64el", "mipsn32", "mipsn32el")
 
 _KEPT = ("PEMU_TEST_CACHE", "PEMU_TEST_SEED", "PEMU_DEBUG", "PEMU_SYSROOTS")

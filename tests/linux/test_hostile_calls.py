@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import SEED, Run
 from tests.linux.test_call_programs import COMPILERS, PROGRAMS, compile_program
-
-SEED = int(os.environ.get("PEMU_TEST_SEED", "1"))
 
 
 def run(pemu: Run, target: str, directory: Path, children: int, calls: int) -> None:

@@ -7,7 +7,8 @@ to these registers, so there the program loads them first and stores them last.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import pytest
@@ -31,11 +32,14 @@ FREE = [number for number in range(1, 32) if number not in (BASE, INDEX, SCRATCH
 CONTROL, ACCUMULATORS = 0, 8
 """Offsets in the data page: DSPControl; HI and LO of each accumulator."""
 
+_DATA = random.Random(0).randbytes(DATA_BYTES)
+
 POS, SCOUNT, OUFLAG = 0x7F, 0x3F << 7, 0xFF << 16
 CONTROL_BITS = {32: 0x0FFF7FBF, 64: 0xFFFF7FFF}
 """Bits of DSPControl that exist, by the width of registers."""
 
 
+@lru_cache
 def dsp_instructions(arch: Architecture) -> dict[str, Insn]:
     """Return the instructions of the DSP modules by name."""
     return {
@@ -92,6 +96,7 @@ class DspUnicorn(UnicornMachine):
 
     def run(self, words: Sequence[int], state: State) -> State:
         ended = super().run([*self.before, *words, *self.after], state)
+        self.instructions -= len(self.before) + len(self.after)
         ended.hi = ended.lo = 0
         return ended
 
@@ -173,20 +178,26 @@ _FRACTION_RANGE = {
 """Instructions that saturate an accumulator to so many bits, and want it in that range."""
 
 
-def random_state(chance: random.Random, arch: Architecture, insns: Sequence[Insn]) -> State:
+def random_state(
+    chance: random.Random,
+    arch: Architecture,
+    insns: Sequence[Insn],
+    registers: Container[int] = FREE,
+) -> State:
     """Return registers, accumulators and a DSPControl that the manual defines results for.
 
+    `insns`: those that are run, where they ask for more than any do; `registers` that are not 0.
     For `insv` the fields pos and scount are such that there is a field to insert. With 64-bit
     registers some 32-bit forms want sign-extended words, and accumulators that are two of them.
     """
     order = byte_order(arch)
     size = arch.xlen // 8
-    gpr = [0, *(interesting(chance, arch.xlen) for _ in range(31))]
+    gpr = [interesting(chance, arch.xlen) if n in registers else 0 for n in range(32)]
     narrow = arch.xlen == 64 and any("dsp64" not in insn.needs for insn in insns)
     if narrow and any(insn.name.startswith(_WORD_OPERANDS) for insn in insns):
         gpr = [sign_extend(value, 32, 64) for value in gpr]
     gpr[BASE], gpr[INDEX], gpr[SCRATCH] = DATA, chance.randrange(DATA_BYTES // 8) * 8, 0
-    data = bytearray(chance.randbytes(DATA_BYTES))
+    data = bytearray(_DATA)
     control = chance.getrandbits(32) & CONTROL_BITS[arch.xlen]
     if chance.random() < 0.5:
         control &= ~OUFLAG

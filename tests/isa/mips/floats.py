@@ -50,6 +50,7 @@ _DEFAULT_SINGLES = (0x7FBFFFFF, 0xFFBFFFFF)
 _DEFAULT_DOUBLES = (0x7FF7FFFFFFFFFFFF, 0xFFF7FFFFFFFFFFFF)
 
 
+@lru_cache
 def float_instructions(arch: Architecture, features: frozenset[str]) -> dict[str, Insn]:
     """Return the instructions of the floating-point modules by name, with those that move by cc.
 
@@ -127,6 +128,13 @@ def random_slot(chance: random.Random) -> int:
     if kind < 4:
         return random_single(chance) << 32 | random_single(chance)
     return random_value(chance, 64)
+
+
+@lru_cache
+def _slots() -> list[int]:
+    """Contents for memory to choose from: to make each anew takes longer than the programs run."""
+    chance = random.Random(0)
+    return [random_slot(chance) for _ in range(10_000)]
 
 
 SPECIAL_SLOTS = (*_SPECIAL_DOUBLES, *(high << 32 | high for high in _SPECIAL_SINGLES))
@@ -307,7 +315,7 @@ class FloatGenerator:
             value = chance.getrandbits(32) & chance.getrandbits(32) & bits
             gpr[register] = value if self.enables else value & ~0xF80
         order = ">" if self.arch.big_endian else "<"
-        slots = [random_slot(chance) for _ in range(DATA_BYTES // 8)]
+        slots = chance.choices(_slots(), k=DATA_BYTES // 8)
         data = struct.pack(f"{order}{len(slots)}Q", *slots)
         return FloatState(State(gpr, 0, 0, data), [random_slot(chance) for _ in range(32)], 0)
 

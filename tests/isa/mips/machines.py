@@ -67,11 +67,12 @@ class State:
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
                 found.append(f"{name}: {ours:#x}, unicorn {theirs:#x}")
-        found += [
-            f"byte {offset:#x}: {ours:#x}, unicorn {theirs:#x}"
-            for offset, (ours, theirs) in enumerate(zip(self.data, other.data, strict=True))
-            if ours != theirs
-        ]
+        if self.data != other.data:
+            found += [
+                f"byte {offset:#x}: {ours:#x}, unicorn {theirs:#x}"
+                for offset, (ours, theirs) in enumerate(zip(self.data, other.data, strict=True))
+                if ours != theirs
+            ]
         return found
 
 
@@ -92,12 +93,21 @@ class PemuMachine:
         cache = CodeCache(os.environ["PEMU_TEST_CACHE"])
         self.engine = Engine(arch, self.memory, cache=cache, mode=mode)
         self.cpu: Any = self.engine.new_cpu()
+        self._code = b""
+        self._programs = 0
 
     def run(self, words: Sequence[int], state: State) -> State:
         """Run `words` to their end and return the state; raises Trap."""
         cpu = self.cpu
-        self.memory.write(CODE, encode([*words, SYSCALL], self.arch.big_endian))
-        self.engine.invalidate(CODE, CODE + CODE_BYTES)
+        code = encode([*words, SYSCALL], self.arch.big_endian)
+        if code != self._code:
+            self.memory.write(CODE, code)
+            self._programs += 1
+            if self._programs % 100:
+                self.engine.invalidate(CODE, CODE + CODE_BYTES)
+            else:  # all blocks since the last flush are looked at above, also dropped ones
+                self.engine.flush()
+            self._code = code
         self.memory.write(DATA, state.data)
         for number in range(1, 32):
             cpu.gpr[number] = state.gpr[number]
@@ -125,7 +135,10 @@ class PemuMachine:
 
 
 class UnicornMachine:
-    """Runs words on unicorn. `model`: the name of its constant, less UC_CPU_."""
+    """Runs words on unicorn. `model`: the name of its constant, less UC_CPU_.
+
+    `instructions`: how many were run so far; a block that an exception ends counts in full.
+    """
 
     def __init__(self, arch: Architecture, model: str) -> None:
         self.arch = arch
@@ -136,8 +149,14 @@ class UnicornMachine:
         self.uc.mem_map(CODE, CODE_BYTES)
         self.uc.mem_map(DATA, DATA_BYTES)
         self._exception: int | None = None
+        self._code = b""
+        self.instructions = 0
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
+        self.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
         self._gpr = [getattr(const, f"UC_MIPS_REG_{number}") for number in range(32)]
+
+    def _on_block(self, uc: object, address: int, size: int, _data: object) -> None:
+        self.instructions += size // 4
 
     def _on_exception(self, uc: object, number: int, _data: object) -> None:
         self._exception = number
@@ -151,8 +170,12 @@ class UnicornMachine:
             uc.mem_write(CODE, bytes(4))
             uc.ctl_remove_cache(CODE, CODE + CODE_BYTES)
             uc.emu_start(CODE, CODE + CODE_BYTES, count=1)
-        uc.mem_write(CODE, encode([*words, SYSCALL], self.arch.big_endian))
-        uc.ctl_remove_cache(CODE, CODE + CODE_BYTES)
+            self._code = b""
+        code = encode([*words, SYSCALL], self.arch.big_endian)
+        if code != self._code:
+            uc.mem_write(CODE, code)
+            uc.ctl_remove_cache(CODE, CODE + CODE_BYTES)
+            self._code = code
         uc.mem_write(DATA, state.data)
         for number in range(1, 32):
             uc.reg_write(self._gpr[number], state.gpr[number])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from pemu.engine.architecture import Architecture
 from pemu.engine.insn import Insn
@@ -66,6 +67,7 @@ _LEFT_OUT_VR5400 = (
 )
 
 
+@lru_cache
 def integer_instructions(arch: Architecture) -> dict[str, Insn]:
     """Return the integer instructions of a model by name."""
     left_out = _LEFT_OUT + (_LEFT_OUT_VR5400 if "vr5400" in arch.features else ())

@@ -7,7 +7,6 @@ says how; what is right is computed here from Python's integers.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ import pytest
 
 from pemu.engine.insn import Insn
 from pemu.isa.mips.cpu import architecture
+from tests.conftest import SEED
 from tests.isa.mips.dsp import (
     ACCUMULATORS,
     CONTROL,
@@ -25,8 +25,6 @@ from tests.isa.mips.dsp import (
     sign_extend,
 )
 from tests.isa.mips.machines import State
-
-SEED = int(os.environ.get("PEMU_TEST_SEED", "1"))
 
 MASK = (1 << 64) - 1
 

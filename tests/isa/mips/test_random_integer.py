@@ -6,7 +6,6 @@ to hypothesis, which looks for the simplest operands that differ.
 
 from __future__ import annotations
 
-import os
 import random
 from functools import lru_cache
 
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from pemu.engine.architecture import Architecture
 from pemu.engine.insn import Insn
 from pemu.isa.mips.cpu import architecture
+from tests.conftest import SEED
 from tests.isa.mips.machines import PemuMachine, State, Trap, UnicornMachine
 from tests.isa.mips.streams import (
     COUNTER,
@@ -33,8 +33,6 @@ from tests.isa.mips.streams import (
 
 LONG = 48 << 16
 """Rounds of a loop that runs long enough to be compiled."""
-
-SEED = int(os.environ.get("PEMU_TEST_SEED", "1"))
 
 MODELS = [
     pytest.param("24Kf", True, "o32", "MIPS32_24KF", id="24Kf-big"),
@@ -184,8 +182,10 @@ def test_programs_with_traps_end_in_the_same_state(pair: Pair, jit: str) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "big_endian", "abi", "unicorn_model"), MODELS)
 def test_many_programs_end_in_the_same_state(pair: Pair, jit: str) -> None:
-    run_programs(pair, 100 if jit == "tier1" else 1000)
-    run_programs_with_traps(pair, 100 if jit == "tier1" else 1000)
+    before = pair.unicorn.instructions
+    run_programs(pair, 100 if jit == "tier1" else 5000)
+    run_programs_with_traps(pair, 100 if jit == "tier1" else 5000)
+    print(f"{pair.unicorn.instructions - before} instructions")
 
 
 def outcome(machine: PemuMachine | UnicornMachine, word: int, state: State) -> State | int:

@@ -8,7 +8,6 @@ of the places of the opcode maps where no pattern is. Both emulators run them on
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -20,10 +19,8 @@ import pytest
 from pemu.engine.insn import Insn
 from pemu.isa.mips.models import MODELS, Model
 from pemu.isa.mips.table import instructions
-from tests.conftest import ROOT, Run, need
+from tests.conftest import ROOT, SEED, Run, need
 from tests.isa.mips.streams import assemble
-
-SEED = int(os.environ.get("PEMU_TEST_SEED", "1"))
 
 FLAGS = (
     *("-O1", "-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-mno-abicalls", "-G0"),
