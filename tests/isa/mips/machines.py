@@ -12,7 +12,7 @@ import pytest
 from pemu.engine.architecture import Architecture
 from pemu.engine.codecache import CodeCache
 from pemu.engine.engine import Engine
-from pemu.engine.exits import EXIT_EXCEPTION, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK
+from pemu.engine.exits import EXIT_EXCEPTION, EXIT_FAULT, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK
 from pemu.engine.memory import AddressSpace
 
 unicorn = pytest.importorskip("unicorn")
@@ -93,21 +93,19 @@ class PemuMachine:
         cache = CodeCache(os.environ["PEMU_TEST_CACHE"])
         self.engine = Engine(arch, self.memory, cache=cache, mode=mode)
         self.cpu: Any = self.engine.new_cpu()
-        self._code = b""
         self._programs = 0
 
     def run(self, words: Sequence[int], state: State) -> State:
         """Run `words` to their end and return the state; raises Trap."""
         cpu = self.cpu
         code = encode([*words, SYSCALL], self.arch.big_endian)
-        if code != self._code:
+        if code != self.memory.read(CODE, len(code)):
             self.memory.write(CODE, code)
             self._programs += 1
             if self._programs % 100:
                 self.engine.invalidate(CODE, CODE + CODE_BYTES)
             else:  # all blocks since the last flush are looked at above, also dropped ones
                 self.engine.flush()
-            self._code = code
         self.memory.write(DATA, state.data)
         for number in range(1, 32):
             cpu.gpr[number] = state.gpr[number]
@@ -116,9 +114,7 @@ class PemuMachine:
         cpu.attach()
         try:
             cpu.run()
-            while cpu.exit_reason in (EXIT_TRACK, EXIT_INTERRUPT):
-                if cpu.exit_reason == EXIT_TRACK:
-                    self.memory.track(cpu.exit_addr & -4096)
+            while self._goes_on():
                 cpu.run()
         finally:
             cpu.detach()
@@ -127,6 +123,17 @@ class PemuMachine:
         assert cpu.exit_reason == EXIT_SYSCALL, f"exit {cpu.exit_reason} at {cpu.exit_addr:#x}"
         assert cpu.pc == CODE + 4 * len(words) + 4
         return State(cpu.gpr, cpu.hi[0], cpu.lo[0], self.memory.read(DATA, DATA_BYTES))
+
+    def _goes_on(self) -> bool:
+        """Do what native code has been left for, where that is not the program's end."""
+        reason, address = self.cpu.exit_reason, self.cpu.exit_addr
+        if reason == EXIT_TRACK:
+            self.memory.track(address)
+        elif reason == EXIT_FAULT and CODE <= address < CODE + CODE_BYTES:
+            self.memory.untrack(address, by_itself=True)
+        else:
+            return bool(reason == EXIT_INTERRUPT)
+        return True
 
     def state_now(self) -> State:
         """Return the present state, after a Trap."""
@@ -149,7 +156,6 @@ class UnicornMachine:
         self.uc.mem_map(CODE, CODE_BYTES)
         self.uc.mem_map(DATA, DATA_BYTES)
         self._exception: int | None = None
-        self._code = b""
         self.instructions = 0
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
         self.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
@@ -170,12 +176,10 @@ class UnicornMachine:
             uc.mem_write(CODE, bytes(4))
             uc.ctl_remove_cache(CODE, CODE + CODE_BYTES)
             uc.emu_start(CODE, CODE + CODE_BYTES, count=1)
-            self._code = b""
         code = encode([*words, SYSCALL], self.arch.big_endian)
-        if code != self._code:
+        if code != uc.mem_read(CODE, len(code)):
             uc.mem_write(CODE, code)
             uc.ctl_remove_cache(CODE, CODE + CODE_BYTES)
-            self._code = code
         uc.mem_write(DATA, state.data)
         for number in range(1, 32):
             uc.reg_write(self._gpr[number], state.gpr[number])

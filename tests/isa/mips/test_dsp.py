@@ -100,18 +100,18 @@ def test_each_instruction_gives_the_same_result(pair: Pair) -> None:
 @pytest.mark.parametrize(("model", "big_endian", "abi", "unicorn_model"), MODELS)
 def test_each_instruction_gives_the_same_result_often(pair: Pair) -> None:
     before = pair.unicorn.instructions
-    run_each(pair, 20, 20)
+    run_each(pair, 20, 10)
     print(f"{pair.unicorn.instructions - before} instructions")
 
 
 def run_programs(pair: Pair, count: int, states: int) -> None:
     """Run random sequences of the instructions whose results QEMU gets right from any state."""
-    # insv wants a field that fits. QEMU forgets the flag of precrqu_s.ob.qh where the result is
-    # overwritten. Of 64-bit accumulators the 32-bit forms want words.
+    # insv wants a field that fits. Two are functions without effects to QEMU, which forgets their
+    # flags where the result is overwritten. Of 64-bit accumulators the 32-bit forms want words.
     insns = [
         insn
         for insn in checked(pair.arch)
-        if insn.name not in ("dsp_insv", "dsp_dinsv", "dsp_precrqu_s_ob_qh")
+        if insn.name not in ("dsp_insv", "dsp_dinsv", "dsp_precrqu_s_ob_qh", "dsp_precrq_rs_qh_pw")
         and not (pair.arch.xlen == 64 and "ac" in insn.assembly)
     ]
     for seed in range(SEED, SEED + count):

@@ -217,7 +217,9 @@ WRONG_IN_QEMU: dict[str, Reference] = {
     "dsp_dextrv_r_l": extract(64, rounding=True),
     "dsp_dextr_rs_l": extract(64, rounding=True, saturating=True),
     "dsp_dextrv_rs_l": extract(64, rounding=True, saturating=True),
-    # Shifts by the number of the register instead of its contents.
+    # Compares the lower half of the shifted accumulator as a signed number.
+    "dsp_dextr_s_h": extract_halfword,
+    # Likewise; and shifts by the number of the register instead of its contents.
     "dsp_dextrv_s_h": extract_halfword,
     # Takes bits of HI where the field ends in LO.
     "dsp_dextp": extract_field(advance=False),
