@@ -126,7 +126,7 @@ sort -c words
 split -l 50 -d words part.
 split -n 3 words part.
 stat -c '%n %s %a %F %h %u %y' words tree tree/link
-stat -f -c '%T %S' /proc
+stat -f -c '%T %S' .
 stat --printf '%s %Y\\n' nonexistent words
 stty size
 sum bytes

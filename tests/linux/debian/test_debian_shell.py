@@ -15,7 +15,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "programs" / "scripts"
 def comparable(done: Done) -> tuple[int, list[str], list[str]]:
     """Status and lines of output; the process numbers that shells report are replaced."""
     status, output, errors = outcome(done)
-    errors = re.sub(r"(line \d+: +)\d+ ", r"\1PID ", errors)
+    errors = re.sub(r"(line \d+:) +\d+ ", r"\1 PID ", errors)
     return status, output.splitlines(), errors.splitlines()
 
 
