@@ -458,6 +458,17 @@ def _function_table(arch: Architecture) -> str:
     return f.text
 
 
+class _Features(frozenset[str]):
+    """What an instruction's meaning may ask for; `hidden`: features of modes that it may not."""
+
+    hidden: frozenset[str]
+
+    def __contains__(self, feature: object) -> bool:
+        if feature in self.hidden:
+            raise StagingError(f"its part does not declare that it depends on {feature}")
+        return super().__contains__(feature)
+
+
 RESERVED_INSTRUCTION = 10
 """Exception code for a word that is no instruction (MIPS RI; other sets map it)."""
 
@@ -481,10 +492,12 @@ def _decoder(module: _Module, linkage: str, part: str, features: frozenset[str])
     insns = arch.source().select(features if part else features.union(*arch.modes))
     if part:
         insns = [insn for insn in insns if arch.part(insn) == part]
-    of_modes = frozenset().union(*arch.modes)
+    hidden = frozenset().union(*arch.modes) - arch.parts.get(part, frozenset())
     for insn in insns:
-        if not arch.part(insn) and (insn.needs | insn.unless) & of_modes:
-            raise PatternError(f"{insn.name} exists in some modes only: make it one of a part")
+        if arch.part(insn) == part and (insn.needs | insn.unless) & hidden:
+            raise PatternError(f"{insn.name} depends on a mode that its part does not declare")
+    staged = _Features(features)
+    staged.hidden = hidden
     leaves = 0
 
     def group(insn: Insn) -> str:
@@ -497,7 +510,7 @@ def _decoder(module: _Module, linkage: str, part: str, features: frozenset[str])
             return ["  store ptr @pemu_reserved, ptr %out, align 8", f"  ret i32 {runtime.STOP}"]
         if group(insn):
             return [f"  ret i32 {runtime.ELSEWHERE + parts.index(group(insn))}"]
-        name, ending, target = module.stage(insn, features)
+        name, ending, target = module.stage(insn, staged)
         lines = [f"  store ptr @{name}, ptr %out, align 8"]
         for number, (field, at, size) in enumerate(operand_places(insn)):
             prefix = f"%f{leaves}_{number}"
