@@ -261,7 +261,9 @@ class InsnBuilder(Code):
 
     def runtime_function(self, name: str) -> str:
         """Return the operand to call a runtime function by (`context.SYSTEM_FUNCTION_NAMES`)."""
-        raise NotImplementedError
+        context = self.op(f"load ptr, ptr {self.field(s.CONTEXT)}, align 8")
+        at = self.offset(context, c.FUNCTIONS + 8 * c.SYSTEM_FUNCTION_NAMES.index(name))
+        return self.op(f"load ptr, ptr {at}, align 8")
 
     def before_access(self) -> None:
         """Emit what must be stored before an access, as it may raise an exception."""
@@ -373,11 +375,6 @@ class StateBuilder(InsnBuilder):
     """A builder for what finds all registers in the state structure."""
 
     __slots__ = ()
-
-    def runtime_function(self, name: str) -> str:
-        context = self.op(f"load ptr, ptr {self.field(s.CONTEXT)}, align 8")
-        at = self.offset(context, c.FUNCTIONS + 8 * c.SYSTEM_FUNCTION_NAMES.index(name))
-        return self.op(f"load ptr, ptr {at}, align 8")
 
     def register_address(self, register: Register, index: Value | int, byte: Value | int) -> str:
         """Host pointer operand of (a byte of) a register in the state structure."""

@@ -298,8 +298,10 @@ class Compiler:
                 f'!{scope} = distinct !DISubprogram(name: "{base:x}", scope: !4, file: !4, '
                 "line: 0, type: !6, unit: !5, spFlags: DISPFlagDefinition)"
             )
-            builder = self._former.builder(mode)
-            functions.append(builder.build(name, scope, mode, ordered, self._former.decoders[mode]))
+            decoded = mode & (1 << c.MMU_SHIFT) - 1
+            builder = self._former.builder(decoded)
+            decoder = self._former.decoders[decoded]
+            functions.append(builder.build(name, scope, mode, ordered, decoder))
             declarations |= builder.declarations
             helpers.update(builder.helpers)
             entries = [block.header for block in ordered if block.is_entry]
@@ -312,15 +314,15 @@ class Compiler:
     def _code(self, blocks: list[GuestBlock]) -> Ranges:
         """Return the guest code of blocks, adjoining ones together."""
         code: Ranges = []
-        for block in sorted(blocks, key=lambda block: block.pc):
+        for block in sorted(blocks, key=lambda block: block.place):
             content = b"".join(struct.pack(self._former.word_format, word) for word in block.words)
             if code:
                 pc, before = code[-1]
-                inside = block.pc - pc
+                inside = block.place - pc
                 if inside <= len(before):
                     code[-1] = (pc, before[:inside] + content + before[inside + len(content) :])
                     continue
-            code.append((block.pc, content))
+            code.append((block.place, content))
         return code
 
     def _install(self, region: Region, address: int) -> None:

@@ -30,6 +30,8 @@ UNSTEADY = 8
 """A register that leads elsewhere than the last time more often than once in so many is not
 guessed."""
 
+_MASK = (1 << 64) - 1
+
 SELDOM = 16
 """Blocks that ran this many times less often than a region's head are left out of it."""
 
@@ -67,14 +69,24 @@ class Former:
         """Return a new builder for a region of a translation mode."""
         return cast(RegionBuilder, self._builder(self._engine.arch, self._features[mode]))
 
-    def find(self, tag: int) -> int:
-        """Host address of the block with a tag, or 0."""
+    def find(self, pc: int, near: int) -> int:
+        """Host address of the block that control reaches at `pc` from the block at `near`, or 0.
+
+        On a whole processor only where that needs no look at how addresses are mapped: on the same
+        page, or where both are FIXED.
+        """
         engine = self._engine
+        tag = pc ^ u64(near + c.TAG) ^ u64(near + c.BLOCK_PC)
+        place = (u64(near + c.CODE_AT) - u64(near + c.BLOCK_PC) + pc) & _MASK
+        is_machine = engine.arch.system is not None
+        fixed = u32(near + c.STATUS) & c.FIXED
+        if is_machine and not fixed and (pc ^ u64(near + c.BLOCK_PC)) // PAGE:
+            return 0
         slot = (tag >> 2) & (c.BLOCK_TABLE_ENTRIES - 1)
         block = u64(engine.context[c.BLOCK_TABLE >> 3] + 8 * slot)
         while block:
-            if u64(block + c.TAG) == tag:
-                return block
+            if u64(block + c.TAG) == tag and u64(block + c.CODE_AT) == place:
+                return block if not fixed or u32(block + c.STATUS) & c.FIXED else 0
             block = u64(block + c.NEXT)
         return 0
 
@@ -101,10 +113,11 @@ class Former:
         engine = self._engine
         pc = u64(header + c.BLOCK_PC)
         size = u32(header + c.GUEST_BYTES)
-        if engine.is_hooked(pc, pc + size):
+        place = u64(header + c.CODE_AT)
+        if engine.is_hooked(pc, pc + size) or u64(header + c.SECOND_AT):
             return None
         try:
-            code = engine.memory.read(pc, size)
+            code = engine.memory.read(place, size)
         except GuestFault:  # the page has gone since
             return None
         words = [word for (word,) in struct.iter_unpack(self.word_format, code)]
@@ -115,6 +128,7 @@ class Former:
             taken = u64(end + c.PC_TAKEN) if kind != "register" else None
             after = u64(end + c.PC_NEXT) if kind == "branch" else None
         block = GuestBlock(pc, header, words, taken, after)
+        block.place = place
         branch_at = len(words) - (2 if engine.arch.delay_slots else 1)
         if kind and branch_at >= 0:
             insn = self.decoders[mode](words[branch_at])
@@ -162,17 +176,18 @@ class Former:
         """Choose the region around a hot block: (mode, blocks by guest address)."""
         start = u64(head + c.BLOCK_PC)
         mode = (u64(head + c.TAG) ^ start) >> c.MODE_SHIFT
-        if mode >= len(self._features):
+        decoded = mode & (1 << c.MMU_SHIFT) - 1
+        if decoded >= len(self._features):
             return None
-        blocks = self._collect(head, mode)
+        blocks = self._collect(head, decoded)
         if start not in blocks:
             return None
         callees = {block.taken for block in blocks.values() if block.is_call} - blocks.keys()
         for callee in callees:
-            header = self.find((callee or 0) ^ (mode << c.MODE_SHIFT))
+            header = self.find(callee or 0, head)
             if header and self.executed(header) * 4 >= self.executed(head):
                 # A recursive function: a region that begins with it keeps its calls inside.
-                around = self._collect(header, mode)
+                around = self._collect(header, decoded)
                 if start in around:
                     around[start].is_entry = True
                     blocks = around
@@ -205,7 +220,7 @@ class Former:
             for target in (block.after, None if block.is_call else block.taken):
                 if target is None:
                     continue
-                following = self.find(target ^ (mode << c.MODE_SHIFT))
+                following = self.find(target, head)
                 if following:
                     if eager or self.executed(following) >= least:
                         pending.append((target, following, block.is_call))

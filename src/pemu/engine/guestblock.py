@@ -12,7 +12,8 @@ MAX_RETURNS = 4
 class GuestBlock:
     """A block to be compiled: its guest code and where it may go.
 
-    `pc`, `words`: address and instruction words, delay slot included. `header`: host address of
+    `pc`, `words`: address and instruction words, delay slot included. `place`: where the code lies
+    (`context.CODE_AT`). `header`: host address of
     its tier 0 block, or 0. `taken`, `after`: guest addresses of what may follow, where known.
     After a call (`is_call`), `taken` is what is called and `after` where that returns to.
     `is_indirect`: it ends in a jump, not a call, to an address that a register holds. `guess`:
@@ -32,6 +33,7 @@ class GuestBlock:
         "is_loop_head",
         "live_in",
         "pc",
+        "place",
         "successors",
         "taken",
         "uses",
@@ -42,6 +44,7 @@ class GuestBlock:
         self, pc: int, header: int, words: list[int], taken: int | None, after: int | None
     ) -> None:
         self.pc = pc
+        self.place = pc
         self.header = header
         self.words = words
         self.taken = taken

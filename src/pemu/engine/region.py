@@ -13,13 +13,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from pemu.engine import context as c
-from pemu.engine import runtime
+from pemu.engine import runtime, softmmu
 from pemu.engine import state as s
 from pemu.engine.builder import InsnBuilder
 from pemu.engine.exits import (
     EXIT_EXCEPTION,
     EXIT_FLUSH,
     EXIT_INTERRUPT,
+    EXIT_SYSTEM,
 )
 from pemu.engine.guestblock import GuestBlock, liveness, region_base
 from pemu.engine.insn import bind
@@ -53,6 +54,8 @@ class _Tail:
 
 
 _LINK = _Tail("link", "ptr")
+_LINK_FAR = _Tail("link_far", "ptr")
+"""To an address that may be mapped elsewhere by now."""
 _LOOK_UP = _Tail("look_up", "i64")
 _INTERRUPT = _Tail("interrupt", "i64")
 
@@ -70,6 +73,7 @@ class RegionBuilder(InsnBuilder):
         "_ended",
         "_has_loaded",
         "_hot",
+        "_in_slot",
         "_kinds",
         "_mode",
         "_name",
@@ -101,6 +105,7 @@ class RegionBuilder(InsnBuilder):
         self._values: dict[Key, tuple[int, str, str]] = {}
         self._debug = ""
         self._has_loaded = False
+        self._in_slot = False
         self._name = ""
         self._scope = 0
         self._ended = False
@@ -117,7 +122,8 @@ class RegionBuilder(InsnBuilder):
     # Emission that marks guest accesses with their instruction.
 
     def op(self, text: str) -> str:
-        self._has_loaded |= " volatile " in text
+        # The accesses of a whole processor do not fault on the host.
+        self._has_loaded |= " volatile " in text and self.arch.system is None
         # What the instruction does with a loaded value may become one host instruction with the
         # load, which has the mark of what uses it then.
         return super().op(text + self._debug if self._has_loaded else text)
@@ -131,7 +137,7 @@ class RegionBuilder(InsnBuilder):
         return self.op(f'call {kind} asm "", "{constraint}"({kind} {operand})')
 
     def do(self, text: str) -> None:
-        if text.startswith("store volatile "):
+        if text.startswith("store volatile ") and self.arch.system is None:
             text += self._debug
         super().do(text)
 
@@ -262,10 +268,13 @@ class RegionBuilder(InsnBuilder):
     def pc(self) -> Value:
         return self.const(self._address, self.arch.xlen)
 
-    def guest_pointer(self, address: Value, size: int) -> str:
+    def before_access(self) -> None:
         self._flush()
         if not self._unsure:
             self._dirty = set()
+
+    def guest_pointer(self, address: Value, size: int) -> str:
+        self.before_access()
         if self.arch.address_bits == 32 and address.sum is not None and address.width == 32:
             base, distance = address.sum
             if base.known is None and -32768 <= distance < 32768:
@@ -286,8 +295,7 @@ class RegionBuilder(InsnBuilder):
             argument = self.const(argument, 64)
         if when is None:
             self._raise(code, argument)
-            self._ended = not self._unsure
-            self.place(self.label("dead"))
+            self._stop()
             return
         if when.known == 0:
             return
@@ -301,7 +309,42 @@ class RegionBuilder(InsnBuilder):
         self._flush()
         self.do(f"store i64 {code}, ptr {self.field(s.EXIT_CODE)}, align 8")
         self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+        if self.arch.system is not None:
+            self.blame()
+            self._runtime("pemu_raise_here")
+            return
         self._leave(EXIT_EXCEPTION, self._address)
+
+    # Whole processors.
+
+    def blame(self) -> None:
+        self.do(f"store i64 {self._address}, ptr {self.field(s.PC)}, align 8")
+        self.do(f"store i32 {int(self._in_slot)}, ptr {self.field(s.IN_SLOT)}, align 4")
+
+    def resume_at(self, target: Value) -> None:
+        self._flush()
+        self.raw_store(self.field(s.PC), target.zext(64), align=8)
+        self._call_runtime("pemu_update_mode")
+        self._runtime("pemu_dispatch")
+        self._stop()
+
+    def update_mode(self) -> None:
+        self._call_runtime("pemu_update_mode")
+        self.end_block()
+
+    def exit(self, number: int, argument: Value | int = 0) -> None:
+        if isinstance(argument, int):
+            argument = self.const(argument, 64)
+        self._flush()
+        self.do(f"store i64 {number}, ptr {self.field(s.EXIT_CODE)}, align 8")
+        self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+        self._leave(EXIT_SYSTEM, self._after())
+        self._stop()
+
+    def _stop(self) -> None:
+        """Control does not come out of what has just been emitted."""
+        self._ended = not self._unsure
+        self.place(self.label("dead"))
 
     def _leave(self, reason: int, pc: int | str) -> None:
         self.do(f"store i64 {pc}, ptr {self.field(s.PC)}, align 8")
@@ -334,6 +377,14 @@ class RegionBuilder(InsnBuilder):
         self._pending = ("next", self.const(1, 1), self.const(0, 1), False)
 
     def flush_code(self, address: Value) -> None:
+        if self.arch.system is not None:
+            function = self.runtime_function("pemu_flush_line")
+            text = f"call preserve_mostcc i1 {function}(ptr %state, i64 {address.zext(64).ir})"
+            with self.if_(self.name(self.op(text), 1), unlikely=True):
+                self._flush()
+                self._leave(EXIT_FLUSH, self._after())
+                self._stop()
+            return
         self._flush()
         self.raw_store(self.field(s.EXIT_ADDRESS), address.zext(64), align=8)
         self._leave(EXIT_FLUSH, self._after())
@@ -341,6 +392,9 @@ class RegionBuilder(InsnBuilder):
         self.place(self.label("dead"))
 
     def set_mode(self, mode: Value | int) -> None:
+        if self.arch.system is not None:
+            self.update_mode()
+            return
         if isinstance(mode, int):
             mode = self.const(mode, 32)
         self.raw_store(self.field(s.MODE_TAG), mode.zext(64) << c.MODE_SHIFT, align=8)
@@ -392,7 +446,15 @@ class RegionBuilder(InsnBuilder):
         self._flush()
         number = len(self._slots)
         self._slots.append(target)
-        self._go(_LINK, f"getelementptr (i8, ptr @{self._name}_slots, i64 {SLOT_BYTES * number})")
+        tail = _LINK if self._is_near(target) else _LINK_FAR
+        self._go(tail, f"getelementptr (i8, ptr @{self._name}_slots, i64 {SLOT_BYTES * number})")
+
+    def _is_near(self, target: int) -> bool:
+        """True if an address leads where it has led to when a block was found there."""
+        system = self.arch.system
+        if system is None or (target ^ self._block.pc) < softmmu.PAGE:
+            return True
+        return bool(system.fixed(self, self.const(target, self.arch.xlen)).known)
 
     def _indirect(self, target: Value) -> None:
         """Go to an address that a register holds; ends the basic block.
@@ -423,21 +485,24 @@ class RegionBuilder(InsnBuilder):
 
     def _place_tails(self) -> None:
         """Emit the tails that have been used; everything is in the state structure there."""
-        for tail in (_LINK, _LOOK_UP, _INTERRUPT):
+        for tail in (_LINK, _LINK_FAR, _LOOK_UP, _INTERRUPT):
             if tail not in self._tails:
                 continue
             self.entry_lines.append(f"  {tail.variable} = alloca {tail.kind}")
             self.place(tail.label)
             operand = self.op(f"load {tail.kind}, ptr {tail.variable}")
-            if tail is _LINK:
-                self._link_tail(operand)
+            if tail.kind == "ptr":
+                self._link_tail(operand, tail is _LINK_FAR)
             elif tail is _LOOK_UP:
                 self._look_up_tail(self.name(operand, 64))
+            elif self.arch.system is not None:
+                self.do(f"store i64 {operand}, ptr {self.field(s.PC)}, align 8")
+                self._runtime("pemu_poll")
             else:
                 self._leave(EXIT_INTERRUPT, operand)
 
-    def _link_tail(self, slot: str) -> None:
-        """Go to the block of a slot, or have `pemu_link` find it."""
+    def _link_tail(self, slot: str, far: bool) -> None:
+        """Go to the block of a slot, or have `pemu_link` find it. `far`: look if it is there."""
         block = self.op(f"load ptr, ptr {slot}, align 8")
         missing = self.op(f"icmp eq ptr {block}, null")
         miss, known = self.label("miss"), self.label("known")
@@ -448,6 +513,11 @@ class RegionBuilder(InsnBuilder):
         self.do(f"store ptr {slot}, ptr {self.field(s.LINK_SLOT)}, align 8")
         self._runtime("pemu_link")
         self.place(known)
+        if far:
+            there = self.label("there")
+            same = softmmu.still_there(self, block)
+            self.do(f"br i1 {same.ir}, label %{there}, label %{miss}, !prof !1")
+            self.place(there)
         self._enter_block(block)
 
     def _look_up_tail(self, target: Value) -> None:
@@ -461,6 +531,8 @@ class RegionBuilder(InsnBuilder):
         self.do(f"br i1 {empty}, label %{miss}, label %{check}, !prof !0")
         self.place(check)
         found = self.raw_load(block, 64, align=8).eq(tag)
+        if self.arch.system is not None:
+            found = found & softmmu.still_there(self, block)
         self.do(f"br i1 {found.ir}, label %{known}, label %{miss}, !prof !1")
         self.place(known)
         self._enter_block(block)
@@ -581,11 +653,13 @@ class RegionBuilder(InsnBuilder):
 
     def _stage_slot(self, insn: Insn | None, word: int, branch: int) -> bool:
         """Stage a delay slot; True if control never comes out of it."""
+        self._in_slot = True
         self._stage(insn, word, branch, branch)
         if self._pending is not None:
             # A branch (or a change of mode) in a delay slot.
             self._pending = None
             self.trap(RESERVED_INSTRUCTION)
+        self._in_slot = False
         return self._ended
 
     def _poll(self, block: GuestBlock) -> None:

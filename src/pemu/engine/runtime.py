@@ -171,16 +171,6 @@ def find_at(f: Function, ctx: str, tag: Value, pc: Value, place: Value) -> Value
     return found.value
 
 
-def still_there(f: Function, block: str) -> Value:
-    """One bit: a block's address leads to its code, as far as the soft TLB knows."""
-    pc = f.at(block, c.BLOCK_PC)
-    fixed = (f.at(block, c.STATUS, 32) & c.FIXED).ne(0)
-    entry = f.offset("%mem", softmmu.entry_offset(pc))
-    mapped = f.at(entry, softmmu.FETCH_TAG).eq(pc & -softmmu.PAGE)
-    host = f.at(f.context(), c.RAM_BASE) + f.at(block, c.CODE_AT)
-    return fixed | mapped & (pc + f.at(entry, softmmu.ADDEND)).eq(host)
-
-
 def tag_of(f: Function, pc: Value) -> Value:
     """The tag of the block at `pc` in the present translation mode."""
     return pc ^ f.get(s.MODE_TAG)
@@ -297,7 +287,7 @@ def _follow(f: Function, arch: Architecture, chain: int, pc: int, near: int) -> 
             with f.if_(f.at("%op", near, 8).ne(0)):
                 f.run_block(block)
                 f.place(f.label("dead"))
-            with f.if_(still_there(f, block)):
+            with f.if_(softmmu.still_there(f, block)):
                 f.run_block(block)
                 f.place(f.label("dead"))
     f.put(s.PC, f.at("%op", pc))
@@ -348,7 +338,7 @@ def _register_end(arch: Architecture) -> str:
 
     def is_it(block: str) -> Value:
         same = f.at(block, c.TAG).eq(tag)
-        return same if arch.system is None else same & still_there(f, block)
+        return same if arch.system is None else same & softmmu.still_there(f, block)
 
     last = f.at("%op", c.CHAIN_TAKEN)
     with f.if_(last.ne(0)):

@@ -11,10 +11,13 @@ a device make the access, or enters the guest's exception.
 
 from __future__ import annotations
 
+from pemu.engine import context as c
+from pemu.engine import state as s
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.builder import InsnBuilder
-    from pemu.engine.values import Value
+    from pemu.engine.values import Emitter, Value
 
 READ_TAG, WRITE_TAG, FETCH_TAG, ADDEND = 0, 8, 16, 24
 """Offsets in an entry. A tag is the address of the page if the access is allowed, or all ones; the
@@ -49,6 +52,21 @@ PAGE = 4096
 def entry_offset(wide: Value) -> Value:
     """Offset in a table of the entry for an address of 64 bits."""
     return wide.lshr(12 - ENTRY_SHIFT) & (ENTRIES - 1 << ENTRY_SHIFT)
+
+
+def still_there(e: Emitter, block: str) -> Value:
+    """One bit: a block's address leads to its code, as far as the soft TLB knows."""
+
+    def at(pointer: str, offset: int, width: int = 64) -> Value:
+        return e.raw_load(e.offset(pointer, offset), width)
+
+    pc = at(block, c.BLOCK_PC)
+    fixed = (at(block, c.STATUS, 32) & c.FIXED).ne(0)
+    entry = e.offset("%mem", entry_offset(pc))
+    mapped = at(entry, FETCH_TAG).eq(pc & -PAGE)
+    context = e.op(f"load ptr, ptr {e.offset('%state', s.CONTEXT.offset)}, align 8")
+    host = at(context, c.RAM_BASE) + at(block, c.CODE_AT)
+    return fixed | mapped & (pc + at(entry, ADDEND)).eq(host)
 
 
 def _look_up(cpu: InsnBuilder, wide: Value, tag_at: int, size: int) -> tuple[str, str, str, str]:
