@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pemu.chardev.interface import Event
 from pemu.chardev.legacy import comma_list
 from pemu.chardev.options import BACKENDS, MISSING
 from pemu.options.error import HelpRequest, OptionError
@@ -130,3 +131,9 @@ def test_used_device_cannot_be_removed(world: World) -> None:
     world.chardevs.create("null,id=a").attach(Front())
     with pytest.raises(OptionError, match="'a' is in use"):
         world.chardevs.remove("a")
+
+
+def test_user_can_send_a_break(world: World) -> None:
+    _, front = world.connect("null,id=a")
+    world.on_loop(lambda: world.chardevs.send_break("a"))
+    front.expect_event(Event.BREAK)

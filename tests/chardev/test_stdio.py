@@ -47,7 +47,7 @@ def run(task: str, data: bytes, **arguments: object) -> subprocess.CompletedProc
 
 
 def test_pipes_carry_both_directions() -> None:
-    assert run("echo", b"aq").stdout == b"<opened>[61][71]"
+    assert run("echo", b"aq").stdout.startswith(b"<opened>[61][71]")
 
 
 def test_end_of_input_closes_and_the_machine_goes_on() -> None:
@@ -277,7 +277,7 @@ def test_slow_terminal_does_not_hold_the_machine_up() -> None:
     shown = b""
     while select.select([master], [], [], 0)[0]:
         shown += os.read(master, 1 << 16)
-    assert shown.startswith(b"line 0\r\n")
+    assert b"line 0\r\nline 1\r\n" in shown
     os.close(slave)
     os.close(master)
 

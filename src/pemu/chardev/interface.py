@@ -234,6 +234,12 @@ class Chardev:
             os.close(self._log)
             self._log = -1
 
+    def event(self, event: Event) -> None:
+        """Pass an event on to the front end, on the I/O thread."""
+        if self.front is not None:
+            with self.host.lock:
+                self.front.event(event)
+
     # For back ends.
 
     def _write(self, data: bytes) -> int:
@@ -250,18 +256,13 @@ class Chardev:
 
     def _greet(self, front: FrontEnd) -> None:
         if self.is_open and self.front is front:
-            self._tell(Event.OPENED)
+            self.event(Event.OPENED)
 
     def _set_state(self, is_open: bool) -> None:
         """Note, on the I/O thread, that the other end has come or gone."""
         if self.is_open != is_open:
             self.is_open = is_open
-            self._tell(Event.OPENED if is_open else Event.CLOSED)
-
-    def _tell(self, event: Event) -> None:
-        if self.front is not None:
-            with self.host.lock:
-                self.front.event(event)
+            self.event(Event.OPENED if is_open else Event.CLOSED)
 
     def _room(self) -> int:
         """How many bytes may be delivered now."""

@@ -104,7 +104,7 @@ class Mux(Chardev, FrontEnd):
         """Pass on what happens at the other end: to all, but a break as if it were typed."""
         if event is Event.BREAK:
             if self._focus:
-                self._focus.tell(event)
+                self._focus.event(event)
             return
         self.is_open = event is Event.OPENED
         for channel in self._channels:
@@ -135,8 +135,8 @@ class Mux(Chardev, FrontEnd):
         before, self._focus = self._focus, channel
         if before is not channel:
             if before:
-                before.tell(Event.MUX_OUT)
-            channel.tell(Event.MUX_IN)
+                before.event(Event.MUX_OUT)
+            channel.event(Event.MUX_IN)
 
     def _write(self, data: bytes) -> int:
         with self._lock:
@@ -283,10 +283,6 @@ class Channel(Chardev):
             data = bytes(self.typed[:room])
             del self.typed[:room]
             self._deliver(data)
-
-    def tell(self, event: Event) -> None:
-        """Pass an event on."""
-        self._tell(event)
 
     def follow(self, is_open: bool) -> None:
         """Note whether the back end is open."""

@@ -87,6 +87,8 @@ class Pty(DescriptorChardev):
         os.close(fd)
 
     def _is_hung_up(self) -> bool:
+        if self._master < 0:
+            return True
         poll = select.poll()
         poll.register(self._master, 0)
         return bool(poll.poll(0))

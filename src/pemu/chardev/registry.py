@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pemu.chardev.interface import Chardev, Host
+from pemu.chardev.interface import Chardev, Event, Host
 from pemu.chardev.legacy import comma_list
 from pemu.chardev.mux import Mux
 from pemu.chardev.options import CHARDEV, backend
@@ -75,6 +75,10 @@ class Chardevs:
         base = self._chardevs.pop(f"{label}-base", None)
         if base:
             base.close()
+
+    def send_break(self, label: str) -> None:
+        """Have the front end see a break, on the I/O thread; raises OptionError."""
+        self.find(label).event(Event.BREAK)
 
     def info(self) -> str:
         """The answer to `info chardev`."""

@@ -178,7 +178,7 @@ class Socket(DescriptorChardev):
     def _incoming(self, data: bytes) -> None:
         stream = self._wire.decode(data)
         for _ in range(self._wire.breaks):
-            self._tell(Event.BREAK)
+            self.event(Event.BREAK)
         self._wire.breaks = 0
         self._deliver(stream)
 
