@@ -20,6 +20,7 @@ from pemu.machine.region import (
     Terminal,
     transaction,
 )
+from pemu.options.error import OptionError
 
 SIZE = 64
 
@@ -329,6 +330,11 @@ def test_container_moves_with_what_it_holds() -> None:
     box.add(ram, 0x1000)
     box.move(0x20000)
     assert [(at.start, at.end) for at in memory.view] == [(0x21000, 0x22000)]
+
+
+def test_more_memory_than_the_host_has() -> None:
+    with pytest.raises(OptionError, match="cannot set up guest memory big of"):
+        Ram("big", 1 << 62)
 
 
 def test_alias_can_be_aimed_elsewhere() -> None:

@@ -7,9 +7,9 @@ import sys
 
 from pemu.cli import outcome
 from pemu.cli.user_options import CHILD_OPTIONS, OPTIONS, CpuHelp, UserOptions
-from pemu.log import TRACE, Log
+from pemu.log import Log
 from pemu.options.command import Command
-from pemu.options.error import OptionError, quoted
+from pemu.options.error import OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -231,37 +231,12 @@ def _run(target: str, options: UserOptions, argv: list[bytes], environ: list[byt
 
 def _log(target: str, options: UserOptions) -> Log:
     """The log that -d, -D, -strace and -trace ask for."""
-    items = [item for item in options.log_items if not item.startswith(TRACE)]
-    if options.strace:
-        items.append("strace")
-    path = options.log_file
-    events: list[str] = []
-    patterns = [item.removeprefix(TRACE) for item in options.log_items if item not in items]
-    if options.trace or patterns:
-        from pemu.log import trace_events
+    items = [*options.log_items, "strace"] if options.strace else options.log_items
+    if not items and not options.trace:
+        return Log()
+    from pemu.cli.tracelog import open_log
 
-        patterns += [given["enable"] for given in options.trace if given["enable"]]
-        for given in options.trace:
-            path = given["file"] or path
-            if given["events"]:
-                patterns += _lines(given["events"])
-        events, unmatched = trace_events(patterns)
-        for name in unmatched:
-            outcome.fail(f"pemu-{target}", f"warning: trace event {quoted(name)} does not exist")
-    return Log(items, path, append=options.child, events=events)
-
-
-def _lines(path: str) -> list[str]:
-    """The patterns in an events file; what follows '#' is a comment."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            words = [line.partition("#")[0].strip() for line in file]
-    except OSError as error:
-        raise OptionError(
-            f"-trace: events file {quoted(path)} cannot be read ({error.strerror}); give a text "
-            "file with one pattern a line"
-        ) from None
-    return [word for word in words if word]
+    return open_log(f"pemu-{target}", items, options.log_file, options.trace, append=options.child)
 
 
 def _environ() -> list[bytes]:

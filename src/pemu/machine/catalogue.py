@@ -75,13 +75,18 @@ def usage(driver: type[Device]) -> str:
     return "\n".join([f"{driver.driver} options:", *lines]) + "\n"
 
 
-def add_device(machine: Machine, text: str, drivers: Mapping[str, str] = DRIVERS) -> Device:
-    """Make the device that `-device text` describes. Raises OptionError and HelpRequest."""
-    items = split(text, "driver")
-    given = dict(items)
-    name = given.pop("driver", None)
+def answer(text: str, drivers: Mapping[str, str] = DRIVERS) -> None:
+    """Raise HelpRequest with the answer if the value of a -device asks for help."""
+    given = dict(split(text, "driver"))
     if "help" in given or "?" in given:
+        name = given.get("driver")
         raise HelpRequest(usage(find(name, drivers)) if name else listing(drivers))
+
+
+def add_device(machine: Machine, text: str, drivers: Mapping[str, str] = DRIVERS) -> Device:
+    """Make the device that `-device text` describes. Raises OptionError."""
+    given = dict(split(text, "driver"))
+    name = given.pop("driver", None)
     if not name:
         raise OptionError("'driver' is missing; write -device name, -device help lists the names")
     driver = find(name, drivers)

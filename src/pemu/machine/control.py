@@ -104,6 +104,12 @@ class Control:
                 self._active[me] = cpu
             return not self.ended
 
+    def abandon(self, cpu: Vcpu) -> None:
+        """The thread of `cpu` ends by an error: the machine, too. Called by it, under the lock."""
+        self._active.pop(threading.get_ident(), None)
+        self._changed.notify_all()
+        self.quit("host-error", status=1)
+
     def _halt(self) -> None:
         """Make all processor threads come to `admit`, and wait for those but one's own."""
         me = threading.get_ident()

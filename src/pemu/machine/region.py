@@ -15,6 +15,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+from pemu.options.error import OptionError
+
 if TYPE_CHECKING:
     from pemu.machine.memory import AddressSpace
 
@@ -208,6 +210,7 @@ class Ram(Terminal):
     memory: the host memory, as `mmap.mmap`; host: its address; fd: the descriptor of the memory.
     written: called with (offset, length) after something else than the processor's native code has
         written to it; the engine drops the code translated from there.
+    Making one raises OptionError where the host has not that much.
     """
 
     kind = "ram"
@@ -219,8 +222,14 @@ class Ram(Terminal):
         self._readonly = readonly
         self.fd = os.memfd_create(f"pemu-{name}")
         whole = -(-size // _PAGE) * _PAGE
-        os.ftruncate(self.fd, whole)
-        self.memory = mmap.mmap(self.fd, whole)
+        try:
+            os.ftruncate(self.fd, whole)
+            self.memory = mmap.mmap(self.fd, whole)
+        except (OSError, OverflowError) as error:
+            os.close(self.fd)
+            raise OptionError(
+                f"cannot set up guest memory {name} of {size} bytes ({error}); give less with -m"
+            ) from None
         self.host = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self.written: Callable[[int, int], object] | None = None
 

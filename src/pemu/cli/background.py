@@ -1,0 +1,76 @@
+"""-daemonize and -pidfile."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pemu.options.error import OptionError, quoted
+
+
+class Launcher:
+    """The process that was started, which ends when the machine in the background is ready."""
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+
+    def ready(self) -> None:
+        """Let the command end with success, and leave the terminal."""
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+        os.chdir("/")
+        os.write(self._channel, b"\0")
+        os.close(self._channel)
+
+
+def leave_terminal() -> Launcher:
+    """Go on in a process of a session of its own; the caller's ends when `ready` is called there.
+
+    To be called before there are threads. If the machine fails before, the command fails too.
+    """
+    waiting, channel = os.pipe()
+    if os.fork():
+        os.close(channel)
+        told = os.read(waiting, 1)
+        os._exit(0 if told else 1)
+    os.close(waiting)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.umask(0o027)
+    return Launcher(channel)
+
+
+@contextmanager
+def pid_file(path: str) -> Iterator[None]:
+    """While the body runs, `path` (if not empty) holds this process's number, and is locked."""
+    if not path:
+        yield
+        return
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OptionError(f"-pidfile: {quoted(path)} cannot be made ({error.strerror})") from None
+    place = os.path.abspath(path)
+    try:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OptionError(
+                f"-pidfile: {quoted(path)} is that of a machine that runs; give another"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        try:
+            yield
+        finally:
+            try:
+                os.unlink(place)
+            except FileNotFoundError:
+                pass
+    finally:
+        os.close(fd)

@@ -1,0 +1,122 @@
+"""The files of -readconfig and -writeconfig: options in sections.
+
+    [drive "disk0"]
+      file = "disk.img"
+      if = "ide"
+
+is `-drive id=disk0,file=disk.img,if=ide`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pemu.options.error import OptionError, listed, quoted, unknown
+from pemu.options.keyval import split
+
+SECTIONS = {
+    "accel": "accel",
+    "action": "action",
+    "boot-opts": "boot",
+    "chardev": "chardev",
+    "device": "device",
+    "drive": "drive",
+    "global": "global",
+    "icount": "icount",
+    "machine": "machine",
+    "memory": "m",
+    "mon": "mon",
+    "name": "name",
+    "rtc": "rtc",
+    "smp-opts": "smp",
+    "trace": "trace",
+}
+"""The option that a section stands for."""
+
+IMPLIED = {
+    "accel": "accel",
+    "boot": "order",
+    "chardev": "backend",
+    "device": "driver",
+    "icount": "shift",
+    "m": "size",
+    "machine": "type",
+    "mon": "chardev",
+    "name": "guest",
+    "smp": "cpus",
+    "trace": "enable",
+}
+"""The key whose value may stand first in an option without its name."""
+
+_HEAD = re.compile(r'\[\s*([\w-]+)(?:\s+"([^"]*)")?\s*\]')
+_ITEM = re.compile(r'([\w.-]+)\s*=\s*"([^"]*)"')
+
+
+def read(path: str) -> list[tuple[str, str]]:
+    """The options in a file, as pairs of option and value. Raises OptionError."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise OptionError(
+            f"-readconfig: {quoted(path)} cannot be read ({error.strerror})"
+        ) from None
+    sections: list[tuple[str, list[str]]] = []
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        where = f"-readconfig: {path}:{number}"
+        if not text or text.startswith("#"):
+            continue
+        head, item = _HEAD.fullmatch(text), _ITEM.fullmatch(text)
+        if head:
+            name, id = head.groups()
+            if name not in SECTIONS:
+                raise unknown(
+                    f"{where}: unknown section {quoted(name)}",
+                    name,
+                    SECTIONS,
+                    f"the sections are {listed(SECTIONS)}",
+                )
+            sections.append((SECTIONS[name], [f"id={_doubled(id)}"] if id else []))
+        elif item and sections:
+            key, value = item.groups()
+            sections[-1][1].append(f"{key}={_doubled(value)}")
+        elif item:
+            raise OptionError(f"{where}: {quoted(text)} stands before the first [section]")
+        else:
+            raise OptionError(f'{where}: {quoted(text)} is neither [section] nor key = "value"')
+    return [(option, ",".join(items)) for option, items in sections]
+
+
+def write(path: str, given: Iterable[tuple[str, str]]) -> None:
+    """Write those of `given`, pairs of option and value, that have sections. Raises OptionError."""
+    names = {option: section for section, option in SECTIONS.items()}
+    parts = ["# pemu configuration file\n"]
+    for option, text in given:
+        if option not in names:
+            continue
+        items = split(text, IMPLIED.get(option, ""))
+        id = dict(items).get("id")
+        head = f'[{names[option]} "{id}"]' if id else f"[{names[option]}]"
+        lines = [f'  {key} = "{_shown(value)}"' for key, value in items if key != "id"]
+        parts.append("\n".join([head, *lines]) + "\n")
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("\n".join(parts))
+    except OSError as error:
+        raise OptionError(
+            f"-writeconfig: {quoted(path)} cannot be written ({error.strerror})"
+        ) from None
+
+
+def _doubled(value: str) -> str:
+    return value.replace(",", ",,")
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "on"
+    if '"' in value:
+        raise OptionError(f"-writeconfig: {quoted(value)} cannot be written: it has a '\"' in it")
+    return value

@@ -1,0 +1,57 @@
+"""QEMU's options of system emulation that Pemu does not have yet, so that messages can say so."""
+
+LATER = (
+    "add-fd",
+    "audio",
+    "audiodev",
+    "blockdev",
+    "chroot",
+    "compat",
+    "debugcon",
+    "dump-vmstate",
+    "fsdev",
+    "fw_cfg",
+    "incoming",
+    "iscsi",
+    "k",
+    "loadvm",
+    "mem-path",
+    "msg",
+    "netdev",
+    "numa",
+    "object",
+    "option-rom",
+    "overcommit",
+    "plugin",
+    "qmp",
+    "qmp-pretty",
+    "rotate",
+    "runas",
+    "sandbox",
+    "semihosting-config",
+    "spice",
+    "tpmdev",
+    "usbdevice",
+    "virtfs",
+    "vnc",
+    "watchdog-action",
+)
+"""Options with a value."""
+
+NONE_ONLY = ("net", "nic", "vga")
+"""Options of which the value `none` asks for what is the case."""
+
+LATER_SWITCHES = (
+    "async-teardown",
+    "audio-help",
+    "enable-kvm",
+    "enable-sync-profile",
+    "full-screen",
+    "mem-prealloc",
+    "only-migratable",
+    "portrait",
+    "preconfig",
+    "semihosting",
+    "usb",
+)
+"""Options without a value."""

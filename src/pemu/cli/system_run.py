@@ -1,0 +1,273 @@
+"""From options to a machine that runs: the steps in order, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from pemu.chardev.interface import Chardev, Host
+from pemu.chardev.registry import Chardevs
+from pemu.cli import background, outcome
+from pemu.cli.system_options import SystemOptions
+from pemu.cli.tracelog import open_log
+from pemu.machine import board as boards
+from pemu.machine import catalogue
+from pemu.machine.board import Board
+from pemu.machine.configuration import Configuration
+from pemu.machine.control import Vcpu
+from pemu.machine.drives import DRIVE, Drives
+from pemu.machine.machine import Machine
+from pemu.machine.target import Target
+from pemu.machine.wallclock import WallClock
+from pemu.options.error import HelpRequest, OptionError, quoted
+
+SWITCH_INTERVAL = 0.0002
+"""Seconds that a Python thread may keep others waiting: a device access is to be prompt."""
+
+_INTERFACES: dict[str, dict[str, Any]] = {
+    "hda": {"index": 0},
+    "hdb": {"index": 1},
+    "hdc": {"index": 2},
+    "hdd": {"index": 3},
+    "cdrom": {"index": 2, "media": "cdrom"},
+    "fda": {"if": "floppy", "index": 0},
+    "fdb": {"if": "floppy", "index": 1},
+    "pflash": {"if": "pflash"},
+    "mtdblock": {"if": "mtd"},
+    "sd": {"if": "sd"},
+}
+"""What short options stand for."""
+
+
+def run(target: Target, options: SystemOptions) -> int:
+    """Run a machine until it ends; returns the exit status. Raises OptionError."""
+    name, properties = _machine_option(options)
+    if name in ("help", "?"):
+        return outcome.show(boards.listing(target.architecture))
+    for text in options.device:
+        catalogue.answer(text)
+    _general(options, properties)
+    _check(options)
+    board = boards.find(name, target.architecture)
+    if "help" in properties or "?" in properties:
+        return outcome.show(board.usage())
+    session = Session(target, options, board)
+    launcher = background.leave_terminal() if options.daemonize else None
+    try:
+        session.build({key: text or "on" for key, text in properties.items()})
+        with background.pid_file(options.pidfile):
+            if launcher:
+                launcher.ready()
+            return session.run()
+    finally:
+        session.close()
+
+
+class Session:
+    """One run of a machine, and what belongs to it on the host."""
+
+    def __init__(self, target: Target, options: SystemOptions, board: type[Board]) -> None:
+        self.target = target
+        self.options = options
+        self.board = board
+        self.program = f"pemu-system-{target.name}"
+        log = open_log(self.program, options.log_items, options.log_file, options.trace)
+        self.machine = Machine(target.order, log)
+        control = self.machine.control
+        control.reboot = options.reboot
+        control.stay = options.stay
+        for given in options.action:
+            control.reboot = given["reboot"] != "shutdown" if given["reboot"] else control.reboot
+            control.stay = given["shutdown"] == "pause" if given["shutdown"] else control.stay
+        self.machine.globals = options.globals
+        self.chardevs: Chardevs | None = None
+        self.failure: BaseException | None = None
+
+    def build(self, properties: dict[str, str]) -> None:
+        """Make everything that the options name. Raises OptionError."""
+        options, machine = self.options, self.machine
+        if options.rtc:
+            machine.rtc = WallClock(machine.clocks, options.rtc["base"], options.rtc["clock"])
+        drives = self._drives()
+        self.chardevs = chardevs = Chardevs(
+            Host(
+                machine.iothread.loop,
+                machine.lock,
+                quit=machine.control.quit,
+                escape=options.escape,
+                daemonize=options.daemonize,
+            )
+        )
+        machine.backends = {"chardev": chardevs.find, "drive": drives.find}
+        for text in options.chardev:
+            chardevs.create(text)
+        serials, parallels = self._ports(chardevs)
+        config = Configuration(
+            cpu=options.cpu or self.board.default_cpu.get(self.target.name, ""),
+            cpus=options.smp["cpus"] if options.smp else 1,
+            kernel=options.kernel,
+            initrd=options.initrd,
+            append=options.append or "",
+            dtb=options.dtb,
+            firmware=options.bios,
+            serials=serials,
+            parallels=parallels,
+            drives=drives.drives,
+            defaults=options.defaults,
+            boot=options.boot or {},
+            directories=options.directories,
+            uuid=options.uuid,
+            name=(options.name or {}).get("guest") or "",
+            seed=options.seed,
+        )
+        for memory in options.memory:
+            config.ram_size = memory["size"] or config.ram_size
+            config.ram_slots = memory["slots"] or config.ram_slots
+            config.ram_maximum = memory["maxmem"] or config.ram_maximum
+        boards.build(self.board, machine, config, list(properties.items()))
+        for text in options.device:
+            try:
+                catalogue.add_device(machine, text)
+            except OptionError as error:
+                raise error.within(f"-device {text}") from None
+
+    def run(self) -> int:
+        """Run the machine until it ends; returns the exit status."""
+        machine, control = self.machine, self.machine.control
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        with machine.lock:
+            machine.reset("host-qmp-system-reset")
+        loop = machine.iothread.loop
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._signalled, number)
+        threads = [
+            threading.Thread(target=self._run_cpu, args=(cpu,), name=f"CPU {number}")
+            for number, cpu in enumerate(machine.cpus)
+        ]
+        for thread in threads:
+            thread.start()
+        if self.options.nographic and os.isatty(0):
+            outcome.fail(self.program, f"{self._escape()} x ends the machine, h lists more keys")
+        if not self.options.frozen:
+            control.resume()
+        machine.iothread.run()
+        for thread in threads:
+            thread.join()
+        if self.failure is not None:
+            raise self.failure
+        return control.status
+
+    def close(self) -> None:
+        """Give back what the machine holds of the host, above all the terminal."""
+        if self.chardevs is not None:
+            self.chardevs.close()
+        self.machine.close()
+
+    def _run_cpu(self, cpu: Vcpu) -> None:
+        try:
+            self.machine.control.run_vcpu(cpu)
+        except BaseException as error:
+            self.failure = error
+            with self.machine.lock:
+                self.machine.control.abandon(cpu)
+
+    def _escape(self) -> str:
+        """What to type before a key for the multiplexer."""
+        code = self.options.escape
+        return f"Ctrl-{chr(code + 64)}" if 1 <= code <= 26 else f"character {code:#04x}, then"
+
+    def _signalled(self, number: int) -> None:
+        outcome.fail(self.program, f"terminating on signal {int(number)}")
+        self.machine.control.quit("host-signal")
+
+    def _drives(self) -> Drives:
+        drives = Drives(self.board.drive_interface, snapshot=self.options.snapshot)
+        for name, text in self.options.drives:
+            if name == "drive":
+                try:
+                    drives.add(DRIVE.parse(text))
+                except OptionError as error:
+                    raise error.within(f"-drive {text}") from None
+            else:
+                drives.add_file(text, f"-{name}", **_INTERFACES[name])
+        for drive in drives.drives:
+            if drive.file:
+                raise OptionError(f"{quoted(drive.file)}: disk images are not supported yet")
+        return drives
+
+    def _ports(self, chardevs: Chardevs) -> tuple[list[Chardev | None], list[Chardev | None]]:
+        """The back ends of serial and parallel ports, with QEMU's defaults."""
+        options = self.options
+        serials, parallels, monitors = options.serial, options.parallel, options.monitor
+        if options.defaults and not parallels:
+            parallels = ["null"]
+        if options.defaults and not serials:
+            shared = not monitors and not options.mon
+            serials = [("mon:stdio" if shared else "stdio") if options.nographic else "null"]
+        for text in monitors:
+            if text not in ("none", "null"):
+                raise OptionError(f"-monitor {text}: not supported yet")
+        if options.mon:
+            raise OptionError("-mon: not supported yet")
+        return (
+            [_open(chardevs, "-serial", text, f"serial{n}") for n, text in enumerate(serials)],
+            [
+                _open(chardevs, "-parallel", text, f"parallel{n}")
+                for n, text in enumerate(parallels)
+            ],
+        )
+
+
+def _open(chardevs: Chardevs, option: str, text: str, label: str) -> Chardev | None:
+    try:
+        return chardevs.open(text, label)
+    except OptionError as error:
+        raise error.within(f"{option} {text}") from None
+
+
+def _machine_option(options: SystemOptions) -> tuple[str, dict[str, str | None]]:
+    """The board's name and the properties that all -M together give."""
+    name, properties = "", {}
+    for items in options.machine:
+        for key, text in items:
+            if key == "type":
+                name = text or ""
+            elif key in ("help", "?") and text is None and len(items) == 1:
+                name = "help"
+            else:
+                properties[key] = text
+    return name, properties
+
+
+def _general(options: SystemOptions, properties: dict[str, Any]) -> None:
+    """Carry out the properties of `GENERAL`, which are options by another name."""
+    for key, attribute in (
+        ("kernel", "kernel"),
+        ("initrd", "initrd"),
+        ("append", "append"),
+        ("dtb", "dtb"),
+        ("firmware", "bios"),
+    ):
+        if key in properties:
+            setattr(options, attribute, properties.pop(key) or "")
+    accelerator = properties.pop("accel", "tcg")
+    if accelerator not in ("tcg", None):
+        raise OptionError(f"-M accel: {quoted(accelerator)} is not supported; use tcg")
+    if properties.pop("graphics", "on") == "off":
+        options.nographic = True
+
+
+def _check(options: SystemOptions) -> None:
+    """Raise OptionError for what cannot be together or is not there yet."""
+    for given, name in ((options.append is not None, "append"), (options.initrd, "initrd")):
+        if given and not options.kernel:
+            raise OptionError(f"-{name} is for kernels; give one with -kernel")
+    if options.daemonize and options.nographic:
+        raise OptionError("-nographic needs a terminal, which -daemonize leaves; use -display none")
+    if options.gdb:
+        raise OptionError(f"-gdb {options.gdb}: not supported yet")
+    if "help" in options.directories or "?" in options.directories:
+        raise HelpRequest("".join(f"{path}\n" for path in options.directories if path != "help"))

@@ -1,0 +1,250 @@
+"""The commands of system emulation, with a machine that has no processor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pemu.cli import system
+from pemu.cli.system_options import COMMAND, SystemOptions
+from tests.conftest import ROOT
+
+LONG = 60.0  # seconds after which something has gone wrong
+
+
+def options(*words: str) -> SystemOptions:
+    parsed = COMMAND.parse(words)
+    return system.gather(parsed.given, parsed.rest)
+
+
+def start(*words: str | Path) -> subprocess.Popen[str]:
+    code = f"import sys; sys.path[:0]=[{str(ROOT / 'src')!r}]; import pemu.cli.system as s; "
+    code += "s.entry('mips')"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "-M", "none", *map(str, words)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def eventually_there(path: Path) -> None:
+    end = time.monotonic() + LONG
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-foo"], "unknown option '-foo'"),
+        (["-netdev", "user"], "-netdev: not supported yet"),
+        (["-usb"], "-usb: not supported yet"),
+        (["-nic", "user"], "-nic: not supported yet; only 'none' is"),
+        (["-M", "nnoe"], "-M: unsupported machine 'nnoe'; did you mean 'none'?"),
+        (["-M", "none,foo=1"], "-M none: there is no property 'foo'"),
+        (["-M", "none", "-device", "foo"], "-device foo: 'foo' is not a valid device model name"),
+        (["-M", "none", "-smp", "2"], "-smp 2: board none has at most 1 processor"),
+        (["-smp", "4,sockets=1,cores=2"], "-smp: '4,sockets=1,cores=2': there is no room for 4"),
+        (["-m", "foo"], "-m: size: 'foo' is not a size"),
+        (["-m", "16,slots=2"], "-m: slots are given without maxmem"),
+        (["-append", "x"], "-append is for kernels; give one with -kernel"),
+        (["-initrd", "x"], "-initrd is for kernels; give one with -kernel"),
+        (["-set", "a.b"], "-set: 'a.b' sets nothing; write group.id.key=value"),
+        (["-set", "device.x.a=1"], "-set device.x.a: there is no device 'x'"),
+        (["-M", "none", "-rtc", "base=foo"], "-rtc base: 'foo' is no date"),
+        (["-icount", "11"], "-icount: shift: '11' is out of range"),
+        (["-icount", "auto,sleep=off"], "-icount: sleep=off needs a fixed shift"),
+        (["-icount", "rr=record"], "-icount: rr: not supported yet"),
+        (["-uuid", "x"], "-uuid: 'x' is no UUID"),
+        (["-display", "gtk"], "-display: 'gtk' is not supported yet"),
+        (["-accel", "kvm"], "-accel: accel: 'kvm' is none of tcg"),
+        (["-boot", "cc"], "-boot: order: boot device 'c' was given twice"),
+        (["-boot", "x"], "-boot: order: 'x' is no boot device"),
+        (["-dfilter", "5..3"], "-dfilter: '5..3' is no range"),
+        (["-M", "none", "-serial", "foo"], "-serial foo: 'foo' is not a character device"),
+        (["-M", "none", "-pidfile", "/nonexistent/x"], "-pidfile: '/nonexistent/x' cannot be made"),
+        (["-daemonize", "-nographic"], "-nographic needs a terminal"),
+        (["-M", "none", "-drive", "if=foo"], "-drive if=foo: if: 'foo' is none of"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert system.main("mips", words) == 1
+    assert capfd.readouterr().err.startswith(f"pemu-system-mips: {message}")
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["-M", "help"], "none                 empty machine\n"),
+        (["-M", "none,help"], "none-machine options:\n"),
+        (["-accel", "help"], "tcg\n"),
+        (["-display", "help"], "none\n"),
+        (["-version"], "pemu-system-mips version "),
+        (["-h"], "-machine, -M [type=]name[,prop=value...]"),
+        (["-cpu", "help"], "MIPS '24Kf'\n"),
+        (["-smp", "help"], "cpus=<int>"),
+    ],
+)
+def test_help(words: list[str], answer: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert system.main("mips", words) == 0
+    assert answer in capfd.readouterr().out
+
+
+def test_sizes_of_memory() -> None:
+    given = options("-m", "256", "-m", "slots=2,maxmem=1G").memory
+    assert (given[0]["size"], given[1]["maxmem"]) == (256 << 20, 1 << 30)
+
+
+def test_switches() -> None:
+    given = options("-no-reboot", "-no-shutdown", "-nodefaults", "-S", "-s", "-snapshot")
+    assert (given.reboot, given.stay, given.defaults) == (False, True, False)
+    assert (given.frozen, given.gdb, given.snapshot) == (True, "tcp::1234", True)
+
+
+def test_drives_keep_their_order() -> None:
+    given = options("-hdb", "b", "-drive", "file=c", "image").drives
+    assert given == [("hdb", "b"), ("drive", "file=c"), ("hda", "image")]
+
+
+def test_global_in_both_forms() -> None:
+    given = options("-global", "a.b-c=1.5", "-global", "driver=d.e,property=f,value=2").globals
+    assert given == [("a", "b-c", "1.5"), ("d.e", "f", "2")]
+
+
+def test_log_ranges() -> None:
+    assert options("-dfilter", "0x80..0x8f,16+16,31-16").log_ranges == [
+        (0x80, 0x8F),
+        (16, 31),
+        (16, 31),
+    ]
+
+
+def test_set_changes_an_earlier_option() -> None:
+    given = options("-device", "x,id=d,a=1", "-set", "device.d.a=2,3")
+    assert given.device == ["x,id=d,a=1,a=2,,3"]
+
+
+def test_uuid() -> None:
+    given = options("-uuid", "550e8400-e29b-41d4-a716-446655440000").uuid
+    assert given is not None
+    assert given.hex() == "550e8400e29b41d4a716446655440000"
+
+
+CONFIG = """\
+# a comment
+[machine]
+  type = "none"
+
+[drive "d0"]
+  file = "a,b.img"
+  if = "none"
+
+[device "dev0"]
+  driver = "thing"
+  drive = "d0"
+
+[memory]
+  size = "64M"
+
+[global]
+  driver = "thing"
+  property = "speed"
+  value = "9"
+"""
+
+
+def test_options_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text(CONFIG)
+    given = options("-readconfig", str(path))
+    assert given.machine == [[("type", "none")]]
+    assert given.drives == [("drive", "id=d0,file=a,,b.img,if=none")]
+    assert given.device == ["id=dev0,driver=thing,drive=d0"]
+    assert given.memory[0]["size"] == 64 << 20
+    assert given.globals == [("thing", "speed", "9")]
+
+
+def test_options_to_a_file_and_back(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text(CONFIG)
+    before = options("-readconfig", str(first), "-writeconfig", str(second))
+    after = options("-readconfig", str(second))
+    before.writeconfig = ""
+    before.drives = [("drive", "id=d0,file=a,,b.img,if=none")]
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[foo]\n", ":1: unknown section 'foo'"),
+        ('a = "b"\n', ":1: 'a = \"b\"' stands before the first [section]"),
+        ("[drive]\nfile = x\n", ":2: 'file = x' is neither [section] nor key"),
+        ('[memory]\nsize = "x"\n', ": m: size: 'x' is not a size"),
+    ],
+)
+def test_damaged_file(
+    text: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    assert system.main("mips", ["-readconfig", str(path)]) == 1
+    assert message in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signal_ends_the_machine(number: signal.Signals, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    process = start("-m", "16", "-display", "none", "-no-shutdown", "-pidfile", pid_file)
+    eventually_there(pid_file)
+    assert int(pid_file.read_text()) == process.pid
+    time.sleep(0.3)  # until it listens for signals
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=LONG)
+    assert process.returncode == 0
+    assert errors == f"pemu-system-mips: terminating on signal {int(number)}\n"
+    assert not pid_file.exists()
+
+
+def test_pid_file_of_a_machine_that_runs(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    first = start("-pidfile", pid_file)
+    eventually_there(pid_file)
+    second = start("-pidfile", pid_file)
+    _, errors = second.communicate(timeout=LONG)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 1
+    assert "is that of a machine that runs" in errors
+
+
+def test_machine_in_the_background(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    process = start("-daemonize", "-display", "none", "-pidfile", pid_file)
+    out, errors = process.communicate(timeout=LONG)
+    assert (process.returncode, out, errors) == (0, "", "")
+    eventually_there(pid_file)
+    pid = int(pid_file.read_text())
+    assert pid != process.pid
+    time.sleep(0.3)
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + LONG
+    while pid_file.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_mistake_of_a_machine_in_the_background() -> None:
+    process = start("-daemonize", "-smp", "3")
+    _, errors = process.communicate(timeout=LONG)
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
