@@ -11,6 +11,7 @@ from pemu.log import Log
 from pemu.machine import catalogue, state
 from pemu.machine.declare import Output, inputs
 from pemu.machine.device import Device
+from pemu.machine.irq import Irq, or_gate
 from pemu.machine.machine import Machine
 from pemu.machine.registers import Register, RegisterBank, Registers
 from pemu.options.error import OptionError
@@ -62,6 +63,19 @@ def test_state_is_saved_and_loaded() -> None:
     other.load_devices(saved)
     assert (copy.load_value, copy.control, copy.starts) == (7, 2, 1)
     assert copy.expired.expires == device.expired.expires == 7000
+
+
+def test_gates_between_devices_know_their_inputs_after_loading() -> None:
+    machine, device = machine_with_timer()
+    device.irq.raise_()
+    saved = machine.save_devices()
+    other, copy = machine_with_timer()
+    output = Irq()
+    copy.irq.connect(or_gate(output, 2)[0])
+    other.load_devices(saved)
+    assert output.level == 1
+    copy.irq.lower()
+    assert output.level == 0
 
 
 @pytest.mark.parametrize(

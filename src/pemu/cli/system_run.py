@@ -16,6 +16,7 @@ from pemu.cli.tracelog import open_log
 from pemu.machine import board as boards
 from pemu.machine import catalogue
 from pemu.machine.board import Board
+from pemu.machine.clock import InstructionCount
 from pemu.machine.configuration import Configuration
 from pemu.machine.control import Vcpu
 from pemu.machine.drives import DRIVE, Drives
@@ -91,6 +92,10 @@ class Session:
         options, machine = self.options, self.machine
         if options.rtc:
             machine.rtc = WallClock(machine.clocks, options.rtc["base"], options.rtc["clock"])
+        if options.icount:
+            given = options.icount
+            shift = None if given["shift"] == "auto" else given["shift"]
+            machine.icount = InstructionCount(shift, given["sleep"], given["align"])
         drives = self._drives()
         self.chardevs = chardevs = Chardevs(
             Host(

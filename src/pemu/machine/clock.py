@@ -15,6 +15,7 @@ import heapq
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import NamedTuple
 
 MICROSECOND, MILLISECOND, SECOND = 1_000, 1_000_000, 1_000_000_000
 
@@ -53,13 +54,13 @@ class Timer:
 class Clock:
     """A clock that always runs, by `source`, and its timers.
 
-    on_earlier: called, maybe by any thread that holds the machine's lock, when the first deadline
-        has come nearer or the clock has changed its pace.
+    on_earlier: functions that are called, by any thread that holds the machine's lock, when the
+        first deadline has come nearer or the clock has changed its pace.
     """
 
     def __init__(self, source: Callable[[], int]) -> None:
         self.now = source
-        self.on_earlier: Callable[[], object] = lambda: None
+        self.on_earlier: list[Callable[[], object]] = []
         self._heap: list[tuple[int, int, Timer]] = []
         self._number = count()
 
@@ -102,7 +103,11 @@ class Clock:
         if len(heap) > _STALE:
             self._compact()
         if first is None or when < first:
-            self.on_earlier()
+            self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.on_earlier:
+            listener()
 
     def _compact(self) -> None:
         """Drop entries of cancelled and re-armed timers when they are most of the heap."""
@@ -142,7 +147,7 @@ class VirtualClock(Clock):
         if self._stopped_at is not None:
             self._offset = self._stopped_at - self._source()
             self._stopped_at = None
-            self.on_earlier()
+            self._tell()
 
     def stop(self) -> None:
         """Let time stand still."""
@@ -155,13 +160,14 @@ class VirtualClock(Clock):
             self._stopped_at = now
         else:
             self._offset = now - self._source()
-        self.on_earlier()
+        self._tell()
 
     def count_by(self, source: Callable[[], int]) -> None:
         """Follow `source`, nanoseconds that the processor's side derives from instructions.
 
-        The processor's thread then runs no further than to `deadline()` and calls `run_timers()`
-        there, and where it idles calls `skip()`.
+        The processor's thread then runs no further than to `deadline()`, which may come nearer
+        meanwhile (`on_earlier`), and calls `run_timers()` there. Where it idles it calls `skip()`,
+        with -icount sleep=on after as much of the host's time.
         """
         now = self._now()
         self._source = source
@@ -176,6 +182,18 @@ class VirtualClock(Clock):
         skipped = max(when - self._now(), 0)
         self._offset += skipped
         return skipped
+
+
+class InstructionCount(NamedTuple):
+    """What -icount says: virtual time goes on by 2**shift ns an instruction.
+
+    shift: None for 'auto', as many as the host's speed allows. sleep: idle time passes as on the
+    host. align: warn when the guest falls behind the host.
+    """
+
+    shift: int | None
+    sleep: bool
+    align: bool
 
 
 class Clocks:

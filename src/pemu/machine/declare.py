@@ -85,6 +85,10 @@ class Output(Declared[Irq]):
     def create(self, device: Device) -> Irq:
         return Irq()
 
+    def lines(self, device: Device) -> list[Irq]:
+        """The lines that this declares, of `device`."""
+        return [device.__dict__[self.name]]
+
     def reset(self, device: Device) -> None:
         line: Irq = device.__dict__[self.name]
         line.lower()
@@ -95,7 +99,7 @@ class Output(Declared[Irq]):
 
     def load(self, device: Device, saved: Any) -> None:
         line: Irq = device.__dict__[self.name]
-        line.level = _level(saved)  # sinks load what they know of it themselves
+        line.level = _level(saved)  # `Machine.load_devices` tells the sinks
 
 
 class Outputs(Declared[list[Irq]]):
@@ -107,6 +111,10 @@ class Outputs(Declared[list[Irq]]):
 
     def create(self, device: Device) -> list[Irq]:
         return [Irq() for _ in range(self.count)]
+
+    def lines(self, device: Device) -> list[Irq]:
+        """The lines that this declares, of `device`."""
+        return list(device.__dict__[self.name])
 
     def reset(self, device: Device) -> None:
         for line in device.__dict__[self.name]:

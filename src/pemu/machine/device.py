@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pemu.machine.bus import Bus, SystemBus
 from pemu.machine.declare import Declaring, Output, Outputs
+from pemu.machine.irq import Irq
 from pemu.machine.prop import Property
 from pemu.machine.region import Terminal
 
@@ -99,11 +100,19 @@ class Device(Declaring):
         """How messages and snapshots call it: its id, or the driver and a number."""
         return self.id or f"{self.driver}.{self.machine.number(self)}"
 
+    def outputs(self) -> list[Irq]:
+        """All lines that the device drives."""
+        return [
+            line
+            for declared in self.declarations.values()
+            if isinstance(declared, Output | Outputs)
+            for line in declared.lines(self)
+        ]
+
     def lower_outputs(self) -> None:
         """Lower all lines that the device drives: the first step of a reset."""
-        for declared in self.declarations.values():
-            if isinstance(declared, Output | Outputs):
-                declared.reset(self)
+        for line in self.outputs():
+            line.lower()
 
     def reset_fields(self) -> None:
         """Give registers and state their reset values and cancel timers: the second step."""

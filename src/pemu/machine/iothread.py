@@ -120,13 +120,13 @@ class _ClockWatch:
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         self._spec = _Itimerspec()
-        clock.on_earlier = self._arm
+        clock.on_earlier.append(self._arm)
         thread.watch(self._fd, self._expired)
         self._arm()
 
     def close(self) -> None:
         if self._fd >= 0:
-            self._clock.on_earlier = lambda: None
+            self._clock.on_earlier.remove(self._arm)
             self._thread.unwatch(self._fd)
             os.close(self._fd)
             self._fd = -1

@@ -58,6 +58,10 @@ class Irq:
         self.set(1)
         self.set(0)
 
+    def repeat(self) -> None:
+        """Tell the sinks the level again, so that gates know it after state was loaded."""
+        self._sink(self.level)
+
     def _fan_out(self, level: int) -> None:
         for sink in self._sinks:
             sink(level)

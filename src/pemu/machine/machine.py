@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pemu.log import Log
 from pemu.machine.bus import Bus, SystemBus
-from pemu.machine.clock import Clocks
+from pemu.machine.clock import Clocks, InstructionCount
 from pemu.machine.control import Cause, Control, Vcpu
 from pemu.machine.device import Device
 from pemu.machine.iothread import IoThread
@@ -26,6 +26,7 @@ class Machine:
     order: byte order of the processor. lock: held by whoever runs device code: the processor's
         thread for accesses, timers, the I/O thread's callbacks.
     control: whether it runs. cpus: the processors. rtc: the time of day that clock chips show.
+    icount: what -icount says, for the processors; None without it.
     memory: what the processor sees, `memory.root` holds all; io: I/O ports, `io.root`.
     backends: by kind ('chardev', 'drive', 'netdev'), a function from an id to the object;
         OptionError for an unknown id.
@@ -40,6 +41,7 @@ class Machine:
         self.lock = threading.RLock()
         self.clocks = Clocks()
         self.rtc = WallClock(self.clocks)
+        self.icount: InstructionCount | None = None
         self.control = Control(self)
         self.cpus: list[Vcpu] = []
         self.at_reset: list[Callable[[], object]] = []
@@ -168,6 +170,9 @@ class Machine:
         with transaction():
             for path, device in devices.items():
                 device.load(state[path])
+            for device in self.devices:
+                for line in device.outputs():
+                    line.repeat()
             for device in self.devices:
                 device.loaded()
 

@@ -17,7 +17,9 @@ from pemu.options.error import OptionError, quoted
 from pemu.options.types import ValueType
 
 if TYPE_CHECKING:
+    from pemu.chardev.interface import Chardev
     from pemu.machine.device import Device
+    from pemu.machine.drives import Drive
 
 
 class Property(Declared[T]):
@@ -146,12 +148,12 @@ def mac(help: str = "Ethernet address", *, key: str = "") -> Property[bytes | No
     return Property(Mac(), None, help, key=key)
 
 
-def chardev(help: str = "id of the character device", *, key: str = "") -> Property[Any]:
+def chardev(help: str = "id of the character device", *, key: str = "") -> Property[Chardev | None]:
     """A character device; None if not given."""
     return Property(types.Text(), None, help, key=key, backend="chardev")
 
 
-def drive(help: str = "id of the drive", *, key: str = "") -> Property[Any]:
+def drive(help: str = "id of the drive", *, key: str = "") -> Property[Drive | None]:
     """A drive (-drive); None if not given."""
     return Property(types.Text(), None, help, key=key, backend="drive")
 
