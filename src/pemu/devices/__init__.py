@@ -4,4 +4,7 @@
 "module:class", the module below this package. One line each, in order of names.
 """
 
-DRIVERS: dict[str, str] = {}
+DRIVERS: dict[str, str] = {
+    "isa-serial": "serial.ns16550a:IsaSerial",
+    "serial-mm": "serial.ns16550a:SerialMm",
+}
