@@ -15,9 +15,9 @@ import pytest
 
 from pemu.chardev.interface import Event, LineSettings
 from pemu.chardev.pty import Pty
-from pemu.chardev.registry import PATIENCE
+from pemu.chardev.registry import PATIENCE as CLOSING_PATIENCE
 from pemu.options.error import OptionError
-from tests.chardev.conftest import Front, World, until
+from tests.chardev.conftest import PATIENCE, Front, World, until
 
 
 class Line:
@@ -113,6 +113,7 @@ def test_reader_who_leaves_takes_the_backlog_along(line: Line) -> None:
     os.close(fd)
     line.front.expect_event(Event.CLOSED)
     until(lambda: not line.port.backlog, "the end of the backlog")
+    assert line.front.writable_again.wait(PATIENCE)
     assert line.port.write(b"y") == 1
 
 
@@ -139,7 +140,7 @@ def test_closing_does_not_wait_for_ever_for_a_reader(world: World, line: Line) -
     line.port.send(b"x" * 100000)
     start = time.monotonic()
     world.stop()
-    assert PATIENCE - 0.5 < time.monotonic() - start < PATIENCE + 20
+    assert CLOSING_PATIENCE - 0.5 < time.monotonic() - start < CLOSING_PATIENCE + 20
     os.close(fd)
 
 

@@ -212,6 +212,7 @@ def test_vanished_peer_is_noticed_while_the_front_end_takes_nothing(world: World
         while port.write(b"x" * 100000):
             pass
     front.expect_event(Event.CLOSED)
+    assert front.writable_again.wait(PATIENCE)
     assert port.write(b"x") == 1
 
 

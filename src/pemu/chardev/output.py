@@ -75,7 +75,7 @@ class Output:
     def discard(self) -> None:
         """Forget what is queued: who would have read it is gone."""
         with self._lock:
-            self._queue.clear()
+            self._forget()
 
     def stop(self) -> None:
         """Forget the descriptor, on the I/O thread; the caller closes it."""
@@ -83,7 +83,13 @@ class Output:
             if self._watched and not self._host.loop.is_closed():
                 self._host.loop.remove_writer(self._fd)
             self._fd = -1
-            self._queue.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._queue.clear()
+        if self._refused:
+            self._refused = False
+            self._host.post(self._on_writable)
 
     def _take(self, data: bytes, limit: int) -> int:
         if self._fd < 0:
