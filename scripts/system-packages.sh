@@ -4,7 +4,7 @@
 set -eu
 
 packages="
-qemu-user gdb-multiarch
+qemu-user qemu-system-mips gdb-multiarch
 binutils-mips-linux-gnu
 gcc-mips-linux-gnu g++-mips-linux-gnu libc6-dev-mips-cross
 gcc-mipsel-linux-gnu g++-mipsel-linux-gnu libc6-dev-mipsel-cross
@@ -13,7 +13,7 @@ gcc-mips64el-linux-gnuabi64 libc6-dev-mips64el-cross
 "
 
 if ! command -v dpkg-query >/dev/null; then
-    echo "not a Debian system: tests that need qemu-user, gdb-multiarch or cross compilers for" \
+    echo "not a Debian system: tests that need qemu, gdb-multiarch or cross compilers for" \
         "MIPS are skipped where those are missing"
     exit 0
 fi
