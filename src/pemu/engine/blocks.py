@@ -21,6 +21,8 @@ _ENDS = {
     "pemu_end_jump": ("taken",),
     "pemu_end_register": (),
     "pemu_end_next": ("taken",),
+    "pemu_end_branch_next": ("taken", "next"),
+    "pemu_jump_miss": (),
 }
 """The addresses that a block's last op holds."""
 

@@ -80,6 +80,7 @@ class RegionBuilder(InsnBuilder):
         "_pending",
         "_registers",
         "_scope",
+        "_slot_changes",
         "_slots",
         "_tails",
         "_unsure",
@@ -97,6 +98,7 @@ class RegionBuilder(InsnBuilder):
         self._registers: dict[Key, Register] = {}
         self._hot: list[Key] = list(arch.hot_registers)
         self._unsure = 0
+        self._slot_changes = False
         self._slots: list[int] = []
         self._tails: set[_Tail] = set()
         self._address = 0
@@ -575,9 +577,7 @@ class RegionBuilder(InsnBuilder):
                 pc += size
                 continue
             if pending[0] == "next":
-                self._flush()
-                self.do(f"store i64 {pc + size}, ptr {self.field(s.PC)}, align 8")
-                self._runtime("pemu_dispatch")
+                self._go_by_dispatch(self.const(pc + size, self.arch.xlen))
                 return
             self._stage_branch(pending, pc, next(words, None), decode)
             return
@@ -618,6 +618,17 @@ class RegionBuilder(InsnBuilder):
                 else:
                     self.lines.append("  unreachable")
                 return
+        if self._slot_changes:
+            self._slot_changes = False
+            # A likely branch is taken where its slot has run.
+            certain = kind == "jump" or likely
+            self._go_by_dispatch(target if certain else condition.select(target, after))
+            if likely:
+                self._unsure -= 1
+                self.go_on(not_taken)
+                self._dirty, self._values = before, values
+                self._edge(after)
+            return
         if kind == "jump":
             if target.known is None:
                 self._indirect(target)
@@ -642,6 +653,12 @@ class RegionBuilder(InsnBuilder):
         self.go_on(fall)
         self._edge(after)
 
+    def _go_by_dispatch(self, target: Value) -> None:
+        """Go to an address in the translation mode that is now in the state."""
+        self._flush()
+        self.raw_store(self.field(s.PC), target.zext(64), align=8)
+        self._runtime("pemu_dispatch")
+
     def _take_pending(self) -> tuple[str, Value, Value, bool] | None:
         """The branch that the last instruction asked for, once."""
         pending, self._pending = self._pending, None
@@ -655,9 +672,9 @@ class RegionBuilder(InsnBuilder):
         """Stage a delay slot; True if control never comes out of it."""
         self._in_slot = True
         self._stage(insn, word, branch, branch)
-        if self._pending is not None:
-            # A branch (or a change of mode) in a delay slot.
-            self._pending = None
+        pending = self._take_pending()
+        self._slot_changes = pending is not None and pending[0] == "next"
+        if pending is not None and not self._slot_changes:  # a branch
             self.trap(RESERVED_INSTRUCTION)
         self._in_slot = False
         return self._ended

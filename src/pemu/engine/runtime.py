@@ -313,7 +313,10 @@ def link_miss(arch: Architecture) -> str:
 
 
 def block_ends(arch: Architecture) -> list[str]:
-    """The ops that end blocks: two ways by carry, one way, and by a register."""
+    """The ops that end blocks: two ways by carry, one way, and by a register.
+
+    Those that end in `next` look the following block up, as the translation mode may have changed.
+    """
     two = handler("pemu_end_branch", "hidden ")
     with two.if_(two.name("%carry", 64).ne(0)) as arm:
         _follow(two, arch, c.CHAIN_TAKEN, c.PC_TAKEN, c.NEAR_TAKEN)
@@ -327,7 +330,11 @@ def block_ends(arch: Architecture) -> list[str]:
     nowhere = handler("pemu_end_next", "hidden ")
     nowhere.put(s.PC, nowhere.at("%op", c.PC_TAKEN))
     nowhere.tail("@pemu_dispatch")
-    return [two.text, one.text, _register_end(arch), nowhere.text]
+    either = handler("pemu_end_branch_next", "hidden ")
+    taken = either.name("%carry", 64).ne(0)
+    either.put(s.PC, taken.select(either.at("%op", c.PC_TAKEN), either.at("%op", c.PC_NEXT)))
+    either.tail("@pemu_dispatch")
+    return [two.text, one.text, _register_end(arch), nowhere.text, either.text]
 
 
 def _register_end(arch: Architecture) -> str:

@@ -557,6 +557,8 @@ EXPORTS = (
     "pemu_end_jump",
     "pemu_end_register",
     "pemu_end_next",
+    "pemu_end_branch_next",
+    "pemu_jump_miss",
     "pemu_hook",
     "pemu_reserved",
     "pemu_lock",

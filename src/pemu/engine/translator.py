@@ -257,6 +257,7 @@ def translator(arch: Architecture) -> Function:
         branches = ending.value.uge(runtime.BRANCH) & ending.value.ule(runtime.JUMP_REGISTER)
         with f.if_(branches) as arm:
             readable = f.var(1, 1)
+            changes = f.var(1, 0)  # the delay slot may change the translation mode
             if arch.delay_slots:
                 with f.if_((pc.value & 4095).eq(0), unlikely=True):
                     readable.value = code.open_next_page(pc.value, count.value)
@@ -270,24 +271,24 @@ def translator(arch: Architecture) -> Function:
                     kept = f.raw_load("%target", 64, align=8)
                     slot_ending = decode(pc.value)
                     f.raw_store("%target", kept, align=8)
-                    register_next = ending.value.eq(runtime.JUMP_REGISTER) & slot_ending.eq(
-                        runtime.STOP_NEXT
-                    )
+                    changes.value = slot_ending.eq(runtime.STOP_NEXT)
                     fine = slot_ending.eq(runtime.PLAIN) | slot_ending.eq(runtime.STOP)
-                    with f.if_(~(fine | register_next), unlikely=True):
+                    with f.if_(~(fine | changes.value), unlikely=True):
                         put_handler("pemu_reserved")
                     finish_op((count.value - 1) | 0x80)
                     pc.value = pc.value + arch.insn_bytes
                     count.value = count.value + 1
                 target = f.raw_load("%target", 64, align=8)
-                for kind, name in (
-                    (runtime.BRANCH, "pemu_end_branch"),
-                    (runtime.LIKELY, "pemu_end_branch"),
-                    (runtime.JUMP, "pemu_end_jump"),
-                    (runtime.JUMP_REGISTER, "pemu_end_register"),
+                for kind, name, after_change in (
+                    (runtime.BRANCH, "pemu_end_branch", "pemu_end_branch_next"),
+                    (runtime.LIKELY, "pemu_end_branch", "pemu_end_branch_next"),
+                    (runtime.JUMP, "pemu_end_jump", "pemu_end_next"),
+                    (runtime.JUMP_REGISTER, "pemu_end_register", "pemu_jump_miss"),
                 ):
                     with f.if_(ending.value.eq(kind)):
                         put_handler(name)
+                        with f.if_(changes.value, unlikely=True):
+                            put_handler(after_change)
                 op = op_at()
                 finish_op(count.value)
                 for offset, value in (

@@ -142,6 +142,11 @@ class VirtualClock(Clock):
             return self._stopped_at
         return self._source() + self._offset
 
+    @property
+    def offset(self) -> int:
+        """What is added to the host's monotonic clock while time goes on, for native code."""
+        return self._offset
+
     def start(self) -> None:
         """Let time go on."""
         if self._stopped_at is not None:

@@ -165,10 +165,12 @@ def ldr(cpu: Cpu, base: Value, rt: Value, offset: Value) -> None:
 # Partial stores, the counterparts of the partial loads.
 
 
-def _store_bytes(cpu: Cpu, address: Value, value: Value, count: Value) -> None:
+def _store_bytes(cpu: Cpu, address: Value, value: Value, count: Value, to_end: bool) -> None:
     """Store the low `count` bytes of `value`, 1 to all, inside one aligned word or doubleword.
 
-    `count` is split into powers of two. Big-endian the upper bytes come first in memory.
+    `count` is split into powers of two, in an order that keeps each store aligned: `to_end` says
+    that the bytes end where the word does, else they begin there. Big-endian the upper bytes come
+    first in memory.
     """
     width = value.width
     size = width // 8
@@ -178,8 +180,8 @@ def _store_bytes(cpu: Cpu, address: Value, value: Value, count: Value) -> None:
         cpu.store(address, value)
     with arm.otherwise():
         done = cpu.const(0, address.width)
-        piece = size // 2
-        while piece:
+        pieces = [piece for piece in (4, 2, 1) if piece < size]
+        for piece in reversed(pieces) if to_end else pieces:
             with cpu.if_((count & piece).ne(0)):
                 before = done.trunc(width) << 3
                 if cpu.arch.big_endian:
@@ -188,7 +190,6 @@ def _store_bytes(cpu: Cpu, address: Value, value: Value, count: Value) -> None:
                     part = value.lshr(before)
                 cpu.store(address + done, part.trunc(piece * 8))
             done = done + (count & piece)
-            piece //= 2
 
 
 def _store_left(cpu: Cpu, address: Value, value: Value) -> None:
@@ -200,7 +201,7 @@ def _store_left(cpu: Cpu, address: Value, value: Value) -> None:
     else:
         start, count = address & -size, place + 1
     missing = (size - count).trunc(value.width)
-    _store_bytes(cpu, start, value.lshr(missing << 3), count)
+    _store_bytes(cpu, start, value.lshr(missing << 3), count, cpu.arch.big_endian)
 
 
 def _store_right(cpu: Cpu, address: Value, value: Value) -> None:
@@ -211,7 +212,7 @@ def _store_right(cpu: Cpu, address: Value, value: Value) -> None:
         start, count = address & -size, place + 1
     else:
         start, count = address, size - place
-    _store_bytes(cpu, start, value, count)
+    _store_bytes(cpu, start, value, count, not cpu.arch.big_endian)
 
 
 @MIPS.insn("101010 base:5 rt:5 offset:16", "swl {rt}, {offset:d}({base})")

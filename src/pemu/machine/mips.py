@@ -1,0 +1,75 @@
+"""MIPS processors of machines: interrupt lines, the Count/Compare timer, WAIT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pemu.isa.mips.cp0_instructions import EXIT_WAIT
+from pemu.isa.mips.cp0_reset import COUNT_NS, reset
+from pemu.isa.mips.cp0_timer import EXIT_COMPARE, NEVER
+from pemu.isa.mips.cpu import system_architecture
+from pemu.machine.processor import Processor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.engine.codecache import CodeCache
+    from pemu.machine.machine import Machine
+
+HARDWARE_LINES = 6
+"""Interrupt inputs: IP2 to IP7 of the Cause register."""
+
+
+class MipsProcessor(Processor):
+    """One processor.
+
+    model: a name of `pemu.isa.mips.models`; raises what that does for one that is not there.
+    bits: 32 or 64, of the target. count_ns: virtual time between two values of Count.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        model: str,
+        *,
+        bits: int,
+        cache: CodeCache | None = None,
+        mode: str = "auto",
+        count_ns: int = COUNT_NS,
+    ) -> None:
+        arch = system_architecture(model, machine.order == "big", bits)
+        super().__init__(machine, arch, cache=cache, mode=mode)
+        self._count_ns = count_ns
+        self._timer = machine.clocks.virtual.timer(self.wake)
+
+    def line(self, number: int) -> Callable[[int], None]:
+        """Interrupt input `number`, 0 for IP2: a function of its level."""
+        if not 0 <= number < HARDWARE_LINES:
+            raise ValueError(f"interrupt input {number}: a MIPS processor has 0 to 5")
+        bit = 1 << number
+
+        def set_level(level: int) -> None:
+            # Under the machine's lock, as all that changes lines.
+            lines = self.cpu.irq_lines
+            self.cpu.irq_lines = lines | bit if level else lines & ~bit
+            if level:
+                self.wake()
+
+        return set_level
+
+    def reset(self) -> None:
+        """Be as after power-on."""
+        self._timer.cancel()
+        lines = self.cpu.irq_lines
+        reset(self.cpu, self._count_ns)
+        self.cpu.irq_lines = lines
+
+    def settle(self, number: int, argument: int) -> None:
+        if number == EXIT_WAIT:
+            self.sleep()
+        elif number == EXIT_COMPARE:
+            with self.machine.lock:
+                if argument == NEVER:
+                    self._timer.cancel()
+                else:
+                    self._timer.arm(argument)

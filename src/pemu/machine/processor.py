@@ -1,0 +1,127 @@
+"""A processor of a machine: an engine's cpu, the machine's memory and devices around it.
+
+What differs between instruction sets (interrupt lines, timers, what their instructions ask of the
+machine) is in subclasses, such as `pemu.machine.mips`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from pemu.engine import context as c
+from pemu.engine.engine import Engine
+from pemu.engine.exits import EXIT_INTERRUPT, EXIT_SYSTEM
+from pemu.engine.machinecpu import PhysicalMap
+from pemu.engine.machinememory import MachineMemory
+from pemu.machine.region import BusError, Ram
+
+if TYPE_CHECKING:
+    from pemu.engine.architecture import Architecture
+    from pemu.engine.codecache import CodeCache
+    from pemu.machine.control import State
+    from pemu.machine.machine import Machine
+
+
+class Processor:
+    """A `pemu.machine.control.Vcpu`.
+
+    cpu: the engine's cpu, whose registers are attributes by their declared names. `cache`, `mode`:
+    as `Engine` takes them.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        arch: Architecture,
+        *,
+        cache: CodeCache | None = None,
+        mode: str = "auto",
+    ) -> None:
+        self.machine = machine
+        self._memory = MachineMemory(arch.big_endian)
+        self.engine = Engine(arch, self._memory, cache=cache, mode=mode)
+        self.cpu: Any = self.engine.new_cpu()
+        self.cpu.device_access = self._device_access
+        self._physical = PhysicalMap(self.engine)
+        self._places: dict[Ram, int] = {}
+        self._wake = threading.Event()
+        self._attached_to = 0
+        machine.memory.listen(self._memory_changed)
+        machine.control.listeners.append(self._state_changed)
+
+    # Memory
+
+    def _memory_changed(self) -> None:
+        """Give the engine the machine's map of memory. While the guest stands, or on its thread."""
+        ranges = []
+        for one in self.machine.memory.ram_ranges():
+            place = self._place(one.ram) + one.offset
+            ranges.append((one.start, one.end, place, one.writable))
+        self._physical.set(ranges)
+
+    def _place(self, ram: Ram) -> int:
+        """Where a region lies in the engine's memory; it is mapped there when first seen."""
+        place = self._places.get(ram)
+        if place is None:
+            size = (ram.size + 4095) // 4096 * 4096
+            place = self._places[ram] = self._memory.allocate(size, ram.fd)
+            at = place
+            ram.written = lambda offset, length: self._memory.changed(at + offset, length)
+        return place
+
+    def _device_access(self, address: int, size: int, value: int | None) -> int | None:
+        machine = self.machine
+        with machine.lock:
+            try:
+                if value is None:
+                    return machine.memory.read(address, size)
+                machine.memory.write(address, value, size)
+            except BusError:
+                return None
+        return 0
+
+    # Running
+
+    def _state_changed(self, state: State) -> None:
+        if state == "running":
+            self.engine.context[c.CLOCK_OFFSET >> 3] = (
+                self.machine.clocks.virtual.offset & 0xFFFFFFFFFFFFFFFF
+            )
+
+    def run(self) -> None:
+        """Run the guest until `kick` is called."""
+        cpu = self.cpu
+        thread = threading.get_ident()
+        if self._attached_to != thread:
+            cpu.attach()
+            self._attached_to = thread
+        while True:
+            cpu.run()
+            if cpu.exit_reason == EXIT_SYSTEM:
+                self.settle(cpu.exit_code, cpu.exit_addr)
+            elif cpu.exit_reason == EXIT_INTERRUPT:
+                return
+
+    def settle(self, number: int, argument: int) -> None:
+        """Do what an instruction has asked of the machine by `cpu.exit(number, argument)`."""
+        raise NotImplementedError
+
+    def kick(self) -> None:
+        """Make `run` return soon."""
+        self.cpu.kick()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Something may have become pending: look, and sleep no longer. From any thread."""
+        self.cpu.look_for_interrupts()
+        self._wake.set()
+
+    def sleep(self) -> None:
+        """Wait for `wake` or `kick`, or return at once if one came since the last time."""
+        self._wake.wait()
+        self._wake.clear()
+
+    def reset(self) -> None:
+        """Be as after power-on."""
+        raise NotImplementedError
