@@ -16,7 +16,7 @@ STACK_WORDS = 4  # u8: words to take from the guest's stack
 RESULT = 5  # u8: what becomes of the result
 RESULT_SLOT = 6  # u8, for RESULT_STORED: slot of the address
 ARGUMENTS = 8
-RESULT_PROGRAM = 104  # u64, for RESULT_BITS: host address of a table of bits
+RESULT_PROGRAM = 104  # u64, for RESULT_BITS: host address of a table of bits; see CHOOSES
 
 _INSIDE = ("change_mask", "change_action", "read_clock", "map", "unmap", "protect", "break")
 FIRST_INSIDE = 0x8000
@@ -24,11 +24,15 @@ INSIDE = {name: FIRST_INSIDE + index for index, name in enumerate(_INSIDE)}
 """Numbers beside the host's for what generated code does itself, by functions `pemu_...` of the
 state and the arguments: `native_call`, `native_signals`, `native_memory`."""
 
-PRESENT, CHOOSES, CONVERTS, FAILURES = 1, 2, 4, 8
-"""Flags. CHOOSES: the entry stands for several; the word in slot RESULT_SLOT decides. COUNT pairs
-of u64, word and address of the entry, lie at the address in ARGUMENTS. CONVERTS: there is something
-to do after the call. FAILURES: the call changes nothing, and Python makes it again to convert the
-result if it succeeds."""
+PRESENT, CHOOSES, CONVERTS, FAILURES, SUCCESSES = 1, 2, 4, 8, 16
+"""Flags.
+
+CHOOSES: the entry stands for several; the word in slot RESULT_SLOT decides. COUNT pairs of u64,
+word and address of the entry, lie at the address in ARGUMENTS; in RESULT_PROGRAM that for
+other words, or 0. CONVERTS: there is something to do after the call. FAILURES: the call changes
+nothing, and Python makes it again to convert the result if it succeeds. SUCCESSES: Python makes it
+again if it fails.
+"""
 
 RESULT_PLAIN, RESULT_BITS, RESULT_STORED = range(3)
 """RESULT_STORED: the result goes to guest memory as 64 bits, and the call's own result is 0."""
@@ -59,7 +63,7 @@ MOST_ARGUMENTS = 6
     ENTERING,  # structures to convert for the call; PROGRAM: moves; OTHER or SIZE: how many
     LEAVING,  # structures to convert after the call
     BOTH,
-    RESULTING,  # as LEAVING, as many as the call's result says, at most OTHER and SIZE
+    RESULTING,  # as LEAVING, as many as the result over DIVISOR says, at most OTHER and SIZE
     VECTORS,  # an array of `struct iovec`; OTHER: how many
     WRITTEN_VECTORS,
     MESSAGE,  # a `struct msghdr`; PROGRAM: moves, followed by those of a vector; SIZE: see below
@@ -74,7 +78,10 @@ MOST_ARGUMENTS = 6
     PAGES,  # the start of whole pages that are mapped and hold no code; OTHER: bytes
     ROOM,  # a pointer to SIZE bytes that the call fills for nobody
     UNITS,  # an unsigned number that counts SIZE bytes each
-) = range(29)
+    ONE_OF,  # as NUMBERS, but only those in the table
+    SIZED,  # a pointer to 32 bits that must be SIZE, and that the call does not change
+    PATCHED,  # as WRITTEN; after the call PROGRAM, a patch, replaces a part
+) = range(32)
 
 TIME_POINTER = 16
 
@@ -97,13 +104,18 @@ HOST_WIDTH = 5  # u8
 HOW = 6  # u8
 
 FIELD_SIGNED, FIELD_BYTES, FIELD_ENTERS, FIELD_LEAVES, FIELD_CHECKED = 1, 2, 4, 8, 16
-"""FIELD_BYTES: not a number: never swapped. FIELD_ENTERS, FIELD_LEAVES: which way it is moved."""
+FIELD_ERROR = 32
+"""FIELD_BYTES: not a number: never swapped. FIELD_ENTERS, FIELD_LEAVES: which way it is moved.
+FIELD_CHECKED: not with bits that REFUSED has. FIELD_ERROR: leaves as the guest's error number."""
 
 # Tables of bits: u32 known bits, u32 rows, then rows of u32 mask, u32 value, u32 result.
 # Tables of numbers: u32 0, u32 rows, then rows of u32 value, u32 result.
 TABLE_HEADER = 8
 BITS_ROW = 12
 NUMBERS_ROW = 8
+
+# Patches: u32 offset, u32 size, then the bytes.
+PATCH_HEADER = 8
 
 SCRATCH = 6144
 """Bytes of converted structures in one call, guest's and host's; who needs more goes to Python."""

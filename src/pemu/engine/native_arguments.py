@@ -117,6 +117,9 @@ class Arguments:
             k.PAGES: self.pages,
             k.ROOM: self.room,
             k.UNITS: self.units,
+            k.ONE_OF: self.one_of,
+            k.SIZED: self.sized,
+            k.PATCHED: self.written,
         }
         labels = {kind: f.label("kind") for kind in cases}
         end = f.label("stored")
@@ -237,18 +240,28 @@ class Arguments:
         value.value = translated(f, table, given)
 
     def numbers(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        value.value = word.trunc(32).sext(64)
+        self._looked_up(argument, word, value)
+
+    def one_of(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        give_up(self.f, self._looked_up(argument, word, value).eq(0))
+
+    def _looked_up(self, argument: str, word: Value, value: Variable) -> Value:
+        """Put what a table of numbers says into `value`; yields how many rows fit."""
         f = self.f
         table = f.pointer(f.at(argument, k.PROGRAM))
         given = word.trunc(32)
-        value.value = given.sext(64)
+        found = f.var(64)
         at = f.var(64, f.address(f.offset(table, k.TABLE_HEADER)))
         left = f.var(64, f.at(table, 4, 32).zext(64))
         with f.while_(lambda: left.value.ne(0)):
             row = f.pointer(at.value)
             with f.if_(f.at(row, 0, 32).eq(given)):
                 value.value = f.at(row, 4, 32).sext(64)
+                found.value = found.value + 1
             at.value = at.value + k.NUMBERS_ROW
             left.value = left.value - 1
+        return found.value
 
     def _room(self, size: Value) -> Value:
         """The host address of `size` new zeroed bytes of the scratch area, in words of 8."""
@@ -287,7 +300,7 @@ class Arguments:
             if ways & k.FIELD_ENTERS:
                 give_up(f, emit_copy(f, copy, place, size).ne(0))
                 arguments = f"ptr {moves}, ptr {f.pointer(copy)}, ptr {f.pointer(host)}"
-                fine = f.op(f"call i64 @pemu_convert({arguments}, i64 {many.ir}, i64 0)")
+                fine = f.op(f"call i64 @pemu_convert(ptr %ctx, {arguments}, i64 {many.ir}, i64 0)")
                 give_up(f, f.name(fine, 64).eq(0))
             if ways & k.FIELD_LEAVES:
                 self._writable(guest, size)
@@ -383,7 +396,7 @@ class Arguments:
         give_up(f, guest_vectors.uge(self.limit))
         give_up(f, emit_copy(f, copy, guest_vectors + self.base, size).ne(0))
         pointers = f"ptr {vectors}, ptr {f.pointer(copy)}, ptr {f.pointer(place)}"
-        f.op(f"call i64 @pemu_convert({pointers}, i64 {many.ir}, i64 0)")
+        f.op(f"call i64 @pemu_convert(ptr %ctx, {pointers}, i64 {many.ir}, i64 0)")
         self._place_vectors(place, many, written)
         f.set_at(message, _MSG_IOV, place)
 
@@ -434,6 +447,17 @@ class Arguments:
 
     def room(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         value.value = self._room(self.f.at(argument, k.SIZE, 32).zext(64))
+
+    def sized(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        f = self.f
+        room = self._room(f.const(4, 64))
+        size = f.const(4, 64)
+        give_up(f, emit_copy(f, room, self._within(word, size), size).ne(0))
+        given = f.at(f.pointer(room), 0, 32)
+        given = given.bswap() if self.arch.big_endian else given
+        give_up(f, given.ne(f.at(argument, k.SIZE, 32)))
+        f.set_at(f.pointer(room), 0, given)
+        value.value = room
 
     def units(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         value.value = word * self.f.at(argument, k.SIZE, 32).zext(64)

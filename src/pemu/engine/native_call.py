@@ -77,12 +77,21 @@ def _results(arch: Architecture) -> str:
         with f.if_(leaves & host.ne(0)):
             moves = f.pointer(f.at(argument, k.PROGRAM))
             copy = f.at(mine, COPIES)
-            many = by_result.select(f.name("%result", 64), f.at(mine, COUNTS))
+            divisor = f.at(moves, k.DIVISOR, 16).zext(64)
+            done = (f.name("%result", 64) + divisor - 1).udiv(divisor)
+            many = by_result.select(done, f.at(mine, COUNTS))
             pointers = f"ptr {moves}, ptr {f.pointer(copy)}, ptr {f.pointer(host)}"
-            f.op(f"call i64 @pemu_convert({pointers}, i64 {many.ir}, i64 1)")
+            f.op(f"call i64 @pemu_convert(ptr %ctx, {pointers}, i64 {many.ir}, i64 1)")
             size = many * f.at(moves, k.GUEST_BYTES, 16).zext(64)
             place = base + guest_address(f.at(argument, k.SLOT, 8))
             with f.if_(emit_copy(f, place, copy, size).ne(0), unlikely=True):
+                final.value = -EFAULT
+        with f.if_(kind.eq(k.PATCHED)):
+            patch = f.pointer(f.at(argument, k.PROGRAM))
+            place = base + guest_address(f.at(argument, k.SLOT, 8)) + f.at(patch, 0, 32).zext(64)
+            source = f.address(f.offset(patch, k.PATCH_HEADER))
+            left = emit_copy(f, place, source, f.at(patch, 4, 32).zext(64))
+            with f.if_(left.ne(0), unlikely=True):
                 final.value = -EFAULT
         index.value = index.value + 1
     what = f.at("%call", k.RESULT, 8)
@@ -141,19 +150,21 @@ def _call(arch: Architecture) -> str:
     f.entry_lines.append(f"  %frame = alloca [{FRAME_BYTES} x i8], align 16")
     for slot, number in enumerate(call.arguments[:8]):
         f.set_at("%frame", WORDS + 8 * slot, read(number))
-    with f.if_((flags & k.CHOOSES).ne(0)):
+    chooses = f.var(8, flags & k.CHOOSES)
+    with f.while_(lambda: chooses.value.ne(0)):
         chooser = f.pointer(found.value)
         slot_at = f.offset("%frame", f.at(chooser, k.RESULT_SLOT, 8).zext(64) << 3)
         choice = f.raw_load(slot_at, 32).zext(64)
         row = f.var(64, f.at(chooser, k.ARGUMENTS))
         left = f.var(64, f.at(chooser, k.COUNT, 8).zext(64))
-        found.value = 0
+        found.value = f.at(chooser, k.RESULT_PROGRAM)
         with f.while_(lambda: left.value.ne(0)):
             with f.if_(f.at(f.pointer(row.value), 0).eq(choice)):
                 found.value = f.at(f.pointer(row.value), 8)
             row.value = row.value + 16
             left.value = left.value - 1
         out(found.value.eq(0))
+        chooses.value = f.at(f.pointer(found.value), k.FLAGS, 8) & k.CHOOSES
     f.do(f"%found = inttoptr i64 {found.value.ir} to ptr")
     entry = "%found"
     if call.stack is not None:
@@ -195,6 +206,7 @@ def _call(arch: Architecture) -> str:
     out(result.eq(INTERRUPTED) | result.eq(-EFAULT) | result.eq(-EINTR))
     out(result.eq(0) & f.at("%frame", RETRY).ne(0))
     out((f.at(entry, k.FLAGS, 8) & k.FAILURES).ne(0) & result.ult(-4095))
+    out((f.at(entry, k.FLAGS, 8) & k.SUCCESSES).ne(0) & result.uge(-4095))
     final = f.var(64, result)
     converts = (f.at(entry, k.FLAGS, 8) & k.CONVERTS).ne(0)
     with f.if_(converts & result.ult(-4095)):

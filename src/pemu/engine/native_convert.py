@@ -42,13 +42,13 @@ def give_up(f: Function, condition: Value) -> None:
 
 
 def convert(arch: Architecture) -> str:
-    """`pemu_convert(moves, guest, host, count, leaving)`: 0 if a field has bits it must not have.
+    """`pemu_convert(context, moves, guest, host, count, leaving)`: 0 if a field has refused bits.
 
     `leaving`: 1 turns the host's form into the guest's, 0 the other way round.
     """
     f = Function(
-        "internal i64 @pemu_convert(ptr %moves, ptr %guest, ptr %host, i64 %count, i64 %leaving) "
-        "nounwind"
+        "internal i64 @pemu_convert(ptr %ctx, ptr %moves, ptr %guest, ptr %host, i64 %count, "
+        "i64 %leaving) nounwind"
     )
     leaving = f.name("%leaving", 64).ne(0)
     guest, host = f.var(64, f.address("%guest")), f.var(64, f.address("%host"))
@@ -79,6 +79,10 @@ def convert(arch: Architecture) -> str:
                 checked = (how & k.FIELD_CHECKED).ne(0)
                 refused = f.at("%moves", k.REFUSED, 32).zext(64)
                 give_up(f, checked & (value.value & refused).ne(0))
+                with f.if_(leaving & (how & k.FIELD_ERROR).ne(0)):
+                    errors = f.pointer(f.at("%ctx", c.ERRNO_MAP))
+                    number = value.value.umin(4095)
+                    value.value = f.raw_load(f.offset(errors, number << 1), 16).zext(64)
                 target = f.pointer(leaving.select(in_guest, in_host))
                 width = leaving.select(widths[0], widths[1])
                 swapped = is_number & leaving

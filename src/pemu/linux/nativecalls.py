@@ -15,11 +15,11 @@ from pemu.linux.argtypes import ArgType
 from pemu.linux.fdtable import SPECIAL_ADDRESS
 from pemu.linux.hostcalls import NR
 from pemu.linux.mips.errno import TO_GUEST
-from pemu.linux.native_argument import Native, bits_table, moves_of
+from pemu.linux.native_argument import Native, bits_table, moves_of, numbers_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     from pemu.engine.engine import Engine
@@ -89,6 +89,11 @@ def Units(size: int) -> Given:
     return Given(k.UNITS, size)
 
 
+def Sized(size: int) -> Given:
+    """A pointer to the size of a value, which must be `size`, and which the call leaves so."""
+    return Given(k.SIZED, size)
+
+
 NullOnly = Given(k.NULL)
 Milliseconds = Given(k.MILLISECONDS)
 
@@ -104,6 +109,29 @@ class PagesType(ArgType):
 
     def native(self, argument: Argument) -> Native | None:
         return Native(k.PAGES, 0, self._size)
+
+
+class Program(ArgType):
+    """An argument whose kind wants a table."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, kind: int, program: bytes, size: int = 0) -> None:
+        super().__init__("")
+        self._native = Native(kind, size, program=program)
+
+    def native(self, argument: Argument) -> Native | None:
+        return self._native
+
+
+def OneOf(rows: Sequence[tuple[int, int]]) -> Program:
+    """One of a few numbers; `rows`: the guest's and the host's."""
+    return Program(k.ONE_OF, numbers_table(rows))
+
+
+def Patched(size: int, at: int, data: bytes) -> Program:
+    """Memory of `size` bytes that the call fills; after that `data` replaces those from `at` on."""
+    return Program(k.PATCHED, struct.pack("<II", at, len(data)) + data, size)
 
 
 class Halves(ArgType):
@@ -139,9 +167,10 @@ class Form:
     `slots`: where the arguments are, if not one after the other. `flags`: the result is to be
     translated as flags. `stored`: the slot with the address where the result goes as 64 bits.
     `failures`: native code only finds out that the call fails; else Python makes it again.
+    `successes`: Python makes a call again that fails.
     """
 
-    __slots__ = ("failures", "flags", "host", "slots", "stored", "types")
+    __slots__ = ("failures", "flags", "host", "slots", "stored", "successes", "types")
 
     def __init__(
         self,
@@ -151,8 +180,10 @@ class Form:
         flags: Flags | None = None,
         stored: int | None = None,
         failures: bool = False,
+        successes: bool = False,
     ) -> None:
         self.failures = failures
+        self.successes = successes
         self.host = host
         self.types = types
         self.slots = slots
@@ -161,19 +192,24 @@ class Form:
 
 
 class Choice:
-    """Several forms of one call; the word in `slot` decides which."""
+    """Several forms of one call; the word in `slot` decides which; `other`: for all others."""
 
-    __slots__ = ("forms", "slot")
+    __slots__ = ("forms", "other", "slot")
 
-    def __init__(self, slot: int, forms: dict[int, Form]) -> None:
+    def __init__(self, slot: int, forms: Mapping[int, Forms], other: Forms | None = None) -> None:
         self.slot = slot
         self.forms = forms
+        self.other = other
+
+
+_CONVERTED = frozenset((k.LEAVING, k.BOTH, k.RESULTING, k.FILLED_MESSAGE, k.PATCHED))
+"""Kinds of arguments that leave something to do after the call."""
 
 
 class NativeTable:
     """The table of one target, used by all its engines."""
 
-    __slots__ = ("_abi", "_base", "_buffer", "_kept", "_table", "count", "errors")
+    __slots__ = ("_abi", "_base", "_buffer", "_excluded", "_kept", "_table", "count", "errors")
 
     def __init__(self, table: SyscallTable) -> None:
         self._table = table
@@ -182,6 +218,7 @@ class NativeTable:
         self.count = max(table.names) - self._base + 1
         self._buffer = (ctypes.c_char * (self.count * k.ENTRY))()
         self._kept: list[object] = []
+        self._excluded: set[str] = set()
         self.errors = struct.pack("<4096H", *TO_GUEST, *range(len(TO_GUEST), 4096))
 
     def serve(self, engine: Engine, prefix: str) -> None:
@@ -192,10 +229,8 @@ class NativeTable:
 
     def add(self, number: int, call: Call) -> None:
         """Describe the call with this guest number, if native code can make it."""
-        form = call.native_form(self._abi)
-        if form is None:
-            return
-        entry = self._choice(form) if isinstance(form, Choice) else self._entry(form)
+        form = None if call.name in self._excluded else call.native_form(self._abi)
+        entry = None if form is None else self._any(form)
         if entry is None:
             return
         at = (number - self._base) * k.ENTRY
@@ -204,6 +239,14 @@ class NativeTable:
         entry[k.FLAGS] = 0
         ctypes.memmove(ctypes.addressof(self._buffer) + at, bytes(entry), len(entry))
         ctypes.c_uint8.from_address(ctypes.addressof(self._buffer) + at + k.FLAGS).value = flags
+
+    def exclude(self, name: str) -> None:
+        """Leave the call of this name to Python from now on."""
+        self._excluded.add(name)
+        for number, other in self._table.names.items():
+            if other == name:
+                at = (number - self._base) * k.ENTRY + k.FLAGS
+                self._buffer[at] = b"\0"
 
     def has(self, number: int) -> bool:
         """Whether native code makes the call with this guest number."""
@@ -215,21 +258,28 @@ class NativeTable:
         self._kept.append(kept)
         return ctypes.addressof(kept)
 
+    def _any(self, form: Forms) -> bytearray | None:
+        return self._choice(form) if isinstance(form, Choice) else self._entry(form)
+
     def _choice(self, choice: Choice) -> bytearray | None:
         rows = b""
-        count = 0
+        made: dict[Forms, int] = {}
         for word, form in choice.forms.items():
-            entry = self._entry(form)
-            if entry is not None:
-                rows += struct.pack("<QQ", word & 0xFFFFFFFF, self._keep(bytes(entry)))
-                count += 1
-        if not count:
+            if form not in made:
+                entry = self._any(form)
+                made[form] = 0 if entry is None else self._keep(bytes(entry))
+            if made[form]:
+                rows += struct.pack("<QQ", word & 0xFFFFFFFF, made[form])
+        other = None if choice.other is None else self._any(choice.other)
+        if not rows and other is None:
             return None
         result = bytearray(k.ENTRY)
-        result[k.COUNT] = count
+        result[k.COUNT] = len(rows) // 16
         result[k.FLAGS] = k.PRESENT | k.CHOOSES
         result[k.RESULT_SLOT] = choice.slot
         struct.pack_into("<Q", result, k.ARGUMENTS, self._keep(rows))
+        if other is not None:
+            struct.pack_into("<Q", result, k.RESULT_PROGRAM, self._keep(bytes(other)))
         return result
 
     def _entry(self, form: Form) -> bytearray | None:
@@ -241,6 +291,7 @@ class NativeTable:
         struct.pack_into("<H", entry, k.HOST_NUMBER, k.INSIDE.get(form.host) or NR[form.host])
         entry[k.COUNT] = len(types)
         flags = k.PRESENT | (k.FAILURES if form.failures else 0)
+        flags |= k.SUCCESSES if form.successes else 0
         last = form.stored or 0
         for index, argument in enumerate(arguments):
             native = argument.type.native(argument)
@@ -259,7 +310,7 @@ class NativeTable:
             at = k.ARGUMENTS + index * k.ARGUMENT
             row = (native.kind, slot, other, native.size, value & 0xFFFFFFFFFFFFFFFF)
             struct.pack_into("<BBBxIQ", entry, at, *row)
-            if native.kind in (k.LEAVING, k.BOTH, k.RESULTING, k.FILLED_MESSAGE):
+            if native.kind in _CONVERTED:
                 flags |= k.CONVERTS
         if form.flags is not None:
             table = bits_table(form.flags.rows_to_guest())
@@ -283,6 +334,8 @@ def install(table: SyscallTable, process: Process) -> None:
     """Give the engine of a process the target's table."""
     if table.native is None:
         table.native = NativeTable(table)
+        if process.options.uname:
+            table.native.exclude("uname")
         table.describe()
     table.native.serve(process.engine, process.prefix)
     process.engine.share_mappings(process.mem)

@@ -212,6 +212,32 @@ _RULES: dict[int, dict[int, Rule]] = {
     SOL_CAN_RAW: {1: "I*"},  # CAN_RAW_FILTER
 }
 
+_PLAIN: dict[int, tuple[int, ...]] = {
+    # REUSEADDR DONTROUTE BROADCAST SNDBUF RCVBUF KEEPALIVE OOBINLINE PRIORITY REUSEPORT PASSCRED
+    # RCVLOWAT ACCEPTCONN PROTOCOL DOMAIN
+    HOST_SOL_SOCKET: (2, 5, 6, 7, 8, 9, 10, 12, 15, 16, 18, 30, 38, 39),
+    SOL_IP: (1, 2, 10, 11, 12, 13),  # TOS TTL MTU_DISCOVER RECVERR RECVTTL RECVTOS
+    # NODELAY MAXSEG CORK KEEPIDLE KEEPINTVL KEEPCNT SYNCNT LINGER2 DEFER_ACCEPT WINDOW_CLAMP
+    # QUICKACK USER_TIMEOUT
+    SOL_TCP: (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 18),
+    SOL_IPV6: (16, 26, 49),  # UNICAST_HOPS V6ONLY RECVPKTINFO
+}
+"""Options that are an int for native code too: the host's numbers by the host's level."""
+
+
+def plain_options() -> dict[int, tuple[int, list[tuple[int, int]]]]:
+    """By the guest's level: the host's, and rows of the guest's and the host's numbers."""
+    own = [
+        (guest, host) for guest, host in SOCKET_OPTIONS.rows() if host in _PLAIN[HOST_SOL_SOCKET]
+    ]
+    others = {
+        level: (level, [(number, number) for number in numbers])
+        for level, numbers in _PLAIN.items()
+        if level != HOST_SOL_SOCKET
+    }
+    return {SOL_SOCKET: (HOST_SOL_SOCKET, own), **others}
+
+
 _ASKED = frozenset(((SOL_IP, 41), (SOL_IP, 48), (SOL_IPV6, 32), (SOL_IPV6, 48)))
 """Options whose value getsockopt reads before it fills it: source filters, flow labels."""
 

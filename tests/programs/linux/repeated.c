@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -23,6 +26,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -395,6 +399,134 @@ static void advice(void)
     SHOW(madvise(pages, 65536, MADV_DONTNEED));
 }
 
+static void show_option(const char *name, int fd, int level, int option, socklen_t size)
+{
+    unsigned char value[16];
+    memset(value, 0x55, sizeof value);
+    int result = getsockopt(fd, level, option, value, &size), number;
+    memcpy(&number, value, 4);
+    printf("  %s: %s %u %#x %x\n", name, result ? strerrorname_np(errno) : "fine", size,
+           size < 4 ? 0 : number, value[4]);
+}
+#define OPTION(fd, level, option, size) show_option(#option, fd, level, option, size)
+
+static void options(void)
+{
+    int one = 1, zero = 0, pair[2], tcp = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in nobody = {.sin_family = AF_INET, .sin_port = htons(1)};
+    socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+    nobody.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    OPTION(tcp, SOL_SOCKET, SO_ACCEPTCONN, 4);
+    OPTION(tcp, SOL_SOCKET, SO_REUSEADDR, 4);
+    SHOW(setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one));
+    OPTION(tcp, SOL_SOCKET, SO_REUSEADDR, 4);
+    OPTION(tcp, SOL_SOCKET, SO_REUSEADDR, 8);
+    OPTION(tcp, SOL_SOCKET, SO_REUSEADDR, 0);
+    OPTION(tcp, SOL_SOCKET, SO_DOMAIN, 4);
+    OPTION(tcp, SOL_SOCKET, SO_LINGER, 8);
+    OPTION(tcp, SOL_SOCKET, SO_ERROR, 4);
+    OPTION(tcp, IPPROTO_TCP, TCP_NODELAY, 4);
+    SHOW(setsockopt(tcp, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one));
+    OPTION(tcp, IPPROTO_TCP, TCP_NODELAY, 4);
+    OPTION(tcp, IPPROTO_IP, IP_TTL, 4);
+    OPTION(tcp, SOL_SOCKET, 12345, 4);
+    OPTION(tcp, 12345, 1, 4);
+    OPTION(77, SOL_SOCKET, SO_ACCEPTCONN, 4);
+    SHOW(setsockopt(tcp, SOL_SOCKET, SO_KEEPALIVE, BAD, sizeof one));
+    SHOW(setsockopt(tcp, SOL_SOCKET, SO_KEEPALIVE, &one, 2));
+    SHOW(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &one, sizeof one));
+    OPTION(pair[0], SOL_SOCKET, SO_PASSCRED, 4);
+    SHOW(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &zero, sizeof zero));
+    fcntl(tcp, F_SETFL, O_NONBLOCK);
+    connect(tcp, (void *)&nobody, sizeof nobody);
+    struct pollfd end = {tcp, POLLOUT};
+    poll(&end, 1, 5000);
+    socklen_t size = sizeof one;
+    getsockopt(tcp, SOL_SOCKET, SO_ERROR, &one, &size);
+    SHOW(one == ECONNREFUSED);
+    OPTION(tcp, SOL_SOCKET, SO_ERROR, 4);
+    close(pair[0]);
+    close(pair[1]);
+    close(tcp);
+}
+
+static void names(const char *path)
+{
+    struct utsname system;
+    struct stat s;
+    char name[17] = "";
+    cpu_set_t set;
+    struct timespec times[2] = {{1000000001, 123456789}, {0, UTIME_OMIT}};
+    memset(&system, 0x55, sizeof system);
+    SHOW(uname(&system));
+    SHOW(strlen(system.sysname) && strlen(system.release) && strlen(system.machine));
+    SHOW(system.machine[sizeof system.machine - 1]);
+    SHOW(uname(BAD));
+    SHOW(prctl(PR_SET_NAME, "a name that is too long for it"));
+    SHOW(prctl(PR_GET_NAME, name));
+    printf("  %s\n", name);
+    SHOW(prctl(PR_SET_NAME, "repeated"));
+    SHOW(prctl(PR_SET_NAME, BAD));
+    SHOW(prctl(PR_GET_KEEPCAPS));
+    SHOW(prctl(12345, 1, 2, 3, 4));
+    memset(&set, 0x55, sizeof set);
+    SHOW(sched_getaffinity(0, sizeof set, &set));
+    SHOW(CPU_COUNT(&set) == sysconf(_SC_NPROCESSORS_ONLN));
+    SHOW(sched_getaffinity(0, 0, &set));
+    SHOW(sched_getaffinity(0, sizeof set, BAD));
+    close(open(path, O_CREAT | O_RDWR, 0600));
+    SHOW(utimensat(AT_FDCWD, path, times, 0));
+    SHOW(stat(path, &s));
+    printf("  %ld.%09ld\n", (long)s.st_atim.tv_sec, s.st_atim.tv_nsec);
+    times[0].tv_nsec = 1000000000;
+    SHOW(utimensat(AT_FDCWD, path, times, 0));
+    SHOW(utimensat(AT_FDCWD, "/none", NULL, 0));
+    unlink(path);
+}
+
+static void mappings(void)
+{
+    int private = MAP_PRIVATE | MAP_ANONYMOUS, file = memfd_create("file", 0);
+    SHOW(ftruncate(file, 5000));
+    SHOW(pwrite(file, "text", 4, 4096));
+    char *start = mmap(NULL, 10000, PROT_READ | PROT_WRITE, private, -1, 0);
+    SHOW(start[0] + start[9999]);
+    strcpy(start, "kept");
+    SHOW(mprotect(start, 4096, PROT_READ));
+    SHOW(pread(file, start, 1, 0));
+    SHOW(mprotect(start + 1, 4096, PROT_READ));
+    SHOW(mprotect(start, 4096, 0x12340000));
+    SHOW(mprotect(start, 4096, PROT_READ | PROT_WRITE));
+    SHOW(start[0]);
+    SHOW(munmap(start + 4096, 4096));
+    SHOW(mprotect(start, 8192, PROT_READ));
+    SHOW(write(file, start + 4096, 1));
+    SHOW(munmap(start + 4096, 4096));
+    SHOW(munmap(start, 0));
+    SHOW(munmap(start + 1, 4096));
+    SHOW(munmap(start, 12288));
+    char *shared = mmap(NULL, 5000, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    char *second = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file, 4096);
+    SHOW(second[0]);
+    shared[4096] = 'n';
+    SHOW(second[0]);
+    SHOW(munmap(shared, 5000));
+    SHOW(munmap(second, 4096));
+    SHOW(mmap(NULL, 0, PROT_READ, private, -1, 0) != MAP_FAILED);
+    SHOW(mmap(NULL, 4096, PROT_READ, 0, -1, 0) != MAP_FAILED);
+    SHOW(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 77, 0) != MAP_FAILED);
+    SHOW(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file, 1) != MAP_FAILED);
+    close(file);
+    char *old = sbrk(0);
+    SHOW(sbrk(10000) == old);
+    old[9999] = 1;
+    SHOW(sbrk(-10000) == old + 10000);
+    SHOW(sbrk(10000) == old);
+    SHOW(old[9999]);
+    SHOW(brk(old));
+    SHOW(brk((void *)4096));
+}
+
 int main(int argc, char **argv)
 {
     char path[] = "/tmp/pemu-repeated-XXXXXX";
@@ -410,6 +542,9 @@ int main(int argc, char **argv)
         masked_waiting();
         locks(path);
         advice();
+        options();
+        names(path);
+        mappings();
     }
     return 0;
 }

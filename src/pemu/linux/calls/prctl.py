@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 
 from pemu.isa.mips.cpu import MODE_FR1
-from pemu.linux.argtypes import ULong
+from pemu.linux.argtypes import Int, ULong
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import guest_to_host_signal, host_to_guest_signal
 from pemu.linux.nametypes import Named
+from pemu.linux.nativecalls import Choice, Constant, Form
+from pemu.linux.pointer_types import OutFixed, PlainPath
 from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pemu.linux.abi import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
@@ -66,7 +70,16 @@ Option = Named(
 )
 
 
-@syscall("prctl", Option, ULong, ULong, ULong, ULong)
+def _native_prctl(abi: Abi) -> Forms:
+    none = Constant(0)
+    same = Form("prctl", Int, ULong, ULong, ULong, ULong)
+    forms = {option: same for option in _SAME if option != PR_SET_PTRACER}
+    forms[PR_SET_NAME] = Form("prctl", Int, PlainPath, none, none, none)
+    forms[PR_GET_NAME] = Form("prctl", Int, OutFixed(TASK_COMM_LEN), none, none, none)
+    return Choice(0, forms)
+
+
+@syscall("prctl", Option, ULong, ULong, ULong, ULong, native=_native_prctl)
 def prctl(t: Thread, option: int, arg2: int, arg3: int, arg4: int, arg5: int) -> int:
     if option in _SAME:
         if option == PR_SET_PTRACER and arg2 == (1 << 8 * t.target.word) - 1:

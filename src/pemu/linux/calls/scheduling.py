@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 
+from pemu.engine import call_table as k
 from pemu.linux.argtypes import Int, UInt
 from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.nametypes import Named
+from pemu.linux.native_argument import moves_of
+from pemu.linux.nativecalls import Form, Given, Moved
 from pemu.linux.pointer_types import In, Out, Ptr
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall
@@ -15,6 +18,8 @@ from pemu.linux.time_structs import TIMESPEC, TIMESPEC64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pemu.linux.abi import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 SCHED_PARAM = Struct("sched_param", "int sched_priority")
@@ -80,7 +85,23 @@ def sched_setaffinity(t: Thread, pid: int, size: int, mask: int) -> int:
     return t.host_syscall(NR["sched_setaffinity"], pid, len(data), address_of(data))
 
 
-@syscall("sched_getaffinity", Int, UInt, Ptr)
+_NATIVE_MASK = 1024
+"""Bytes of a mask that native code gets at most: more than any kernel's."""
+
+
+def _mask_moves(abi: Abi) -> bytes:
+    """Eight bytes of the host's mask; the last number divides the call's result."""
+    how = k.FIELD_LEAVES
+    return moves_of(8, 8, [(at, at, abi.word, abi.word, how) for at in range(0, 8, abi.word)], 8)
+
+
+def _native_getaffinity(abi: Abi) -> Forms:
+    mask = Moved(k.RESULTING, _mask_moves, _NATIVE_MASK, other=1)
+    size = Given(k.LIMITED, _NATIVE_MASK)
+    return Form("sched_getaffinity", Int, size, mask, successes=True)
+
+
+@syscall("sched_getaffinity", Int, UInt, Ptr, native=_native_getaffinity)
 def sched_getaffinity(t: Thread, pid: int, size: int, mask: int) -> int:
     word = t.target.word
     if size & (word - 1):

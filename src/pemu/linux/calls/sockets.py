@@ -14,11 +14,11 @@ from pemu.linux.file_structs import INT_VALUE
 from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.iovec import IOVEC, gather, host_iovec, scatter
-from pemu.linux.mips.socket_numbers import SOCKET_TYPES
+from pemu.linux.mips.socket_numbers import HOST_SOL_SOCKET, SOCKET_TYPES, SOL_SOCKET
 from pemu.linux.nametypes import Named
 from pemu.linux.native_argument import moves, moves_of
-from pemu.linux.nativecalls import Constant, Form, Moved
-from pemu.linux.pointer_types import In, InBuf, OutArray, OutBuf, Ptr
+from pemu.linux.nativecalls import Choice, Constant, Exactly, Form, Moved, OneOf, Sized
+from pemu.linux.pointer_types import In, InBuf, Out, OutArray, OutBuf, Ptr
 from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
 from pemu.linux.socket_types import (
     MSGHDR,
@@ -179,14 +179,49 @@ def accept4(t: Thread, fd: int, address: int, length: int, flags: int) -> int:
 # --- options -------------------------------------------------------------------------------------
 
 
-@syscall("setsockopt", Fd, Level, OptionName, OptionIn, Int)
+_GUEST_SO_ERROR, _HOST_SO_ERROR = 0x1007, 4
+
+
+def _error_moves(abi: Abi) -> bytes:
+    return moves_of(4, 4, [(0, 0, 4, 4, k.FIELD_LEAVES | k.FIELD_ERROR)])
+
+
+def _native_setsockopt(abi: Abi) -> Forms:
+    from pemu.linux.socket_options import plain_options
+
+    value, size = In(INT_VALUE), Exactly(4, 4)
+    return Choice(
+        1,
+        {
+            level: Form("setsockopt", Fd, Constant(host), OneOf(rows), value, size)
+            for level, (host, rows) in plain_options().items()
+        },
+    )
+
+
+def _native_getsockopt(abi: Abi) -> Forms:
+    from pemu.linux.socket_options import plain_options
+
+    value, size = Out(INT_VALUE), Sized(4)
+    forms: dict[int, Forms] = {
+        level: Form("getsockopt", Fd, Constant(host), OneOf(rows), value, size)
+        for level, (host, rows) in plain_options().items()
+    }
+    error = Moved(k.LEAVING, _error_moves)
+    number = Constant(_HOST_SO_ERROR)
+    pending = Form("getsockopt", Fd, Constant(HOST_SOL_SOCKET), number, error, size)
+    forms[SOL_SOCKET] = Choice(2, {_GUEST_SO_ERROR: pending}, forms[SOL_SOCKET])
+    return Choice(1, forms)
+
+
+@syscall("setsockopt", Fd, Level, OptionName, OptionIn, Int, native=_native_setsockopt)
 def setsockopt(t: Thread, fd: int, level: int, option: int, value: int, size: int) -> int:
     from pemu.linux.socket_options import set_option
 
     return set_option(t, fd, level, option, value, size)
 
 
-@syscall("getsockopt", Fd, Level, OptionName, OptionOut, SocklenPtr)
+@syscall("getsockopt", Fd, Level, OptionName, OptionOut, SocklenPtr, native=_native_getsockopt)
 def getsockopt(t: Thread, fd: int, level: int, option: int, value: int, length: int) -> int:
     from pemu.linux.socket_options import get_option
 

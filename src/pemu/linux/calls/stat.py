@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import struct
 
+from pemu.engine import call_table as k
 from pemu.linux.argtypes import AtFd, Fd, Int, Mode
 from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AccessFlags, AccessMode, AtFlags, StatxFlags
 from pemu.linux.nametypes import Bits
+from pemu.linux.native_argument import moves_of
+from pemu.linux.nativecalls import Form, Moved
 from pemu.linux.paths import followed
 from pemu.linux.pointer_types import In, InArray, OptionalString, Out, Path, PlainPath
 from pemu.linux.stat_structs import HOST_STAT, STAT_64, STAT_O32, STATX
@@ -19,6 +22,10 @@ from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, read_timespec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.linux.abi import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 AT_FDCWD = -100
@@ -200,11 +207,31 @@ def _timespecs(t: Thread, start: int, form: Struct) -> tuple[int, ...]:
     return read_timespec(t.mem, start, form) + read_timespec(t.mem, second, form)
 
 
-@syscall("utimensat", AtFd, OptionalString, InArray(TIMESPEC, 2), AtFlags)
+def _native_utimensat(form: Struct) -> Callable[[Abi], Forms]:
+    def moves(abi: Abi) -> bytes:
+        layout = form.layout(abi.word, abi.order)
+        at = layout.offsets["tv_nsec"]
+        # With a 32-bit long the upper half of a 64-bit tv_nsec is padding.
+        at += layout.size - at - abi.word if abi.big_endian else 0
+        how = k.FIELD_ENTERS | k.FIELD_SIGNED
+        seconds = (0, 0, layout.offsets["tv_nsec"], 8, how)
+        return moves_of(layout.size, 16, [seconds, (at, 8, abi.word, 8, how)])
+
+    times = Moved(k.ENTERING, moves, 2)
+    return lambda abi: Form("utimensat", AtFd, OptionalString, times, AtFlags)
+
+
+@syscall(
+    *("utimensat", AtFd, OptionalString, InArray(TIMESPEC, 2), AtFlags),
+    native=_native_utimensat(TIMESPEC),
+)
 def utimensat(t: Thread, dirfd: int, path: bytes | None, start: int, flags: int) -> int:
     return set_times(t, dirfd, path, _timespecs(t, start, TIMESPEC), flags)
 
 
-@syscall("utimensat_time64", AtFd, OptionalString, InArray(TIMESPEC64, 2), AtFlags)
+@syscall(
+    *("utimensat_time64", AtFd, OptionalString, InArray(TIMESPEC64, 2), AtFlags),
+    native=_native_utimensat(TIMESPEC64),
+)
 def utimensat_time64(t: Thread, dirfd: int, path: bytes | None, start: int, flags: int) -> int:
     return set_times(t, dirfd, path, _timespecs(t, start, TIMESPEC64), flags)

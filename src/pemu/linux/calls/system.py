@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import struct
 
 from pemu.linux.argtypes import Int, UInt, ULong
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
+from pemu.linux.nativecalls import Form, Patched
 from pemu.linux.pointer_types import InBuf, OutBuf, PlainPath, Ptr
 from pemu.linux.structs import Struct
-from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.syscall import passthrough, syscall, table_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pemu.linux.abi import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 UTS_LENGTH = 65
@@ -48,7 +52,16 @@ passthrough("swapon", PlainPath, Int)
 passthrough("swapoff", PlainPath)
 
 
-@syscall("uname", Ptr)
+def _native_uname(abi: Abi) -> Forms | None:
+    """The host's names but for the machine's; with LINUX32 and -r the function says them."""
+    if ctypes.CDLL(None).personality(QUERY) & PER_MASK == PER_LINUX32:
+        return None
+    machine = b"mips" if abi.name == "o32" else b"mips64"
+    size = 6 * UTS_LENGTH
+    return Form("uname", Patched(size, 4 * UTS_LENGTH, machine.ljust(UTS_LENGTH, b"\0")))
+
+
+@syscall("uname", Ptr, native=_native_uname)
 def uname(t: Thread, result: int) -> int:
     host = HostBuffer(6 * UTS_LENGTH)
     done = t.host_syscall(NR["uname"], host.address)
@@ -157,4 +170,7 @@ def personality(t: Thread, persona: int) -> int:
         if result < 0:
             return result
         _own_bits = persona & _GUEST_ONLY
+        native = table_for(t.target).native
+        if native is not None:
+            native.exclude("uname")
     return old
