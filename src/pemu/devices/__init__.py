@@ -5,6 +5,7 @@
 """
 
 DRIVERS: dict[str, str] = {
+    "isa-i8259": "irq.i8259:I8259",
     "isa-serial": "serial.ns16550a:IsaSerial",
     "serial-mm": "serial.ns16550a:SerialMm",
 }
