@@ -38,6 +38,9 @@ class Counter:
     def kick(self) -> None:
         self._kicked.set()
 
+    def line(self, number: int) -> Callable[[int], object]:
+        raise NotImplementedError
+
     def reset(self) -> None:
         assert not self.inside
         self.resets += 1
@@ -162,6 +165,18 @@ def test_machine_stays_after_shutdown_if_wanted(run: Run) -> None:
     run.control.resume()
     assert run.control.state == "shutdown"
     assert not run.control.ended
+
+
+def test_guest_that_asks_again_and_again_is_heard_once(run: Run) -> None:
+    def insist() -> None:
+        for _ in range(1000):
+            run.control.request_reset()
+
+    run.control.resume()
+    run.guest(insist)
+    eventually(lambda: run.cpu.resets > 0)
+    time.sleep(0.02)
+    assert run.cpu.resets == 1
 
 
 def test_power_button(run: Run) -> None:

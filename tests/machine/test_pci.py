@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -185,6 +187,17 @@ def test_expansion_rom(card: Card) -> None:
     write(card, 0x30, 0x8000_0001)
     write(card, 4, 2, 2)
     assert card.machine.memory.dma_read(0x8000_0000, 2) == b"\x55\xaa"
+
+
+def test_expansion_rom_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "rom"
+    path.write_bytes(b"\x55\xaa" + bytes(3000))
+    bus = pci()
+    card = bus.machine.create(Card, bus, romfile=str(path))
+    write(card, 0x30, 0xFFFFFFFF)
+    assert read(card, 0x30) == 0xFFFFF001
+    with pytest.raises(OptionError, match="card: romfile: '/nonexistent' cannot be read"):
+        bus.machine.create(Card, bus, romfile="/nonexistent")
 
 
 def test_state_holds_where_regions_are(card: Card) -> None:

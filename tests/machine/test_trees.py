@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pemu.machine.i2c import I2cBus, I2cDevice
+from pemu.machine.infopci import info_pci
+from pemu.machine.irq import Irq
 from pemu.machine.machine import Machine
 from pemu.machine.mtree import flat, mtree
+from pemu.machine.pci import PciBus, PciDevice
 from pemu.machine.qtree import qtree
 from pemu.machine.region import Alias, Ram, Region
 from tests.machine.countdown import Countdown
@@ -81,6 +84,46 @@ bus: main-system-bus
         address = 72 (0x48)
 """
     )
+
+
+def test_pci_functions() -> None:
+    machine = Machine("little")
+    lines = [Irq() for _ in range(4)]
+    bus = PciBus(machine, "pci.0", None, Region("m", 1 << 32), Region("i", 1 << 16), lines)
+    card = machine.create(Card, bus, addr=0x51, id="c0")
+    bus.config_write(0, 0x51, 0x10, 0x1100, 4)
+    bus.config_write(0, 0x51, 0x3C, 9, 1)
+    bus.config_write(0, 0x51, 4, 1, 2)
+    assert (
+        info_pci(machine)
+        == """\
+  Bus  0, device  10, function 1:
+    IDE controller: PCI device 1234:5678
+      PCI subsystem 1af4:1100
+      IRQ 9, pin A
+      BAR0: I/O at 0x1100 [0x110f].
+      BAR1: 32 bit prefetchable memory at 0xffffffffffffffff [0x00000ffe].
+      id "c0"
+"""
+    )
+    assert card.describe() == [
+        "class IDE controller, addr 00:0a.1, pci id 1234:5678 (sub 1af4:1100)",
+        "bar 0: i/o at 0x1100 [0x110f]",
+        "bar 1: mem at 0xffffffffffffffff [0xffe]",
+    ]
+
+
+class Card(PciDevice):
+    """A card with two BARs."""
+
+    driver = "card"
+    product = 0x5678
+    class_code = 0x0101
+    pin = 1
+
+    def realize(self) -> None:
+        self.add_bar(0, Ram("io", 16), io=True)
+        self.add_bar(1, Ram("memory", 0x1000), prefetchable=True)
 
 
 class Sensor(I2cDevice):

@@ -55,6 +55,9 @@ class Vcpu(Protocol):
     def reset(self) -> None:
         """Be as after power-on; under the lock, while the processor does not run."""
 
+    def line(self, number: int) -> Callable[[int], object]:
+        """What is called, under the lock, with the level of interrupt input `number`."""
+
 
 class Control:
     """Whether a machine runs.
@@ -144,14 +147,14 @@ class Control:
         if cause == "guest-reset" and not self.reboot:
             self.request_shutdown(cause)
         else:
-            self._request(lambda: self.machine.reset(cause))
+            self._request(lambda: self.machine.reset(cause), cause)
 
     def request_shutdown(self, cause: Cause = "guest-shutdown", status: int = 0) -> None:
         """End the machine, with exit status `status`; or with -no-shutdown pause it for good.
 
         From any thread, does not wait.
         """
-        self._request(lambda: self._shutdown(cause, status))
+        self._request(lambda: self._shutdown(cause, status), cause)
 
     def request_powerdown(self) -> None:
         """Press the power button."""
@@ -159,10 +162,12 @@ class Control:
 
     def quit(self, cause: Cause = "host-qmp-quit", status: int = 0) -> None:
         """End the machine at once, whatever -no-shutdown says. From any thread, does not wait."""
-        self._request(lambda: self._end(cause, status))
+        self._request(lambda: self._end(cause, status), cause)
 
-    def _request(self, action: Callable[[], object]) -> None:
+    def _request(self, action: Callable[[], object], cause: Cause) -> None:
         with self.machine.lock:
+            if self._wanted and cause.startswith("guest-"):
+                return  # it still runs a little after having asked for something
             self._wanted.append(action)
             for cpu in self._active.values():
                 cpu.kick()

@@ -58,6 +58,9 @@ class Device(Declaring):
         Raises OptionError for properties that do not go together.
         """
 
+    def realized(self) -> None:
+        """For kinds of devices: do what the properties of all of them ask for, after `realize`."""
+
     def reset(self) -> None:
         """Do what reset does beyond registers, state, timers and output lines, which are reset."""
 

@@ -97,6 +97,7 @@ class Machine:
             plug(device, bus or self.system_bus)
             self.devices.append(device)
             device.realize()
+            device.realized()
         return device
 
     def parse_property(self, driver: type[Device], key: str, text: str) -> Any:

@@ -15,8 +15,9 @@ from pemu.machine.declare import Output
 from pemu.machine.device import Device
 from pemu.machine.irq import Irq
 from pemu.machine.memory import AddressSpace
+from pemu.machine.pciclasses import class_name
 from pemu.machine.prop import Property
-from pemu.machine.region import Region, Terminal, transaction
+from pemu.machine.region import Ram, Region, Terminal, transaction
 from pemu.machine.registers import Register, RegisterBank, Registers
 from pemu.options.error import OptionError
 
@@ -29,6 +30,8 @@ STATUS_INTX, STATUS_CAPABILITIES = 8, 16
 
 CONFIG_SIZE = 256
 _ROM = 6  # the expansion ROM's number among the BARs
+MOST_ROM = 16 << 20
+"""Bytes of an expansion ROM: what the base address register of one can ask for."""
 
 
 class PciBus(Bus):
@@ -160,6 +163,7 @@ class PciDevice(Device):
 
     vendor, product, revision, class_code (16 bits), prog_if, subsystem_vendor, subsystem: what
     identifies it. pin: 1 for INTA to 4 for INTD, 0 for none.
+    bar_table: the base address registers by number, 6 for the expansion ROM.
     Its interrupt line is `self.intx`; DMA works only while the guest lets it be bus master.
     """
 
@@ -206,11 +210,15 @@ class PciDevice(Device):
 
     def __init__(self, machine: Machine, id: str = "") -> None:
         super().__init__(machine, id)
-        self._bars: dict[int, Bar] = {}
+        self.bar_table: dict[int, Bar] = {}
         self._capabilities: list[int] = []
         self._reserved: set[int] = set()
         self.config = RegisterBank(self, f"{self.driver}-config", CONFIG_SIZE, "config")
         self.intx.connect(lambda level: self._update_pin())
+
+    def realized(self) -> None:
+        if self.romfile and self.rombar:
+            self._load_rom()
 
     # What devices use
 
@@ -234,16 +242,26 @@ class PciDevice(Device):
         flags = 1 if io else (8 if prefetchable else 0) | (4 if wide else 0)
         if isinstance(region, Terminal):
             self.own(region)
-        self._bars[number] = Bar(region, flags, io, wide)
+        self.bar_table[number] = Bar(region, flags, io, wide)
         region.enabled = False
         (self.bus.io if io else self.bus.memory).add(region, 0, 1)
         self.bars[number] = flags
 
     def add_rom(self, region: Region) -> None:
         """Make `region` the expansion ROM."""
-        self._bars[_ROM] = Bar(region, 0, False)
+        self.bar_table[_ROM] = Bar(region, 0, False)
         region.enabled = False
         self.bus.memory.add(region, 0, 1)
+
+    def _load_rom(self) -> None:
+        """Make the file of `romfile` the expansion ROM."""
+        from pemu.machine.board import load_file
+
+        data = load_file(self.romfile, f"{self.driver}: romfile", MOST_ROM)
+        size = max(1 << (len(data) - 1).bit_length(), 2048)
+        rom = Ram(f"{self.driver}.rom", size, self, readonly=True)
+        rom.write_bytes(0, data)
+        self.add_rom(rom)
 
     def add_capability(self, identifier: int, size: int, offset: int = 0) -> int:
         """Put a capability of `size` bytes into the list, its first two bytes; returns its offset.
@@ -285,7 +303,7 @@ class PciDevice(Device):
 
     def bar_address(self, number: int) -> int | None:
         """Where the region of a base address register is on the bus; None while it is nowhere."""
-        bar = self._bars[number]
+        bar = self.bar_table[number]
         enabled = self.command & (IO if bar.is_io else MEMORY)
         low = self.rom_address if number == _ROM else self.bars[number]
         if number == _ROM and not (low & 1 and self.rombar):
@@ -297,6 +315,15 @@ class PciDevice(Device):
         limit = self.bus.io.size if bar.is_io else 1 << 64 if bar.high else 1 << 32
         # What is at 0 has not been placed; what ends at the top is being sized.
         return address if enabled and address and end < limit else None
+
+    def bar_ends(self, number: int) -> tuple[int, int]:
+        """First and last address of a base address register's region, as QEMU shows them.
+
+        One that is nowhere begins at the last address there is.
+        """
+        address = self.bar_address(number)
+        start = (1 << 64) - 1 if address is None else address
+        return start, (start + self.bar_table[number].region.size - 1) & (1 << 64) - 1
 
     # Configuration space
 
@@ -336,8 +363,8 @@ class PciDevice(Device):
 
     @bars.on_write
     def _bar_written(self, number: int, written: int, old: int) -> None:
-        bar = self._bars.get(number)
-        below = self._bars.get(number - 1)
+        bar = self.bar_table.get(number)
+        below = self.bar_table.get(number - 1)
         if bar is not None:
             self.bars[number] = self.bars[number] & bar.mask & 0xFFFFFFFF | bar.flags
         elif below is not None and below.high:
@@ -348,14 +375,14 @@ class PciDevice(Device):
 
     @rom_address.on_write
     def _rom_address_written(self, written: int, old: int) -> None:
-        bar = self._bars.get(_ROM)
+        bar = self.bar_table.get(_ROM)
         mask = bar.mask & 0xFFFFF800 | 1 if bar and self.rombar else 0
         self.rom_address &= mask
         self._place_bars()
 
     def _place_bars(self) -> None:
         with transaction():
-            for number, bar in self._bars.items():
+            for number, bar in self.bar_table.items():
                 address = self.bar_address(number)
                 if address is None:
                     bar.region.enabled = False
@@ -370,7 +397,7 @@ class PciDevice(Device):
 
     def reset_fields(self) -> None:
         super().reset_fields()
-        for number, bar in self._bars.items():
+        for number, bar in self.bar_table.items():
             if number != _ROM:
                 self.bars[number] = bar.flags
         self._place_bars()
@@ -387,13 +414,10 @@ class PciDevice(Device):
         place = f"{number:02x}:{self.addr >> 3:02x}.{self.addr & 7}"
         ids = f"{self.vendor:04x}:{self.product:04x}"
         sub = f"{self.subsystem_vendor:04x}:{self.subsystem:04x}"
-        lines = [f"class Class {self.class_code:04x}, addr {place}, pci id {ids} (sub {sub})"]
-        for index, bar in sorted(self._bars.items()):
-            kind = "i/o" if bar.is_io else "mem"
-            address = self.bar_address(index)
-            at = (1 << 64) - 1 if address is None else address
-            end = at if address is None else at + bar.region.size - 1
-            lines.append(f"bar {index}: {kind} at {at:#x} [{end:#x}]")
+        lines = [f"class {class_name(self.class_code)}, addr {place}, pci id {ids} (sub {sub})"]
+        for index, bar in sorted(self.bar_table.items()):
+            start, end = self.bar_ends(index)
+            lines.append(f"bar {index}: {'i/o' if bar.is_io else 'mem'} at {start:#x} [{end:#x}]")
         return lines
 
 

@@ -1,0 +1,76 @@
+"""Random accesses to all registers of a machine: whatever a guest writes, no device fails.
+
+    batter(machine, 10_000, seed=1)
+
+Accesses go to everything in `machine.memory` and `machine.io` that is not plain RAM, each range as
+often as any other, mostly to where it has registers; between them virtual time passes.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Iterable
+
+from pemu.machine.machine import Machine
+from pemu.machine.memory import AddressSpace, FlatRange
+from pemu.machine.region import BusError, Ram
+
+MOST_TIME = 1_000_000
+"""Nanoseconds that pass between two accesses at most."""
+
+GROWTH = 20_000
+"""Objects by which a machine that has been battered before may grow."""
+
+_INTERESTING = (0, 1, 0xFF, 0x80, 0xFFFF, 0x8000, 0xFFFFFFFF, 0x80000000, (1 << 64) - 1)
+
+
+def batter(machine: Machine, count: int, seed: int, spaces: Iterable[AddressSpace] = ()) -> None:
+    """Make `count` accesses; what a device raises but for BusError comes out of it."""
+    chance = random.Random(seed)
+    every = list(spaces) or machine.spaces
+    virtual = machine.clocks.virtual
+    with machine.lock:
+        for _ in range(count):
+            ranges = [one for space in every for one in registers(space)]
+            if not ranges:
+                return
+            space, one = chance.choice(ranges)
+            _access(chance, space, one)
+            if not chance.randrange(8):
+                virtual.set(virtual.now() + chance.randrange(MOST_TIME))
+                virtual.run_timers()
+
+
+def batter_for_growth(machine: Machine, count: int, seed: int) -> None:
+    """Make `count` accesses twice; the second time, the number of objects must stay as it is."""
+    batter(machine, count, seed)
+    gc.collect()
+    before = len(gc.get_objects())
+    batter(machine, count, seed + 1)
+    gc.collect()
+    grown = len(gc.get_objects()) - before
+    assert grown < GROWTH, f"{grown} more objects after {count} accesses"
+
+
+def registers(space: AddressSpace) -> list[tuple[AddressSpace, FlatRange]]:
+    """What is seen of a space beside plain RAM."""
+    return [(space, one) for one in space.view if type(one.region) is not Ram]
+
+
+def _access(chance: random.Random, space: AddressSpace, one: FlatRange) -> None:
+    size = chance.choice((1, 2, 4, 8))
+    length = one.end - one.start
+    if chance.randrange(4):
+        length = min(length, 256)
+    address = one.start + chance.randrange(length)
+    if chance.randrange(4):
+        address &= -size
+    try:
+        if chance.randrange(2):
+            space.read(address, size)
+        else:
+            value = chance.choice(_INTERESTING) if chance.randrange(2) else chance.getrandbits(64)
+            space.write(address, value, size)
+    except BusError:
+        pass
