@@ -136,5 +136,9 @@ class Output:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                self._host.post(self._on_failure, error)
+                self._host.post(self._report, error)
             return len(data)
+
+    def _report(self, error: OSError) -> None:
+        if self._fd >= 0:  # or else somebody has noticed otherwise
+            self._on_failure(error)

@@ -24,6 +24,10 @@ has it open as a hang-up, and nothing when that ends."""
 STEP = 0.005
 """Seconds between looks whether all has been read, when the terminal is closed."""
 
+QUIET = 10
+"""Looks in a row that must find nothing: the kernel moves what was written to where it can be read
+in pieces, by a worker of its own, and tells of what is there only."""
+
 
 class Pty(DescriptorChardev):
     """A terminal that is open while a program has it open; what is written otherwise is lost."""
@@ -79,9 +83,11 @@ class Pty(DescriptorChardev):
             fd = os.open(self.path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
         except OSError:
             return
-        before, end = _unread(fd), time.monotonic() + patience
-        while (unread := _unread(fd)) and time.monotonic() < end:
-            if unread < before:
+        before, end, quiet = 0, time.monotonic() + patience, 0
+        while quiet < QUIET and time.monotonic() < end:
+            unread = _unread(fd)
+            quiet = 0 if unread else quiet + 1
+            if unread != before:
                 before, end = unread, time.monotonic() + patience
             time.sleep(STEP)
         os.close(fd)

@@ -42,6 +42,9 @@ KEYS = (
 CONNECT_TIMEOUT = 30.0
 """Seconds that one attempt to connect in the background may take."""
 
+ACCEPT_AGAIN = 1.0
+"""Seconds until a client is looked at again that could not be accepted."""
+
 
 class Socket(DescriptorChardev):
     """One connection at a time: after its end a server waits for the next client."""
@@ -113,8 +116,12 @@ class Socket(DescriptorChardev):
             return
         try:
             connection = self._listener.accept()[0]
-        except OSError:
-            return  # it was gone before it was looked at, or there are no descriptors left
+        except (BlockingIOError, ConnectionError):
+            return  # it was gone before it was looked at
+        except OSError:  # no descriptors are left, maybe; the client waits
+            self._stop_listening(self._listener)
+            self.host.loop.call_later(ACCEPT_AGAIN, self._await_client)
+            return
         self._stop_listening(self._listener)
         self._use(connection)
 
@@ -152,10 +159,10 @@ class Socket(DescriptorChardev):
         self._wire = self._wire_type()
         self._connection = connection
         self._connect(connection.fileno(), connection.fileno())
+        self.host.post(self._set_state, True)
         greeting = self._wire.greeting(self._is_server)
         if greeting:
             super()._send(greeting)
-        self.host.post(self._set_state, True)
 
     def _ended(self) -> None:
         """Wait for the next client, or connect again after a while."""
