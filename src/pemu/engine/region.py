@@ -355,9 +355,7 @@ class RegionBuilder(InsnBuilder):
 
     def _runtime(self, name: str, carry: str = "poison") -> None:
         """Go on in a runtime function; everything is in the state structure."""
-        context = self.op(f"load ptr, ptr {self.field(s.CONTEXT)}, align 8")
-        at = self.offset(context, c.FUNCTIONS + 8 * c.FUNCTION_NAMES.index(name))
-        function = self.op(f"load ptr, ptr {at}, align 8")
+        function = self.runtime_function(name)
         poison = ", ".join(["i64 poison"] * runtime.PASSED)
         self.do(
             f"musttail call preserve_nonecc void {function}(ptr %op, ptr %state, ptr %mem, "
