@@ -13,6 +13,7 @@ from pemu.chardev.registry import Chardevs
 from pemu.cli import background, outcome
 from pemu.cli.system_options import SystemOptions
 from pemu.cli.tracelog import open_log
+from pemu.devices import DRIVERS
 from pemu.machine import board as boards
 from pemu.machine import catalogue
 from pemu.machine.board import Board
@@ -138,11 +139,18 @@ class Session:
                 catalogue.add_device(machine, text)
             except OptionError as error:
                 raise error.within(f"-device {text}") from None
+        for driver, key, _ in options.globals:
+            if driver not in DRIVERS:
+                warning = f"warning: -global {driver}.{key}: there is no such driver"
+                outcome.fail(self.program, warning)
 
     def run(self) -> int:
         """Run the machine until it ends; returns the exit status."""
         machine, control = self.machine, self.machine.control
         sys.setswitchinterval(SWITCH_INTERVAL)
+        if self.options.name and self.options.name["process"]:
+            with open("/proc/self/comm", "w") as file:
+                file.write(self.options.name["process"][:15])
         with machine.lock:
             machine.reset("host-qmp-system-reset")
         loop = machine.iothread.loop
@@ -272,6 +280,8 @@ def _check(options: SystemOptions) -> None:
             raise OptionError(f"-{name} is for kernels; give one with -kernel")
     if options.daemonize and options.nographic:
         raise OptionError("-nographic needs a terminal, which -daemonize leaves; use -display none")
+    if options.log_ranges:
+        raise OptionError("-dfilter: not supported yet")
     if options.gdb:
         raise OptionError(f"-gdb {options.gdb}: not supported yet")
     if "help" in options.directories or "?" in options.directories:
