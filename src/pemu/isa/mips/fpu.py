@@ -25,12 +25,15 @@ from pemu.isa.mips.table import MIPS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from pemu.engine.builder import Variable
     from pemu.engine.insn import Meaning
     from pemu.engine.runtime import Function
     from pemu.engine.values import Emitter, Value
     from pemu.isa.mips.state import Cpu
+
+    Nans: TypeAlias = "Direct | Again"
 
 FLAG_I, FLAG_U, FLAG_O, FLAG_Z, FLAG_V = 1, 2, 4, 8, 16
 
@@ -265,37 +268,14 @@ class Operation:
         self.compute = compute
 
 
-class Nans:
-    """How the steps of an operation are done; see `Direct` and `_Again`."""
-
-    def step(self, operation: HostOperation, *operands: str) -> str:
-        """Emit a host operation, its result flushed to zero if FS is set."""
-        raise NotImplementedError
-
-    def settle(self, operation: HostOperation, result: str, *operands: str) -> str:
-        """Return the guest's result of one step: a NaN becomes the default one."""
-        raise NotImplementedError
-
-    def invalid(self, condition: Value) -> None:
-        """The operation is invalid if `condition` holds."""
-        raise NotImplementedError
-
-    def inexact(self, condition: Value) -> None:
-        """The operation is inexact, unknown to the host, if `condition` holds."""
-        raise NotImplementedError
-
-    def invalid_by_host(self, condition: Value) -> None:
-        """The operation is invalid if `condition` holds and the host found it invalid."""
-        raise NotImplementedError
-
-
-class Direct(Nans):
+class Direct:
     """While the guest runs: NaNs are settled out of line."""
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
 
     def step(self, operation: HostOperation, *operands: str) -> str:
+        """Emit a host operation, its result flushed to zero if FS is set."""
         cpu = self.cpu
         if "fpexact" not in cpu.features:
             return operation.emit(cpu, *operands)
@@ -308,6 +288,7 @@ class Direct(Nans):
         return fp.from_bits(cpu, kind, final.value)
 
     def settle(self, operation: HostOperation, result: str, *operands: str) -> str:
+        """Return the guest's result of one step: a NaN becomes the default one."""
         cpu = self.cpu
         fmt = operation.target
         kind, width = KINDS[fmt], WIDTHS[fmt]
@@ -319,12 +300,13 @@ class Direct(Nans):
         return fp.from_bits(cpu, kind, final.value)
 
     def inexact(self, condition: Value) -> None:
+        """The operation is inexact, unknown to the host, if `condition` holds."""
         if condition.known is None:
             self.cpu.fp_flags = self.cpu.fp_flags | condition.zext(8)
 
 
-class _Again(Nans):
-    """When Cause is wanted: only whether something was invalid counts."""
+class Again:
+    """When Cause is wanted: the same, and whether something was invalid counts."""
 
     def __init__(self, f: Function, flush: Value, found: Variable, inexact: Variable) -> None:
         self._f = f
@@ -353,12 +335,14 @@ class _Again(Nans):
         return fp.from_bits(f, kind, nan.select(default, fp.bits(f, kind, result)))
 
     def invalid(self, condition: Value) -> None:
+        """The operation is invalid if `condition` holds."""
         self._found.value = self._found.value | condition
 
     def inexact(self, condition: Value) -> None:
         self._inexact.value = self._inexact.value | condition.zext(32)
 
     def invalid_by_host(self, condition: Value) -> None:
+        """The operation is invalid if `condition` holds and the host found it invalid."""
         f = self._f
         with f.if_(condition):
             self.invalid((fp.read_mxcsr(f, "%mx") & fp.INVALID).ne(0))
@@ -441,7 +425,7 @@ def _cause_body(f: Function, xlen: int) -> None:
                 kind = LLVM_TYPE[fmt]
                 at = _offset(f, f"{name}.{xlen}")
                 operands.append(f.op(f"load {kind}, ptr {at}, align 8"))
-            operation.compute(f, operands, _Again(f, flush, invalid, inexact))
+            operation.compute(f, operands, Again(f, flush, invalid, inexact))
             f.do(f"br label %{done}")
         f.place(done)
         after = fp.read_mxcsr(f, "%mx")

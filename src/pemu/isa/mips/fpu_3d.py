@@ -11,7 +11,7 @@ from pemu.isa.mips import fpu
 from pemu.isa.mips.fpu_arithmetic import FORMATS, negated, number, reciprocal
 from pemu.isa.mips.fpu_compare import CONDITIONS, compare
 from pemu.isa.mips.fpu_convert import from_integer, to_integer
-from pemu.isa.mips.fpu_paired import define, halves, set_codes
+from pemu.isa.mips.fpu_paired import compare_halves, declare, define, halves, set_codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,23 +40,9 @@ def _format_of_half(fmt: str) -> str:
 
 def _declare_step(name: str, function: str, fmt: str, operands: int, half: Half) -> None:
     """An instruction that does an operation on fs, or on fs and ft."""
-    operation = _operation(name, fmt, operands, half)
-    kind = fpu.LLVM_TYPE["p" if fmt == "ps" else fmt]
-
-    def two(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
-        given = [fpu.read(cpu, fs, kind), fpu.read(cpu, ft, kind)]
-        fpu.write(cpu, fd, kind, fpu.perform(cpu, operation, given))
-
-    def one(cpu: Cpu, fs: Value, fd: Value) -> None:
-        fpu.write(cpu, fd, kind, fpu.perform(cpu, operation, [fpu.read(cpu, fs, kind)]))
-
-    second, text = ("ft:5", ", {ft}") if operands == 2 else ("00000", "")
-    fpu.insn(
-        f"010001 {_ALL_FORMATS[fmt]} {second} fs:5 fd:5 {function}",
-        f"{name}.{fmt} {{fd}}, {{fs}}{text}",
-        name=f"{name}_{fmt}",
-        needs=_NEEDS,
-    )(two if operands == 2 else one)
+    second = "ft:5" if operands == 2 else "00000"
+    pattern = f"010001 {_ALL_FORMATS[fmt]} {second} fs:5 fd:5 {function}"
+    declare(_operation(name, fmt, operands, half), f"{name}.{fmt}", pattern, _NEEDS)
 
 
 def _declare_reciprocals(fmt: str) -> None:
@@ -98,32 +84,11 @@ def _declare_reduction(name: str, host: str, function: str) -> None:
         return high.concat(low).ir
 
     operation = fpu.define(f"{name}.ps", "pp", "p", compute)
-
-    def meaning(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
-        given = [fpu.read(cpu, fs, "i64"), fpu.read(cpu, ft, "i64")]
-        fpu.write(cpu, fd, "i64", fpu.perform(cpu, operation, given))
-
-    fpu.insn(
-        f"010001 10110 ft:5 fs:5 fd:5 {function}",
-        f"{name}.ps {{fd}}, {{fs}}, {{ft}}",
-        name=f"{name}_ps",
-        needs=_NEEDS,
-    )(meaning)
+    declare(operation, f"{name}.ps", f"010001 10110 ft:5 fs:5 fd:5 {function}", _NEEDS)
 
 
 def _declare_conversion(name: str, pattern: str, half: Half) -> None:
-    operation = fpu.define(name, "p", "p", half)
-
-    def meaning(cpu: Cpu, fs: Value, fd: Value) -> None:
-        given = [fpu.read(cpu, fs, "i64")]
-        fpu.write(cpu, fd, "i64", fpu.perform(cpu, operation, given))
-
-    fpu.insn(
-        f"010001 {pattern}",
-        f"{name} {{fd}}, {{fs}}",
-        name=name.replace(".", "_"),
-        needs=_NEEDS,
-    )(meaning)
+    declare(fpu.define(name, "p", "p", half), name, f"010001 {pattern}", _NEEDS)
 
 
 def _to_words(e: Emitter, o: list[str], nans: Nans) -> str:
@@ -155,9 +120,7 @@ def _declare_compare(fmt: str, number: int) -> None:
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
         if fmt != "ps":
             return one(e, nans, o[0], o[1]).ir
-        pairs = zip(halves(e, o[0]), halves(e, o[1]), strict=True)
-        low, high = (one(e, nans, a, b) for a, b in pairs)
-        return high.zext(64).insert(32, low.zext(32)).ir
+        return compare_halves(e, o, lambda a, b: one(e, nans, a, b))
 
     letter = "p" if fmt == "ps" else fmt
     operation = fpu.define(f"cabs.{name}.{fmt}", letter * 2, "", compute)

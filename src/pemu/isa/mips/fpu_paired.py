@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pemu.engine.insn import Meaning
     from pemu.engine.values import Emitter, Value
     from pemu.isa.mips.fpu import Nans, Operation
     from pemu.isa.mips.state import Cpu
@@ -42,22 +43,39 @@ def define(name: str, operands: int, half: Half) -> Operation:
     return fpu.define(f"{name}.ps", "p" * operands, "p", compute)
 
 
+def declare(operation: Operation, name: str, pattern: str, needs: str) -> None:
+    """An instruction that does `operation` on fs, ft and fr, as many as it takes, into fd."""
+    kind = fpu.LLVM_TYPE[operation.operands[0]]
+
+    def calculate(cpu: Cpu, fd: Value, *registers: Value) -> None:
+        given = [fpu.read(cpu, register, kind) for register in registers]
+        fpu.write(cpu, fd, kind, fpu.perform(cpu, operation, given))
+
+    def one(cpu: Cpu, fs: Value, fd: Value) -> None:
+        calculate(cpu, fd, fs)
+
+    def two(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
+        calculate(cpu, fd, fs, ft)
+
+    def three(cpu: Cpu, fr: Value, ft: Value, fs: Value, fd: Value) -> None:
+        calculate(cpu, fd, fs, ft, fr)
+
+    meanings: tuple[tuple[str, Meaning], ...] = (
+        ("{fs}", one),
+        ("{fs}, {ft}", two),
+        ("{fr}, {fs}, {ft}", three),
+    )
+    text, meaning = meanings[len(operation.operands) - 1]
+    assembly = f"{name} {{fd}}, {text}"
+    fpu.insn(pattern, assembly, name=name.replace(".", "_"), needs=needs)(meaning)
+
+
 def _declare_two(name: str, host: str, function: str) -> None:
     def half(e: Emitter, o: list[str], nans: Nans) -> str:
         return fpu.arithmetic(nans, host, "s", o[0], o[1])
 
-    operation = define(name, 2, half)
-
-    def meaning(cpu: Cpu, ft: Value, fs: Value, fd: Value) -> None:
-        operands = [fpu.read(cpu, fs, "i64"), fpu.read(cpu, ft, "i64")]
-        fpu.write(cpu, fd, "i64", fpu.perform(cpu, operation, operands))
-
-    fpu.insn(
-        f"010001 10110 ft:5 fs:5 fd:5 {function}",
-        f"{name}.ps {{fd}}, {{fs}}, {{ft}}",
-        name=f"{name}_ps",
-        needs=_NEEDS,
-    )(meaning)
+    pattern = f"010001 10110 ft:5 fs:5 fd:5 {function}"
+    declare(define(name, 2, half), f"{name}.ps", pattern, _NEEDS)
 
 
 def _declare_multiply_add(name: str) -> None:
@@ -66,18 +84,14 @@ def _declare_multiply_add(name: str) -> None:
     def half(e: Emitter, o: list[str], nans: Nans) -> str:
         return multiply_add(e, nans, "s", add, negate, o)
 
-    operation = define(name, 3, half)
+    pattern = f"010011 fr:5 ft:5 fs:5 fd:5 {function} 110"
+    declare(define(name, 3, half), f"{name}.ps", pattern, _NEEDS)
 
-    def meaning(cpu: Cpu, fr: Value, ft: Value, fs: Value, fd: Value) -> None:
-        operands = [fpu.read(cpu, register, "i64") for register in (fs, ft, fr)]
-        fpu.write(cpu, fd, "i64", fpu.perform(cpu, operation, operands))
 
-    fpu.insn(
-        f"010011 fr:5 ft:5 fs:5 fd:5 {function} 110",
-        f"{name}.ps {{fd}}, {{fr}}, {{fs}}, {{ft}}",
-        name=f"{name}_ps",
-        needs=_NEEDS,
-    )(meaning)
+def _insn(name: str, fields: str, operands: str) -> Callable[[Meaning], Meaning]:
+    """An instruction on pairs that does no arithmetic."""
+    text = f"{name} {{fd}}, {operands}"
+    return fpu.insn(f"010001 10110 {fields}", text, name=name.replace(".", "_"), needs=_NEEDS)
 
 
 def _pair(cpu: Cpu, register: Value) -> Value:
@@ -97,12 +111,7 @@ def _declare_sign(name: str, function: str) -> None:
             value = value & ~_SIGNS
         _set_pair(cpu, fd, value)
 
-    fpu.insn(
-        f"010001 10110 00000 fs:5 fd:5 {function}",
-        f"{name}.ps {{fd}}, {{fs}}",
-        name=f"{name}_ps",
-        needs=_NEEDS,
-    )(meaning)
+    _insn(f"{name}.ps", f"00000 fs:5 fd:5 {function}", "{fs}")(meaning)
 
 
 def _declare_select(name: str, function: str, upper: int, lower: int) -> None:
@@ -112,12 +121,7 @@ def _declare_select(name: str, function: str, upper: int, lower: int) -> None:
         high, low = _pair(cpu, fs).bits(upper, 32), _pair(cpu, ft).bits(lower, 32)
         _set_pair(cpu, fd, high.concat(low))
 
-    fpu.insn(
-        f"010001 10110 ft:5 fs:5 fd:5 {function}",
-        f"{name}.ps {{fd}}, {{fs}}, {{ft}}",
-        name=f"{name}_ps",
-        needs=_NEEDS,
-    )(meaning)
+    _insn(f"{name}.ps", f"ft:5 fs:5 fd:5 {function}", "{fs}, {ft}")(meaning)
 
 
 def _declare_move_if_code(name: str, wanted: int) -> None:
@@ -131,12 +135,7 @@ def _declare_move_if_code(name: str, wanted: int) -> None:
         )
         _set_pair(cpu, fd, high.concat(low))
 
-    fpu.insn(
-        f"010001 10110 cc:3 0{wanted} fs:5 fd:5 010001",
-        f"{name}.ps {{fd}}, {{fs}}, {{cc}}",
-        name=f"{name}_ps",
-        needs=_NEEDS,
-    )(meaning)
+    _insn(f"{name}.ps", f"cc:3 0{wanted} fs:5 fd:5 010001", "{fs}, {cc}")(meaning)
 
 
 def _declare_move_if_register(name: str, zero: bool, function: str) -> None:
@@ -144,12 +143,7 @@ def _declare_move_if_register(name: str, zero: bool, function: str) -> None:
         condition = cpu.gpr[rt].eq(0) if zero else cpu.gpr[rt].ne(0)
         _set_pair(cpu, fd, condition.select(_pair(cpu, fs), _pair(cpu, fd)))
 
-    fpu.insn(
-        f"010001 10110 rt:5 fs:5 fd:5 {function}",
-        f"{name}.ps {{fd}}, {{fs}}, {{rt}}",
-        name=f"{name}_ps",
-        needs=_NEEDS,
-    )(meaning)
+    _insn(f"{name}.ps", f"rt:5 fs:5 fd:5 {function}", "{fs}, {rt}")(meaning)
 
 
 def set_codes(cpu: Cpu, cc: Value, result: str) -> None:
@@ -159,16 +153,18 @@ def set_codes(cpu: Cpu, cc: Value, result: str) -> None:
     cpu.fcc[cc + 1] = value.trunc(8)
 
 
+def compare_halves(e: Emitter, operands: list[str], one: Callable[[str, str], Value]) -> str:
+    """Compare two pairs by `one`; the result's bits 0 and 32 are those of the halves."""
+    low, high = (one(a, b) for a, b in zip(*(halves(e, o) for o in operands), strict=True))
+    return high.zext(64).insert(32, low.zext(32)).ir
+
+
 def _declare_compare(number: int) -> None:
     """Two condition codes: cc for the lower singles, the next one for the upper."""
     name = CONDITIONS[number]
 
     def compute(e: Emitter, o: list[str], nans: Nans) -> str:
-        first, second = halves(e, o[0]), halves(e, o[1])
-        low, high = (
-            compare(e, nans, "s", number, a, b) for a, b in zip(first, second, strict=True)
-        )
-        return high.zext(64).insert(32, low.zext(32)).ir
+        return compare_halves(e, o, lambda a, b: compare(e, nans, "s", number, a, b))
 
     operation = fpu.define(f"c.{name}.ps", "pp", "", compute)
 
@@ -233,12 +229,7 @@ def _declare_half(name: str, function: str, low: int) -> None:
         cpu.fp_cause = 0
         fpu.write(cpu, fd, "i32", _pair(cpu, fs).bits(low, 32).ir)
 
-    fpu.insn(
-        f"010001 10110 00000 fs:5 fd:5 {function}",
-        f"cvt.s.{name} {{fd}}, {{fs}}",
-        name=f"cvt_s_{name}",
-        needs=_NEEDS,
-    )(meaning)
+    _insn(f"cvt.s.{name}", f"00000 fs:5 fd:5 {function}", "{fs}")(meaning)
 
 
 _declare_half("pl", "101000", 0)
