@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from pemu.machine.machine import Machine
 from pemu.machine.memory import AddressSpace, FlatRange
+from pemu.machine.pci import IO, MASTER, MEMORY, PciBus
 from pemu.machine.region import BusError, Ram
 
 MOST_TIME = 1_000_000
@@ -22,17 +23,26 @@ MOST_TIME = 1_000_000
 GROWTH = 20_000
 """Objects by which a machine that has been battered before may grow."""
 
+REPLACED = 1_000
+"""Accesses after which PCI functions are put back to where their registers can be reached."""
+
 _INTERESTING = (0, 1, 0xFF, 0x80, 0xFFFF, 0x8000, 0xFFFFFFFF, 0x80000000, (1 << 64) - 1)
 
 
 def batter(machine: Machine, count: int, seed: int, spaces: Iterable[AddressSpace] = ()) -> None:
     """Make `count` accesses; what a device raises but for BusError comes out of it."""
     chance = random.Random(seed)
-    every = list(spaces) or machine.spaces
+    every = list(spaces) or [*machine.spaces, *pci_spaces(machine)]
     virtual = machine.clocks.virtual
+    views: list[list[FlatRange]] = []
+    ranges: list[tuple[AddressSpace, FlatRange]] = []
     with machine.lock:
-        for _ in range(count):
-            ranges = [one for space in every for one in registers(space)]
+        for number in range(count):
+            if number % REPLACED == 0:
+                place_functions(machine)
+            if views != [space.view for space in every]:
+                views = [space.view for space in every]
+                ranges = [one for space in every for one in registers(space)]
             if not ranges:
                 return
             space, one = chance.choice(ranges)
@@ -51,6 +61,40 @@ def batter_for_growth(machine: Machine, count: int, seed: int) -> None:
     gc.collect()
     grown = len(gc.get_objects()) - before
     assert grown < GROWTH, f"{grown} more objects after {count} accesses"
+
+
+def pci_spaces(machine: Machine) -> list[AddressSpace]:
+    """What is on the PCI buses of a machine, for accesses that no host bridge has to pass on."""
+    spaces = []
+    for bus in machine.buses:
+        if isinstance(bus, PciBus):
+            for region in (bus.memory, bus.io):
+                known = [one for one in region.spaces if one.name.startswith("battered")]
+                name = f"battered {region.name}"
+                spaces.append(known[0] if known else AddressSpace(name, region, machine.order))
+    return spaces
+
+
+def place_functions(machine: Machine) -> None:
+    """Give each PCI function's regions a place, and let it be bus master."""
+    memory, io = 0x1000_0000, 0x4000
+    for bus in machine.buses:
+        if not isinstance(bus, PciBus):
+            continue
+        for devfn, device in bus.functions.items():
+            for number, bar in device.bar_table.items():
+                size = max(bar.region.size, 0x100)
+                if bar.is_io:
+                    io = -(-io // size) * size
+                    place, io = io, io + size
+                else:
+                    memory = -(-memory // size) * size
+                    place, memory = memory, memory + size
+                offset = 0x30 if number == 6 else 0x10 + 4 * number
+                bus.config_write(bus.number, devfn, offset, place, 4)
+                if bar.high:
+                    bus.config_write(bus.number, devfn, offset + 4, 0, 4)
+            bus.config_write(bus.number, devfn, 4, IO | MEMORY | MASTER, 2)
 
 
 def registers(space: AddressSpace) -> list[tuple[AddressSpace, FlatRange]]:
