@@ -102,8 +102,8 @@ def _enter_ordinary(cpu: SystemCpu, code: Value, argument: Value, in_slot: Value
     status = cpu.status
     outermost = (status & c.EXL).eq(0)
     boot = (status & c.BEV).ne(0)
-    refill = code.uge(e.TLB_REFILL_LOAD)
-    number = refill.select(code - 32, code)
+    refill = code.eq(e.TLB_REFILL_LOAD) | code.eq(e.TLB_REFILL_STORE)
+    number = code & 0x1F
     offset = cpu.var(32, _GENERAL)
     cause = cpu.var(32, cpu.cause & ~(0x1F << c.EXC_CODE_SHIFT))
     cause.value = cause.value | (number << c.EXC_CODE_SHIFT)
@@ -120,7 +120,8 @@ def _enter_ordinary(cpu: SystemCpu, code: Value, argument: Value, in_slot: Value
         which = (argument.trunc(32) & 3) << c.CE_SHIFT
         cause.value = (cause.value & ~(3 << c.CE_SHIFT)) | which
     with cpu.if_(number.uge(e.TLB_MODIFIED) & number.ule(e.ADDRESS_STORE)):
-        _note_address(cpu, number, argument.trunc(cpu.arch.xlen))
+        refillable = number.ult(e.ADDRESS_LOAD) | code.uge(e.SEGMENT_LOAD)
+        _note_address(cpu, refillable, argument.trunc(cpu.arch.xlen))
     cpu.cause = cause.value
     cpu.status = status | c.EXL
     return boot.select(cpu.const(_BOOT_VECTORS, 32), _vector_base(cpu)) + offset.value
@@ -144,11 +145,14 @@ def _interrupt_offset(cpu: SystemCpu, boot: Value) -> Value:
     return boot.select(cpu.const(0, 32), own) + _INTERRUPT
 
 
-def _note_address(cpu: SystemCpu, number: Value, address: Value) -> None:
-    """BadVAddr, and for TLB exceptions what helps to refill the TLB."""
+def _note_address(cpu: SystemCpu, refillable: Value, address: Value) -> None:
+    """BadVAddr, and what helps to refill the TLB.
+
+    The latter is undefined for address errors; QEMU writes it for those that are not misaligned.
+    """
     xlen = cpu.arch.xlen
     cpu.badvaddr = address
-    with cpu.if_(number.ult(e.ADDRESS_LOAD)):
+    with cpu.if_(refillable):
         kept = cpu.context & ~cpu.const(0x7FFFFF, xlen)
         cpu.context = kept | (address.lshr(9) & 0x7FFFF0)
         cpu.entryhi = (cpu.entryhi & 0xFF) | (address & ~0x1FFF & segment_mask(cpu))

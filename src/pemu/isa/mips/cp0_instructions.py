@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_timer
+from pemu.isa.mips.cp0_exits import EXIT_WAIT
 from pemu.isa.mips.cp0_usable import privileged, unprivileged
 from pemu.isa.mips.exceptions import RESERVED_INSTRUCTION
 from pemu.isa.mips.memory_access import effective_address
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from pemu.engine.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
-
-EXIT_WAIT = 2
-"""`cpu.exit` number: WAIT; the machine sleeps until an interrupt is pending."""
 
 COUNT_RESOLUTION = 2
 """RDHWR CCRes: Count goes up every second cycle."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pemu.engine.values import signed
 from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips.cp0_exits import NEVER
 from pemu.isa.mips.cp0_registers import REGISTERS, of_model
-from pemu.isa.mips.cp0_timer import NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def reset(cpu: MachineCpu, count_ns: int = COUNT_NS) -> None:
         cpu.config &= ~_BIG_ENDIAN
     cpu.fcr0 = control.model.fir
     for index in range(c.TLB_ENTRIES):
-        cpu.tlb_hi[index] = c.UNUSED & (1 << arch.xlen) - 1
-        cpu.tlb_mask[index] = 0x1FFF
+        cpu.tlb_asid[index] = c.UNUSED
     cpu.tlb_used = cpu.tlb_next = control.tlb
     cpu.timer_deadline = NEVER
     cpu.count_ns = count_ns

@@ -102,8 +102,8 @@ although TLBWR has put others in their place (see `cp0_tlb`)."""
 GLOBAL = 1 << 15
 """Bit of `tlb_asid`: the entry is there for every ASID."""
 
-UNUSED = -1
-"""In `tlb_hi`: an entry that matches no address."""
+UNUSED = 0x7FFF
+"""In `tlb_asid`: an entry that matches no address."""
 
 
 class MipsSystem(System):

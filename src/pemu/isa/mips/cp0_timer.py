@@ -8,16 +8,12 @@ of them is written; the machine is then told (exit COMPARE) to wake the processo
 from __future__ import annotations
 
 from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips.cp0_exits import EXIT_COMPARE, NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
-
-EXIT_COMPARE = 1
-"""`cpu.exit` number: the timer has been set; the argument is virtual time in ns, or NEVER."""
-
-NEVER = (1 << 64) - 1
 
 
 def ticks(cpu: SystemCpu) -> Value:

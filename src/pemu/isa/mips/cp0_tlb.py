@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pemu.engine.builder import Procedure
 from pemu.isa.mips import cp0_state as c
-from pemu.isa.mips.cp0_translate import ENTRY_D, ENTRY_V, find, segment_mask
+from pemu.isa.mips.cp0_translate import ENTRY_D, ENTRY_V, find
 from pemu.isa.mips.cp0_usable import privileged
 
 TYPE_CHECKING = False
@@ -68,8 +68,8 @@ def _from_registers(cpu: SystemCpu) -> Entry:
     low0, low1 = cpu.entrylo0, cpu.entrylo1
     everywhere = (low0 & low1).bit(0)
     asid = (cpu.entryhi & 0xFF).trunc(16) | (everywhere.zext(16) << 15)
-    tag = cpu.entryhi & ~mask.zext(cpu.arch.xlen) & segment_mask(cpu)
-    return Entry(tag, mask, asid, low0 & ~1, low1 & ~1)
+    stored = ~((mask.lshr(13) << 6) | 1).zext(cpu.arch.xlen)
+    return Entry(cpu.entryhi & ~_SMALL_PAIR, mask, asid, low0 & stored, low1 & stored)
 
 
 # Soft TLB.
@@ -77,12 +77,13 @@ def _from_registers(cpu: SystemCpu) -> Entry:
 
 def _address(cpu: SystemCpu, entry: Entry) -> Value:
     """The guest-virtual address that an entry begins with."""
+    start = entry.hi & ~entry.mask.zext(cpu.arch.xlen)
     if cpu.arch.xlen == 32:
-        return entry.hi
+        return start
     bits = c.control_of(cpu).virtual_bits
-    inside = entry.hi & ((1 << 62) - 1)
-    compatible = inside.uge((1 << bits) - (1 << 31)) & entry.hi.uge(3 << 62)
-    return compatible.select(entry.hi | -(1 << bits), entry.hi)
+    inside = start & ((1 << 62) - 1)
+    compatible = inside.uge((1 << bits) - (1 << 31)) & start.uge(3 << 62)
+    return compatible.select(start | -(1 << bits), start)
 
 
 def _flush(cpu: SystemCpu, entry: Entry, even: Value, odd: Value) -> None:
@@ -107,7 +108,7 @@ def _flush(cpu: SystemCpu, entry: Entry, even: Value, odd: Value) -> None:
 
 def _forget(cpu: SystemCpu, entry: Entry) -> None:
     """Have the soft TLB forget all of an entry."""
-    there = entry.hi.ne(c.UNUSED)
+    there = entry.asid.ne(c.UNUSED)
     _flush(cpu, entry, there & (entry.lo0 & ENTRY_V).ne(0), there & (entry.lo1 & ENTRY_V).ne(0))
 
 
@@ -129,16 +130,15 @@ def _drop_covered(cpu: SystemCpu, entry: Entry, slot: Value | None) -> None:
     xlen = cpu.arch.xlen
     number = cpu.var(32, c.control_of(cpu).tlb)
     with cpu.while_(lambda: number.value.ult(cpu.tlb_used)):
-        kept = cpu.tlb_hi[number.value]
         larger = (cpu.tlb_mask[number.value] | entry.mask).zext(xlen)
         whose = cpu.tlb_asid[number.value]
-        same = ((kept ^ entry.hi) & ~larger).eq(0)
+        same = ((cpu.tlb_hi[number.value] ^ entry.hi) & ~larger).eq(0)
         same = same & (whose.eq(entry.asid) | (whose | entry.asid).uge(c.GLOBAL))
         if slot is not None:
             same = same | cpu.tlb_slot[number.value].eq(slot.trunc(8))
-        with cpu.if_(same & kept.ne(c.UNUSED), unlikely=True):
+        with cpu.if_(same & whose.ne(c.UNUSED), unlikely=True):
             _forget(cpu, _read(cpu, number.value))
-            cpu.tlb_hi[number.value] = c.UNUSED
+            cpu.tlb_asid[number.value] = c.UNUSED
         number.value = number.value + 1
 
 
@@ -148,7 +148,7 @@ def drop_kept(cpu: SystemCpu) -> None:
     number = cpu.var(32, own)
     with cpu.while_(lambda: number.value.ult(cpu.tlb_used)):
         _forget(cpu, _read(cpu, number.value))
-        cpu.tlb_hi[number.value] = c.UNUSED
+        cpu.tlb_asid[number.value] = c.UNUSED
         number.value = number.value + 1
     cpu.tlb_used = own
     cpu.tlb_next = own
@@ -157,7 +157,7 @@ def drop_kept(cpu: SystemCpu) -> None:
 def _keep(cpu: SystemCpu, number: Value) -> None:
     """Copy one of the model's own entries to where those are kept that have been replaced."""
     entry = _read(cpu, number)
-    with cpu.if_(entry.hi.ne(c.UNUSED)):
+    with cpu.if_(entry.asid.ne(c.UNUSED)):
         place = cpu.tlb_next
         used = cpu.tlb_used
         with cpu.if_(place.ult(used)):
@@ -230,7 +230,7 @@ def _read_indexed(cpu: SystemCpu) -> None:
     everywhere = entry.asid.bit(15).zext(cpu.arch.xlen)
     asid = (entry.asid & 0xFF).zext(cpu.arch.xlen)
     _set_asid(cpu, asid.trunc(32))
-    cpu.entryhi = (entry.hi & ~_SMALL_PAIR & segment_mask(cpu)) | asid
+    cpu.entryhi = entry.hi | asid
     cpu.pagemask = entry.mask & ~_SMALL_PAIR
     cpu.entrylo0 = entry.lo0 | everywhere
     cpu.entrylo1 = entry.lo1 | everywhere

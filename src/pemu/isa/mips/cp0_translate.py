@@ -16,7 +16,7 @@ from pemu.engine.architecture import (
 )
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips.exceptions import (
-    ADDRESS_LOAD,
+    SEGMENT_LOAD,
     TLB_LOAD,
     TLB_MODIFIED,
     TLB_REFILL_LOAD,
@@ -57,7 +57,7 @@ def translate(cpu: SystemCpu, address: Value, access: Value, mode: Value) -> Val
         address = narrow.select(address.trunc(32).sext(64), address)
     segment = _segment_32 if cpu.arch.xlen == 32 else _segment_64
     unmapped, physical, mapped = segment(cpu, address, mode)
-    result = cpu.var(64, _fault(store.zext(64) + ADDRESS_LOAD))
+    result = cpu.var(64, _fault(store.zext(64) + SEGMENT_LOAD))
     with cpu.if_(unmapped) as arm:
         result.value = (physical & ~_PAGE) | _ALL
     with arm.otherwise(), cpu.if_(mapped):
@@ -121,7 +121,7 @@ def find(cpu: SystemCpu, address: Value, asid: Value, limit: Value | int) -> Val
     with cpu.while_(lambda: number.value.ult(found.value)):
         entry = number.value
         mask = cpu.tlb_mask[entry].zext(xlen)
-        same = (tag & ~mask).eq(cpu.tlb_hi[entry])
+        same = ((tag ^ cpu.tlb_hi[entry]) & ~mask).eq(0)
         whose = cpu.tlb_asid[entry]
         with cpu.if_(same & (whose.eq(asid) | whose.uge(c.GLOBAL)), unlikely=True) as arm:
             found.value = entry
@@ -149,8 +149,7 @@ def _look_up(cpu: SystemCpu, address: Value, store: Value) -> Value:
             with cpu.if_(store & ~writable) as inner:
                 result.value = _fault(cpu.const(TLB_MODIFIED, 64))
             with inner.otherwise():
-                frame = low.lshr(6) << 12
-                physical = ((frame & ~page) | (wide & page)) & ~_PAGE
+                physical = (low.lshr(6) << 12) | (wide & page & ~_PAGE)
                 allowed = writable.select(cpu.const(_ALL, 64), _ALL & ~PAGE_WRITE)
                 result.value = physical | allowed
     return result.value

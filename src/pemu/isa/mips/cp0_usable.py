@@ -7,7 +7,7 @@ Privileged instructions are declared by `privileged`.
 from __future__ import annotations
 
 from pemu.isa.mips import cp0_state as c
-from pemu.isa.mips.exceptions import COPROCESSOR_UNUSABLE, DSP_DISABLED
+from pemu.isa.mips.exceptions import COPROCESSOR_UNUSABLE, DSP_DISABLED, RESERVED_INSTRUCTION
 from pemu.isa.mips.table import MIPS
 
 TYPE_CHECKING = False
@@ -51,11 +51,32 @@ NARROW = "narrow"
 _WIDE = frozenset(("mips3", "mips64", "mips64r2", "dsp64"))
 
 
+_FLOATS = (("cop1_reserved", "010001"), ("cop1x_reserved", "010011"))
+_RESERVED_FLOATS = tuple(name for name, _ in _FLOATS)
+
+
+def _reserved(cpu: SystemCpu) -> None:
+    cpu.trap(RESERVED_INSTRUCTION)
+
+
+for _name, _opcode in _FLOATS:
+    MIPS.insn(
+        f"{_opcode} --------------------------",
+        ".word",
+        name=_name,
+        needs="system fpu" if _name == "cop1_reserved" else "system fpu mips4_32r2",
+    )(_reserved)
+
+
 def guard(table: InstructionSet) -> None:
     """Have the instructions tested for being usable, on whole processors."""
     for insn in table.insns:
         if "fpu" in insn.needs:
             insn.before = _require_fpu
+            if not insn.name.startswith(_RESERVED_FLOATS):
+                insn.overrides += tuple(
+                    name for name, opcode in _FLOATS if insn.match >> 26 == int(opcode, 2)
+                )
         elif insn.needs & {"dsp", "dspr2"}:
             insn.before = _require_dsp
         if insn.needs & _WIDE:

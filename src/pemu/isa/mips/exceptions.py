@@ -22,9 +22,13 @@ MACHINE_CHECK = 24
 THREAD = 25
 DSP_DISABLED = 26
 
-# Numbers of our own, for what has the code of another or none, and a vector of its own.
+# Numbers of our own, for what has the code of another, less 32, and another vector or effect: there
+# is no TLB entry; the address is in a segment that is closed.
 TLB_REFILL_LOAD = 34
 TLB_REFILL_STORE = 35
+SEGMENT_LOAD = 36
+SEGMENT_STORE = 37
+# For what has no code.
 RESET = 64
 NMI = 65
 CACHE_ERROR = 66
@@ -54,6 +58,8 @@ NAMES = {
     DSP_DISABLED: "DSP disabled",
     TLB_REFILL_LOAD: "TLB refill load",
     TLB_REFILL_STORE: "TLB refill store",
+    SEGMENT_LOAD: "address error load",
+    SEGMENT_STORE: "address error store",
     RESET: "reset",
     NMI: "NMI",
     CACHE_ERROR: "cache error",

@@ -8,22 +8,16 @@ from typing import Any
 
 from pemu.engine.codecache import CodeCache
 from pemu.engine.engine import Engine
-from pemu.engine.exits import EXIT_INTERRUPT, EXIT_SYSTEM
+from pemu.engine.exits import EXIT_SYSTEM
 from pemu.engine.machinecpu import PhysicalMap
 from pemu.engine.machinememory import MachineMemory
+from pemu.isa.mips.cp0_exits import EXIT_WAIT
 from pemu.isa.mips.cp0_reset import reset
 from pemu.isa.mips.cpu import system_architecture
 from tests.isa.mips.machines import encode
 
 RAM_BYTES = 16 << 20
-ROM, ROM_BYTES = 0x1FC00000, 0x10000
-
-STOP_PORT = 0x1F000000
-"""Guest-physical address of a device: a store to it stops the processor."""
-
-
-class Stopped(Exception):
-    """The program stored to STOP_PORT."""
+ROM, ROM_BYTES = 0x1FC00000, 0x40000
 
 
 class BareMachine:
@@ -44,10 +38,8 @@ class BareMachine:
         self.exits: list[tuple[int, int]] = []
 
     def _access(self, address: int, size: int, value: int | None) -> int | None:
-        if address != STOP_PORT:
-            return None
-        self.cpu.kick()
-        return 0
+        """There is no device: a bus error."""
+        return None
 
     def place(self, address: int) -> int:
         """The place in memory of a guest-physical address."""
@@ -71,16 +63,15 @@ class BareMachine:
         self.exits.clear()
 
     def run(self) -> None:
-        """Run until the program stores to STOP_PORT; notes what it asks of the machine before."""
+        """Run until WAIT; notes what is asked of the machine before."""
         cpu = self.cpu
         cpu.attach()
         try:
             while True:
                 cpu.run()
-                if cpu.exit_reason == EXIT_SYSTEM:
+                if cpu.exit_reason == EXIT_SYSTEM and cpu.exit_code != EXIT_WAIT:
                     self.exits.append((cpu.exit_code, cpu.exit_addr))
                     continue
-                assert cpu.exit_reason == EXIT_INTERRUPT
                 return
         finally:
             cpu.detach()

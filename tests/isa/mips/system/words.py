@@ -64,8 +64,8 @@ def beq(rs: int, rt: int, words: int) -> int:
 
 
 def stop() -> list[int]:
-    """Stop the processor; leaves t4 changed."""
-    return [lui(T4, 0xBF00), sw(ZERO, T4), NOP, beq(0, 0, -1), NOP]
+    """Stop the processor."""
+    return [WAIT, beq(0, 0, -2), NOP]
 
 
 def set_cp0(rd: int, value: int, sel: int = 0) -> list[int]:

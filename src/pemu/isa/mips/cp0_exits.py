@@ -1,0 +1,11 @@
+"""What a processor asks of its machine: numbers of exits with reason SYSTEM (`engine.exits`)."""
+
+from __future__ import annotations
+
+EXIT_COMPARE = 1
+"""The timer has been set. The argument is virtual time in ns at which it expires, or NEVER."""
+
+EXIT_WAIT = 2
+"""WAIT: the machine sleeps until an interrupt is pending."""
+
+NEVER = (1 << 64) - 1
