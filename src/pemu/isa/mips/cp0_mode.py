@@ -32,7 +32,7 @@ def current_mode(cpu: SystemCpu) -> Value:
         bits = 2
     if cpu.arch.xlen == 64:
         wide = cpu.const(c.UX, 32)
-        if "mips64" in cpu.features:
+        if "mips64" in c.control_of(cpu).model.features:
             wide = cpu.const(c.UX | c.PX, 32)
         narrow = mmu.eq(MODE_USER) & (status & wide).eq(0)
         mode = mode | (narrow.zext(32) << bits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips.exceptions import COPROCESSOR_UNUSABLE, DSP_DISABLED, RESERVED_INSTRUCTION
-from pemu.isa.mips.table import MIPS
+from pemu.isa.mips.table import COPROCESSOR_MODULES, MIPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +45,11 @@ def _require_dsp(cpu: SystemCpu) -> None:
         cpu.trap(DSP_DISABLED, (cpu.status & c.MX).eq(0))
 
 
-NARROW = "narrow"
-"""Feature of the translation modes in which instructions of 64 bits are reserved."""
+WIDE = frozenset(("mips3", "mips64", "mips64r2", "dsp64"))
+"""Features that instructions of 64 bits need: those of the translation modes that have them."""
 
-_WIDE = frozenset(("mips3", "mips64", "mips64r2", "dsp64"))
+WIDE_PART = "wide"
+"""The part of tier 0 that has them (see `engine.architecture.Architecture`)."""
 
 
 _FLOATS = (("cop1_reserved", "010001"), ("cop1x_reserved", "010011"))
@@ -64,7 +65,7 @@ for _name, _opcode in _FLOATS:
         f"{_opcode} --------------------------",
         ".word",
         name=_name,
-        needs="system fpu" if _name == "cop1_reserved" else "system fpu mips4_32r2",
+        needs="system fpu",
     )(_reserved)
 
 
@@ -79,8 +80,8 @@ def guard(table: InstructionSet) -> None:
                 )
         elif insn.needs & {"dsp", "dspr2"}:
             insn.before = _require_dsp
-        if insn.needs & _WIDE:
-            insn.unless |= {NARROW}
+        if insn.needs & WIDE and not insn.module.startswith(COPROCESSOR_MODULES):
+            insn.module = WIDE_PART
 
 
 def privileged(

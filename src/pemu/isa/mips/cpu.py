@@ -84,13 +84,20 @@ def system_architecture(model_name: str, big_endian: bool, xlen: int) -> Archite
     """
     from pemu.isa.mips.cp0_models import BY_NAME
     from pemu.isa.mips.cp0_state import MipsSystem, system_layout
-    from pemu.isa.mips.cp0_usable import NARROW
+    from pemu.isa.mips.cp0_usable import WIDE, WIDE_PART
 
     chosen = model(model_name, xlen)
     control = BY_NAME[chosen.name]
-    modes = _FPU_MODES if chosen.fir else (frozenset(),)
+    features = chosen.features | control.features
+    modes = _FPU_MODES if chosen.fir else (frozenset[str](),)
+    parts = _PARTS
     if chosen.bits == 64:
-        modes = (*modes, *(mode | {NARROW} for mode in modes))
+        # Programs may have instructions of 64 bits or not.
+        wide = features & WIDE
+        features -= wide
+        modes = (*(mode | wide for mode in modes), *modes)
+        parts = {name: of_modes | wide for name, of_modes in _PARTS.items()}
+        parts[WIDE_PART] = wide
     return Architecture(
         f"mips-{chosen.name}-{'be' if big_endian else 'le'}-system",
         source=_system_instructions,
@@ -98,9 +105,9 @@ def system_architecture(model_name: str, big_endian: bool, xlen: int) -> Archite
         xlen=chosen.bits,
         address_bits=chosen.bits,
         big_endian=big_endian,
-        features=chosen.features | control.features,
+        features=features,
         modes=modes,
-        parts=_PARTS,
+        parts=parts,
         delay_slots=True,
         hot_registers=_HOT_REGISTERS,
         system=MipsSystem(control),

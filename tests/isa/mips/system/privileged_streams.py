@@ -172,10 +172,13 @@ class Stream:
     def register_write(self) -> list[int]:
         r = self.random
         register = r.choice((w.ENTRYLO0, w.ENTRYLO1, w.CONTEXT, w.PAGEMASK, w.CAUSE, w.ERROREPC))
-        value = r.choice((r.getrandbits(self.bits), r.getrandbits(32), (1 << self.bits) - 1, 0))
+        move = r.choice((self.move_to, w.mtc0))
+        bits = 32 if move is w.mtc0 else self.bits
+        value = r.choice((r.getrandbits(bits), r.getrandbits(31), (1 << bits) - 1, 0))
         if register == w.CAUSE:
             value &= 0x00800300
-        move = r.choice((self.move_to, w.mtc0))
+        if value >> bits - 1:
+            value |= -1 << bits & (1 << self.bits) - 1
         return [*self.constant(T9, value), move(T9, register)]
 
     def register_read(self) -> list[int]:
