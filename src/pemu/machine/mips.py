@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pemu.isa.mips.cp0_instructions import EXIT_WAIT
+from pemu.isa.mips.cp0_exits import EXIT_COMPARE, EXIT_WAIT, NEVER
 from pemu.isa.mips.cp0_reset import COUNT_NS, reset
-from pemu.isa.mips.cp0_timer import EXIT_COMPARE, NEVER
 from pemu.isa.mips.cpu import system_architecture
 from pemu.machine.processor import Processor
 
