@@ -53,6 +53,8 @@ def eventually_there(path: Path) -> None:
         (["-M", "none,foo=1"], "-M none: there is no property 'foo'"),
         (["-M", "none", "-device", "foo"], "-device foo: 'foo' is not a valid device model name"),
         (["-M", "none", "-smp", "2"], "-smp 2: board none has at most 1 processor"),
+        (["-M", "none", "-cpu", "24Kx"], "-cpu: CPU model '24Kx' is not known"),
+        (["-d", "in_asm"], "-d in_asm: not supported yet for machines"),
         (["-smp", "4,sockets=1,cores=2"], "-smp: '4,sockets=1,cores=2': there is no room for 4"),
         (["-m", "foo"], "-m: size: 'foo' is not a size"),
         (["-m", "16,slots=2"], "-m: slots are given without maxmem"),
@@ -201,10 +203,19 @@ def test_damaged_file(
     assert message in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signal_ends_the_machine(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGTERM, ()),
+        (signal.SIGINT, ("-cpu", "24Kf")),
+        (signal.SIGHUP, ("-cpu", "24Kf", "-S")),
+    ],
+)
+def test_signal_ends_the_machine(
+    number: signal.Signals, words: tuple[str, ...], tmp_path: Path
+) -> None:
     pid_file = tmp_path / "pid"
-    process = start("-m", "16", "-display", "none", "-no-shutdown", "-pidfile", pid_file)
+    process = start("-m", "16", "-display", "none", "-no-shutdown", "-pidfile", pid_file, *words)
     eventually_there(pid_file)
     assert int(pid_file.read_text()) == process.pid
     time.sleep(0.3)  # until it listens for signals

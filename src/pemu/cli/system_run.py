@@ -11,6 +11,7 @@ from typing import Any
 from pemu.chardev.interface import Chardev, Host
 from pemu.chardev.registry import Chardevs
 from pemu.cli import background, outcome
+from pemu.cli.system_cpu import maker
 from pemu.cli.system_options import SystemOptions
 from pemu.cli.tracelog import open_log
 from pemu.devices import DRIVERS
@@ -28,6 +29,9 @@ from pemu.options.error import HelpRequest, OptionError, quoted
 
 SWITCH_INTERVAL = 0.0002
 """Seconds that a Python thread may keep others waiting: a device access is to be prompt."""
+
+CODE_ITEMS = ("in_asm", "op", "out_asm", "exec", "cpu", "fpu", "int", "nochain", "page")
+"""Log items of -d that only user mode has at present."""
 
 _INTERFACES: dict[str, dict[str, Any]] = {
     "hda": {"index": 0},
@@ -85,6 +89,7 @@ class Session:
             control.reboot = given["reboot"] != "shutdown" if given["reboot"] else control.reboot
             control.stay = given["shutdown"] == "pause" if given["shutdown"] else control.stay
         self.machine.globals = options.globals
+        self.machine.new_cpu = maker(self.machine, target, options)
         self.chardevs: Chardevs | None = None
         self.failure: BaseException | None = None
 
@@ -280,6 +285,9 @@ def _check(options: SystemOptions) -> None:
             raise OptionError(f"-{name} is for kernels; give one with -kernel")
     if options.daemonize and options.nographic:
         raise OptionError("-nographic needs a terminal, which -daemonize leaves; use -display none")
+    for item in CODE_ITEMS:
+        if item in options.log_items:
+            raise OptionError(f"-d {item}: not supported yet for machines")
     if options.log_ranges:
         raise OptionError("-dfilter: not supported yet")
     if options.gdb:

@@ -1,0 +1,59 @@
+"""How the processors of a machine are made from -cpu, -jit and -singlestep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from pemu.cli.system_options import SystemOptions
+from pemu.engine.codecache import DEFAULT_LIMIT, CodeCache, default_directory
+from pemu.machine.control import Vcpu
+from pemu.machine.machine import Machine
+from pemu.machine.target import Target
+from pemu.options.error import OptionError
+
+
+def maker(machine: Machine, target: Target, options: SystemOptions) -> Callable[[str], Vcpu]:
+    """What makes a processor of a model for `machine`; OptionError for a model that is not there.
+
+    What processors need is imported when the first one is made.
+    """
+
+    def make(model: str) -> Vcpu:
+        from pemu.isa.mips.models import UnknownModel, UnsupportedModel
+        from pemu.machine.mips import MipsProcessor
+
+        jit: dict[str, Any] = {}
+        for given in options.jit:
+            jit |= {key: value for key, value in given.items() if value is not None}
+        cache = None
+        if jit.get("cache", True):
+            cache = _cache(jit.get("cache-dir"), jit.get("cache-size"))
+        try:
+            processor = MipsProcessor(
+                machine,
+                model,
+                bits=target.bits,
+                cache=cache,
+                mode=jit.get("mode", "auto"),
+            )
+        except (UnknownModel, UnsupportedModel) as error:
+            raise OptionError(f"-cpu: {error}") from None
+        if options.singlestep:
+            processor.engine.set_single_step(True)
+        return processor
+
+    return make
+
+
+def _cache(directory: str | None, limit: int | None) -> CodeCache | None:
+    """The code cache; None where there is no directory for it."""
+    if not directory and os.geteuid() == os.getuid():
+        directory = default_directory(dict(os.environ))
+    if not directory:
+        return None
+    try:
+        return CodeCache(directory, limit or DEFAULT_LIMIT)
+    except OSError:  # no current directory that a path could begin at
+        return None
