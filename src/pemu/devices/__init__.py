@@ -6,6 +6,7 @@
 
 DRIVERS: dict[str, str] = {
     "isa-i8259": "irq.i8259:I8259",
+    "isa-pit": "timer.i8254:I8254",
     "isa-serial": "serial.ns16550a:IsaSerial",
     "serial-mm": "serial.ns16550a:SerialMm",
 }
