@@ -8,5 +8,6 @@ DRIVERS: dict[str, str] = {
     "isa-i8259": "irq.i8259:I8259",
     "isa-pit": "timer.i8254:I8254",
     "isa-serial": "serial.ns16550a:IsaSerial",
+    "mc146818rtc": "timer.mc146818:Mc146818",
     "serial-mm": "serial.ns16550a:SerialMm",
 }
