@@ -179,6 +179,18 @@ def test_guest_that_asks_again_and_again_is_heard_once(run: Run) -> None:
     assert run.cpu.resets == 1
 
 
+def test_reset_by_the_user_wakes_a_machine_that_has_shut_down(run: Run) -> None:
+    run.control.stay = True
+    run.control.resume()
+    run.guest(run.control.request_shutdown)
+    eventually(lambda: run.control.state == "shutdown")
+    run.control.request_reset("host-qmp-system-reset")
+    eventually(lambda: run.control.state == "prelaunch")
+    count = run.cpu.count
+    run.control.resume()
+    eventually(lambda: run.cpu.count > count)
+
+
 def test_power_button(run: Run) -> None:
     pressed = threading.Event()
     run.control.powerdown.append(pressed.set)

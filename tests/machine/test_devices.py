@@ -209,6 +209,13 @@ def test_device_from_the_command_line(drivers: dict[str, str]) -> None:
     assert (device.path, device.frequency) == ("t0", 100)
 
 
+def test_ids_are_given_once(drivers: dict[str, str]) -> None:
+    machine = Machine()
+    catalogue.add_device(machine, "countdown,id=t0", drivers)
+    with pytest.raises(OptionError, match="there is a device 't0' already"):
+        catalogue.add_device(machine, "countdown,id=t0", drivers)
+
+
 def test_global_sets_what_the_device_does_not(drivers: dict[str, str]) -> None:
     machine = Machine()
     machine.globals = [("countdown", "frequency", "5"), ("countdown", "frequency", "6")]

@@ -147,7 +147,7 @@ class Control:
         if cause == "guest-reset" and not self.reboot:
             self.request_shutdown(cause)
         else:
-            self._request(lambda: self.machine.reset(cause), cause)
+            self._request(lambda: self._reset(cause), cause)
 
     def request_shutdown(self, cause: Cause = "guest-shutdown", status: int = 0) -> None:
         """End the machine, with exit status `status`; or with -no-shutdown pause it for good.
@@ -182,6 +182,11 @@ class Control:
             self._wanted[0]()
             del self._wanted[:1]
         self._changed.notify_all()
+
+    def _reset(self, cause: Cause) -> None:
+        self.machine.reset(cause)
+        if self.state != "running":
+            self._become("prelaunch")  # also where the guest had shut down
 
     def _shutdown(self, cause: Cause, status: int) -> None:
         if not self.stay or cause == "host-signal":

@@ -81,6 +81,8 @@ class Machine:
         values: properties by the attribute's name; of backends, the object. Those of -global come
         before. Raises OptionError.
         """
+        if id and any(one.id == id for one in self.devices):
+            raise OptionError(f"there is a device {quoted(id)} already; give another id")
         with transaction():
             device = driver(self, id)
             known = driver.properties()

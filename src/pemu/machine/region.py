@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -230,6 +231,7 @@ class Ram(Terminal):
             raise OptionError(
                 f"cannot set up guest memory {name} of {size} bytes ({error}); give less with -m"
             ) from None
+        weakref.finalize(self, os.close, self.fd)
         self.host = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self.written: Callable[[int, int], object] | None = None
 
