@@ -12,6 +12,8 @@ from pemu.chardev.interface import Chardev, Host
 from pemu.chardev.registry import Chardevs
 from pemu.cli import background, outcome
 from pemu.cli.system_cpu import maker
+from pemu.cli.system_defaults import drives as given_drives
+from pemu.cli.system_defaults import ports
 from pemu.cli.system_options import SystemOptions
 from pemu.cli.tracelog import open_log
 from pemu.devices import DRIVERS
@@ -21,7 +23,6 @@ from pemu.machine.board import Board
 from pemu.machine.clock import InstructionCount
 from pemu.machine.configuration import Configuration
 from pemu.machine.control import Vcpu
-from pemu.machine.drives import DRIVE, Drives
 from pemu.machine.machine import Machine
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
@@ -32,20 +33,6 @@ SWITCH_INTERVAL = 0.0002
 
 CODE_ITEMS = ("in_asm", "op", "out_asm", "exec", "cpu", "fpu", "int", "nochain", "page")
 """Log items of -d that only user mode has at present."""
-
-_INTERFACES: dict[str, dict[str, Any]] = {
-    "hda": {"index": 0},
-    "hdb": {"index": 1},
-    "hdc": {"index": 2},
-    "hdd": {"index": 3},
-    "cdrom": {"index": 2, "media": "cdrom"},
-    "fda": {"if": "floppy", "index": 0},
-    "fdb": {"if": "floppy", "index": 1},
-    "pflash": {"if": "pflash"},
-    "mtdblock": {"if": "mtd"},
-    "sd": {"if": "sd"},
-}
-"""What short options stand for."""
 
 
 def run(target: Target, options: SystemOptions) -> int:
@@ -102,7 +89,10 @@ class Session:
             given = options.icount
             shift = None if given["shift"] == "auto" else given["shift"]
             machine.icount = InstructionCount(shift, given["sleep"], given["align"])
-        drives = self._drives()
+        drives = given_drives(options, self.board)
+        for drive in drives.drives:
+            if drive.file:
+                raise OptionError(f"{quoted(drive.file)}: disk images are not supported yet")
         self.chardevs = chardevs = Chardevs(
             Host(
                 machine.iothread.loop,
@@ -201,42 +191,23 @@ class Session:
         outcome.fail(self.program, f"terminating on signal {int(number)}")
         self.machine.control.quit("host-signal")
 
-    def _drives(self) -> Drives:
-        drives = Drives(self.board.drive_interface, snapshot=self.options.snapshot)
-        for name, text in self.options.drives:
-            if name == "drive":
-                try:
-                    drives.add(DRIVE.parse(text))
-                except OptionError as error:
-                    raise error.within(f"-drive {text}") from None
-            else:
-                drives.add_file(text, f"-{name}", **_INTERFACES[name])
-        for drive in drives.drives:
-            if drive.file:
-                raise OptionError(f"{quoted(drive.file)}: disk images are not supported yet")
-        return drives
-
     def _ports(self, chardevs: Chardevs) -> tuple[list[Chardev | None], list[Chardev | None]]:
-        """The back ends of serial and parallel ports, with QEMU's defaults."""
-        options = self.options
-        serials, parallels, monitors = options.serial, options.parallel, options.monitor
-        if options.defaults and not parallels:
-            parallels = ["null"]
-        if options.defaults and not serials:
-            shared = not monitors and not options.mon
-            serials = [("mon:stdio" if shared else "stdio") if options.nographic else "null"]
-        for text in monitors:
+        """The back ends of serial and parallel ports. Raises OptionError."""
+        wanted = ports(self.options)
+        for text in wanted.monitors:
             if text not in ("none", "null"):
                 raise OptionError(f"-monitor {text}: not supported yet")
-        if options.mon:
+        if self.options.mon:
             raise OptionError("-mon: not supported yet")
-        return (
-            [_open(chardevs, "-serial", text, f"serial{n}") for n, text in enumerate(serials)],
-            [
-                _open(chardevs, "-parallel", text, f"parallel{n}")
-                for n, text in enumerate(parallels)
-            ],
-        )
+        serials = [
+            _open(chardevs, "-serial", text, f"serial{number}")
+            for number, text in enumerate(wanted.serials)
+        ]
+        parallels = [
+            _open(chardevs, "-parallel", text, f"parallel{number}")
+            for number, text in enumerate(wanted.parallels)
+        ]
+        return serials, parallels
 
 
 def _open(chardevs: Chardevs, option: str, text: str, label: str) -> Chardev | None:

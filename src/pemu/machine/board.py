@@ -27,7 +27,8 @@ class Board(Declaring):
 
     name, description: as `-M help` shows them. default_cpu: by target ('mips', 'mips64el', ...).
     default_ram: bytes. most_cpus: what -smp may say. drive_interface: where -hda and drives without
-    `if` are.
+    `if` are. empty_drives: options, such as 'cdrom' and 'fda', of drives that are there without a
+    medium if nothing says otherwise.
     """
 
     name: ClassVar[str] = ""
@@ -36,6 +37,7 @@ class Board(Declaring):
     default_ram: ClassVar[int] = 128 * MIB
     most_cpus: ClassVar[int] = 1
     drive_interface: ClassVar[str] = "ide"
+    empty_drives: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, machine: Machine, config: Configuration) -> None:
         self.machine = machine

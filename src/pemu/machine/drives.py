@@ -12,7 +12,7 @@ from pemu.options.types import Bool, Enum, Id, Int, Size, Text
 
 INTERFACES = ("none", "ide", "scsi", "floppy", "pflash", "virtio", "mtd", "sd", "xen")
 
-UNITS = {"ide": 2, "scsi": 7, "floppy": 2}
+UNITS = {"ide": 2, "scsi": 7}
 """How many drives a bus of an interface holds, where that is limited."""
 
 _MEDIA = {"disk": "hd", "cdrom": "cd"}
@@ -87,9 +87,9 @@ class Drives:
         interface = options["if"] or self.interface
         bus, unit = self._place(options, interface, said)
         media = options["media"]
-        kind = _MEDIA[media] if interface in ("ide", "scsi") else ""
+        kind = _MEDIA[media]
         most = UNITS.get(interface)
-        number = f"{bus if most else ''}-{kind}{unit}" if kind else f"{unit}"
+        number = f"{bus}-{kind}{unit}" if most else f"{unit}"
         id = options["id"] or f"{interface}{number}"
         for other in self.drives:
             if other.id == id:
@@ -112,6 +112,16 @@ class Drives:
     def add_file(self, file: str, said: str, **values: Any) -> Drive:
         """Add a drive as -hda, -cdrom, -pflash and so on do. Raises OptionError."""
         return self.add(DRIVE.parse("file=") | {"file": file} | values, said)
+
+    def at(self, interface: str | None, index: int) -> Drive | None:
+        """The drive with an index of an interface, None for the board's; None without one."""
+        interface = interface or self.interface
+        most = UNITS.get(interface)
+        place = divmod(index, most) if most else (0, index)
+        for drive in self.drives:
+            if (drive.interface, (drive.bus, drive.unit)) == (interface, place):
+                return drive
+        return None
 
     def find(self, id: str) -> Drive:
         """The drive called `id`. Raises OptionError."""
