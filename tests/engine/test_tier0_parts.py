@@ -16,7 +16,7 @@ from pemu.engine.insn import PatternError
 from pemu.engine.memory import AddressSpace
 from pemu.engine.tier0 import base_text, part_text
 from pemu.engine.values import StagingError
-from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1, architecture
+from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1, architecture, system_architecture
 from pemu.isa.mips.fpu_control import fcsr_value
 
 CODE = 0x400000
@@ -134,7 +134,7 @@ def test_query_loads_its_part(cache: CodeCache) -> None:
     cpu = start(cache)
     cpu.fp_op = 1  # as compiled code leaves it that was stored by an earlier run
     assert fcsr_value(cpu) & 0x1F000 == 0
-    assert loaded(cpu) == {("fpu_status", 0), ("fpu_status", 2)}
+    assert loaded(cpu) == {("fpu_status", 1), ("fpu_status", 3)}
 
 
 @pytest.mark.parametrize(("model", "abi"), MODELS)
@@ -146,11 +146,20 @@ def test_parts_depend_on_no_other_mode_than_is_declared(model: str, abi: str) ->
             part_text(arch, part, mode & deciding)
 
 
-def test_undeclared_dependence_on_a_mode_is_an_error() -> None:
+@pytest.mark.parametrize(("model", "xlen"), [("24Kf", 32), ("5KEf", 64)])
+def test_parts_of_whole_processors_depend_on_no_other_mode(model: str, xlen: int) -> None:
+    arch = system_architecture(model, False, xlen)
+    base_text(arch)
+    for part, deciding in arch.parts.items():
+        for mode in arch.modes:
+            part_text(arch, part, mode & deciding)
+
+
+def test_undeclared_dependence_on_a_mode_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     arch = architecture("24Kf", False, "o32")
-    arch.parts["fpu"] = frozenset()
+    monkeypatch.setitem(arch.parts, "fpu", frozenset())
+    monkeypatch.setitem(arch.parts, "fpu_memory", frozenset())
     with pytest.raises(StagingError, match="its part does not declare .* fr1"):
         part_text(arch, "fpu", frozenset())
-    arch.parts["fpu_memory"] = frozenset()
     with pytest.raises(PatternError, match="luxc1 depends on a mode"):
         part_text(arch, "fpu_memory", frozenset({"fr1"}))

@@ -166,10 +166,10 @@ class Engine:
         with self._making:
             self.tier0.load(entry)
 
-    def query(self, part: str, name: str) -> int:
+    def query(self, cpu: Cpu, part: str, name: str) -> int:
         """Return the host address of a query of the instruction set (`InstructionSet.queries`)."""
         with self._making:
-            return self.tier0.query(part, name)
+            return self.tier0.query(part, name, cpu.mode & (1 << c.MMU_SHIFT) - 1)
 
     def map_code(self, fd: int, offset: int, size: int, writable: list[tuple[int, int]]) -> int:
         """Map code of a file into the code area (see `CodeArea.map`), to stay there."""

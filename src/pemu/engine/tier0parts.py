@@ -84,10 +84,13 @@ class Tier0Parts:
             if extra & deciding == features:
                 self.table[number * len(arch.modes) + other] = decoder
 
-    def query(self, part: str, name: str) -> int:
-        """Return the host address of a query that is compiled with a part."""
+    def query(self, part: str, name: str, mode: int) -> int:
+        """Return the host address of a query, which is the same for all modes.
+
+        If it has to be loaded, then with the part that translation mode `mode` needs.
+        """
         if name not in self._queries:
-            self.load(list(self._arch.parts).index(part) * len(self._arch.modes))
+            self.load(list(self._arch.parts).index(part) * len(self._arch.modes) + mode)
         return self._queries[name]
 
     def contains(self, host_pc: int) -> bool:

@@ -31,7 +31,7 @@ def _cause(cpu: Cpu) -> int:
     if not cpu.fp_op:
         return int(cpu.fp_cause)
     query = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(
-        cpu.engine.query("fpu_status", CAUSE_QUERY)
+        cpu.engine.query(cpu, "fpu_status", CAUSE_QUERY)
     )
     return int(query(cpu.address))
 
