@@ -86,6 +86,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "socket,id=x,path=s,server=on,wait=off,telnet=on",
         "socket,id=x,host=127.0.0.1,port=0,server=on,wait=off",
         "socket,id=x,host=127.0.0.1,port=0,server=on,wait=off,telnet=on,nodelay",
+        "socket,id=x,host=127.0.0.1,port=0,server=on,wait=off,websocket=on",
         "socket,id=x,host=127.0.0.1,port=9,reconnect=100",
         "socket,id=x,host=127.0.0.1",
         "socket,id=x,port=1",

@@ -400,7 +400,11 @@ def test_telnet_client_starts_no_negotiation(world: World) -> None:
         ("fd=1,reconnect=1", "'reconnect' cannot be with 'fd'"),
         ("path=/nope/s", "cannot connect to '/nope/s': No such file or directory"),
         (f"path={'0' * 120}", "is too long; it has at most 107 bytes"),
-        ("host=x,port=1,websocket=on", "'websocket' is not supported"),
+        ("host=x,port=1,websocket=on", "'websocket' is for servers; add server=on"),
+        (
+            "host=x,port=1,server=on,websocket=on,telnet=on",
+            "'websocket' and 'telnet' exclude each other",
+        ),
         ("host=x,port=1,tn3270=on", "'tn3270' is not supported"),
         ("host=x,port=1,tls-creds=t", "'tls-creds' is not supported"),
         ("host=x,port=1,servr=on", "'servr' is not a key here; did you mean 'server'?"),

@@ -1,7 +1,7 @@
 """The short forms of `-serial`, `-parallel`, `-monitor`, `-gdb`, turned into comma lists.
 
     stdio, null, pty, file:PATH, pipe:PATH, /dev/DEVICE, unix:PATH[,...], tcp:HOST:PORT[,...],
-    telnet:HOST:PORT[,...], udp:[HOST]:PORT[@[HOST]:PORT], mon:FORM
+    telnet:HOST:PORT[,...], websocket:HOST:PORT[,...], udp:[HOST]:PORT[@[HOST]:PORT], mon:FORM
 
 `none` and `chardev:ID` name no new back end; `pemu.chardev.registry` knows them.
 """

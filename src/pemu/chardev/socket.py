@@ -1,4 +1,4 @@
-"""`socket`: a TCP or Unix stream, plain or telnet, as client or as server."""
+"""`socket`: a TCP or Unix stream, plain or in a protocol, as client or as server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEYS = (
     Key("wait", Bool(), "server: do not start before the first client (default: on)"),
     Key("telnet", Bool(), "speak telnet", default=False),
     Key("reconnect", Int(0, 1 << 31), "client: seconds between attempts to connect again"),
-    Key("websocket", Bool(), "not supported yet", default=False),
+    Key("websocket", Bool(), "server: speak the WebSocket protocol", default=False),
     Key("tn3270", Bool(), "not supported", default=False),
     Key("tls-creds", Text("id"), "not supported yet"),
     Key("tls-authz", Text("id"), "not supported yet"),
@@ -54,7 +54,7 @@ class Socket(DescriptorChardev):
         _check(options)
         self.is_open = False
         self._is_server: bool = options["server"]
-        self._wire_type = Telnet if options["telnet"] else Wire
+        self._wire_type = _wire_type(options)
         self._wire = Wire()
         self._no_delay = bool(options["nodelay"]) or options["delay"] is False
         self._address = _address(options)
@@ -159,7 +159,8 @@ class Socket(DescriptorChardev):
         self._wire = self._wire_type()
         self._connection = connection
         self._connect(connection.fileno(), connection.fileno())
-        self.host.post(self._set_state, True)
+        if self._wire.is_ready:
+            self.host.post(self._set_state, True)
         greeting = self._wire.greeting(self._is_server)
         if greeting:
             super()._send(greeting)
@@ -187,9 +188,22 @@ class Socket(DescriptorChardev):
         for _ in range(self._wire.breaks):
             self.event(Event.BREAK)
         self._wire.breaks = 0
+        reply, self._wire.reply = self._wire.reply, b""
+        if reply:
+            super()._send(reply)
+        if self._wire.is_over:
+            self._ended()
+            return
+        if self._wire.is_ready:
+            self._set_state(True)
         self._deliver(stream)
 
+    def _room(self) -> int:
+        return super()._room() if self._wire.is_ready else 1
+
     def _write(self, data: bytes) -> int:
+        if not self._wire.is_ready:
+            return len(data)
         sent = self._wire.encode(data)
         taken = super()._write(sent)
         if len(sent) == len(data):
@@ -199,7 +213,8 @@ class Socket(DescriptorChardev):
         return len(data) if taken else 0
 
     def _send(self, data: bytes) -> None:
-        super()._send(self._wire.encode(data))
+        if self._wire.is_ready:
+            super()._send(self._wire.encode(data))
 
     # Words.
 
@@ -251,9 +266,21 @@ def _check(options: dict[str, Any]) -> None:
         for key in ("abstract", "tight"):
             if options[key] is not None:
                 raise OptionError(f"'{key}' is for Unix sockets; leave it out without 'path'")
-    for key in ("websocket", "tn3270", "tls-creds", "tls-authz"):
+    if options["websocket"] and not options["server"]:
+        raise OptionError("'websocket' is for servers; add server=on")
+    if options["websocket"] and options["telnet"]:
+        raise OptionError("'websocket' and 'telnet' exclude each other; give one of them")
+    for key in ("tn3270", "tls-creds", "tls-authz"):
         if options[key]:
             raise OptionError(f"'{key}' is not supported; use a plain or a telnet socket")
+
+
+def _wire_type(options: dict[str, Any]) -> type[Wire]:
+    if options["websocket"]:
+        from pemu.chardev.websocket import WebSocket
+
+        return WebSocket
+    return Telnet if options["telnet"] else Wire
 
 
 def _address(options: dict[str, Any]) -> Address:

@@ -10,12 +10,17 @@ from __future__ import annotations
 class Wire:
     """A stream as it is.
 
-    `breaks` counts the breaks that have come.
+    `is_ready` says whether the stream has begun; until then `decode` is given single bytes. After
+    `decode`, `reply` is what is to be sent back at once, `breaks` counts the breaks that have come,
+    and `is_over` says that the connection is to be ended.
     """
 
     prefix = "tcp"
 
     def __init__(self) -> None:
+        self.is_ready = True
+        self.is_over = False
+        self.reply = b""
         self.breaks = 0
 
     def greeting(self, server: bool) -> bytes:
