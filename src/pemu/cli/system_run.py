@@ -170,6 +170,7 @@ class Session:
 
     def close(self) -> None:
         """Give back what the machine holds of the host, above all the terminal."""
+        self.machine.unplug_devices()
         if self.chardevs is not None:
             self.chardevs.close()
         self.machine.close()

@@ -65,10 +65,13 @@ class Machine:
             self._iothread = IoThread(self.lock, self.clocks)
         return self._iothread
 
-    def close(self) -> None:
-        """Let go of what devices and the I/O thread hold, after the machine has ended."""
+    def unplug_devices(self) -> None:
+        """Let devices let go of their back ends, after the machine has ended."""
         for device in reversed(self.devices):
             device.unplugged()
+
+    def close(self) -> None:
+        """End the I/O thread; the last thing to do, when back ends are closed, too."""
         if self._iothread is not None:
             self._iothread.close()
             self._iothread = None
