@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pemu
-from pemu.linux.calls.dirs import LATE
+from pemu.linux.calls.dirs import LATE, own_modules
 from tests.conftest import Run, need
 from tests.linux.test_call_programs import COMPILERS, compile_program
 
@@ -38,8 +38,9 @@ def test_program_changes_root_and_namespaces(target: str, pemu: Run, tmp_path: P
 
 def test_modules_imported_late_are_listed() -> None:
     late: set[str] = set()
-    for path in Path(pemu.__path__[0]).rglob("*.py"):
-        for function in ast.walk(ast.parse(path.read_text())):
+    for path in own_modules():
+        text = Path(pemu.__path__[0], path).read_text()
+        for function in ast.walk(ast.parse(text)):
             if isinstance(function, ast.FunctionDef):
                 for node in ast.walk(function):
                     if isinstance(node, ast.Import):

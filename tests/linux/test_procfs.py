@@ -52,6 +52,25 @@ def test_mappings_are_the_guests(directory: str, ask: Ask, program: tuple[str, P
     assert len(re.findall(r"\[heap\]$", text, re.M)) == 1
 
 
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("=/proc/self", "%s"),
+        ("=/", "proc/self/%s"),
+        ("=/usr", "=../proc/self/task", "=..", "%s"),
+        ("=/proc/self/fd", "=/usr", "@/proc/self", "%s"),
+        ("=/usr", "@/proc", "@self", "%s"),
+        ("=/", "@proc/self", "./%s"),
+    ],
+)
+def test_relative_paths_show_the_guest_too(way: tuple[str, ...], ask: Ask) -> None:
+    mappings = ask(*(step.replace("%s", "maps") for step in way))
+    assert mappings.count("[stack]") == 1
+    assert "python" not in mappings
+    signals = ask(*(step.replace("%s", "status") for step in way))
+    assert re.search(r"^SigBlk:\t[0-9a-f]{32}$", signals, re.M)
+
+
 def test_figures_of_mappings_are_of_the_guests_alone(ask: Ask, program: tuple[str, Path]) -> None:
     text = ask("/proc/self/smaps")
     starts = re.findall(r"^([0-9a-f]+)-\S+ ....", text, re.M)

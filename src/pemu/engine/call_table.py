@@ -18,11 +18,18 @@ RESULT_SLOT = 6  # u8, for RESULT_STORED: slot of the address
 ARGUMENTS = 8
 RESULT_PROGRAM = 104  # u64, for RESULT_BITS: host address of a table of bits; see CHOOSES
 
-_INSIDE = ("change_mask", "change_action", "read_clock", "map", "unmap", "protect", "break")
+_INSIDE = (
+    *("change_mask", "change_action", "read_clock", "map", "unmap", "protect", "break"),
+    *("change_directory", "change_to_descriptor"),
+)
 FIRST_INSIDE = 0x8000
 INSIDE = {name: FIRST_INSIDE + index for index, name in enumerate(_INSIDE)}
 """Numbers beside the host's for what generated code does itself, by functions `pemu_...` of the
 state and the arguments: `native_call`, `native_signals`, `native_memory`."""
+
+DESCRIPTORS = 1 << 16
+"""File descriptors that the table of special ones covers. The byte that follows is for the current
+directory: not 0 if paths that begin there may be Python's business."""
 
 PRESENT, CHOOSES, CONVERTS, FAILURES, SUCCESSES = 1, 2, 4, 8, 16
 """Flags.

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from pemu.engine.builder import Variable
     from pemu.engine.values import Value
 
-DESCRIPTORS = 1 << 16
-"""File descriptors that the table of special ones covers."""
-
 _LSTAT, _STAT_BYTES = 6, 144
 _DEV, _SYS = int.from_bytes(b"/dev", "little"), int.from_bytes(b"/sys", "little")
 
@@ -148,7 +145,7 @@ class Arguments:
         low = word.trunc(32)
         value.value = low.sext(64)
         with f.if_(low.sge(0)):
-            give_up(f, low.uge(DESCRIPTORS))
+            give_up(f, low.uge(k.DESCRIPTORS))
             special = f.pointer(f.at("%ctx", c.DESCRIPTOR_FLAGS))
             give_up(f, f.raw_load(f.offset(special, low.zext(64)), 8).ne(0))
 
@@ -195,7 +192,7 @@ class Arguments:
         value.value = self._within(word, self.f.const(1, 64))
 
     def path(self, argument: str, index: Value, word: Value, value: Variable) -> None:
-        """Leave paths to Python that begin with "/proc"; look others up under the prefix."""
+        """Leave paths to Python that lead into /proc; look others up under the prefix."""
         f = self.f
         place = self._within(word, f.const(1, 64))
         start = f.offset("%frame", STACK)
@@ -204,6 +201,9 @@ class Arguments:
             emit_copy(f, f.address(start), place, f.const(5, 64))
         first = f.raw_load(start, 64)
         give_up(f, first.eq(int.from_bytes(b"/proc", "little")))
+        relative = (first & 0xFF).ne(ord("/")) & (first & 0xFF).ne(0)
+        special = f.pointer(f.at("%ctx", c.DESCRIPTOR_FLAGS))
+        give_up(f, relative & f.raw_load(f.offset(special, k.DESCRIPTORS), 8).ne(0))
         value.value = place
         prefix = f.at("%ctx", c.PATH_PREFIX)
         name, after = first & 0xFFFFFFFF, first.lshr(32)

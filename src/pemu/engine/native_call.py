@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from pemu.engine.values import Value
 
 EFAULT, EINTR = 14, 4
+_GETCWD, _CHDIR, _FCHDIR = 79, 80, 81
+_PATH_MAX = 4096
 
 
 def functions(arch: Architecture) -> list[str]:
@@ -47,6 +49,10 @@ def functions(arch: Architecture) -> list[str]:
         f.leave(EXIT_SYSCALL)
         return [f.text]
     inside = [*native_signals.functions(), *native_memory.functions()]
+    inside += [
+        _change_directory("change_directory", _CHDIR),
+        _change_directory("change_to_descriptor", _FCHDIR),
+    ]
     own = [convert(arch), Arguments(arch).emit(), _results(arch), _read_clock()]
     return [*own, *inside, _call(arch)]
 
@@ -120,6 +126,34 @@ def _read_clock() -> str:
     function = f.pointer(f.at("%ctx", c.CLOCK))
     failed = f.name(f.op(f"call i32 {function}(i32 {clock.ir}, ptr {place})"), 32).ne(0)
     result = failed.select(f.const(INTERRUPTED, 64), 0)
+    f.do(f"ret i64 {result.ir}")
+    return f.text
+
+
+def _change_directory(name: str, number: int) -> str:
+    """`pemu_change_...(state, arguments)`: the host's call, and a look where it has led.
+
+    Paths that begin at the root or in /proc may lead to files in /proc that Python shows.
+    """
+    f = Function(f"internal i64 @pemu_{name}(ptr %state, ptr %arguments) nounwind")
+    f.do(f"%ctx = load ptr, ptr {f.state_field(s.CONTEXT)}, align 8")
+    f.entry_lines.append(f"  %path = alloca [{_PATH_MAX} x i8], align 8")
+    f.entry_lines.append("  %query = alloca [6 x i64], align 8")
+    function = f.pointer(f.at("%ctx", c.SYSCALL))
+    result = f.name(f.op(f"call i64 {function}(ptr %state, i64 {number}, ptr %arguments)"), 64)
+    with f.if_(result.eq(0)):
+        f.set_at("%query", 0, f.address("%path"))
+        f.set_at("%query", 8, f.const(_PATH_MAX, 64))
+        found = f.name(f.op(f"call i64 {function}(ptr %state, i64 {_GETCWD}, ptr %query)"), 64)
+        start = f.at("%path", 0)
+        after = start.lshr(40) & 0xFF
+        in_proc = (start & 0xFFFFFFFFFF).eq(int.from_bytes(b"/proc", "little"))
+        in_proc = in_proc & (after.eq(0) | after.eq(ord("/")))
+        is_root = (start & 0xFFFF).eq(ord("/"))
+        # Who cannot tell leaves it to Python.
+        special = found.uge(-4095) | in_proc | is_root
+        flags = f.pointer(f.at("%ctx", c.DESCRIPTOR_FLAGS))
+        f.raw_store(f.offset(flags, k.DESCRIPTORS), special.zext(8))
     f.do(f"ret i64 {result.ir}")
     return f.text
 

@@ -3,8 +3,8 @@
 Guest descriptors are host descriptors, and the host keeps the book.  Two kinds are special: Pemu's
 own, which a guest must not close, and those that carry a translator: data that depend on the byte
 order or on signal numbers (signalfd; eventfd, timerfd, inotify, netlink for a big-endian guest),
-and directories whose offsets a 32-bit guest cannot hold.  A byte in `SPECIAL` tells them, also
-native code, which leaves them to Python.
+directories whose offsets a 32-bit guest cannot hold, and those in /proc.  A byte in `SPECIAL` tells
+them, also native code, which leaves them to Python.
 """
 
 from __future__ import annotations
@@ -13,19 +13,24 @@ import ctypes
 import errno
 import mmap
 
+from pemu.engine.call_table import DESCRIPTORS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pemu.linux.process import Thread
 
-SIZE = 1 << 16
+SIZE = DESCRIPTORS
 """Descriptors that `SPECIAL` covers; higher ones always go through Python."""
+
+CURRENT = SIZE
+"""Place in `SPECIAL` of the current directory: not 0 where paths from there may lead into /proc."""
 
 OWN = 1
 TRANSLATED = 2
 
-SPECIAL = mmap.mmap(-1, SIZE, mmap.MAP_PRIVATE)
+SPECIAL = mmap.mmap(-1, SIZE + mmap.PAGESIZE, mmap.MAP_PRIVATE)
 SPECIAL_ADDRESS = ctypes.addressof(ctypes.c_char.from_buffer(SPECIAL))
 """Host address of `SPECIAL`."""
 
@@ -59,6 +64,12 @@ class DirectoryOffsets(Translator):
     __slots__ = ()
 
     SHIFT = 32
+
+
+class ProcDirectory(Translator):
+    """A directory in /proc, where some files differ for the guest."""
+
+    __slots__ = ()
 
 
 def special(fd: int) -> int:

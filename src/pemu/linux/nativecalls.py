@@ -16,6 +16,7 @@ from pemu.linux.fdtable import SPECIAL_ADDRESS
 from pemu.linux.hostcalls import NR
 from pemu.linux.mips.errno import TO_GUEST
 from pemu.linux.native_argument import Native, bits_table, moves_of, numbers_table
+from pemu.linux.paths import note_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -338,4 +339,5 @@ def install(table: SyscallTable, process: Process) -> None:
             table.native.exclude("uname")
         table.describe()
     table.native.serve(process.engine, process.prefix)
+    note_directory()
     process.engine.share_mappings(process.mem)

@@ -137,7 +137,7 @@ def procfs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A /proc of which /proc/self/exe alone is special."""
     from pemu.linux import paths
 
-    def link(t: object, path: bytes) -> bytes | None:
+    def link(t: object, path: bytes, dirfd: int = -100) -> bytes | None:
         return b"/bin/guest" if path == b"/proc/self/exe" else None
 
     monkeypatch.setattr(paths, "special_link", link)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 _INDEX = {
     "plain": """
-        clock_gettime clock_gettime64 close dup fchdir fchmod fdatasync flock fsync ftruncate
+        clock_gettime clock_gettime64 close dup fchmod fdatasync flock fsync ftruncate
         getegid geteuid getgid getpgid getpgrp getpid getppid getsid gettid gettimeofday getuid
         lseek pread64 pwrite64 read recvfrom sched_yield sendto umask write
     """,
@@ -21,7 +21,7 @@ _INDEX = {
         setresgid setsid
     """,
     "dirs": """
-        chdir chroot getcwd getdents getdents64 link linkat mkdir mkdirat mknod mknodat
+        chdir chroot fchdir getcwd getdents getdents64 link linkat mkdir mkdirat mknod mknodat
         pivot_root readdir readlink readlinkat rename renameat renameat2 rmdir symlink symlinkat
         unlink unlinkat
     """,

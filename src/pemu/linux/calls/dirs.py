@@ -10,7 +10,8 @@ from pemu.linux.argtypes import AtFd, Fd, Int, Mode, Size, UInt
 from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AtFlags, RenameFlags, UnlinkFlags
-from pemu.linux.paths import special_link
+from pemu.linux.nativecalls import Form
+from pemu.linux.paths import note_directory, special_link
 from pemu.linux.pointer_types import OutBuf, Path, PlainPath, Ptr
 from pemu.linux.syscall import passthrough, syscall
 
@@ -182,21 +183,35 @@ def keep_everything(t: Thread) -> None:
         cache.hold(fdtable.reserve)
 
 
-def load_everything() -> None:
-    """Import what may be needed later."""
+PACKAGES = ("engine", "isa", "linux", "monitor", "options")
+"""Where what runs programs is; the modules of machines are elsewhere."""
+
+
+def own_modules() -> list[str]:
+    """The paths of the modules that may be needed later, from Pemu's directory on."""
     import os
-    from importlib import import_module
 
     import pemu
 
+    root = pemu.__path__[0]
+    return [
+        os.path.relpath(os.path.join(folder, file), root)
+        for package in PACKAGES
+        for folder, _, files in os.walk(os.path.join(root, package))
+        for file in sorted(files)
+        if file.endswith(".py")
+    ]
+
+
+def load_everything() -> None:
+    """Import what may be needed later."""
+    from importlib import import_module
+
     for name in LATE:
         import_module(name)
-    root = pemu.__path__[0]
-    for folder, _, files in os.walk(root):
-        package = os.path.relpath(folder, os.path.dirname(root)).replace(os.sep, ".")
-        for file in sorted(files):
-            if file.endswith(".py") and file != "__main__.py":
-                import_module(f"{package}.{file[:-3]}".removesuffix(".__init__"))
+    for path in own_modules():
+        module = path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        import_module(f"pemu.{module}")
 
 
 def load_what_others_cannot() -> None:
@@ -234,6 +249,7 @@ def change_root(t: Thread, number: int, *arguments: int) -> int:
     prefix = t.process.prefix
     before = _identity(prefix)
     result = t.host_syscall(number, *arguments)
+    note_directory()
     if result >= 0 and prefix and _identity(prefix) != before:
         t.process.prefix = ""
         t.process.engine.set_path_prefix(b"")
@@ -263,7 +279,7 @@ def readlinkat(t: Thread, dirfd: int, path: bytes, start: int, size: int) -> int
 def _read_link(t: Thread, dirfd: int, path: bytes, start: int, size: int) -> int:
     if size <= 0:
         return -errno.EINVAL
-    target = special_link(t, path)
+    target = special_link(t, path, dirfd)
     if target is None:
         place = host_range_for_writing(t.mem, start, size)
         return t.host_syscall(NR["readlinkat"], dirfd, address_of(path), place, size)
@@ -272,7 +288,22 @@ def _read_link(t: Thread, dirfd: int, path: bytes, start: int, size: int) -> int
 
 
 passthrough("getcwd", OutBuf(1), Size)
-passthrough("chdir", PlainPath)
+
+
+@syscall("chdir", PlainPath, native=lambda abi: Form("change_directory", PlainPath))
+def chdir(t: Thread, path: bytes) -> int:
+    result = t.host_syscall(NR["chdir"], address_of(path))
+    note_directory()
+    return result
+
+
+@syscall("fchdir", Fd, native=lambda abi: Form("change_to_descriptor", Fd))
+def fchdir(t: Thread, fd: int) -> int:
+    result = t.host_syscall(NR["fchdir"], fdtable.check(fd))
+    note_directory()
+    return result
+
+
 passthrough("mkdir", PlainPath, Mode)
 passthrough("mkdirat", AtFd, PlainPath, Mode)
 passthrough("rmdir", PlainPath)

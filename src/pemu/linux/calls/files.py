@@ -29,7 +29,7 @@ from pemu.linux.mips.fcntl import (
 )
 from pemu.linux.nametypes import Bits, Named
 from pemu.linux.nativecalls import Choice, Constant, Form
-from pemu.linux.paths import followed, open_special_file
+from pemu.linux.paths import followed, in_proc, note_opened, open_special_file, whole
 from pemu.linux.pointer_types import In, Out, OutArray, Path, PlainPath, String
 from pemu.linux.syscall import passthrough, syscall
 
@@ -53,12 +53,17 @@ F_GET_RW_HINT, F_SET_RW_HINT, F_GET_FILE_RW_HINT, F_SET_FILE_RW_HINT = 1035, 103
 
 def open_file(t: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
     """Open `path` as the guest sees it; `flags` are the host's. Returns a descriptor or -errno."""
-    if path[:6] == b"/proc/":
-        fd = open_special_file(t, path, flags)
-        if fd is not None:
-            return fd
-        path = followed(t, path)
-    return t.host_syscall(NR["openat"], dirfd, address_of(path), flags, mode)
+    found = whole(dirfd, path)
+    if not in_proc(found):
+        return t.host_syscall(NR["openat"], dirfd, address_of(path), flags, mode)
+    fd = open_special_file(t, found, flags)
+    if fd is not None:
+        return fd
+    host = followed(t, found)
+    result = t.host_syscall(NR["openat"], dirfd, address_of(host), flags, mode)
+    if result >= 0:
+        note_opened(result)
+    return result
 
 
 @syscall("open", Path, OpenFlags, CreationMode, native="open")
@@ -86,6 +91,8 @@ def openat2(t: Thread, dirfd: int, path: bytes, how_at: int, size: int) -> int:
     how = OPEN_HOW.read(t.mem, how_at)
     if OPEN_FLAGS.unknown(how.flags):
         return -errno.EINVAL
+    if not how.resolve and in_proc(whole(dirfd, path)):
+        return open_file(t, dirfd, path, OPEN_FLAGS.to_host(how.flags), how.mode)
     host = OPEN_HOW.host().pack({**how.__dict__, "flags": OPEN_FLAGS.to_host(how.flags)})
     return t.host_syscall(
         NR["openat2"], dirfd, address_of(path), address_of(host), OPEN_HOW.host().size

@@ -13,6 +13,7 @@ from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import SIGCHLD, host_to_guest_signal
 from pemu.linux.nametypes import Named
+from pemu.linux.paths import followed, under_prefix, whole
 from pemu.linux.pointer_types import Arguments, Environment, In, Path, Ptr
 from pemu.linux.process import AT_EXECUTE
 from pemu.linux.process import Thread as GuestThread
@@ -249,7 +250,6 @@ def _strings(t: Thread, address: int) -> list[bytes]:
 
 def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) -> None:
     from pemu.linux.execute import can_replace, check_program, replace, stack_limit
-    from pemu.linux.paths import followed, under_prefix
     from pemu.linux.scripts import find_program
 
     host = under_prefix(t, followed(t, path))
@@ -298,7 +298,7 @@ def execveat(t: Thread, dirfd: int, path: bytes, argv: int, environ: int, flags:
         raise OSError(errno.EINVAL, "flags")
     if flags & AT_EMPTY_PATH and not path:
         path = b"/proc/self/fd/%d" % dirfd
-    elif not path.startswith(b"/") and dirfd != AT_FDCWD:
+    elif not (path := whole(dirfd, path)).startswith(b"/") and dirfd != AT_FDCWD:
         path = b"/proc/self/fd/%d/%s" % (dirfd, path)
     if flags & AT_SYMLINK_NOFOLLOW and os.path.islink(path) and not flags & AT_EMPTY_PATH:
         raise OSError(errno.ELOOP, "a symbolic link")

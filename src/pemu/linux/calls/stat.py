@@ -41,7 +41,7 @@ _64 = ("n32", "n64")
 def write_status(t: Thread, dirfd: int, path: bytes, flags: int, start: int, form: Struct) -> int:
     """Find the status of a file and write it to `start` as `form`."""
     if not flags & AT_SYMLINK_NOFOLLOW:
-        path = followed(t, path)
+        path = followed(t, path, dirfd)
     buffer = HostBuffer(_HOST_STAT.size)
     result = t.host_syscall(_NEWFSTATAT, dirfd, address_of(path), buffer.address, flags)
     if result < 0:
@@ -124,7 +124,7 @@ StatxMask = Bits(
 @syscall("statx", AtFd, Path, StatxFlags, StatxMask, Out(STATX), native="statx")
 def statx(t: Thread, dirfd: int, path: bytes, flags: int, mask: int, start: int) -> int:
     if not flags & AT_SYMLINK_NOFOLLOW:
-        path = followed(t, path)
+        path = followed(t, path, dirfd)
     host = STATX.host()
     if not t.target.big_endian:
         place = host_range_for_writing(t.mem, start, host.size)
@@ -138,17 +138,19 @@ def statx(t: Thread, dirfd: int, path: bytes, flags: int, mask: int, start: int)
 
 @syscall("access", Path, AccessMode, native="access")
 def access(t: Thread, path: bytes, mode: int) -> int:
-    return t.host_syscall(NR["access"], address_of(followed(t, path)), mode)
+    path = followed(t, path)
+    return t.host_syscall(NR["access"], address_of(path), mode)
 
 
 @syscall("faccessat", AtFd, Path, AccessMode, native="faccessat")
 def faccessat(t: Thread, dirfd: int, path: bytes, mode: int) -> int:
-    return t.host_syscall(NR["faccessat"], dirfd, address_of(followed(t, path)), mode)
+    path = followed(t, path, dirfd)
+    return t.host_syscall(NR["faccessat"], dirfd, address_of(path), mode)
 
 
 @syscall("faccessat2", AtFd, Path, AccessMode, AccessFlags, native="faccessat2")
 def faccessat2(t: Thread, dirfd: int, path: bytes, mode: int, flags: int) -> int:
-    path = followed(t, path)
+    path = followed(t, path, dirfd)
     return t.host_syscall(NR["faccessat2"], dirfd, address_of(path), mode, flags)
 
 
