@@ -198,6 +198,13 @@ def test_front_end_that_leaves_gives_the_keyboard_to_another(desk: Desk) -> None
     desk.monitor.expect(b"quit")
 
 
+def test_keys_of_the_multiplexer_work_without_front_ends(desk: Desk) -> None:
+    desk.world.on_loop(desk.console_port.detach)
+    desk.world.on_loop(desk.monitor_port.detach)
+    desk.type(b"lost\x01x")
+    until(lambda: desk.world.quits, "the end")
+
+
 def test_front_end_can_take_the_keyboard(desk: Desk) -> None:
     desk.monitor_port.take_focus()
     desk.monitor.expect_event(Event.MUX_IN)

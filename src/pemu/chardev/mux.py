@@ -81,8 +81,8 @@ class Mux(Chardev, FrontEnd):
     # As the front end of the base.
 
     def can_receive(self) -> int:
-        """Room for more that is typed."""
-        return TYPED_AHEAD - len(self._focus.typed) if self._focus else 0
+        """Room for more that is typed; without a front end only the escapes count."""
+        return TYPED_AHEAD - (len(self._focus.typed) if self._focus else 0)
 
     def receive(self, data: bytes) -> None:
         """Give what is typed to the front end that has the keyboard, and obey the escapes."""
