@@ -108,12 +108,14 @@ class Architecture:
     a part's instructions depend on. An instruction belongs to the first part whose name the name of
     its module begins with, or else to the base, which depends on no mode. `hot_registers`: (file,
     index) of the registers that compiled regions pass to each other in host registers, at most 6.
-    `system`: what makes a whole processor of it; None where it runs programs only.
+    `system`: what makes a whole processor of it; None where it runs programs only. `counts`: native
+    code counts the instructions that it runs (see `MachineCpu.grant`).
     """
 
     __slots__ = (
         "address_bits",
         "big_endian",
+        "counts",
         "delay_slots",
         "features",
         "general",
@@ -148,6 +150,7 @@ class Architecture:
         general: str = "gpr",
         system_call: SystemCall | None = None,
         system: System | None = None,
+        counts: bool = False,
     ) -> None:
         self.name = name
         self.source = source
@@ -163,6 +166,7 @@ class Architecture:
         self.hot_registers = hot_registers
         self.general = general
         self.system_call = system_call
+        self.counts = counts
         self.system = system
 
     def part(self, insn: Insn) -> str:

@@ -14,6 +14,7 @@ EXIT_FULL = 9  # no room for another block
 EXIT_NEW_BLOCK = 10  # option REPORT_BLOCKS: EXIT_BLOCK has just been translated
 EXIT_PART = 11  # the translator needs a part of tier 0 that is not loaded: entry EXIT_CODE of PARTS
 EXIT_SYSTEM = 12  # an instruction asks for what only the machine can do: EXIT_CODE, EXIT_ADDRESS
+EXIT_BUDGET = 13  # as many instructions as were granted have been run
 
 FAULT_WRITE, FAULT_BUS, FAULT_FETCH, FAULT_MISALIGNED = 1, 2, 4, 8
 """Bits of EXIT_CODE with reason FAULT: the access was a write; the host's signal was SIGBUS; it was

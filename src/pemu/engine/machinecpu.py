@@ -138,10 +138,30 @@ class MachineCpu(Cpu):
         found = self._native_translate(self.address, address, access, mmu_mode)
         return None if found & PAGE_FAULT else (found & -4096) | (address & 4095)
 
+    def grant(self, instructions: int) -> None:
+        """Let so many instructions be run from now on, and a few more to the end of their block.
+
+        `run` then returns with EXIT_BUDGET. Where instructions are counted; on the thread that runs
+        the cpu, or while it stands still.
+        """
+        self._set(s.BUDGET_END, self.instructions + instructions)
+        self._set(s.BUDGET, instructions)
+
+    @property
+    def instructions(self) -> int:
+        """How many instructions have been run since the cpu was made."""
+        budget = self._get(s.BUDGET)
+        return self._get(s.BUDGET_END) - (budget - (1 << 64) if budget >> 63 else budget)
+
+    def set_instruction_time(self, shift: int) -> None:
+        """Let virtual time go on by 2**shift ns with each instruction."""
+        self._set32(s.COUNT_SHIFT, shift)
+
     def run(self) -> None:
         """Run until something that the machine has to settle.
 
-        Reasons are EXIT_SYSTEM, EXIT_INTERRUPT and EXIT_HOOK. Raises what `device_access` raised.
+        Reasons are EXIT_SYSTEM, EXIT_INTERRUPT, EXIT_BUDGET and EXIT_HOOK. Raises what
+        `device_access` raised.
         """
         memory: MachineMemory = self.engine.memory  # type: ignore[assignment]
         while True:

@@ -17,6 +17,7 @@ from pemu.engine import runtime, softmmu
 from pemu.engine import state as s
 from pemu.engine.builder import InsnBuilder
 from pemu.engine.exits import (
+    EXIT_BUDGET,
     EXIT_EXCEPTION,
     EXIT_FLUSH,
     EXIT_INTERRUPT,
@@ -58,6 +59,7 @@ _LINK_FAR = _Tail("link_far", "ptr")
 """To an address that may be mapped elsewhere by now."""
 _LOOK_UP = _Tail("look_up", "i64")
 _INTERRUPT = _Tail("interrupt", "i64")
+_BUDGET = _Tail("budget", "i64")
 
 
 class RegionBuilder(InsnBuilder):
@@ -485,7 +487,7 @@ class RegionBuilder(InsnBuilder):
 
     def _place_tails(self) -> None:
         """Emit the tails that have been used; everything is in the state structure there."""
-        for tail in (_LINK, _LINK_FAR, _LOOK_UP, _INTERRUPT):
+        for tail in (_LINK, _LINK_FAR, _LOOK_UP, _INTERRUPT, _BUDGET):
             if tail not in self._tails:
                 continue
             self.entry_lines.append(f"  {tail.variable} = alloca {tail.kind}")
@@ -495,6 +497,8 @@ class RegionBuilder(InsnBuilder):
                 self._link_tail(operand, tail is _LINK_FAR)
             elif tail is _LOOK_UP:
                 self._look_up_tail(self.name(operand, 64))
+            elif tail is _BUDGET:
+                self._leave(EXIT_BUDGET, operand)
             elif self.arch.system is not None:
                 self.do(f"store i64 {operand}, ptr {self.field(s.PC)}, align 8")
                 self._runtime("pemu_poll")
@@ -560,8 +564,11 @@ class RegionBuilder(InsnBuilder):
         self._ended = False
         self._pending = None
         self.place(f"B{block.pc:x}")
-        if block.is_loop_head or block.is_entry:
+        # Where instructions are counted, interrupts are taken at the same ones as in tier 0.
+        if block.is_loop_head or block.is_entry or self.arch.counts:
             self._poll(block)
+        if self.arch.counts:
+            self._count(block)
         size = self.arch.insn_bytes
         pc = block.pc
         words = iter(block.words)
@@ -686,6 +693,17 @@ class RegionBuilder(InsnBuilder):
         self._flush()
         self._go(_INTERRUPT, str(block.pc))
         self.go_on(stay)
+
+    def _count(self, block: GuestBlock) -> None:
+        """Count the block's instructions, or leave where no more may be run."""
+        budget = self.raw_load(self.field(s.BUDGET), 64, align=8)
+        leave, stay = self.label("leave"), self.label("stay")
+        self.do(f"br i1 {budget.sle(0).ir}, label %{leave}, label %{stay}, !prof !0")
+        self.go_on(leave)
+        self._flush()
+        self._go(_BUDGET, str(block.pc))
+        self.go_on(stay)
+        self.raw_store(self.field(s.BUDGET), budget - len(block.words), align=8)
 
     # Instructions looked at alone.
 

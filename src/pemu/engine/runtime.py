@@ -13,6 +13,7 @@ from pemu.engine import softmmu
 from pemu.engine import state as s
 from pemu.engine.builder import Code
 from pemu.engine.exits import (
+    EXIT_BUDGET,
     EXIT_EXCEPTION,
     EXIT_FLUSH,
     EXIT_HOOK,
@@ -263,6 +264,14 @@ def block_entry(arch: Architecture) -> str:
         f.put(s.PC, f.at(block, c.BLOCK_PC))
         f.leave(EXIT_HOT)
         f.place(f.label("dead"))
+    if arch.counts:
+        size = f.at(block, c.GUEST_BYTES, 32).zext(64)
+        budget = f.get(s.BUDGET)
+        with f.if_(budget.sle(0), unlikely=True):
+            f.put(s.PC, f.at(block, c.BLOCK_PC))
+            f.leave(EXIT_BUDGET)
+            f.place(f.label("dead"))
+        f.put(s.BUDGET, budget - size.udiv(arch.insn_bytes))
     f.run_op(f.offset("%op", c.OP))
     return f.text
 

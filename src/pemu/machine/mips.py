@@ -36,7 +36,8 @@ class MipsProcessor(Processor):
         mode: str = "auto",
         count_ns: int = COUNT_NS,
     ) -> None:
-        arch = system_architecture(model, machine.order == "big", bits)
+        counts = machine.icount is not None
+        arch = system_architecture(model, machine.order == "big", bits, counts=counts)
         super().__init__(machine, arch, cache=cache, mode=mode)
         self._count_ns = count_ns
         self._timer = machine.clocks.virtual.timer(self.wake)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pemu.engine import context as c
 from pemu.engine.engine import Engine
-from pemu.engine.exits import EXIT_INTERRUPT, EXIT_SYSTEM
+from pemu.engine.exits import EXIT_BUDGET, EXIT_INTERRUPT, EXIT_SYSTEM
 from pemu.engine.machinecpu import PhysicalMap
 from pemu.engine.machinememory import MachineMemory
+from pemu.machine.clock import SECOND
 from pemu.machine.region import BusError, Ram
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from pemu.engine.codecache import CodeCache
     from pemu.machine.control import State
     from pemu.machine.machine import Machine
+
+
+AUTOMATIC_SHIFT = 3
+"""-icount shift=auto: an instruction takes 8 ns."""
+
+MOST_INSTRUCTIONS = 1 << 40
+"""Run without a deadline before the virtual clock is looked at again."""
+
+_MASK = (1 << 64) - 1
 
 
 class Processor:
@@ -47,6 +57,10 @@ class Processor:
         self._places: dict[Ram, int] = {}
         self._wake = threading.Event()
         self._attached_to = 0
+        if machine.icount is not None:
+            self.cpu.set_instruction_time(self._shift)
+            machine.clocks.virtual.count_by(lambda: self.cpu.instructions << self._shift)
+            machine.clocks.virtual.on_earlier.append(self._limit)
         machine.memory.listen(self._memory_changed)
         machine.control.listeners.append(self._state_changed)
 
@@ -81,13 +95,48 @@ class Processor:
                 return None
         return 0
 
+    # Counting instructions
+
+    @property
+    def _shift(self) -> int:
+        icount = self.machine.icount
+        assert icount is not None
+        return AUTOMATIC_SHIFT if icount.shift is None else icount.shift
+
+    def _limit(self) -> None:
+        """Let the guest run to the virtual clock's first deadline and no further."""
+        clock = self.machine.clocks.virtual
+        self.engine.context[c.CLOCK_OFFSET >> 3] = clock.offset & _MASK
+        deadline = clock.deadline()
+        left = MOST_INSTRUCTIONS
+        if deadline is not None:
+            left = min(left, max(deadline - clock.now() + (1 << self._shift) - 1, 0) >> self._shift)
+        self.cpu.grant(left)
+
+    def _run_timers(self) -> None:
+        """Run the timers that are due, on this thread, so that they run at the same instruction."""
+        with self.machine.lock:
+            self.machine.clocks.virtual.run_timers()
+            self._limit()
+
+    def _idle(self) -> None:
+        """Let virtual time go on while the guest sleeps with its instructions counted."""
+        icount = self.machine.icount
+        clock = self.machine.clocks.virtual
+        with self.machine.lock:
+            deadline = clock.deadline()
+            delay = None if deadline is None else max(deadline - clock.now(), 0) / SECOND
+        if icount is not None and (icount.sleep or delay is None) and self._wake.wait(delay):
+            return
+        with self.machine.lock:
+            clock.skip()
+        self._run_timers()
+
     # Running
 
     def _state_changed(self, state: State) -> None:
         if state == "running":
-            self.engine.context[c.CLOCK_OFFSET >> 3] = (
-                self.machine.clocks.virtual.offset & 0xFFFFFFFFFFFFFFFF
-            )
+            self.engine.context[c.CLOCK_OFFSET >> 3] = self.machine.clocks.virtual.offset & _MASK
 
     def run(self) -> None:
         """Run the guest until `kick` is called."""
@@ -100,6 +149,8 @@ class Processor:
             cpu.run()
             if cpu.exit_reason == EXIT_SYSTEM:
                 self.settle(cpu.exit_code, cpu.exit_addr)
+            elif cpu.exit_reason == EXIT_BUDGET:
+                self._run_timers()
             elif cpu.exit_reason == EXIT_INTERRUPT:
                 return
 
@@ -119,7 +170,10 @@ class Processor:
 
     def sleep(self) -> None:
         """Wait for `wake` or `kick`, or return at once if one came since the last time."""
-        self._wake.wait()
+        if self.machine.icount is None:
+            self._wake.wait()
+        elif not self._wake.is_set():
+            self._idle()
         self._wake.clear()
 
     def reset(self) -> None:

@@ -76,9 +76,12 @@ def architecture(model_name: str, big_endian: bool, abi: str) -> Architecture:
     )
 
 
-def system_architecture(model_name: str, big_endian: bool, xlen: int) -> Architecture:
+def system_architecture(
+    model_name: str, big_endian: bool, xlen: int, *, counts: bool = False
+) -> Architecture:
     """Return the description of processor `model_name` as a whole.
 
+    `counts`: it counts its instructions.
     `xlen`: 32 or 64, the width of the target's registers; a 32-bit model stays one also on a
     64-bit target. Raises `models.UnknownModel`, `models.UnsupportedModel`.
     """
@@ -99,7 +102,7 @@ def system_architecture(model_name: str, big_endian: bool, xlen: int) -> Archite
         parts = {name: of_modes | wide for name, of_modes in _PARTS.items()}
         parts[WIDE_PART] = wide
     return Architecture(
-        f"mips-{chosen.name}-{'be' if big_endian else 'le'}-system",
+        f"mips-{chosen.name}-{'be' if big_endian else 'le'}-system{'-icount' * counts}",
         source=_system_instructions,
         layout=system_layout(chosen.bits, control),
         xlen=chosen.bits,
@@ -111,4 +114,5 @@ def system_architecture(model_name: str, big_endian: bool, xlen: int) -> Archite
         delay_slots=True,
         hot_registers=_HOT_REGISTERS,
         system=MipsSystem(control),
+        counts=counts,
     )
