@@ -1,0 +1,315 @@
+"""What single options of system emulation may be given: value types and the keys of comma lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pemu.cli.user_options import Lazy
+from pemu.options.error import HelpRequest, OptionError, quoted
+from pemu.options.keyval import Group, Key, split
+from pemu.options.types import Bool, Enum, Int, Size, Text, ValueType
+
+
+class Machine(ValueType):
+    """The value of -machine: [type=]name and properties, whose meaning the board decides."""
+
+    def parse(self, text: str) -> list[tuple[str, str | None]]:
+        return split(text, "type")
+
+    def format(self, value: list[tuple[str, str | None]]) -> str:
+        return ",".join(
+            key if text is None else f"{key}={text.replace(',', ',,')}" for key, text in value
+        )
+
+
+class Memory(Lazy):
+    """The value of -m; numbers without a suffix are MiB."""
+
+    def parse(self, text: str) -> Any:
+        values = super().parse(text)
+        if values["slots"] is not None and values["maxmem"] is None:
+            raise OptionError("slots are given without maxmem; write slots=<n>,maxmem=<size>")
+        size, most = values["size"], values["maxmem"]
+        if most is not None and size is not None and most < size:
+            raise OptionError(f"maxmem ({most} bytes) is less than the size of {size} bytes")
+        return values
+
+
+class Smp(Lazy):
+    """The value of -smp: how many processors, and how they are arranged."""
+
+    def parse(self, text: str) -> Any:
+        values = super().parse(text)
+        product, given = 1, False
+        for key in ("sockets", "dies", "clusters", "cores", "threads"):
+            if values[key] is not None:
+                product, given = product * values[key], True
+        cpus, most = values["cpus"], values["maxcpus"]
+        if cpus is None:
+            cpus = values["cpus"] = most or product
+        if given and product < cpus or (most is not None and most < cpus):
+            raise OptionError(f"{quoted(text)}: there is no room for {cpus} processors in that")
+        return values
+
+
+class BootOrder(ValueType):
+    """Letters of drives to boot from."""
+
+    def parse(self, text: str) -> str:
+        for letter in text:
+            if not "a" <= letter <= "p":
+                raise OptionError(
+                    f"{quoted(letter)} is no boot device; use letters from a to p: a and b are "
+                    "floppy disks, c the first hard disk, d the first CD-ROM, n the network"
+                )
+            if text.count(letter) > 1:
+                raise OptionError(f"boot device {quoted(letter)} was given twice")
+        return text
+
+
+class Uuid(ValueType):
+    """A UUID, 00000000-0000-0000-0000-000000000000."""
+
+    def parse(self, text: str) -> bytes:
+        import uuid  # 7 ms
+
+        try:
+            if len(text) == 36:
+                return uuid.UUID(text).bytes
+        except ValueError:
+            pass
+        raise OptionError(
+            f"{quoted(text)} is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000"
+        )
+
+
+class Ranges(ValueType):
+    """The value of -dfilter: start..end, start+size, start-size, separated by commas."""
+
+    def parse(self, text: str) -> list[tuple[int, int]]:
+        return [self._range(part) for part in text.split(",")]
+
+    def _range(self, text: str) -> tuple[int, int]:
+        number = Int(name="address")
+        for mark in ("..", "+", "-"):
+            first, found, second = text.partition(mark)
+            if found:
+                start, other = number.parse(first), number.parse(second)
+                if mark == "..":
+                    ends = start, other
+                elif mark == "+":
+                    ends = start, start + other - 1
+                else:
+                    ends = start - other + 1, start
+                if ends[0] <= ends[1] and ends[0] >= 0:
+                    return ends
+        raise OptionError(f"{quoted(text)} is no range; write start..end, start+size or start-size")
+
+
+class Global(ValueType):
+    """The value of -global: driver.property=value, or the three as a comma list."""
+
+    def parse(self, text: str) -> tuple[str, str, str]:
+        place, equals, value = text.partition("=")
+        driver, dot, key = place.partition(".")
+        if equals and dot and driver and key and "," not in place:
+            return driver, key, value
+        values: dict[str, str] = GLOBAL.parse(text)
+        return values["driver"], values["property"], values["value"]
+
+    def format(self, value: tuple[str, str, str]) -> str:
+        return GLOBAL.format(dict(zip(GLOBAL.keys, value, strict=True)))
+
+
+class Set(ValueType):
+    """The value of -set: group.id.key=value."""
+
+    def parse(self, text: str) -> tuple[str, str, str, str]:
+        place, equals, value = text.partition("=")
+        parts = place.split(".", 2)
+        if not equals or len(parts) != 3 or not all(parts):
+            raise OptionError(f"{quoted(text)} sets nothing; write group.id.key=value")
+        return parts[0], parts[1], parts[2], value
+
+
+class Display(ValueType):
+    """The value of -display."""
+
+    def parse(self, text: str) -> str:
+        if text in ("help", "?"):
+            raise HelpRequest("Available display backend types:\nnone\n")
+        if text != "none":
+            raise OptionError(f"{quoted(text)} is not supported yet; use none or -nographic")
+        return text
+
+
+class NotYet(ValueType):
+    """The value of what Pemu does not have yet; `allowed` are those that ask for nothing."""
+
+    def __init__(self, *allowed: str) -> None:
+        super().__init__("value")
+        self.allowed = allowed
+
+    def parse(self, text: str) -> str:
+        if text not in self.allowed:
+            allowed = f"; only '{self.allowed[0]}' is" if self.allowed else ""
+            raise OptionError(f"not supported yet{allowed}")
+        return text
+
+
+def memory_group() -> Group:
+    size = Size(unit="M", maximum=1 << 40)
+    return Group(
+        "-m",
+        (
+            Key("size", size, "RAM of the machine"),
+            Key("slots", Int(maximum=256), "places for more"),
+            Key("maxmem", size, "RAM with all places filled"),
+        ),
+        implied="size",
+    )
+
+
+def smp_group() -> Group:
+    number = Int(minimum=1, maximum=1 << 16)
+    return Group(
+        "-smp",
+        (
+            Key("cpus", number, "processors"),
+            Key("maxcpus", number, "processors with those that may be added"),
+            *(
+                Key(key, number, f"how many {key} there are one level up")
+                for key in ("sockets", "dies", "clusters", "cores", "threads")
+            ),
+        ),
+        implied="cpus",
+    )
+
+
+def boot_group() -> Group:
+    return Group(
+        "-boot",
+        (
+            Key("order", BootOrder("drives"), "letters of drives, tried one after the other"),
+            Key("once", BootOrder("drives"), "the same for the first boot only"),
+            Key("menu", Bool(), "let the user choose, where firmware can"),
+            Key("splash", Text("file"), "picture for the menu"),
+            Key("splash-time", Int(maximum=0xFFFF), "milliseconds that it is shown"),
+            Key("reboot-timeout", Int(maximum=0xFFFF), "milliseconds until a failed boot is tried"),
+            Key("strict", Bool(), "boot from nothing else"),
+        ),
+        implied="order",
+    )
+
+
+def rtc_group() -> Group:
+    return Group(
+        "-rtc",
+        (
+            Key("base", Text("date", empty=False), "utc, localtime or a date", default="utc"),
+            Key("clock", Enum(("host", "rt", "vm")), "what moves it", default="host"),
+            Key("driftfix", Enum(("none", "slew")), "make up for lost ticks", default="none"),
+        ),
+    )
+
+
+class Icount(Lazy):
+    """The value of -icount."""
+
+    def parse(self, text: str) -> Any:
+        values = super().parse(text)
+        shift = values["shift"]
+        if shift != "auto":
+            try:
+                values["shift"] = Int(maximum=10).parse(shift)
+            except OptionError as error:
+                raise error.within("shift") from None
+        elif not values["sleep"]:
+            raise OptionError("sleep=off needs a fixed shift; write shift=<0 to 10>,sleep=off")
+        if values["align"] and (shift == "auto" or not values["sleep"]):
+            raise OptionError("align=on needs a fixed shift and sleep=on")
+        return values
+
+
+def icount_group() -> Group:
+    return Group(
+        "-icount",
+        (
+            Key("shift", Text("N|auto"), "an instruction takes 2**N ns", default="auto"),
+            Key("align", Bool(), "say when the guest falls behind the host", default=False),
+            Key("sleep", Bool(), "let idle time pass as on the host", default=True),
+            Key("rr", NotYet(), "record or replay"),
+            Key("rrfile", NotYet(), "the recording"),
+            Key("rrsnapshot", NotYet(), "snapshot to begin from"),
+        ),
+        implied="shift",
+    )
+
+
+def name_group() -> Group:
+    return Group(
+        "-name",
+        (
+            Key("guest", Text(), "name of the machine"),
+            Key("process", Text(), "name of the process"),
+            Key("debug-threads", Bool(), "name threads"),
+        ),
+        implied="guest",
+    )
+
+
+def mon_group() -> Group:
+    return Group(
+        "-mon",
+        (
+            Key("chardev", Text("id", empty=False), "where it is", required=True),
+            Key("mode", Enum(("readline", "control")), "for users or programs", default="readline"),
+            Key("pretty", Bool(), "indent replies", default=False),
+            Key("id", Text(), "name"),
+        ),
+        implied="chardev",
+    )
+
+
+def accel_group() -> Group:
+    return Group(
+        "-accel",
+        (
+            Key("accel", Enum(("tcg",), name="name"), "the accelerator", required=True),
+            Key("thread", Enum(("single", "multi")), "one thread, or one a processor"),
+            Key("tb-size", Size(unit="M"), "limit of generated code"),
+            Key("one-insn-per-tb", Bool(), "as -singlestep"),
+        ),
+        implied="accel",
+    )
+
+
+def action_group() -> Group:
+    return Group(
+        "-action",
+        (
+            Key("reboot", Enum(("reset", "shutdown")), "what a reset by the guest does"),
+            Key("shutdown", Enum(("poweroff", "pause")), "what the guest's shutdown does"),
+            Key("panic", NotYet("none"), "what a panic of the guest does"),
+            Key("watchdog", NotYet("none"), "what a watchdog does"),
+        ),
+    )
+
+
+class Accelerator(Lazy):
+    """The value of -accel; Pemu's own accelerator is called what QEMU's is."""
+
+    def parse(self, text: str) -> Any:
+        if text in ("help", "?"):
+            raise HelpRequest("Accelerators supported:\ntcg\n")
+        return super().parse(text)
+
+
+GLOBAL = Group(
+    "-global",
+    (
+        Key("driver", Text(empty=False), required=True),
+        Key("property", Text(empty=False), required=True),
+        Key("value", Text(), required=True),
+    ),
+)
