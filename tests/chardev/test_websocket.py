@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pemu.chardev.interface import Chardev, Event
+from pemu.chardev.output import LIMIT
 from tests.chardev.conftest import PATIENCE, Front, World
 from tests.chardev.test_socket import port_of, receive
 
@@ -107,6 +108,19 @@ def test_close_is_answered_and_ends_the_connection(page: tuple[Page, Chardev, Fr
     peer.sock.sendall(frame(8, b"\x03\xe8bye"))
     assert receive(peer.sock, 100) == b"\x88\x02\x03\xe8"
     front.expect_event(Event.CLOSED)
+
+
+def test_peer_that_asks_and_does_not_read_fills_no_memory(
+    page: tuple[Page, Chardev, Front],
+) -> None:
+    peer, port, front = page
+    peer.ask()
+    flood = frame(9, b"x" * 125) * 1000
+    for _ in range(100):
+        peer.sock.sendall(flood)
+    peer.sock.sendall(frame(2, b"."))
+    front.expect(b".")
+    assert port.backlog < 2 * LIMIT
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
@@ -83,11 +83,13 @@ class ModemLines(NamedTuple):
 
 
 def _to_stdout(text: str) -> None:
-    print(text, flush=True)
+    with suppress(OSError):  # nobody is there to be told
+        print(text, flush=True)
 
 
 def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -103,10 +105,10 @@ class Host:
 
     loop: asyncio.AbstractEventLoop
     lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
-    say: Callable[[str], None] = _to_stdout
-    warn: Callable[[str], None] = _to_stderr
-    quit: Callable[[], None] = lambda: None
-    save: Callable[[], None] = lambda: None
+    say: Callable[[str], object] = _to_stdout
+    warn: Callable[[str], object] = _to_stderr
+    quit: Callable[[], object] = lambda: None
+    save: Callable[[], object] = lambda: None
     escape: int = 1
     daemonize: bool = False
 

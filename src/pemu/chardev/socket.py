@@ -12,6 +12,7 @@ from pemu.chardev import address as addresses
 from pemu.chardev.address import Address, Inet, Inherited, Unix
 from pemu.chardev.descriptor import DescriptorChardev
 from pemu.chardev.interface import Event, Host
+from pemu.chardev.output import LIMIT
 from pemu.chardev.wire import Telnet, Wire
 from pemu.options.error import OptionError, quoted
 from pemu.options.keyval import Key
@@ -189,7 +190,7 @@ class Socket(DescriptorChardev):
             self.event(Event.BREAK)
         self._wire.breaks = 0
         reply, self._wire.reply = self._wire.reply, b""
-        if reply:
+        if reply and self.backlog < LIMIT:  # a peer that asks and does not read gets no answers
             super()._send(reply)
         if self._wire.is_over:
             self._ended()

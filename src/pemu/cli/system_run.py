@@ -97,6 +97,7 @@ class Session:
             Host(
                 machine.iothread.loop,
                 machine.lock,
+                warn=lambda text: outcome.fail(self.program, text),
                 quit=machine.control.quit,
                 escape=options.escape,
                 daemonize=options.daemonize,
