@@ -13,13 +13,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from pemu.isa.mips.cp0_models import Control
 from tests.isa.mips.system import words as w
 
 LOG, LOG_BYTES = 0x100000, 0x100000
 FRAMES, FRAME_COUNT = 0x400000, 64
 CODE_VIRTUAL, CODE_PHYSICAL, CODE_MASK = 0x00400000, 0x600000, 0x7E000
-MODE_BITS = {"kernel": 0, "supervisor": 0x08, "user": 0x10}
-BEV, EXL, KX_SX_UX = 1 << 22, 2, 0xE0
+BEV, EXL, KX_SX_UX, SUPERVISOR, USER = 1 << 22, 2, 0xE0, 0x08, 0x10
 
 V0, T8, T9, K0, K1, S0 = 2, 24, 25, 26, 27, 16
 
@@ -36,13 +36,14 @@ _STORED = (
 
 
 class Stream:
-    """Makes one program for a processor with `bits` a register and `entries` in its TLB."""
+    """Makes one program for a processor."""
 
-    def __init__(self, seed: int, bits: int, entries: int, virtual_bits: int) -> None:
+    def __init__(self, seed: int, control: Control) -> None:
         self.random = random.Random(seed)
-        self.bits = bits
-        self.entries = entries
-        self.virtual_bits = virtual_bits
+        self.bits = control.model.bits
+        self.entries = control.tlb
+        self.virtual_bits = control.virtual_bits
+        self.modes = [bits for bits in (SUPERVISOR, USER) if bits & control.status_mask]
         self.words: list[int] = []
         self.boot = 0
 
@@ -195,7 +196,7 @@ class Stream:
 
     def other_mode(self) -> list[int]:
         """Go to supervisor or user mode, run something there, and come back."""
-        mode = MODE_BITS[self.random.choice(("supervisor", "user"))]
+        mode = self.random.choice(self.modes)
         words = [
             w.mfc0(V0, w.STATUS),
             w.ori(V0, V0, mode | EXL),

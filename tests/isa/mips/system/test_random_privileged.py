@@ -39,7 +39,7 @@ def _differences(ours: bytes, theirs: bytes, size: int) -> list[str]:
 def test_log_of_random_program_equals_that_of_qemu(model: str, tmp_path: Path) -> None:
     control = BY_NAME[model]
     bits = control.model.bits
-    stream = Stream(SEED, bits, control.tlb, control.virtual_bits)
+    stream = Stream(SEED, control)
     stream.program(OPERATIONS)
     rom, ram = stream.images()
     machine = BareMachine(model)
