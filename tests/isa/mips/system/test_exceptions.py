@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -26,22 +26,15 @@ if TYPE_CHECKING:
         ) -> BareMachine: ...
 
 
-@pytest.fixture(scope="module")
-def machines() -> dict[str, BareMachine]:
-    return {}
-
-
 @pytest.fixture
-def run(machines: dict[str, BareMachine]) -> Start:
+def run(machine_of: Callable[[str], BareMachine]) -> Start:
     """Runs words at the reset vector, with a handler in each vector that notes and stops.
 
     The handler leaves in t0 the offset of its vector, in t1 EPC, in t2 Cause, in t3 Status.
     """
 
     def start(model: str, program: Sequence[int], user: Sequence[int] = ()) -> BareMachine:
-        if model not in machines:
-            machines[model] = BareMachine(model)
-        machine = machines[model]
+        machine = machine_of(model)
         for base in (0, ROM + 0x200):
             for offset in (0, 0x80, 0x100, 0x180, 0x200):
                 handler = [
@@ -55,7 +48,6 @@ def run(machines: dict[str, BareMachine]) -> Start:
         machine.write(ROM, [w.beq(0, 0, 0x1FFF), w.NOP])
         machine.write(ROM + 0x8000, [*program, *w.stop()])
         machine.write(USER_PROGRAM, user)
-        machine.reset()
         machine.run()
         return machine
 
