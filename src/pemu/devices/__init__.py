@@ -5,6 +5,8 @@
 """
 
 DRIVERS: dict[str, str] = {
+    "gt64120": "pci.gt64120:Gt64120",
+    "gt64120_pci": "pci.gt64120:Gt64120Pci",
     "isa-i8259": "irq.i8259:I8259",
     "isa-pit": "timer.i8254:I8254",
     "isa-serial": "serial.ns16550a:IsaSerial",

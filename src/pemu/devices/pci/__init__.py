@@ -1,0 +1,1 @@
+"""PCI host bridges and chipsets."""
