@@ -1,7 +1,8 @@
 """A program with the back end `stdio`, for the tests to run on terminals and pipes.
 
 Arguments: the value of `-chardev`, and what to do: `echo` sends each byte back in brackets until a
-`q` comes; `flood` writes many lines and ends; `raise` and `abort` break off when a byte has come.
+`q` comes; `raise` and `abort` break off then; `flood` writes many lines and ends; `idle` does not
+get as far as running its loop.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 
 from pemu.chardev.interface import Chardev, Event, FrontEnd, Host
 from pemu.chardev.registry import Chardevs
@@ -43,6 +45,9 @@ def main(chardev: str, task: str) -> None:
     chardevs = Chardevs(Host(loop, quit=end.set))
     front = Echo(end)
     front.port = chardevs.create(chardev).attach(front)
+    if task == "idle":
+        os.write(2, b"<idle>")
+        time.sleep(100)
     threading.Thread(target=loop.run_forever, daemon=True).start()
     if task == "flood":
         for number in range(LINES):

@@ -184,6 +184,14 @@ def test_output_is_still_processed_for_the_terminal(desk: Desk) -> None:
     assert "line 1\r\nline 2\r\n" in desk.until(f"line {LINES - 1}\r\n")
 
 
+def test_interrupt_key_works_until_the_machine_starts(desk: Desk) -> None:
+    desk.type(join(words("stdio,id=s,signal=off", "idle")) + "\n")
+    desk.until("<idle>")
+    desk.type("\x03")
+    desk.until("prompt> ")
+    assert modes(desk.fd) == desk.before
+
+
 def test_terminal_is_restored_at_the_end(desk: Desk) -> None:
     desk.start()
     desk.type("q")
@@ -221,7 +229,8 @@ def test_interrupt_key_ends_the_program_where_signals_are_on(desk: Desk) -> None
 
 def test_guard_goes_with_the_program(desk: Desk) -> None:
     program = desk.start()
-    guards = Path(f"/proc/{program}/task/{program}/children").read_text().split()
+    threads = Path(f"/proc/{program}/task").iterdir()
+    guards = [child for one in threads for child in (one / "children").read_text().split()]
     assert len(guards) == 1
     desk.type("q")
     desk.until("prompt> ")

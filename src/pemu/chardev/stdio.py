@@ -43,6 +43,8 @@ class Stdio(DescriptorChardev):
         self._terminal: Terminal | None = None
         if os.isatty(_INPUT):
             self._terminal = Terminal(_INPUT, signals=options["signal"])
+            # Not before the loop runs: Ctrl-C ends what comes before, such as waiting for a client.
+            host.post(self._terminal.enter)
         self._own, self._was_blocking = _not_waiting(_OUTPUT)
         Stdio._in_use = True
         self._connect(_INPUT, self._own if self._own >= 0 else _OUTPUT)

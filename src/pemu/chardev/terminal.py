@@ -33,7 +33,7 @@ _LOWEST = 10
 
 
 class Terminal:
-    """The terminal at descriptor `fd`, which must be one.
+    """The terminal at descriptor `fd`, which must be one; raw from `enter` to `leave`.
 
     Where signals are off, Ctrl-C, Ctrl-Z and Ctrl-\\ are bytes for the guest. Stopping and going on
     is noticed if this is made on the interpreter's main thread, as Python wants it.
@@ -44,16 +44,24 @@ class Terminal:
         self._saved = termios.tcgetattr(fd)
         self._raw = line.raw(self._saved, output=False, signals=signals)
         self._handlers: list[tuple[int, Any]] = []
-        self._inside = True
-        atexit.register(self.leave)
-        self._set(self._raw)
-        self._guard, self._alarm = _start_guard(fd, self._saved, self._raw)
+        self._inside = False
+        self._left = False
+        self._guard = self._alarm = -1
         if threading.current_thread() is threading.main_thread():
             for number, handler in (
                 (signal.SIGTSTP, self._on_stop),
                 (signal.SIGCONT, self._on_continue),
             ):
                 self._handlers.append((number, signal.signal(number, handler)))
+
+    def enter(self) -> None:
+        """Take the terminal, unless it has been left already."""
+        if self._left:
+            return
+        self._inside = True
+        atexit.register(self.leave)
+        self._set(self._raw)
+        self._guard, self._alarm = _start_guard(self._fd, self._saved, self._raw)
 
     def set_echo(self, on: bool) -> None:
         """Have the terminal show what is typed, or not."""
@@ -65,15 +73,17 @@ class Terminal:
 
     def leave(self) -> None:
         """Restore the terminal for good."""
-        if not self._inside:
+        if self._left:
             return
-        self._inside = False
-        atexit.unregister(self.leave)
-        self._set(self._saved)
+        self._left = True
+        if self._inside:
+            self._inside = False
+            atexit.unregister(self.leave)
+            self._set(self._saved)
+            _dismiss_guard(self._guard, self._alarm)
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._handlers:
                 signal.signal(number, handler)
-        _dismiss_guard(self._guard, self._alarm)
 
     def _set(self, attributes: list[Any]) -> None:
         """Change the terminal, unless a shell has it that keeps this process in the background."""
@@ -88,7 +98,8 @@ class Terminal:
             pass  # the terminal has hung up
 
     def _on_stop(self, _number: int, _frame: object) -> None:
-        self._set(self._saved)
+        if self._inside:
+            self._set(self._saved)
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _on_continue(self, _number: int, _frame: object) -> None:
