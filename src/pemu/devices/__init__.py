@@ -5,11 +5,13 @@
 """
 
 DRIVERS: dict[str, str] = {
+    "PIIX4_PM": "pci.piix4:Piix4Pm",
     "gt64120": "pci.gt64120:Gt64120",
     "gt64120_pci": "pci.gt64120:Gt64120Pci",
     "isa-i8259": "irq.i8259:I8259",
     "isa-pit": "timer.i8254:I8254",
     "isa-serial": "serial.ns16550a:IsaSerial",
     "mc146818rtc": "timer.mc146818:Mc146818",
+    "piix4-isa": "pci.piix4:Piix4Isa",
     "serial-mm": "serial.ns16550a:SerialMm",
 }

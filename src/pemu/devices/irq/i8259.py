@@ -2,8 +2,8 @@
 
 Intel 8259A data sheet, December 1988; the edge/level registers, which take the place of the trigger
 mode bit of ICW1, as in the 82371AB (PIIX4) data sheet, April 1997. An edge is latched until it is
-acknowledged, also when the line falls before. Left out: MCS-80/85 mode, whose three-byte
-acknowledge no PCI bridge makes, and buffered mode, which only concerns pins.
+acknowledged, also when the line falls before, unless it is that of a slave. Left out: MCS-80/85
+mode, whose three-byte acknowledge no PCI bridge makes, and buffered mode, which only concerns pins.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class I8259(IsaDevice):
             self.requests |= bit
         else:
             self.levels &= ~bit
-            if self.elcr & bit:
+            if self.elcr & bit or self.slave is not None and number == CASCADE:
                 self.requests &= ~bit
         self._update()
 
