@@ -91,6 +91,9 @@ class MachineCpu(Cpu):
         one = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
         self._native_flush_tlb = one(native["pemu_flush_tlb"])
         self._native_update_mode = one(native["pemu_update_mode"])
+        self._native_set_context = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)(
+            native["pemu_set_context"]
+        )
         self._native_raise = ctypes.PYFUNCTYPE(
             None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
         )(native["pemu_enter_exception"])
@@ -115,6 +118,10 @@ class MachineCpu(Cpu):
     def flush_tlb(self) -> None:
         """Forget all translated addresses. Only while the cpu stands still."""
         self._native_flush_tlb(self.address)
+
+    def set_context(self, number: int) -> None:
+        """The guest's address space has been changed by hand."""
+        self._native_set_context(self.address, number)
 
     def update_mode(self) -> None:
         """Registers that decide about mode or address translation have been changed by hand."""

@@ -572,6 +572,7 @@ SYSTEM_EXPORTS = (
     "pemu_enter_exception",
     "pemu_update_mode",
     "pemu_flush_tlb",
+    "pemu_set_context",
 )
 """Those of whole processors beside them."""
 

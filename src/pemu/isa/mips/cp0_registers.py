@@ -123,6 +123,7 @@ def _write_entryhi(cpu: SystemCpu, value: Value) -> None:
     cpu.entryhi = value
     with cpu.if_(other):
         cpu.set_context(value.trunc(32) & 0xFF)
+    cpu.end_block()  # which has the soft TLB of the old address space at hand
 
 
 def _write_status(cpu: SystemCpu, value: Value) -> None:

@@ -54,4 +54,5 @@ def reset(cpu: MachineCpu, count_ns: int = COUNT_NS) -> None:
     cpu.count_ns = count_ns
     cpu.pc = signed(RESET_VECTOR, 32) & (1 << arch.xlen) - 1
     cpu.flush_tlb()
+    cpu.set_context(0)
     cpu.update_mode()

@@ -251,6 +251,8 @@ DROP_KEPT = Procedure("mips_tlb_drop_kept", (), 0, drop_kept)
 def _instruction(name: str, function: str, procedure: Procedure) -> None:
     def meaning(cpu: SystemCpu) -> None:
         cpu.invoke(procedure)
+        if procedure is _READ:
+            cpu.end_block()  # the address space may be another
 
     privileged(
         f"010000 1 0000000000000000000 {function}",

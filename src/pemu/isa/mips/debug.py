@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Write: TypeAlias = Callable[[Cpu, int], None]
 
 _CPU, _CP0, _FPU, _DSP = (f"org.gnu.gdb.mips.{name}" for name in ("cpu", "cp0", "fpu", "dsp"))
+_PRIVILEGED = "org.pemu.mips.cp0"
+"""Our own feature: what gdb has no place for."""
+
+_IN_CP0 = ("status", "badvaddr", "cause")
 _CU1, _FR, _USER = 1 << 29, 1 << 26, 0x10
 """Bits of Status: FPU usable, 64-bit FPU registers, user mode."""
 
@@ -60,15 +64,16 @@ def variables(arch: Architecture) -> tuple[Variable, ...]:
     """All registers of a processor, in the order of their numbers."""
     xlen = arch.xlen
     declared = arch.layout.by_name
+    status, badvaddr, cause = _program_cp0(xlen) if arch.system is None else _machine_cp0(arch)
     result = [
         _of_file(_CPU, f"r{index}", arch, "gpr", index) for index in range(declared["gpr"].count)
     ]
     result += [
-        Variable(_CP0, "status", xlen, _status, _keep),
+        status,
         _of_file(_CPU, "lo", arch, "lo", 0),
         _of_file(_CPU, "hi", arch, "hi", 0),
-        Variable(_CP0, "badvaddr", xlen, _zero, _keep),
-        Variable(_CP0, "cause", xlen, _zero, _keep),
+        badvaddr,
+        cause,
         Variable(_CPU, "pc", xlen, _read_pc, _write_pc, "code_ptr"),
     ]
     result += [_float(index, xlen) for index in range(declared["fpr"].count)]
@@ -81,7 +86,41 @@ def variables(arch: Architecture) -> tuple[Variable, ...]:
             result.append(_of_file(_DSP, f"hi{index}", arch, "hi", index))
             result.append(_of_file(_DSP, f"lo{index}", arch, "lo", index))
         result.append(Variable(_DSP, "dspctl", 32, _read_dspctl, _write_dspctl))
+    if arch.system is not None:
+        result += _privileged(arch)
     return tuple(result)
+
+
+def _program_cp0(xlen: int) -> tuple[Variable, Variable, Variable]:
+    """What a program has in place of Status, BadVAddr and Cause."""
+    return (
+        Variable(_CP0, "status", xlen, _status, _keep),
+        Variable(_CP0, "badvaddr", xlen, _zero, _keep),
+        Variable(_CP0, "cause", xlen, _zero, _keep),
+    )
+
+
+def _machine_cp0(arch: Architecture) -> tuple[Variable, Variable, Variable]:
+    """Status, BadVAddr and Cause of a whole processor."""
+    from pemu.isa.mips.cp0_display import shown
+
+    named = {one.name: one for one in shown(arch)}
+    status, badvaddr, cause = (
+        Variable(_CP0, name, arch.xlen, named[name].read, named[name].write)  # type: ignore[arg-type]
+        for name in _IN_CP0
+    )
+    return status, badvaddr, cause
+
+
+def _privileged(arch: Architecture) -> list[Variable]:
+    """The other registers of coprocessor 0."""
+    from pemu.isa.mips.cp0_display import shown
+
+    return [
+        Variable(_PRIVILEGED, one.name, one.bits, one.read, one.write, group="system")  # type: ignore[arg-type]
+        for one in shown(arch)
+        if one.name not in _IN_CP0
+    ]
 
 
 def _of_file(feature: str, name: str, arch: Architecture, file: str, index: int) -> Variable:
