@@ -7,7 +7,7 @@ import ctypes
 from pemu.engine import context as c
 from pemu.engine.decoder import ModeDecoders
 from pemu.engine.faults import GuestFault
-from pemu.engine.tier0 import operand_places
+from pemu.engine.handlers import operand_places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

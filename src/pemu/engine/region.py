@@ -24,9 +24,10 @@ from pemu.engine.exits import (
     EXIT_SYSTEM,
 )
 from pemu.engine.guestblock import GuestBlock, liveness, region_base
+from pemu.engine.handlers import guest_offset
 from pemu.engine.insn import bind
 from pemu.engine.regiontext import FLUSH, READ, WRITE, RegionText
-from pemu.engine.tier0 import RESERVED_INSTRUCTION, guest_offset
+from pemu.engine.tier0 import RESERVED_INSTRUCTION
 from pemu.engine.values import StagingError, Value
 
 TYPE_CHECKING = False
