@@ -147,6 +147,22 @@ def test_t_stamps_each_line_until_it_is_typed_again(desk: Desk) -> None:
     assert desk.expect(b"lines\n") == b"plain\n"
 
 
+def test_whole_text_is_stamped_or_refused(desk: Desk) -> None:
+    desk.type(b"\x01t.")
+    desk.console.expect(b".")
+    text = b"\none\ntwo\n"
+    count = 0
+    while taken := desk.console_port.write(text, whole=True):
+        assert taken == len(text)
+        count += 1
+    desk.console_port.send(b"end")
+    shown = desk.expect(b"end") + b"end"
+    stamp = rb"\[00:\d\d:\d\d\.\d{3}\] "
+    first = b"\n" + stamp + b"one\n" + stamp + b"two\n"
+    wanted = first + b"(?:" + stamp + first + b"){%d}" % (count - 1) + stamp + b"end"
+    assert re.fullmatch(wanted, shown)
+
+
 def test_stamps_survive_a_slow_reader(desk: Desk) -> None:
     desk.type(b"\x01t.")
     desk.console.expect(b".")

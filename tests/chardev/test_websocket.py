@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -108,6 +109,34 @@ def test_close_is_answered_and_ends_the_connection(page: tuple[Page, Chardev, Fr
     peer.sock.sendall(frame(8, b"\x03\xe8bye"))
     assert receive(peer.sock, 100) == b"\x88\x02\x03\xe8"
     front.expect_event(Event.CLOSED)
+
+
+def test_answers_do_not_break_into_frames(page: tuple[Page, Chardev, Front]) -> None:
+    peer, port, front = page
+    peer.ask()
+    front.expect_event(Event.OPENED)
+    count, size = 300, 30000
+
+    def write() -> None:
+        for _ in range(count):
+            front.writable_again.clear()
+            while not port.write(b"x" * size):
+                assert front.writable_again.wait(PATIENCE)
+                front.writable_again.clear()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    frames = 0
+    while frames < count:
+        peer.sock.sendall(frame(9, b"ping"))
+        opcode, length = receive(peer.sock, 2)
+        if opcode == 0x82:
+            assert length == 126
+            assert receive(peer.sock, 2 + size)[2:] == b"x" * size
+            frames += 1
+        else:
+            assert (opcode, receive(peer.sock, length)) == (0x8A, b"ping")
+    writer.join()
 
 
 def test_peer_that_asks_and_does_not_read_fills_no_memory(

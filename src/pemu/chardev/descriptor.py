@@ -79,9 +79,9 @@ class DescriptorChardev(Chardev):
         """Deal with an error of output, which is reported once."""
         self.host.warn(f"{self.label}: {self.filename}: {error.strerror}; output is lost")
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, whole: bool) -> int:
         output = self._output
-        return output.write(data) if output else len(data)
+        return output.write(data, whole) if output else len(data)
 
     def _send(self, data: bytes) -> None:
         output = self._output

@@ -6,10 +6,10 @@ stream of bytes in both directions.
 
 Threads. Everything that waits for the host happens on the I/O thread, which runs `Host.loop`. A
 front end's methods are called on that thread only, with `Host.lock` held and no other lock of this
-package. The methods of a `Chardev` that a front end uses (`write`, `write_whole`, `send`,
-`backlog`, `accept_input`, `set_...`, `modem_lines`, `take_focus`) may be called from any thread,
-also by a front end from within its own methods; none of them waits. What is written comes out in
-the order of the calls. Making, attaching, detaching and closing is for the I/O thread, or for any
+package. The methods of a `Chardev` that a front end uses (`write`, `send`, `backlog`,
+`accept_input`, `set_...`, `modem_lines`, `take_focus`) may be called from any thread, also by a
+front end from within its own methods; none of them waits. What is written comes out in the order of
+the calls. Making, attaching, detaching and closing is for the I/O thread, or for any
 thread while the loop does not run.
 
 Flow control. Towards the back end, `write` takes what there is room for and returns how much that
@@ -162,22 +162,16 @@ class Chardev:
         """Take the front end away; another one may then be attached."""
         self.front = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, *, whole: bool = False) -> int:
         """Send bytes to the other end; returns how many of the first were taken.
 
-        Where nobody is there to read them, they are lost and count as taken.
+        With `whole`, all are taken or none. Where nobody is there to read them, they are lost and
+        count as taken.
         """
-        taken = self._write(data)
+        taken = self._write(data, whole)
         if self._log >= 0 and taken:
             self._write_log(data[:taken])
         return taken
-
-    def write_whole(self, data: bytes) -> bool:
-        """Send all of `data`, which must not be empty, or nothing; returns whether it was taken."""
-        taken = self.write(data)
-        if 0 < taken < len(data):
-            self.send(data[taken:])
-        return taken > 0
 
     def send(self, data: bytes) -> None:
         """Send bytes that are all taken, whatever the other end does.
@@ -244,11 +238,11 @@ class Chardev:
 
     # For back ends.
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, whole: bool) -> int:
         return len(data)
 
     def _send(self, data: bytes) -> None:
-        self._write(data)
+        self._write(data, True)
 
     def _write_log(self, data: bytes) -> None:
         try:

@@ -138,13 +138,19 @@ class Mux(Chardev, FrontEnd):
                 before.event(Event.MUX_OUT)
             channel.event(Event.MUX_IN)
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, whole: bool) -> int:
         with self._lock:
             if not self._stamping:
-                return self.base.write(data)
+                return self.base.write(data, whole=whole)
+            if whole:
+                before = self._line_begins
+                if self.base.write(self._stamped(data), whole=True):
+                    return len(data)
+                self._line_begins = before
+                return 0
             taken = 0
             while taken < len(data):
-                if self._line_begins and not self.base.write_whole(self._stamp()):
+                if self._line_begins and not self.base.write(self._stamp(), whole=True):
                     break
                 self._line_begins = False
                 end = data.find(b"\n", taken) + 1 or len(data)
@@ -157,19 +163,17 @@ class Mux(Chardev, FrontEnd):
 
     def _send(self, data: bytes) -> None:
         with self._lock:
-            if self._stamping:
-                lines = data.split(b"\n")
-                whole = bytearray()
-                for number, text in enumerate(lines):
-                    if number:
-                        whole += b"\n"
-                        self._line_begins = True
-                    if text and self._line_begins:
-                        whole += self._stamp()
-                        self._line_begins = False
-                    whole += text
-                data = bytes(whole)
-            self.base.send(data)
+            self.base.send(self._stamped(data) if self._stamping else data)
+
+    def _stamped(self, data: bytes) -> bytes:
+        """`data` with the time before each line that begins in it."""
+        stamped = bytearray()
+        for text in data.splitlines(keepends=True):
+            if self._line_begins:
+                stamped += self._stamp()
+            self._line_begins = text.endswith(b"\n")
+            stamped += text
+        return bytes(stamped)
 
     def _stamp(self) -> bytes:
         now = time.monotonic()
@@ -292,8 +296,8 @@ class Channel(Chardev):
         """Note that there is room for output again."""
         self._writable()
 
-    def _write(self, data: bytes) -> int:
-        return self._mux.write(data)
+    def _write(self, data: bytes, whole: bool) -> int:
+        return self._mux.write(data, whole=whole)
 
     def _send(self, data: bytes) -> None:
         self._mux.send(data)

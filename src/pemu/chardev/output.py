@@ -48,10 +48,14 @@ class Output:
         """Bytes in the queue."""
         return len(self._queue)
 
-    def write(self, data: bytes) -> int:
-        """Take what there is room for; returns how many bytes that were."""
+    def write(self, data: bytes, whole: bool) -> int:
+        """Take what there is room for, or with `whole` everything if there is room at all.
+
+        Returns how many bytes were taken.
+        """
         with self._lock:
-            return self._take(data, LIMIT)
+            queued = len(self._queue)
+            return self._take(data, queued + len(data) if whole and queued < LIMIT else LIMIT)
 
     def send(self, data: bytes) -> None:
         """Take all of `data`."""

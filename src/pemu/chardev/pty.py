@@ -99,8 +99,8 @@ class Pty(DescriptorChardev):
         poll.register(self._master, 0)
         return bool(poll.poll(0))
 
-    def _write(self, data: bytes) -> int:
-        return len(data) if self._is_hung_up() else super()._write(data)
+    def _write(self, data: bytes, whole: bool) -> int:
+        return len(data) if self._is_hung_up() else super()._write(data, whole)
 
     def _send(self, data: bytes) -> None:
         if not self._is_hung_up():

@@ -35,7 +35,7 @@ class RingBuffer(Chardev):
             del self._kept[:size]
         return data
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, whole: bool) -> int:
         with self._lock:
             self._kept += data[-self.size :]
             del self._kept[: -self.size]

@@ -202,16 +202,13 @@ class Socket(DescriptorChardev):
     def _room(self) -> int:
         return super()._room() if self._wire.is_ready else 1
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, whole: bool) -> int:
         if not self._wire.is_ready:
             return len(data)
         sent = self._wire.encode(data)
-        taken = super()._write(sent)
         if len(sent) == len(data):
-            return taken
-        if taken:
-            super()._send(sent[taken:])  # half of an escape is not to stay behind
-        return len(data) if taken else 0
+            return super()._write(sent, whole)
+        return len(data) if super()._write(sent, True) else 0  # an escape or a frame stays whole
 
     def _send(self, data: bytes) -> None:
         if self._wire.is_ready:

@@ -62,7 +62,7 @@ class Udp(DescriptorChardev):
         if self._came:
             self._pause()
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, whole: bool) -> int:
         for start in range(0, len(data), LARGEST_DATAGRAM):
             try:
                 self._socket.send(data[start : start + LARGEST_DATAGRAM])
@@ -71,7 +71,7 @@ class Udp(DescriptorChardev):
         return len(data)
 
     def _send(self, data: bytes) -> None:
-        self._write(data)
+        self._write(data, True)
 
 
 def _open(options: dict[str, Any]) -> socket.socket:
