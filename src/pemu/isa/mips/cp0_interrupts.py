@@ -16,6 +16,9 @@ SOFTWARE = 3 << c.IP_SHIFT
 STORED = 0x8000007C | 3 << c.CE_SHIFT | c.DC | c.IV | c.WP | SOFTWARE
 """Bits of Cause that the register `cause` holds; the others are computed."""
 
+IXMT = 1 << 10
+"""Bit of TCStatus: no interrupts for this thread context."""
+
 
 def cause(cpu: SystemCpu) -> Value:
     """The register Cause."""
@@ -37,6 +40,8 @@ def pending(cpu: SystemCpu, value: Value) -> Value:
 def enabled(cpu: SystemCpu) -> Value:
     """One if interrupts can be taken."""
     open_ = (cpu.status & (c.IE | c.EXL | c.ERL)).eq(c.IE)
+    if "mt" in cpu.features:
+        open_ = open_ & (cpu.tcstatus & IXMT).eq(0)
     return open_ & (cpu.debug & c.DM).eq(0)
 
 

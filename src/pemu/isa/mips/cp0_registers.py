@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pemu.isa.mips import cp0_interrupts as interrupts
 from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips import cp0_threads as threads
 from pemu.isa.mips import cp0_timer as timer
 from pemu.isa.mips.cp0_tlb import DROP_KEPT
 from pemu.isa.mips.cp0_translate import segment_mask
@@ -158,14 +159,43 @@ _R1, _R2 = "mips32", "mips32r2"
 
 REGISTERS = (
     ControlRegister(0, 0, "index", lambda m: (1 << (m.tlb - 1).bit_length()) - 1 if m.tlb else 0),
+    ControlRegister(0, 1, "mvpcontrol", 0xB, reset=1, needs="mt"),
+    ControlRegister(0, 2, "mvpconf0", needs="mt", constant=True),
+    ControlRegister(0, 3, "mvpconf1", needs="mt", constant=True),
     ControlRegister(1, 0, "random", reset=lambda m: max(m.tlb - 1, 0)),
+    ControlRegister(1, 1, "vpecontrol", 0x003080FF, needs="mt"),
+    ControlRegister(1, 2, "vpeconf0", 0x1FE00003, reset=3, needs="mt"),
+    ControlRegister(1, 3, "vpeconf1", needs="mt", constant=True),
+    ControlRegister(1, 4, "yqmask", needs="mt", constant=True),
+    ControlRegister(1, 5, "vpeschedule", ALL, needs="mt"),
+    ControlRegister(1, 6, "vpeschefback", ALL, needs="mt"),
+    ControlRegister(1, 7, "vpeopt", 0xFFFF, needs="mt"),
     ControlRegister(2, 0, "entrylo0", _entrylo),
+    ControlRegister(
+        *(2, 1, "tcstatus"),
+        reset=threads.ACTIVE,
+        needs="mt",
+        read=threads.read_tcstatus,
+        write=threads.write_tcstatus,
+    ),
+    ControlRegister(2, 2, "tcbind", 0x20000, needs="mt"),
+    ControlRegister(2, 3, "tcrestart", ALL, needs="mt"),
+    ControlRegister(2, 4, "tchalt", 1, needs="mt"),
+    ControlRegister(2, 5, "tccontext", ALL, needs="mt"),
+    ControlRegister(2, 6, "tcschedule", ALL, needs="mt"),
+    ControlRegister(2, 7, "tcschefback", ALL, needs="mt"),
     ControlRegister(3, 0, "entrylo1", _entrylo),
     ControlRegister(4, 0, "context", _context),
     ControlRegister(4, 2, "userlocal", ALL, needs=f"ulri {_R2}"),
     ControlRegister(5, 0, "pagemask", write=_write_pagemask),
     ControlRegister(5, 1, "pagegrain", needs=_R2, constant=True),
     ControlRegister(6, 0, "wired", write=_write_wired),
+    *(
+        ControlRegister(
+            6, n + 1, f"srsconf{n}", reset=0xBFEFFBFE if n < 4 else 0x3FEFFBFE, needs="mt"
+        )
+        for n in range(5)
+    ),
     ControlRegister(7, 0, "hwrena", _hwrena, needs=_R2),
     ControlRegister(8, 0, "badvaddr"),
     ControlRegister(9, 0, "count", read=timer.count, write=timer.write_count, constant=True),
@@ -236,6 +266,14 @@ def _store(cpu: SystemCpu, register: ControlRegister, sel: Value | None, value: 
         getattr(cpu, register.name)[sel] = new
 
 
+def _state_value_of(register: ControlRegister) -> Read:
+    return lambda cpu: _state_value(cpu, register, None)
+
+
+def _store_to(register: ControlRegister) -> Write:
+    return lambda cpu, value: _store(cpu, register, None, value)
+
+
 def _declare_moves(register: ControlRegister) -> None:
     """Declare what moves from and to a register, with 32 and with 64 bits."""
     number, select, name = register.number, register.select, register.name
@@ -254,6 +292,10 @@ def _declare_moves(register: ControlRegister) -> None:
     def to_long(cpu: SystemCpu, rt: Value, sel: Value | None) -> None:
         _store(cpu, register, sel, cpu.gpr[rt])
 
+    if select is not None:
+        threads.declare_moves(
+            number, select, name, register.needs, _state_value_of(register), _store_to(register)
+        )
     for mnemonic, code, move, needs in (
         ("mfc0", "00000", from_word, ""),
         ("dmfc0", "00001", from_long, "mips3"),

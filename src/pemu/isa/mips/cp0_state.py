@@ -57,6 +57,9 @@ if TYPE_CHECKING:
         taghi: RegisterFile
         errorepc: _Single
         desave: _Single
+        mvpcontrol: _Single
+        vpecontrol: _Single
+        tcstatus: _Single
         tlb_hi: RegisterFile
         tlb_mask: RegisterFile
         tlb_asid: RegisterFile
@@ -149,6 +152,12 @@ def system_layout(xlen: int, control: Control) -> Layout:
         names = tuple(f"{name}{index}" for index in range(count))
         return Register(name, 32, count, group="system", names=names, memory=True)
 
+    threads = (
+        *word("mvpcontrol", "vpecontrol", "vpeconf0", "vpeschedule", "vpeschefback", "vpeopt"),
+        *word("tcstatus", "tcbind", "tchalt", "tccontext", "tcschedule", "tcschefback"),
+        *long("tcrestart"),
+        *word("srsconf0", "srsconf1", "srsconf2", "srsconf3", "srsconf4"),
+    )
     return Layout(
         (
             *layout(xlen, "o32" if xlen == 32 else "n64").registers,
@@ -173,6 +182,7 @@ def system_layout(xlen: int, control: Control) -> Layout:
             words("taglo", 8),
             words("taghi", 8),
             *long("errorepc", "desave"),
+            *(threads if "mt" in control.model.features else ()),
             hidden("tlb_hi", xlen, TLB_ENTRIES),
             hidden("tlb_lo0", xlen, TLB_ENTRIES),
             hidden("tlb_lo1", xlen, TLB_ENTRIES),

@@ -35,7 +35,14 @@ MODULES = (
 )
 """Modules of this package that declare integer instructions."""
 
-SYSTEM_MODULES = ("cp0_registers", "cp0_tlb", "cp0_exceptions", "cp0_shadow", "cp0_instructions")
+SYSTEM_MODULES = (
+    "cp0_registers",
+    "cp0_tlb",
+    "cp0_exceptions",
+    "cp0_shadow",
+    "cp0_instructions",
+    "cp0_threads",
+)
 """Modules that declare what only whole processors have."""
 
 COPROCESSOR_MODULES = ("fpu", "dsp")
