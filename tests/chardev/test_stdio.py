@@ -255,13 +255,14 @@ def test_stopped_program_gives_the_terminal_back(desk: Desk) -> None:
 
 
 def test_program_in_the_background_leaves_the_terminal_alone(desk: Desk) -> None:
-    desk.start()
+    program = desk.start()
     desk.type("\x1a")
     desk.until("prompt> ")
     desk.type("bg\n")
     desk.until("prompt> ")
     time.sleep(0.3)
     assert modes(desk.fd) == desk.before
+    os.kill(program, signal.SIGKILL)
 
 
 def test_program_killed_in_the_background_leaves_the_terminal_alone(desk: Desk) -> None:
