@@ -19,7 +19,11 @@ _OWN = 0x01000F83
 CAUSE_QUERY = "pemu_mips_fp_cause"
 """Symbol of the native code that computes Cause."""
 
-_FROM_MXCSR = ((5, 0), (4, 1), (3, 2), (2, 3))  # host PE UE OE ZE to guest I U O Z
+_FLAGS = (0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15)
+"""The guest's I U O Z by the host's ZE OE UE PE."""
+_GATHER, _SPREAD, _EACH = 0x0102040810204080, 0x0002040810204081, 0x0101010101010101
+"""Factors that bring the lowest bits of eight bytes together in the highest byte, and that put
+seven bits into a byte each; the lowest bit of each of eight bytes."""
 _FLUSH, _ENABLES = 0x01000000, 0xF80
 _UNIMPLEMENTED = 0x20
 _FPE_FLTUNK = 14
@@ -39,16 +43,9 @@ def _cause(cpu: Cpu) -> int:
 def fcsr_value(cpu: Cpu) -> int:
     """The architectural FCSR."""
     value: int = cpu.fcsr & _OWN
-    flags: int = cpu.fp_flags
-    raised = cpu.mxcsr
-    for host, guest in _FROM_MXCSR:
-        flags |= (raised >> host & 1) << guest
-    value |= flags << 2 | _cause(cpu) << 12
-    codes = cpu.fcc
-    value |= (codes[0] & 1) << 23
-    for index in range(1, 8):
-        value |= (codes[index] & 1) << (24 + index)
-    return value
+    value |= (cpu.fp_flags | _FLAGS[cpu.mxcsr >> 2 & 15]) << 2 | _cause(cpu) << 12
+    codes = (int.from_bytes(cpu.fcc, "little") & _EACH) * _GATHER >> 56
+    return value | (codes & 1) << 23 | (codes & 0xFE) << 24
 
 
 def set_fcsr(cpu: Cpu, value: int) -> None:
@@ -57,10 +54,9 @@ def set_fcsr(cpu: Cpu, value: int) -> None:
     cpu.fp_flags = value >> 2 & 0x1F
     cpu.fp_cause = value >> 12 & 0x3F
     cpu.fp_op = 0
-    codes = cpu.fcc
-    codes[0] = value >> 23 & 1
-    for index in range(1, 8):
-        codes[index] = value >> (24 + index) & 1
+    codes = value >> 24 & 0xFE | value >> 23 & 1
+    each = (codes & 0x7F) * _SPREAD & _EACH | codes >> 7 << 56
+    cpu.fcc[:] = each.to_bytes(8, "little")
     cpu.mxcsr = 0x1F80 | _MODES[value & 3] << 13
     exact = value & (_FLUSH | _ENABLES) != 0
     cpu.mode = exact << 1 | cpu.mode & 1

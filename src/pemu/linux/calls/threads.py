@@ -144,7 +144,7 @@ def _wake_op(
     argument, against = encoded >> 12 & 0xFFF, encoded & 0xFFF
     if op & 8:
         argument = 1 << (argument & 31)
-    with t.process.engine.lock:
+    with t.mem.changing:
         old = t.mem.u32(second)
         new = (argument, old + argument, old | argument, old & ~argument, old ^ argument)[op & 7]
         t.mem.put_u32(second, new & 0xFFFFFFFF)
