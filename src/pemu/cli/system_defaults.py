@@ -67,12 +67,14 @@ def drives(options: SystemOptions, board: type[Board]) -> Drives:
     made = Drives(board.drive_interface, snapshot=options.snapshot)
     for name, text in options.drives:
         if name == "drive":
+            said = f"-drive {text}"
             try:
-                made.add(DRIVE.parse(text))
+                given = DRIVE.parse(text)
             except OptionError as error:
-                raise error.within(f"-drive {text}") from None
+                raise error.within(said) from None
+            made.add(given, said)
         else:
-            made.add_file(text, f"-{name}", **INTERFACES[name])
+            made.add_file(text, f"-{name} {text}", **INTERFACES[name])
     without = replaced(options)
     for option in board.empty_drives if options.defaults else ():
         place = INTERFACES[option]

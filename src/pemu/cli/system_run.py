@@ -23,6 +23,7 @@ from pemu.machine.board import Board
 from pemu.machine.clock import InstructionCount
 from pemu.machine.configuration import Configuration
 from pemu.machine.control import Vcpu
+from pemu.machine.drives import Drive, open_drive
 from pemu.machine.machine import Machine
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
@@ -78,6 +79,7 @@ class Session:
         self.machine.globals = options.globals
         self.machine.new_cpu = maker(self.machine, target, options)
         self.chardevs: Chardevs | None = None
+        self.drives: list[Drive] = []
         self.failure: BaseException | None = None
 
     def build(self, properties: dict[str, str]) -> None:
@@ -90,9 +92,9 @@ class Session:
             shift = None if given["shift"] == "auto" else given["shift"]
             machine.icount = InstructionCount(shift, given["sleep"], given["align"])
         drives = given_drives(options, self.board)
-        for drive in drives.drives:
-            if drive.file:
-                raise OptionError(f"{quoted(drive.file)}: disk images are not supported yet")
+        self.drives = drives.drives
+        for drive in self.drives:
+            open_drive(drive, machine)
         self.chardevs = chardevs = Chardevs(
             Host(
                 machine.iothread.loop,
@@ -172,6 +174,8 @@ class Session:
     def close(self) -> None:
         """Give back what the machine holds of the host, above all the terminal."""
         self.machine.unplug_devices()
+        for drive in self.drives:
+            drive.backend.close()
         if self.chardevs is not None:
             self.chardevs.close()
         self.machine.close()

@@ -1,14 +1,21 @@
-"""Drives: what -drive, -hda, -cdrom, -pflash and so on say, before an image is opened."""
+"""Drives: what -drive, -hda, -cdrom, -pflash and so on say, and the images that they open."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pemu.block.backend import Backend
+from pemu.block.open import open_image
 from pemu.options.error import OptionError, quoted
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, Id, Int, Size, Text
+
+if TYPE_CHECKING:
+    from pemu.machine.control import State
+    from pemu.machine.machine import Machine
 
 INTERFACES = ("none", "ide", "scsi", "floppy", "pflash", "virtio", "mtd", "sd", "xen")
 
@@ -26,7 +33,9 @@ class Drive:
 
     interface, bus, unit: where it is: 'ide', bus 0, unit 1 is -hdb. media: 'disk' or 'cdrom'.
     file: path or address of the image, empty for a drive without a medium. format: empty to look.
-    options: all keys of -drive. image: what the block layer has opened, None before.
+    options: all keys of -drive. said: the option that it comes from, for messages.
+    backend: what devices use; without a medium until `open_drive` has opened the image.
+    owner: the device that has it.
     """
 
     id: str
@@ -39,7 +48,9 @@ class Drive:
     readonly: bool = False
     snapshot: bool = False
     options: dict[str, Any] = field(default_factory=dict)
-    image: Any = None
+    said: str = ""
+    backend: Backend = field(default_factory=Backend)
+    owner: object = None
 
 
 DRIVE = Group(
@@ -105,6 +116,7 @@ class Drives:
             readonly=options["readonly"] or options["read-only"] or media == "cdrom",
             snapshot=self.snapshot if options["snapshot"] is None else options["snapshot"],
             options=options,
+            said=said,
         )
         self.drives.append(drive)
         return drive
@@ -158,3 +170,48 @@ class Drives:
             (one.interface, one.bus, one.unit) for one in self.drives
         )
         return (interface, bus, unit) in places
+
+
+def open_drive(drive: Drive, machine: Machine) -> None:
+    """Open the image of a drive, if it has one, for the devices of `machine`. Raises OptionError.
+
+    The lines of a warning go to stderr.
+    """
+    options = drive.options
+    cache = options.get("cache") or "writeback"
+    immediate = machine.icount is not None
+
+    def post(function: Callable[[], object]) -> None:
+        if immediate:  # at a time that depends on the guest's instructions alone
+            machine.clocks.virtual.timer(function).arm_in(0)
+        else:
+            machine.iothread.call(function)
+
+    def resumed(state: State) -> None:
+        if state == "running":
+            drive.backend.retry()
+
+    image = None
+    if drive.file:
+        try:
+            image = open_image(
+                drive.file,
+                format=drive.format,
+                readonly=drive.readonly,
+                snapshot=drive.snapshot,
+                options=options,
+                warn=sys.stderr.write,
+            )
+        except OptionError as error:
+            raise error.within(drive.said) from None
+    drive.backend = Backend(
+        image,
+        post=post,
+        immediate=immediate,
+        unsafe=cache == "unsafe",
+        writethrough=cache in ("writethrough", "directsync"),
+        rerror=options.get("rerror") or "auto",
+        werror=options.get("werror") or "auto",
+        stop=lambda: machine.control.pause("io-error"),
+    )
+    machine.control.listeners.append(resumed)

@@ -1,0 +1,256 @@
+"""What a storage device has behind it: a medium or none, and requests that take their time.
+
+All methods are called under the machine's lock, and so is `done` of a request. Requests run in
+worker threads, several at a time and in any order. Where the machine counts instructions they run
+at once, so that two runs of a guest are the same.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from pemu.block.image import Buffers, Image
+
+WORKERS = 8
+"""Threads for all requests of one backend: more requests than that wait for each other."""
+
+Done = Callable[[int], object]
+"""done(error): 0, or the number of the error."""
+
+Policy = str
+"""'report' errors to the guest, 'ignore' them, 'stop' the machine, or with 'enospc' stop it when
+the host has no room and report others; 'auto' is 'report' for reads, 'enospc' for writes."""
+
+
+class Request:
+    """One request under way. `cancel` makes sure that `done` is not called any more."""
+
+    __slots__ = ("_backend", "_done", "_future", "_work", "_writes")
+
+    def __init__(
+        self, backend: Backend, work: Callable[[], object], done: Done, writes: bool
+    ) -> None:
+        self._backend = backend
+        self._work = work
+        self._done: Done | None = done
+        self._writes = writes
+        self._future: Future[int] | None = None
+
+    def cancel(self) -> None:
+        """Forget the request; returns when it does not touch its buffers any more."""
+        self._done = None
+        if self._future is not None and not self._future.cancel():
+            wait([self._future])
+        self._backend.forget(self)
+
+    def run(self) -> int:
+        """Do the work; returns the number of the error, or 0."""
+        try:
+            self._work()
+        except OSError as error:
+            return error.errno or errno.EIO
+        except ValueError:  # of system calls
+            return errno.EINVAL
+        return 0
+
+    def start(self) -> None:
+        """Have a worker run it."""
+        future = self._future = self._backend.workers().submit(self.run)
+        future.add_done_callback(self._finished)
+
+    def _finished(self, future: Future[int]) -> None:
+        if not future.cancelled():
+            self._backend.post(lambda: self._backend.complete(self, future.result()))
+
+    def deliver(self, error: int) -> None:
+        """Tell the device, if it still wants to know."""
+        done, self._done = self._done, None
+        if done is not None:
+            done(error)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes the image."""
+        return self._writes
+
+
+class Backend:
+    """The medium of one device and its requests.
+
+    image: None without a medium. `post(function)` has a function called under the machine's lock
+    soon. immediate: requests are carried out where they are made. rerror, werror: what to do with
+    errors of reads and writes; `stop` pauses the machine, after which `retry` is to be called.
+    """
+
+    def __init__(
+        self,
+        image: Image | None = None,
+        *,
+        post: Callable[[Callable[[], object]], object] = lambda function: function(),
+        immediate: bool = False,
+        unsafe: bool = False,
+        writethrough: bool = False,
+        rerror: Policy = "auto",
+        werror: Policy = "auto",
+        stop: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.image = image
+        self.post = post
+        self.immediate = immediate
+        self.unsafe = unsafe
+        self.writethrough = writethrough
+        self.rerror = "report" if rerror == "auto" else rerror
+        self.werror = "enospc" if werror == "auto" else werror
+        self.stop = stop
+        self.changed: list[Callable[[], object]] = []
+        """Called when a medium has been put in or taken out."""
+        self._pending: dict[Request, None] = {}
+        self._stopped: list[Request] = []
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the medium, 0 without one."""
+        return self.image.size if self.image else 0
+
+    @property
+    def readonly(self) -> bool:
+        """Whether the medium cannot be written."""
+        return self.image is None or self.image.readonly
+
+    # Requests; each returns None where it has been carried out already, without an error
+
+    def read(self, offset: int, buffers: Buffers, done: Done) -> Request | None:
+        """Fill `buffers` with what is at `offset`."""
+        image = self._image()
+        if not self.immediate and image.read_cached(offset, buffers):
+            return None
+        return self._submit(lambda: image.read_into(offset, buffers), done, writes=False)
+
+    def write(
+        self, offset: int, pieces: Sequence[bytes | memoryview], done: Done
+    ) -> Request | None:
+        """Write `pieces` one after the other."""
+        image, flush = self._image(), self.writethrough
+
+        def work() -> None:
+            image.write_from(offset, pieces)
+            if flush:
+                image.flush()
+
+        return self._submit(work, done, writes=True)
+
+    def flush(self, done: Done) -> Request | None:
+        """Bring all that has been written to stable storage."""
+        if self.unsafe or self.image is None:
+            return None
+        return self._submit(self.image.flush, done, writes=True)
+
+    def discard(self, ranges: Sequence[tuple[int, int]], done: Done) -> Request | None:
+        """Note that ranges (offset, length) are of no use any more."""
+        image = self._image()
+
+        def work() -> None:
+            for offset, length in ranges:
+                image.discard(offset, length)
+
+        return self._submit(work, done, writes=True)
+
+    def write_zeroes(self, offset: int, length: int, done: Done) -> Request | None:
+        """Make it all zeros there."""
+        image = self._image()
+        return self._submit(lambda: image.write_zeroes(offset, length), done, writes=True)
+
+    def _image(self) -> Image:
+        return self.image or _NOTHING
+
+    def _submit(self, work: Callable[[], object], done: Done, *, writes: bool) -> Request | None:
+        request = Request(self, work, done, writes)
+        if self.immediate:
+            error = request.run()
+            if not error:
+                return None
+            self._pending[request] = None
+            self.post(lambda: self.complete(request, error))
+        else:
+            self._pending[request] = None
+            request.start()
+        return request
+
+    def complete(self, request: Request, error: int) -> None:
+        """A request has come to its end, in the thread where devices are told."""
+        if request not in self._pending:
+            return
+        if error:
+            policy = self.werror if request.writes else self.rerror
+            if policy == "stop" or (policy == "enospc" and error == errno.ENOSPC):
+                self._stopped.append(request)
+                self.stop()
+                return
+            error = 0 if policy == "ignore" else error
+        self.forget(request)
+        request.deliver(error)
+
+    def retry(self) -> None:
+        """The machine goes on: try what had failed again."""
+        stopped, self._stopped = self._stopped, []
+        for request in stopped:
+            if request not in self._pending:
+                continue
+            if self.immediate:
+                self.complete(request, request.run())
+            else:
+                request.start()
+
+    def forget(self, request: Request) -> None:
+        """Do not complete `request` any more."""
+        self._pending.pop(request, None)
+
+    def workers(self) -> ThreadPoolExecutor:
+        """The worker threads, made when first needed."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(WORKERS, "block")
+        return self._pool
+
+    # The medium
+
+    def insert(self, image: Image | None) -> None:
+        """Change the medium, None for none; what is under way is finished before."""
+        self.drain()
+        if self.image is not None:
+            self.image.close()
+        self.image = image
+        for listener in self.changed:
+            listener()
+
+    def drain(self) -> None:
+        """Wait until all requests have been carried out; some are yet to be told of."""
+        futures = [one._future for one in self._pending if one._future is not None]
+        wait(futures)
+
+    def close(self) -> None:
+        """Finish what is under way, and close the image."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None
+        self._pending.clear()
+        if self.image is not None:
+            if not self.unsafe and not self.image.readonly:
+                try:
+                    self.image.flush()
+                except OSError:
+                    pass  # the guest has been told of what it asked for; nobody is left to tell
+            self.image.close()
+            self.image = None
+
+
+class _Nothing(Image):
+    """What answers where there is no medium."""
+
+    def check(self, offset: int, length: int, *, writes: bool = False) -> None:
+        raise OSError(errno.ENOMEDIUM, "no medium")
+
+
+_NOTHING = _Nothing("", 0, readonly=True)

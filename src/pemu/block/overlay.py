@@ -1,0 +1,118 @@
+"""What -snapshot puts over an image: writes go to a temporary file and are lost at the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+
+from pemu.block.image import Buffers, Image
+from pemu.options.error import OptionError
+
+CLUSTER = 1 << 16
+"""Bytes that are copied at a time: what is written first costs one copy of that many."""
+
+
+class Overlay(Image):
+    """A private copy of `below`, which is not written to. Raises OptionError without room."""
+
+    def __init__(self, below: Image) -> None:
+        super().__init__(below.name, below.size, readonly=False)
+        self.below = below
+        self.format = below.format
+        directory = os.environ.get("TMPDIR") or "/var/tmp"
+        try:
+            with tempfile.TemporaryFile(dir=directory, prefix="pemu-snapshot-") as file:
+                self._fd = os.dup(file.fileno())
+        except OSError as error:
+            raise OptionError(
+                f"Could not create a temporary overlay in '{directory}': {error.strerror}; "
+                "name a directory with TMPDIR"
+            ) from None
+        self._copied = bytearray(-(-self.size // CLUSTER))
+        self._lock = threading.Lock()
+
+    def _runs(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """The pieces of a range: offset, length, and whether it has been written."""
+        end = offset + length
+        while offset < end:
+            first = offset // CLUSTER
+            here = self._copied[first]
+            other = self._copied.find(1 - here, first, -(-end // CLUSTER))
+            stop = end if other < 0 else min(other * CLUSTER, end)
+            yield offset, stop - offset, bool(here)
+            offset = stop
+
+    def _read_into(self, offset: int, buffers: Buffers) -> None:
+        self._read(offset, buffers, wait=True)
+
+    def read_cached(self, offset: int, buffers: Buffers) -> bool:
+        wanted = sum(map(len, buffers))
+        return 0 <= offset <= self.size - wanted and self._read(offset, buffers, wait=False)
+
+    def _read(self, offset: int, buffers: Buffers, *, wait: bool) -> bool:
+        rest = list(buffers)
+        for at, length, copied in list(self._runs(offset, sum(map(len, buffers)))):
+            taken, rest = _split(rest, length)
+            if copied:
+                self._read_copied(at, taken)  # it was written by this process not long ago
+            elif wait:
+                self.below.read_into(at, taken)
+            elif not self.below.read_cached(at, taken):
+                return False
+        return True
+
+    def _read_copied(self, offset: int, buffers: Buffers) -> None:
+        for view in buffers:
+            done = 0
+            while done < len(view):
+                count = os.preadv(self._fd, [view[done:]], offset + done)
+                if not count:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                done += count
+            offset += len(view)
+
+    def _write_from(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        length = sum(map(len, pieces))
+        if not length:
+            return
+        first, last = offset // CLUSTER, (offset + length - 1) // CLUSTER
+        with self._lock:
+            for cluster in {first, last}:
+                self._copy(cluster, offset, length)
+            for piece in pieces:
+                self._put(offset, memoryview(piece))
+                offset += len(piece)
+            self._copied[first : last + 1] = b"\1" * (last + 1 - first)
+
+    def _copy(self, cluster: int, offset: int, length: int) -> None:
+        """Copy a cluster from below, unless it has been or will be overwritten entirely."""
+        start = cluster * CLUSTER
+        size = min(CLUSTER, self.size - start)
+        if self._copied[cluster] or (offset <= start and start + size <= offset + length):
+            return
+        self._put(start, memoryview(self.below.read(start, size)))
+
+    def _put(self, offset: int, data: memoryview) -> None:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._fd, data[done:], offset + done)
+
+    def close(self) -> None:
+        os.close(self._fd)
+        self.below.close()
+
+
+def _split(buffers: Buffers, length: int) -> tuple[list[memoryview], list[memoryview]]:
+    """The first `length` bytes of `buffers`, and the rest."""
+    taken, rest = [], []
+    for view in buffers:
+        part = view[:length]
+        if len(part):
+            taken.append(part)
+        if len(part) < len(view):
+            rest.append(view[len(part) :])
+        length -= len(part)
+    return taken, rest
