@@ -24,6 +24,9 @@ class IdleCpu:
     def reset(self) -> None:
         """Nothing to put back."""
 
+    def close(self) -> None:
+        pass
+
     def line(self, number: int) -> Callable[[int], object]:
         def changed(level: int) -> None:
             self.levels[number] = level

@@ -45,6 +45,9 @@ class Counter:
         assert not self.inside
         self.resets += 1
 
+    def close(self) -> None:
+        pass
+
 
 def eventually(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + LONG

@@ -40,6 +40,9 @@ def maker(machine: Machine, target: Target, options: SystemOptions) -> Callable[
             )
         except (UnknownModel, UnsupportedModel) as error:
             raise OptionError(f"-cpu: {error}") from None
+        # What a machine runs is found by its code; the name only keeps different ones apart.
+        software = options.kernel or options.bios or (options.drives or [("", "")])[0][1]
+        processor.engine.open_regions(f"machine {software}", "")
         if options.singlestep:
             processor.engine.set_single_step(True)
         return processor

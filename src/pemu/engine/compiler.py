@@ -16,7 +16,7 @@ from pemu.engine.guestblock import GuestBlock, order, region_base
 from pemu.engine.lines import LineTable
 from pemu.engine.llvm import LOCK, compile_ir
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
-from pemu.engine.pages import WRITE
+from pemu.engine.pages import VOLATILE, WRITE
 from pemu.engine.regionstore import Module, guest_pc
 from pemu.engine.tier0 import helper_definitions
 
@@ -41,15 +41,19 @@ SAVE_INTERVAL = 5.0
 
 
 class Region:
-    """A compiled region: its entries' host addresses, and the guest code that it stands for."""
+    """A compiled region: its entries' host addresses, and the guest code that it stands for.
+
+    `code`: by guest address; `shift`: from there to the places where it lies (CODE_AT).
+    """
 
     __slots__ = ("code", "entries", "name", "ranges")
 
-    def __init__(self, name: str, entries: list[int], code: Ranges) -> None:
+    def __init__(self, name: str, entries: list[int], code: Ranges, shift: int) -> None:
         self.name = name
         self.entries = entries
         self.code = code
-        self.ranges = [(pc, pc + len(content)) for pc, content in code]
+        places = [((pc + shift) & 0xFFFFFFFFFFFFFFFF, content) for pc, content in code]
+        self.ranges = [(place, place + len(content)) for place, content in places]
 
     def overlaps(self, start: int, end: int) -> bool:
         """True if the region holds code from a guest range."""
@@ -165,11 +169,12 @@ class Compiler:
     def _keep(self, blob: Blob, words: int, regions: list[Region]) -> None:
         """Remember compiled regions that are to be stored: those of code that does not change."""
         flags = self._engine.memory.flags
+        changing = VOLATILE if self._engine.arch.system is not None else WRITE
         kept = [
             (blob.symbols[region.name], [u64(e + c.TAG) for e in region.entries], region.code)
             for region in regions
             if not any(
-                flags[page] & WRITE
+                flags[page] & changing
                 for first, end in region.ranges
                 for page in range(first >> 12, (end + 4095) >> 12)
             )
@@ -305,7 +310,8 @@ class Compiler:
             declarations |= builder.declarations
             helpers.update(builder.helpers)
             entries = [block.header for block in ordered if block.is_entry]
-            regions.append((Region(name, entries, self._code(ordered)), ordered))
+            shift = ordered[0].place - ordered[0].pc
+            regions.append((Region(name, entries, self._code(ordered), shift), ordered))
         for definition, needed in helper_definitions(helpers, self._engine.arch):
             functions.append(definition)
             declarations |= needed
@@ -314,15 +320,15 @@ class Compiler:
     def _code(self, blocks: list[GuestBlock]) -> Ranges:
         """Return the guest code of blocks, adjoining ones together."""
         code: Ranges = []
-        for block in sorted(blocks, key=lambda block: block.place):
+        for block in sorted(blocks, key=lambda block: block.pc):
             content = b"".join(struct.pack(self._former.word_format, word) for word in block.words)
             if code:
                 pc, before = code[-1]
-                inside = block.place - pc
+                inside = block.pc - pc
                 if inside <= len(before):
                     code[-1] = (pc, before[:inside] + content + before[inside + len(content) :])
                     continue
-            code.append((block.place, content))
+            code.append((block.pc, content))
         return code
 
     def _install(self, region: Region, address: int) -> None:

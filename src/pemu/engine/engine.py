@@ -126,6 +126,8 @@ class Engine:
         self._set(c.MAX_INSNS, c.MAX_BLOCK_INSNS)
         self._set(c.HOT_THRESHOLD, {"tier0": NEVER_HOT, "tier1": 1}.get(mode, 1000))
         memory.on_code_change = self.invalidate
+        if arch.system is not None:
+            memory.on_growth = lambda end: self._set(c.MEMORY_LIMIT, end)  # type: ignore[union-attr]
 
     # Start-up.
 

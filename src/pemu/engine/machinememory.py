@@ -33,6 +33,8 @@ class MachineMemory:
         pages = (ctypes.c_ubyte * (SPAN >> 12)).from_address(self.flags_addr)
         self.flags = memoryview(pages).cast("B")
         self.on_code_change: Callable[[int, int], None] | None = None
+        self.on_growth: Callable[[int], None] = lambda end: None
+        """Told of the end of what has been allocated."""
         self._next = 0
         self._changes: dict[int, int] = {}
 
@@ -48,8 +50,8 @@ class MachineMemory:
         kind = mmap.MAP_SHARED if fd >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         protection = mmap.PROT_READ | mmap.PROT_WRITE
         host_map(self.base + place, size, protection, kind | MAP_FIXED, fd, offset)
-        # A page of nothing between two blocks.
-        self._next = place + size + PAGE
+        self._next = place + size
+        self.on_growth(self._next)
         return place
 
     def view(self, place: int, size: int) -> memoryview:

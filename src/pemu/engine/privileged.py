@@ -285,6 +285,17 @@ def _protect() -> Function:
     return f
 
 
+def watch(f: Function, place: Value) -> None:
+    """Emit: notice changes of the page of memory at a place, which holds translated code."""
+    ctx = f.context()
+    at = f.offset(f.pointer(f.at(ctx, c.PAGE_FLAGS)), place.lshr(12))
+    page = f.raw_load(at, 8, volatile=True)
+    with f.if_((page & (CODE | VOLATILE)).eq(0), unlikely=True):
+        f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
+        host = f.at(ctx, c.RAM_BASE) + (place & -softmmu.PAGE)
+        f.do(f"call void @pemu_protect(ptr %state, i64 {host.ir})")
+
+
 def _fill() -> Function:
     """`pemu_fill(state, address, access)`: translate an address and make its entry."""
     f = Function("internal i64 @pemu_fill(ptr %state, i64 %address, i32 %access) nounwind noinline")

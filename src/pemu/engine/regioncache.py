@@ -31,12 +31,14 @@ class RegionCache:
     """
 
     __slots__ = (
-        *("_base", "_cache", "_context", "_identity", "_saving", "_store", "_usable", "_words"),
+        *("_base", "_cache", "_context", "_identity", "_one_memory", "_saving", "_store"),
+        *("_usable", "_words"),
     )
 
     def __init__(self, engine: Engine, cache: CodeCache, program: str, version: str) -> None:
         self._cache = cache
         self._identity = SEPARATOR.join((engine.arch.name, program, version))
+        self._one_memory = engine.arch.system is None
         self._context = engine.context
         self._saving = allocate_lock()
         self._base = 0
@@ -116,8 +118,9 @@ class RegionCache:
             from pemu.engine.regionstore import merge, pack
 
             try:
-                merged = merge(self._stored_modules(), modules)
-                self._cache.store(REGIONS, self._identity, pack(self._identity, merged))
+                merged = merge(self._stored_modules(), modules, self._one_memory)
+                packed = pack(self._identity, merged, self._one_memory)
+                self._cache.store(REGIONS, self._identity, packed)
             except MemoryError:
                 return
             self._words = sum(module.words for module in merged)

@@ -213,37 +213,53 @@ def _whole(module: Module) -> bytes:
     return module.code + module.data.ljust((len(module.data) + 7) // 8 * 8, b"\0")
 
 
-def merge(old: list[Module], new: list[Module]) -> list[Module]:
-    """Return the modules of `old` that `new` does not replace, and `new`, up to `MOST_BYTES`."""
-    known: set[int] = set()
+def _entries(module: Module, one_memory: bool) -> list[list[tuple[int, int]]]:
+    """For each region of a module, what tells its entries from others: tag, checksum of the code.
+
+    In a program's memory the tag is enough; on a machine many programs have the same addresses.
+    """
+    found = []
+    for _, tags, ranges in module.regions:
+        code = 0 if one_memory else zlib.crc32(b"".join(content for _, content in ranges))
+        found.append([(tag, code) for tag in tags])
+    return found
+
+
+def merge(old: list[Module], new: list[Module], one_memory: bool = True) -> list[Module]:
+    """Return the modules of `old` that `new` does not replace, and `new`, up to `MOST_BYTES`.
+
+    `one_memory`: they are of one program, whose addresses mean one thing.
+    """
+    known: set[tuple[int, int]] = set()
     kept: list[Module] = []
     size = 0
     for module in [*reversed(new), *reversed(old)]:
-        tags = {tag for _, tags, _ in module.regions for tag in tags}
-        if tags <= known:
+        entries = {entry for region in _entries(module, one_memory) for entry in region}
+        if entries <= known:
             continue
         size += len(module.code) + _align(len(module.data))
         if size > MOST_BYTES:
             break
-        known |= tags
+        known |= entries
         kept.append(module)
     kept.reverse()
     return kept
 
 
-def pack(identity: str, modules: list[Module]) -> list[bytes]:
+def pack(identity: str, modules: list[Module], one_memory: bool = True) -> list[bytes]:
     """Return the parts of a file. Where two regions begin with the same block, the later counts.
 
-    `identity`: what the regions are of.
+    `identity`: what the regions are of. `one_memory`: as in `merge`.
     """
-    entries: dict[int, tuple[int, int]] = {}
+    entries: dict[tuple[int, int], tuple[int, int]] = {}
     name = os.fsencode(identity)
     index = bytearray(_HEADER.size) + name.ljust((len(name) + 7) // 8 * 8, b"\0")
     starts = []
     code_bytes = 0
     for number, module in enumerate(modules):
         starts.append(code_bytes)
-        for offset, tags, ranges in module.regions:
+        known = _entries(module, one_memory)
+        for (offset, _, ranges), own in zip(module.regions, known, strict=True):
             copies = []
             for _, content in ranges:
                 copies.append(len(index))
@@ -252,8 +268,8 @@ def pack(identity: str, modules: list[Module]) -> list[bytes]:
             index += _RECORD.pack(code_bytes + offset, number, len(ranges))
             for (pc, content), copy in zip(ranges, copies, strict=True):
                 index += _RANGE.pack(pc, len(content), copy)
-            for which, tag in enumerate(tags):
-                entries[tag] = (record, which)
+            for which, entry in enumerate(own):
+                entries[entry] = (record, which)
         code_bytes += len(module.code) + _align(len(module.data))
     modules_at = len(index)
     for start, module in zip(starts, modules, strict=True):
@@ -281,13 +297,13 @@ def pack(identity: str, modules: list[Module]) -> list[bytes]:
     return parts
 
 
-def _table(entries: dict[int, tuple[int, int]]) -> bytes:
+def _table(entries: dict[tuple[int, int], tuple[int, int]]) -> bytes:
     """A hash table with linear probing, at most half full."""
     size = 16
     while size < 2 * len(entries):
         size *= 2
     table: list[bytes] = [bytes(ENTRY_BYTES)] * size
-    for tag, (record, which) in entries.items():
+    for (tag, _), (record, which) in entries.items():
         slot = (tag >> 2) & (size - 1)
         while table[slot] != bytes(ENTRY_BYTES):
             slot = (slot + 1) & (size - 1)

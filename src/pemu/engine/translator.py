@@ -16,7 +16,7 @@ from pemu.engine.exits import (
     FAULT_MISALIGNED,
 )
 from pemu.engine.pages import CODE, READ, TRACK, VOLATILE, WRITE
-from pemu.engine.privileged import FAULTED
+from pemu.engine.privileged import FAULTED, watch
 from pemu.engine.runtime import Function
 from pemu.engine.softmmu import MAP_RAM
 
@@ -104,16 +104,7 @@ class _MachineCode(_ProgramCode):
         self._second = f.var(64, 0)
 
     def begin(self) -> None:
-        self._watch(self._place)
-
-    def _watch(self, place: Value) -> None:
-        f = self._f
-        at = f.offset(self._flags, place.lshr(12))
-        page = f.raw_load(at, 8, volatile=True)
-        with f.if_((page & (CODE | VOLATILE)).eq(0), unlikely=True):
-            f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
-            host = self._base + (place & ~4095)
-            f.do(f"call void @pemu_protect(ptr %state, i64 {host.ir})")
+        watch(self._f, self._place)
 
     def pointer(self, address: Value) -> str:
         f = self._f
@@ -127,7 +118,7 @@ class _MachineCode(_ProgramCode):
         memory = (found & (PAGE_FAULT | MAP_RAM)).eq(MAP_RAM)
         with f.if_(memory) as arm:
             self._second.value = (found & ~4095) - self._base
-            self._watch(self._second.value)
+            watch(f, self._second.value)
         with arm.otherwise(), f.if_(count.eq(1)):
             system = self._arch.system
             assert system is not None
@@ -325,16 +316,16 @@ def translator(arch: Architecture) -> Function:
         f.set_at("%buf", offset, value)
     f.do(f"store ptr @pemu_tier0, ptr {f.offset('%buf', c.FAST_ENTRY)}, align 8")
 
-    if arch.system is None:
-        with f.if_(~steps):
-            f.do(f"call void @pemu_warm(ptr {ctx}, ptr %mem, ptr %buf)")
-    else:
+    base = "%mem" if arch.system is None else f.pointer(f.at(ctx, c.RAM_BASE))
+    with f.if_(~steps & f.at("%buf", c.SECOND_AT).eq(0)):
+        f.do(f"call void @pemu_warm(ptr {ctx}, ptr {base}, ptr %buf, ptr %state)")
+    if arch.system is not None:
         with f.if_(f.at("%buf", c.SECOND_AT).ne(0), unlikely=True):
             f.do(f"store ptr @pemu_enter_crossing, ptr {f.offset('%buf', c.HEADER)}, align 8")
     f.do(f"call void @pemu_lock(ptr {ctx})")
     tag = start ^ mode_tag
+    f.do(f"call void @pemu_confirm(ptr {ctx}, ptr %buf)")
     if arch.system is None:
-        f.do(f"call void @pemu_confirm(ptr {ctx}, ptr %buf)")
         again = runtime.find(f, ctx, tag)
     else:
         again = runtime.find_at(f, ctx, tag, start, f.name("%place", 64))

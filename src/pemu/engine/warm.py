@@ -10,6 +10,7 @@ from __future__ import annotations
 from pemu.engine import context as c
 from pemu.engine import regionstore as r
 from pemu.engine.pages import CODE, READ, TRACK, VOLATILE, WRITE
+from pemu.engine.privileged import watch
 from pemu.engine.runtime import Function
 
 TYPE_CHECKING = False
@@ -26,18 +27,24 @@ _ADLER = 65521
 
 
 def functions(arch: Architecture) -> list[str]:
-    """Return the functions' texts. Whole processors have no stored regions yet."""
-    if arch.system is not None:
-        return [_invalidate()]
-    return [_warm(), _same_code(), _good_module(), _confirm(), _invalidate()]
+    """Return the functions' texts."""
+    return [_warm(), _same_code(arch), _good_module(), _confirm(), _invalidate()]
+
+
+def _shift(f: Function, block: str) -> Value:
+    """From a guest-virtual address of a block's region to the place of the code (CODE_AT)."""
+    return f.at(block, c.CODE_AT) - f.at(block, c.BLOCK_PC)
 
 
 def _warm() -> str:
-    """`pemu_warm(ctx, mem, block)`: let a stored region take the place of a new block.
+    """`pemu_warm(ctx, base, block, state)`: let a stored region take the place of a new block.
 
-    `block` is not in use yet. Guest memory is read, which may fault.
+    `base`: what places of code count from. `block` is not in use yet. Guest memory is read, which
+    may fault.
     """
-    f = Function("internal void @pemu_warm(ptr %ctx, ptr %mem, ptr %block) nounwind noinline")
+    f = Function(
+        "internal void @pemu_warm(ptr %ctx, ptr %base, ptr %block, ptr %state) nounwind noinline"
+    )
     # Another thread may end their use at any time.
     table_at = f.at("%ctx", c.WARM_TABLE)
     with f.if_(table_at.eq(0)):
@@ -48,31 +55,31 @@ def _warm() -> str:
     tag = f.at("%block", c.TAG)
     mask = f.at("%ctx", c.WARM_MASK)
     slot = f.var(64, tag.lshr(2) & mask)
-    found = f.var(64, 0)
     searching = f.var(1, 1)
     with f.while_(lambda: searching.value):
         entry = f.offset(table, slot.value * r.ENTRY_BYTES)
-        record = f.at(entry, r.ENTRY_RECORD, 32)
-        free, same = record.eq(0), f.at(entry, r.ENTRY_TAG).eq(tag)
-        with f.if_(free | same) as arm:
+        slot.value = (slot.value + 1) & mask
+        record = f.at(entry, r.ENTRY_RECORD, 32).zext(64)
+        with f.if_(record.eq(0)) as arm:
             searching.value = 0
-            with f.if_(~free):
-                found.value = f.address(entry)
-        with arm.otherwise():
-            slot.value = (slot.value + 1) & mask
-    with f.if_(found.value.eq(0)):
-        f.do("ret void")
-        f.place(f.label("dead"))
-    entry = f.pointer(found.value)
-    region = f.offset(image, f.at(entry, r.ENTRY_RECORD, 32).zext(64))
+        with arm.otherwise(), f.if_(f.at(entry, r.ENTRY_TAG).eq(tag)):
+            _try(f, entry, f.offset(image, record), image, searching)
+    f.do("ret void")
+    return f.text
+
+
+def _try(f: Function, entry: str, region: str, image: str, searching: Variable) -> None:
+    """Emit: put the region of a table's entry in the block's place, if its code is the same."""
     module = f.at(region, r.RECORD_MODULE, 32).zext(64) * r.MODULE_BYTES
     description = f.offset(f.pointer(f.at("%ctx", c.WARM_MODULES)), module)
     code = f.pointer(f.at("%ctx", c.WARM_CODE))
-    good = f.call(1, "@pemu_good_module", f"ptr {description}, ptr {code}", "ptr, ptr")
-    with f.if_(good):
-        arguments = f"ptr %ctx, ptr %mem, ptr {image}, ptr {region}"
-        same = f.call(1, "@pemu_same_code", arguments, "ptr, ptr, ptr, ptr")
-        with f.if_(same):
+    shift = _shift(f, "%block").ir
+    arguments = f"ptr %ctx, ptr %base, ptr {image}, ptr {region}, i64 {shift}, ptr %state"
+    same = f.call(1, "@pemu_same_code", arguments, "ptr, ptr, ptr, ptr, i64, ptr")
+    with f.if_(same):
+        good = f.call(1, "@pemu_good_module", f"ptr {description}, ptr {code}", "ptr, ptr")
+        with f.if_(good):
+            searching.value = 0
             number = f.at(entry, r.ENTRY_NUMBER, 32).zext(64)
             start = f.at(region, r.RECORD_CODE, 32).zext(64)
             f.set_at("%block", c.ENTRY, number)
@@ -82,8 +89,6 @@ def _warm() -> str:
             f.set_at("%block", c.STATUS, status)
             f.do(f"store ptr @pemu_enter_region, ptr {f.offset('%block', c.HEADER)}, align 8")
             f.set_at("%ctx", c.WARM_COUNT, f.at("%ctx", c.WARM_COUNT) + 1)
-    f.do("ret void")
-    return f.text
 
 
 def _good_module() -> str:
@@ -125,7 +130,7 @@ def _confirm() -> str:
     index = f.var(64, 0)
     with f.while_(lambda: good.value & index.value.ult(f.at(region, r.RECORD_COUNT, 32).zext(64))):
         here = f.offset(region, index.value * r.RANGE_BYTES + r.RECORD_BYTES)
-        start = f.at(here, r.RANGE_PC)
+        start = f.at(here, r.RANGE_PC) + _shift(f, "%block")
         last = (start + f.at(here, r.RANGE_SIZE, 32).zext(64) - 1).lshr(12)
         page = f.var(64, start.lshr(12))
         with f.while_(lambda: page.value.ule(last)):
@@ -139,16 +144,18 @@ def _confirm() -> str:
     return f.text
 
 
-def _same_code() -> str:
-    """`pemu_same_code(ctx, mem, image, region)`: whether the guest still has a region's code.
+def _same_code(arch: Architecture) -> str:
+    """`pemu_same_code(ctx, base, image, region, shift, state)`: whether the code is still there.
 
-    Its pages are marked as holding code before they are looked at.
+    The code's pages are marked as holding code before they are looked at.
     """
     f = Function(
-        "internal i1 @pemu_same_code(ptr %ctx, ptr %mem, ptr %image, ptr %region) nounwind noinline"
+        "internal i1 @pemu_same_code(ptr %ctx, ptr %base, ptr %image, ptr %region, i64 %shift, "
+        "ptr %state) nounwind noinline"
     )
     flags = f.pointer(f.at("%ctx", c.PAGE_FLAGS))
     limit = f.at("%ctx", c.MEMORY_LIMIT)
+    shift = f.name("%shift", 64)
 
     def no(condition: Value) -> None:
         with f.if_(condition, unlikely=True):
@@ -159,20 +166,24 @@ def _same_code() -> str:
     count = f.at("%region", r.RECORD_COUNT, 32).zext(64)
     with f.while_(lambda: index.value.ult(count)):
         here = f.offset("%region", index.value * r.RANGE_BYTES + r.RECORD_BYTES)
-        start = f.at(here, r.RANGE_PC)
+        start = f.at(here, r.RANGE_PC) + shift
         size = f.at(here, r.RANGE_SIZE, 32).zext(64)
-        no((start + size).ugt(limit))
+        no(start.uge(limit) | (start + size).ugt(limit))
         page = f.var(64, start.lshr(12))
         with f.while_(lambda: page.value.ule((start + size - 1).lshr(12))):
             at = f.offset(flags, page.value)
             flag = f.raw_load(at, 8, volatile=True)
-            no((flag & READ).eq(0) | (flag & (WRITE | TRACK | VOLATILE)).ne(0))
-            f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
+            if arch.system is None:
+                no((flag & READ).eq(0) | (flag & (WRITE | TRACK | VOLATILE)).ne(0))
+                f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
+            else:
+                no((flag & VOLATILE).ne(0))
+                watch(f, page.value << 12)
             page.value = page.value + 1
         copy = f.offset("%image", f.at(here, r.RANGE_COPY, 32).zext(64))
         done = f.var(64, 0)
         with f.while_(lambda: done.value.ult(size)):
-            guest = f.raw_load(f.offset("%mem", start + done.value), 16, volatile=True, align=2)
+            guest = f.raw_load(f.offset("%base", start + done.value), 16, volatile=True, align=2)
             no(guest.ne(f.raw_load(f.offset(copy, done.value), 16, align=2)))
             done.value = done.value + 2
         index.value = index.value + 1
@@ -198,7 +209,7 @@ def _retire(f: Function, block: str, first: Value, end: Value, taken_back: Varia
         index = f.var(64, 0)
         with f.while_(lambda: index.value.ult(count)):
             here = f.offset(region, index.value * r.RANGE_BYTES + r.RECORD_BYTES)
-            start = f.at(here, r.RANGE_PC)
+            start = f.at(here, r.RANGE_PC) + _shift(f, block)
             size = f.at(here, r.RANGE_SIZE, 32).zext(64)
             index.value = index.value + 1
             with f.if_(start.ult(end) & (start + size).ugt(first)):

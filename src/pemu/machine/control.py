@@ -55,6 +55,9 @@ class Vcpu(Protocol):
     def reset(self) -> None:
         """Be as after power-on; under the lock, while the processor does not run."""
 
+    def close(self) -> None:
+        """Let go of what it holds, after the machine has ended."""
+
     def line(self, number: int) -> Callable[[int], object]:
         """What is called, under the lock, with the level of interrupt input `number`."""
 

@@ -67,6 +67,8 @@ class Machine:
 
     def unplug_devices(self) -> None:
         """Let devices let go of their back ends, after the machine has ended."""
+        for cpu in self.cpus:
+            cpu.close()
         for device in reversed(self.devices):
             device.unplugged()
 

@@ -179,3 +179,7 @@ class Processor:
     def reset(self) -> None:
         """Be as after power-on."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Keep what the next run can use, at the end of the machine."""
+        self.engine.close()

@@ -11,7 +11,6 @@ from pemu.isa.mips.dsp import (
     position,
     set_register,
 )
-from pemu.isa.mips.memory_access import aligned
 from pemu.isa.mips.table import MIPS
 
 TYPE_CHECKING = False
@@ -99,7 +98,6 @@ for _op, _mnemonics, _amount, _operation in (
 
 def _load(cpu: Cpu, base: Value, index: Value, size: int) -> Value:
     address = cpu.gpr[base] + cpu.gpr[index]
-    aligned(cpu, address, size, store=False)
     return cpu.load(address, size)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.isa.mips import fpu
-from pemu.isa.mips.memory_access import aligned, effective_address
+from pemu.isa.mips.memory_access import effective_address
 from pemu.isa.mips.state import set_word, word
 
 TYPE_CHECKING = False
@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 
 
 def _load(cpu: Cpu, address: Value, register: Value, size: int) -> None:
-    aligned(cpu, address, size, store=False)
     value = cpu.load(address, size)
     fpu.write(cpu, register, f"i{8 * size}", value.ir)
 
 
 def _store(cpu: Cpu, address: Value, register: Value, size: int) -> None:
-    aligned(cpu, address, size, store=True)
     kind = f"i{8 * size}"
     cpu.store(address, cpu.name(fpu.read(cpu, register, kind), 8 * size))
 

@@ -1,8 +1,7 @@
 """Loads and stores of general registers, prefetch and cache operations.
 
 Programs may access halfwords, words and doublewords at any address: Linux makes unaligned accesses
-work, so there is no check, except where a model has the feature "system", that is, where a guest's
-own kernel is to see the address error.
+work, so there is no check. A whole processor's soft TLB refuses them by itself.
 
 The partial accesses (lwl, swr, ...) touch only bytes of one aligned word or doubleword. A partial
 load reads all of it, a partial store writes its bytes and no others: another thread may be
@@ -26,15 +25,6 @@ def effective_address(cpu: Cpu, base: Value, offset: Value) -> Value:
     return cpu.gpr[base] + offset.sext(cpu.arch.xlen)
 
 
-def aligned(cpu: Cpu, address: Value, size: int, store: bool) -> None:
-    """Raise an address error where `address` is no multiple of `size`, if the guest is to see it.
-
-    Nothing in user mode: the access is made as it is.
-    """
-    if "system" in cpu.features:
-        demand_aligned(cpu, address, size, store)
-
-
 def demand_aligned(cpu: Cpu, address: Value, size: int, store: bool) -> None:
     """Raise an address error where `address` is no multiple of `size` bytes."""
     code = ADDRESS_STORE if store else ADDRESS_LOAD
@@ -43,19 +33,12 @@ def demand_aligned(cpu: Cpu, address: Value, size: int, store: bool) -> None:
 
 def load(cpu: Cpu, base: Value, offset: Value, size: int) -> Value:
     """Return `size` bytes from register `base` plus offset."""
-    address = effective_address(cpu, base, offset)
-    if size > 1:
-        aligned(cpu, address, size, store=False)
-    return cpu.load(address, size)
+    return cpu.load(effective_address(cpu, base, offset), size)
 
 
 def store(cpu: Cpu, base: Value, offset: Value, value: Value) -> None:
     """Store `value` at register `base` plus offset."""
-    address = effective_address(cpu, base, offset)
-    size = value.width // 8
-    if size > 1:
-        aligned(cpu, address, size, store=True)
-    cpu.store(address, value)
+    cpu.store(effective_address(cpu, base, offset), value)
 
 
 @MIPS.insn("100000 base:5 rt:5 offset:16", "lb {rt}, {offset:d}({base})")
