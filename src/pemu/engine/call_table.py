@@ -20,7 +20,7 @@ RESULT_PROGRAM = 104  # u64, for RESULT_BITS: host address of a table of bits; s
 
 _INSIDE = (
     *("change_mask", "change_action", "read_clock", "map", "unmap", "protect", "break"),
-    *("change_directory", "change_to_descriptor"),
+    *("change_directory", "change_to_descriptor", "change_stack"),
 )
 FIRST_INSIDE = 0x8000
 INSIDE = {name: FIRST_INSIDE + index for index, name in enumerate(_INSIDE)}
@@ -88,7 +88,8 @@ MOST_ARGUMENTS = 6
     ONE_OF,  # as NUMBERS, but only those in the table
     SIZED,  # a pointer to 32 bits that must be SIZE, and that the call does not change
     PATCHED,  # as WRITTEN; after the call PROGRAM, a patch, replaces a part
-) = range(32)
+    REGISTER,  # what the general register SIZE holds
+) = range(33)
 
 TIME_POINTER = 16
 

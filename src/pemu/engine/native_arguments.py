@@ -117,6 +117,7 @@ class Arguments:
             k.ONE_OF: self.one_of,
             k.SIZED: self.sized,
             k.PATCHED: self.written,
+            k.REGISTER: self.register,
         }
         labels = {kind: f.label("kind") for kind in cases}
         end = f.label("stored")
@@ -458,6 +459,12 @@ class Arguments:
         give_up(f, given.ne(f.at(argument, k.SIZE, 32)))
         f.set_at(f.pointer(room), 0, given)
         value.value = room
+
+    def register(self, argument: str, index: Value, word: Value, value: Variable) -> None:
+        f = self.f
+        general = self.arch.layout.by_name[self.arch.general]
+        at = f.at(argument, k.SIZE, 32).zext(64) * general.stride + general.offset
+        value.value = f.raw_load(f.offset("%state", at), general.width).zext(64)
 
     def units(self, argument: str, index: Value, word: Value, value: Variable) -> None:
         value.value = word * self.f.at(argument, k.SIZE, 32).zext(64)

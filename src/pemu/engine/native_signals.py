@@ -41,12 +41,15 @@ CATCHING = 0x1C000004
 
 _RT_SIGACTION, _RT_SIGPROCMASK = 13, 14
 _SETMASK = 2
+_EPERM, _ENOMEM, _EINVAL = 1, 12, 22
+_ON_STACK, _DISABLE, _DISARM = 1, 2, 1 << 31
+_LEAST_STACK = 2048
 _SET_BYTES = 8
 
 
 def functions() -> list[str]:
-    """`pemu_change_mask` and `pemu_change_action`."""
-    return [_change_mask(), _change_action()]
+    """`pemu_change_mask`, `pemu_change_action` and `pemu_change_stack`."""
+    return [_change_mask(), _change_action(), _change_stack()]
 
 
 def _give_up(f: Function, condition: Value) -> None:
@@ -166,5 +169,40 @@ def _change_action() -> str:
     with f.if_(old.ne(0)):
         for at in range(0, ACTION, 8):
             f.set_at(f.pointer(old), at, before[at // 8])
+    f.do("ret i64 0")
+    return f.text
+
+
+def _change_stack() -> str:
+    """`pemu_change_stack(state, arguments)`: new stack or 0, where the old one goes or 0, sp.
+
+    A stack is three numbers of 64 bits: address, bytes, flags.
+    """
+    f = Function("internal i64 @pemu_change_stack(ptr %state, ptr %arguments) nounwind")
+    stack = f.state_field(s.ALTERNATE_STACK)
+    start, size, flags = (f.at(stack, at) for at in (0, 8, 16))
+    new, old, sp = (_argument(f, index) for index in range(3))
+    inside = start.ult(sp) & sp.ule(start + size)
+    in_use = (flags & (_DISABLE | _DISARM)).eq(0) & inside
+
+    def refuse(condition: Value, error: int) -> None:
+        with f.if_(condition, unlikely=True):
+            f.do(f"ret i64 {-error}")
+            f.place(f.label("dead"))
+
+    with f.if_(new.ne(0)):
+        refuse(in_use, _EPERM)
+        given = f.pointer(new)
+        mode = f.at(given, 16) & ~_DISARM
+        refuse(mode.ugt(_DISABLE), _EINVAL)
+        disabled = mode.eq(_DISABLE)
+        refuse(~disabled & f.at(given, 8).ult(_LEAST_STACK), _ENOMEM)
+        for at, without in ((0, 0), (8, 0), (16, _DISABLE)):
+            f.set_at(stack, at, disabled.select(f.const(without, 64), f.at(given, at)))
+    with f.if_(old.ne(0)):
+        told = f.pointer(old)
+        f.set_at(told, 0, start)
+        f.set_at(told, 8, size)
+        f.set_at(told, 16, flags & ~_ON_STACK | in_use.zext(64) * _ON_STACK)
     f.do("ret i64 0")
     return f.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from _thread import get_native_id
 
+from pemu.engine import state as s
 from pemu.engine.exits import (
     EXIT_EXCEPTION,
     EXIT_FAULT,
@@ -138,7 +139,7 @@ class Thread:
     """A guest thread, run by the host thread that made it; `tid` is the same for both."""
 
     __slots__ = (
-        "altstack",
+        "_altstack",
         "clear_child_tid",
         "cpu",
         "held",
@@ -160,6 +161,8 @@ class Thread:
         self.tid = get_native_id()
         self.saved_mask: int | None = None
         self.held: list[SigInfo] = []
+        start = s.ENGINE_BYTES + s.ALTERNATE_STACK.offset
+        self._altstack = cpu.memory[start : start + s.ALTERNATE_STACK.size].cast("Q")
         self.altstack = (0, 2, 0)
         self.robust_list = 0
         self.clear_child_tid = 0
@@ -174,6 +177,17 @@ class Thread:
     @sigmask.setter
     def sigmask(self, bits: int) -> None:
         self.cpu.signal_mask = bits
+
+    @property
+    def altstack(self) -> tuple[int, int, int]:
+        """The stack for signal handlers: address, flags, size."""
+        start, size, flags = self._altstack
+        return start, flags, size
+
+    @altstack.setter
+    def altstack(self, stack: tuple[int, int, int]) -> None:
+        start, flags, size = stack
+        self._altstack[0], self._altstack[1], self._altstack[2] = start, size, flags
 
     def host_syscall(self, number: int, *arguments: int) -> int:
         """Make a host system call by its x86-64 number.

@@ -527,6 +527,49 @@ static void mappings(void)
     SHOW(brk((void *)4096));
 }
 
+static char alternate[65536];
+
+static void show_stack(const char *name)
+{
+    stack_t found;
+    memset(&found, 0x55, sizeof found);
+    printf("  %s: ", name);
+    if (sigaltstack(NULL, &found))
+        printf("%s\n", strerrorname_np(errno));
+    else
+        printf("%d %d %d\n", found.ss_sp == alternate, found.ss_size == sizeof alternate,
+               found.ss_flags);
+}
+
+static void on_stack(int signo)
+{
+    stack_t none = {.ss_flags = SS_DISABLE};
+    show_stack("in a handler");
+    SHOW(sigaltstack(&none, NULL));
+}
+
+static void stacks(void)
+{
+    stack_t stack = {.ss_sp = alternate, .ss_size = sizeof alternate};
+    stack_t small = {.ss_sp = alternate, .ss_size = 100}, odd = {.ss_flags = 7};
+    stack_t none = {.ss_flags = SS_DISABLE};
+    struct sigaction action = {.sa_handler = on_stack, .sa_flags = SA_ONSTACK};
+    show_stack("before");
+    SHOW(sigaltstack(&small, NULL));
+    SHOW(sigaltstack(&odd, NULL));
+    SHOW(sigaltstack(&stack, NULL));
+    show_stack("set");
+    sigaction(SIGUSR1, &action, NULL);
+    raise(SIGUSR1);
+    show_stack("after");
+    SHOW(sigaltstack(BAD, NULL));
+    SHOW(sigaltstack(NULL, BAD));
+    SHOW(sigaltstack(&none, &stack));
+    SHOW(stack.ss_sp == alternate && stack.ss_flags == 0);
+    show_stack("at the end");
+    signal(SIGUSR1, SIG_DFL);
+}
+
 int main(int argc, char **argv)
 {
     char path[] = "/tmp/pemu-repeated-XXXXXX";
@@ -545,6 +588,7 @@ int main(int argc, char **argv)
         options();
         names(path);
         mappings();
+        stacks();
     }
     return 0;
 }

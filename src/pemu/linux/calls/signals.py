@@ -11,7 +11,7 @@ from pemu.linux.argtypes import Fd, Int, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips import signals as ms
 from pemu.linux.native_argument import moves_of
-from pemu.linux.nativecalls import Choice, Constant, Exactly, Form, Moved, NullOnly
+from pemu.linux.nativecalls import Choice, Constant, Exactly, Form, Given, Moved, NullOnly
 from pemu.linux.pointer_types import Ptr
 from pemu.linux.sigactions import Action
 from pemu.linux.signal_types import ActionIn, ActionOut, MaskHow, SetIn, SetOut, Signal
@@ -262,10 +262,25 @@ def rt_sigtimedwait_time64(t: Thread, mask: int, info: int, timeout: int, size: 
     return _timed_wait(t, mask, info, host_timespec(t.mem, timeout, TIMESPEC64))
 
 
-@syscall("sigaltstack", Ptr, Ptr)
+_SP = 29
+
+
+def _stack_moves(abi: Abi) -> bytes:
+    """stack_t of MIPS, address, size and flags, to `native_signals`' stack."""
+    word = abi.word
+    rows = [(0, 0, word, 8, _MOVED), (word, 8, word, 8, _MOVED), (2 * word, 16, 4, 8, _MOVED)]
+    return moves_of(3 * word, 24, rows)
+
+
+def _native_sigaltstack(abi: Abi) -> Forms:
+    new, old = Moved(k.ENTERING, _stack_moves), Moved(k.LEAVING, _stack_moves)
+    return Form("change_stack", new, old, Given(k.REGISTER, _SP))
+
+
+@syscall("sigaltstack", Ptr, Ptr, native=_native_sigaltstack)
 def sigaltstack(t: Thread, new: int, old: int) -> int:
     word = t.target.word
-    sp = t.cpu.gpr[29]
+    sp = t.cpu.gpr[_SP]
     before = signals.pack_stack(t, sp)
     if new:
         start, size = t.mem.word(new), t.mem.word(new + word)
