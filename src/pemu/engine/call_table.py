@@ -89,7 +89,8 @@ MOST_ARGUMENTS = 6
     SIZED,  # a pointer to 32 bits that must be SIZE, and that the call does not change
     PATCHED,  # as WRITTEN; after the call PROGRAM, a patch, replaces a part
     REGISTER,  # what the general register SIZE holds
-) = range(33)
+    FOUND,  # as LEAVING, unless the result is 0
+) = range(34)
 
 TIME_POINTER = 16
 
@@ -112,9 +113,10 @@ HOST_WIDTH = 5  # u8
 HOW = 6  # u8
 
 FIELD_SIGNED, FIELD_BYTES, FIELD_ENTERS, FIELD_LEAVES, FIELD_CHECKED = 1, 2, 4, 8, 16
-FIELD_ERROR = 32
+FIELD_ERROR, FIELD_STATUS = 32, 64
 """FIELD_BYTES: not a number: never swapped. FIELD_ENTERS, FIELD_LEAVES: which way it is moved.
-FIELD_CHECKED: not with bits that REFUSED has. FIELD_ERROR: leaves as the guest's error number."""
+FIELD_CHECKED: not with bits that REFUSED has. FIELD_ERROR: leaves as the guest's error number.
+FIELD_STATUS: leaves with the guest's signal numbers, as a process's status."""
 
 # Tables of bits: u32 known bits, u32 rows, then rows of u32 mask, u32 value, u32 result.
 # Tables of numbers: u32 0, u32 rows, then rows of u32 value, u32 result.

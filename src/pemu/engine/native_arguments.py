@@ -118,6 +118,7 @@ class Arguments:
             k.SIZED: self.sized,
             k.PATCHED: self.written,
             k.REGISTER: self.register,
+            k.FOUND: self.leaving,
         }
         labels = {kind: f.label("kind") for kind in cases}
         end = f.label("stored")

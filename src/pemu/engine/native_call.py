@@ -80,6 +80,7 @@ def _results(arch: Architecture) -> str:
         host = f.at(mine, ARGUMENTS)
         by_result = kind.eq(k.RESULTING)
         leaves = kind.eq(k.LEAVING) | kind.eq(k.BOTH) | kind.eq(k.FILLED_MESSAGE) | by_result
+        leaves = leaves | kind.eq(k.FOUND) & f.name("%result", 64).ne(0)
         with f.if_(leaves & host.ne(0)):
             moves = f.pointer(f.at(argument, k.PROGRAM))
             copy = f.at(mine, COPIES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pemu.engine import call_table as k
 from pemu.engine import context as c
 from pemu.engine.runtime import Function
+from pemu.engine.signal_table import SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ ZEROS = 240  # 16 bytes of zeros: a time that has passed
 SCRATCH = 256
 FRAME_BYTES = SCRATCH + k.SCRATCH
 
+_CONTINUED = 0xFFFF
+
 
 def emit_copy(f: Function, target: Value, source: Value, size: Value) -> Value:
     """Emit a copy that survives missing pages; yields how many bytes were left."""
@@ -39,6 +42,23 @@ def give_up(f: Function, condition: Value) -> None:
     with f.if_(condition, unlikely=True):
         f.do("ret i64 0")
         f.place(f.label("dead"))
+
+
+def _guest_status(f: Function, status: Value) -> Value:
+    """Emit the guest's form of what wait(2) tells of a process: signals have other numbers."""
+    result = f.var(64, status)
+    stopped = (status & 0xFF).eq(0x7F)
+    host = stopped.select(status.lshr(8) & 0xFF, status & 0x7F)
+    with f.if_(host.ne(0) & status.ne(_CONTINUED)):
+        numbers = f.pointer(f.at("%ctx", c.SIGNALS))
+        guest, index = f.var(64, host), f.var(64)
+        with f.while_(lambda: index.value.ult(SIGNALS)):
+            same = f.raw_load(f.offset(numbers, index.value), 8).zext(64).eq(host)
+            index.value = index.value + 1
+            guest.value = same.select(index.value, guest.value)
+        ended = status & ~0x7F | guest.value
+        result.value = stopped.select(status & ~0xFF00 | guest.value << 8, ended)
+    return result.value
 
 
 def convert(arch: Architecture) -> str:
@@ -83,6 +103,8 @@ def convert(arch: Architecture) -> str:
                     errors = f.pointer(f.at("%ctx", c.ERRNO_MAP))
                     number = value.value.umin(4095)
                     value.value = f.raw_load(f.offset(errors, number << 1), 16).zext(64)
+                with f.if_(leaving & (how & k.FIELD_STATUS).ne(0)):
+                    value.value = _guest_status(f, value.value & 0xFFFFFFFF)
                 target = f.pointer(leaving.select(in_guest, in_host))
                 width = leaving.select(widths[0], widths[1])
                 swapped = is_number & leaving

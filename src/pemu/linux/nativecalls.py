@@ -203,7 +203,7 @@ class Choice:
         self.other = other
 
 
-_CONVERTED = frozenset((k.LEAVING, k.BOTH, k.RESULTING, k.FILLED_MESSAGE, k.PATCHED))
+_CONVERTED = frozenset((k.LEAVING, k.BOTH, k.RESULTING, k.FILLED_MESSAGE, k.PATCHED, k.FOUND))
 """Kinds of arguments that leave something to do after the call."""
 
 

@@ -28,6 +28,25 @@ ITIMERSPEC = Struct("itimerspec", (TIMESPEC, "it_interval"), (TIMESPEC, "it_valu
 ITIMERSPEC64 = Struct("itimerspec", (TIMESPEC64, "it_interval"), (TIMESPEC64, "it_value"))
 ITIMERVAL = Struct("itimerval", (TIMEVAL, "it_interval"), (TIMEVAL, "it_value"))
 TMS = Struct("tms", "long tms_utime", "long tms_stime", "long tms_cutime", "long tms_cstime")
+RUSAGE = Struct(
+    "rusage",
+    (TIMEVAL, "ru_utime"),
+    (TIMEVAL, "ru_stime"),
+    "long ru_maxrss",
+    "long ru_ixrss",
+    "long ru_idrss",
+    "long ru_isrss",
+    "long ru_minflt",
+    "long ru_majflt",
+    "long ru_nswap",
+    "long ru_inblock",
+    "long ru_oublock",
+    "long ru_msgsnd",
+    "long ru_msgrcv",
+    "long ru_nsignals",
+    "long ru_nvcsw",
+    "long ru_nivcsw",
+)
 
 NANOSECONDS = 1_000_000_000
 

@@ -50,7 +50,7 @@ STRUCTURES: dict[str, list[Case]] = {
     ],
     "linux/resource.h": [
         (
-            limits.RUSAGE,
+            time_structs.RUSAGE,
             "struct rusage",
             {"ru_stime": "ru_stime", "ru_maxrss": "ru_maxrss", "ru_nivcsw": "ru_nivcsw"},
         ),

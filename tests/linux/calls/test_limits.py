@@ -9,6 +9,7 @@ import resource
 import pytest
 
 from pemu.linux.calls import limits
+from pemu.linux.time_structs import RUSAGE
 from tests.linux.fakeguest import Guest, GuestError
 
 NOFILE, AS, STACK, CORE = 5, 6, 3, 4
@@ -86,9 +87,9 @@ def test_unknown_limit_is_an_error(guest: Guest) -> None:
 
 
 def test_usage_is_the_host_s(guest: Guest) -> None:
-    place = guest.out(limits.RUSAGE)
+    place = guest.out(RUSAGE)
     guest.call("getrusage", 0, place)
-    usage = guest.get(limits.RUSAGE, place)
+    usage = guest.get(RUSAGE, place)
     own = resource.getrusage(resource.RUSAGE_SELF)
     assert 0 < usage.ru_maxrss <= own.ru_maxrss
     assert abs(usage.ru_utime.tv_sec - own.ru_utime) < 2

@@ -570,6 +570,41 @@ static void stacks(void)
     signal(SIGUSR1, SIG_DFL);
 }
 
+static void children(void)
+{
+    static const int signals[] = {SIGUSR1, SIGKILL, SIGPROF, SIGTERM, SIGPWR, 40, 0};
+    struct rusage usage;
+    int status;
+    for (int i = 0; i < 7; i++) {
+        pid_t child = fork();
+        if (!child) {
+            signal(signals[i], SIG_DFL);
+            kill(getpid(), signals[i]);
+            pause();
+        }
+        if (!signals[i]) {
+            status = 0x1234;
+            SHOW(wait4(-1, &status, WNOHANG, &usage));
+            SHOW(status);
+            kill(child, SIGSTOP);
+            SHOW(waitpid(child, &status, WUNTRACED) == child);
+            SHOW(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+            kill(child, SIGKILL);
+        }
+        memset(&usage, 0x55, sizeof usage);
+        SHOW(wait4(child, &status, 0, &usage) == child);
+        SHOW(WIFSIGNALED(status) && WTERMSIG(status) == (signals[i] ? signals[i] : SIGKILL));
+        SHOW(usage.ru_utime.tv_sec + usage.ru_nsignals);
+    }
+    if (!fork())
+        _exit(42);
+    SHOW(wait4(-1, &status, 0, NULL) > 0);
+    SHOW(status);
+    SHOW(wait4(-1, &status, WNOHANG, NULL));
+    SHOW(wait4(-1, BAD, WNOHANG, NULL));
+    SHOW(wait4(-1, NULL, 0x12345, NULL));
+}
+
 int main(int argc, char **argv)
 {
     char path[] = "/tmp/pemu-repeated-XXXXXX";
@@ -589,6 +624,7 @@ int main(int argc, char **argv)
         names(path);
         mappings();
         stacks();
+        children();
     }
     return 0;
 }

@@ -18,7 +18,7 @@ from pemu.linux.nametypes import Named
 from pemu.linux.pointer_types import In, Out
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.time_structs import TIMEVAL
+from pemu.linux.time_structs import RUSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,25 +29,6 @@ RLIMIT_DATA, RLIMIT_STACK, RLIMIT_AS = 2, 3, 9
 HOST_STACK_MIN = 8 << 20
 """The least stack limit, in bytes, under which a process of Pemu itself surely runs."""
 
-RUSAGE = Struct(
-    "rusage",
-    (TIMEVAL, "ru_utime"),
-    (TIMEVAL, "ru_stime"),
-    "long ru_maxrss",
-    "long ru_ixrss",
-    "long ru_idrss",
-    "long ru_isrss",
-    "long ru_minflt",
-    "long ru_majflt",
-    "long ru_nswap",
-    "long ru_inblock",
-    "long ru_oublock",
-    "long ru_msgsnd",
-    "long ru_msgrcv",
-    "long ru_nsignals",
-    "long ru_nvcsw",
-    "long ru_nivcsw",
-)
 RLIMIT = Struct("rlimit", "ulong rlim_cur", "ulong rlim_max")
 RLIMIT64 = Struct("rlimit64", "u64 rlim_cur", "u64 rlim_max")
 _HOST_RLIMIT = struct.Struct("<QQ")

@@ -6,6 +6,7 @@ import errno
 import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
+from pemu.engine import call_table as k
 from pemu.engine.faults import GuestFault
 from pemu.linux import fdtable, signals
 from pemu.linux.argtypes import AtFd, Int, Size
@@ -13,6 +14,8 @@ from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import SIGCHLD, host_to_guest_signal
 from pemu.linux.nametypes import Named
+from pemu.linux.native_argument import moves, moves_of
+from pemu.linux.nativecalls import Constant, Form, Moved
 from pemu.linux.paths import followed, under_prefix, whole
 from pemu.linux.pointer_types import Arguments, Environment, In, Path, Ptr
 from pemu.linux.process import AT_EXECUTE
@@ -20,11 +23,14 @@ from pemu.linux.process import Thread as GuestThread
 from pemu.linux.process_types import CloneFlags, Pointer, Status, WaitOptions
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import ERESTARTNOINTR, Restart, syscall
+from pemu.linux.time_structs import RUSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from pemu.linux.abi import Abi
+    from pemu.linux.nativecalls import Forms
     from pemu.linux.process import Thread
 
 PAGE = 4096
@@ -321,14 +327,7 @@ def guest_status(status: int) -> int:
 
 
 def _put_usage(t: Thread, address: int, usage: bytes) -> None:
-    word = t.target.word
-    values = [
-        int.from_bytes(usage[at : at + 8], "little") & (1 << 8 * word) - 1
-        for at in range(0, 144, 8)
-    ]
-    order = "big" if t.target.big_endian else "little"
-    data = b"".join(value.to_bytes(word, order) for value in values)  # type: ignore[arg-type]
-    t.mem.write(address, data)
+    t.mem.write(address, RUSAGE.convert(usage, RUSAGE.host(), RUSAGE.of(t.mem)))
 
 
 def _wait(t: Thread, pid: int, status: int, options: int, usage: int) -> int:
@@ -342,12 +341,29 @@ def _wait(t: Thread, pid: int, status: int, options: int, usage: int) -> int:
     return result
 
 
-@syscall("wait4", Int, Status, WaitOptions, Ptr)
+def _status_moves(abi: Abi) -> bytes:
+    return moves_of(4, 4, [(0, 0, 4, 4, k.FIELD_LEAVES | k.FIELD_STATUS)])
+
+
+def _usage_moves(abi: Abi) -> bytes:
+    return moves(RUSAGE.layout(abi.word, abi.order), RUSAGE.host())
+
+
+def _native_wait(abi: Abi) -> Forms:
+    usage = Moved(k.FOUND, _usage_moves)
+    return Form("wait4", Int, Moved(k.FOUND, _status_moves), WaitOptions, usage)
+
+
+def _native_waitpid(abi: Abi) -> Forms:
+    return Form("wait4", Int, Moved(k.FOUND, _status_moves), WaitOptions, Constant(0))
+
+
+@syscall("wait4", Int, Status, WaitOptions, Ptr, native=_native_wait)
 def wait4(t: Thread, pid: int, status: int, options: int, usage: int) -> int:
     return _wait(t, pid, status, options, usage)
 
 
-@syscall("waitpid", Int, Status, WaitOptions)
+@syscall("waitpid", Int, Status, WaitOptions, native=_native_waitpid)
 def waitpid(t: Thread, pid: int, status: int, options: int) -> int:
     return _wait(t, pid, status, options, 0)
 
