@@ -11,6 +11,7 @@ DRIVERS: dict[str, str] = {
     "isa-i8259": "irq.i8259:I8259",
     "isa-pit": "timer.i8254:I8254",
     "isa-serial": "serial.ns16550a:IsaSerial",
+    "malta-fpga": "misc.maltafpga:MaltaFpga",
     "mc146818rtc": "timer.mc146818:Mc146818",
     "piix4-isa": "pci.piix4:Piix4Isa",
     "serial-mm": "serial.ns16550a:SerialMm",

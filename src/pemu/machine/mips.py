@@ -39,6 +39,7 @@ class MipsProcessor(Processor):
         counts = machine.icount is not None
         arch = system_architecture(model, machine.order == "big", bits, counts=counts)
         super().__init__(machine, arch, cache=cache, mode=mode)
+        self.bits = bits
         self._count_ns = count_ns
         self._timer = machine.clocks.virtual.timer(self.wake)
 

@@ -6,6 +6,7 @@ this package. `DEFAULTS` has the one that is taken without -M.
 
 BOARDS: dict[str, dict[str, str]] = {
     "mips": {
+        "malta": "malta:Malta",
         "none": "none:Empty",
     },
 }
