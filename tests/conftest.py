@@ -71,7 +71,7 @@ def pemu() -> Run:
     """Run a program under Pemu: `pemu("mips", "-strace", path, input="...", env={...})`.
 
     Returns the completed process with its output as text. Keyword arguments are those of
-    `subprocess.run`; a run of more than 60 s fails.
+    `subprocess.run`; a run of more than 300 s fails: compiling all code takes its time.
     """
 
     def run(target: str, *words: str | Path, **how: object) -> subprocess.CompletedProcess[str]:
@@ -112,7 +112,7 @@ def _run(words: Sequence[str], how: dict[str, object]) -> subprocess.CompletedPr
         "capture_output": True,
         "text": True,
         "errors": "surrogateescape",
-        "timeout": 60,
+        "timeout": 300,
         **how,
     }
     if "input" not in settings:

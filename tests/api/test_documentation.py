@@ -38,7 +38,7 @@ def test_example_prints_what_is_shown(hello: Path, example: int) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.stderr == ""
     assert done.stdout == expected

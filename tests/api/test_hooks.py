@@ -181,7 +181,7 @@ def test_calls_are_made_though_children_end_while_python_is_asked(tmp_path: Path
     with pemu.Program(words, stdout=pemu.CAPTURE) as program:
         closed: list[int] = []
         program.on_syscall("close", "clone")(lambda program, call: closed.append(call.args[0]))
-        assert program.run(timeout=60) == 0
+        assert program.run(timeout=300) == 0
         assert program.output == b"1\n2\n3\n4\n5\n6\n"
 
 

@@ -39,7 +39,7 @@ def test_program_prints_what_it_prints_natively(
     compile_program("gcc", source, tmp_path / "native")
     compile_program(COMPILERS[target], source, tmp_path / "guest", "-static")
     native = subprocess.run(
-        [tmp_path / "native"], capture_output=True, text=True, timeout=60, check=True
+        [tmp_path / "native"], capture_output=True, text=True, timeout=300, check=True
     )
     guest = pemu(target, tmp_path / "guest", timeout=600)
     assert guest.stderr == ""

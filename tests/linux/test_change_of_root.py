@@ -27,7 +27,7 @@ def test_program_changes_root_and_namespaces(target: str, pemu: Run, tmp_path: P
         [tmp_path / "native", tmp_path / "native-root"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     guest = pemu(target, tmp_path / "guest", tmp_path / "guest-root", timeout=600)

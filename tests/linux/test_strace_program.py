@@ -49,6 +49,6 @@ def test_log_is_what_strace_writes_natively(target: str, pemu: Run, tmp_path: Pa
     compile_program(COMPILERS[target], source, tmp_path / "guest", "-static")
     log = tmp_path / "log"
     command = [need("strace"), "-f", "-o", str(log), str(tmp_path / "native")]
-    subprocess.run(command, cwd=tmp_path, timeout=60, check=False)
+    subprocess.run(command, cwd=tmp_path, timeout=300, check=False)
     guest = pemu(target, "-strace", tmp_path / "guest", timeout=600, cwd=tmp_path)
     assert lines(guest.stderr) == lines(log.read_text())
