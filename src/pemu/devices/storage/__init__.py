@@ -1,0 +1,1 @@
+"""Disks, CD-ROM drives, flash chips, and what they are connected to."""
