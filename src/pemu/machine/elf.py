@@ -86,6 +86,8 @@ def _parse(data: bytes, machine: int, order: Order, bits: int) -> Program:
     size, count = struct.unpack_from(mark + "HH", data, 42 if wide == 32 else 54)
     if count > _MOST_SEGMENTS:
         raise ValueError(f"has {count} program headers")
+    if headers > len(data):
+        raise ValueError("is cut short, or damaged")
     segments = []
     for number in range(count):
         at = headers + number * size
