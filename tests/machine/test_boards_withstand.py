@@ -19,7 +19,9 @@ ALL = [(one, name) for one in BOARDS for name in BOARDS[one]]
 def made(architecture: str, name: str, order: Order) -> Machine:
     machine = Machine(order)
     machine.new_cpu = IdleCpu
-    board.build(board.find(name, architecture), machine, Configuration(ram_size=64 * MIB))
+    # Any bytes will do as firmware: nothing runs them.
+    config = Configuration(ram_size=64 * MIB, firmware=__file__)
+    board.build(board.find(name, architecture), machine, config)
     machine.reset()
     return machine
 
