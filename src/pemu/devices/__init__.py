@@ -8,6 +8,7 @@ DRIVERS: dict[str, str] = {
     "PIIX4_PM": "pci.piix4:Piix4Pm",
     "gt64120": "pci.gt64120:Gt64120",
     "gt64120_pci": "pci.gt64120:Gt64120Pci",
+    "i8042": "input.i8042:I8042",
     "ide-cd": "storage.ide_cd:IdeCd",
     "ide-hd": "storage.ide_hd:IdeDisk",
     "isa-i8259": "irq.i8259:I8259",
@@ -17,5 +18,7 @@ DRIVERS: dict[str, str] = {
     "mc146818rtc": "timer.mc146818:Mc146818",
     "piix4-isa": "pci.piix4:Piix4Isa",
     "piix4-ide": "storage.piix4_ide:Piix4Ide",
+    "ps2-kbd": "input.ps2:Ps2Keyboard",
+    "ps2-mouse": "input.ps2:Ps2Mouse",
     "serial-mm": "serial.ns16550a:SerialMm",
 }

@@ -11,6 +11,7 @@ from pemu.machine.bus import Bus, SystemBus
 from pemu.machine.clock import Clocks, InstructionCount
 from pemu.machine.control import Cause, Control, Vcpu
 from pemu.machine.device import Device
+from pemu.machine.input import Input
 from pemu.machine.iothread import IoThread
 from pemu.machine.memory import AddressSpace
 from pemu.machine.region import Order, Region, transaction
@@ -27,6 +28,7 @@ class Machine:
         thread for accesses, timers, the I/O thread's callbacks.
     control: whether it runs. cpus: the processors. rtc: the time of day that clock chips show.
     icount: what -icount says, for the processors; None without it.
+    input: where displays and monitors say what the user types.
     memory: what the processor sees, `memory.root` holds all; io: I/O ports, `io.root`.
     backends: by kind ('chardev', 'drive', 'netdev'), a function from an id to the object;
         OptionError for an unknown id.
@@ -42,6 +44,7 @@ class Machine:
         self.clocks = Clocks()
         self.rtc = WallClock(self.clocks)
         self.icount: InstructionCount | None = None
+        self.input = Input()
         self.control = Control(self)
         self.cpus: list[Vcpu] = []
         self.at_reset: list[Callable[[], object]] = []

@@ -1,0 +1,1 @@
+"""Keyboards, mice, and what they are connected to."""
