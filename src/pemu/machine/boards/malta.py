@@ -12,10 +12,13 @@ import random
 from collections.abc import Callable
 from typing import ClassVar, Protocol, cast
 
+from pemu.devices.input.i8042 import I8042
 from pemu.devices.misc.maltafpga import MaltaFpga
 from pemu.devices.pci.gt64120 import CONFIG_DATA, CONFIG_ENABLE, Gt64120
 from pemu.devices.pci.piix4 import SCI, Piix4Isa, Piix4Pm
 from pemu.devices.serial.ns16550a import IsaSerial, SerialMm
+from pemu.devices.storage.ide_drives import plug_drives
+from pemu.devices.storage.piix4_ide import Piix4Ide
 from pemu.machine import elf
 from pemu.machine.board import MIB, Board, load_file
 from pemu.machine.region import Alias, BusError, Ram
@@ -37,6 +40,7 @@ REVISION, REVISION_OFFSET = 0x420, 0x10
 
 PIIX4_SLOT = 10
 SMBUS_PORT = 0x1100
+IDE_IRQS = (14, 15)
 LOADER = 0x580
 """Where the boot loader is in the boot area, after the exception vectors."""
 PARAMETERS = 0x2000
@@ -64,6 +68,7 @@ class Malta(Board):
     description: ClassVar[str] = "MIPS Malta Core LV"
     default_cpu = {"mips": "24Kf", "mipsel": "24Kf", "mips64": "20Kc", "mips64el": "20Kc"}
     default_ram: ClassVar[int] = 128 * MIB
+    empty_drives: ClassVar[tuple[str, ...]] = ("cdrom",)
 
     def create(self) -> None:
         if self.ram_size > MOST_RAM:
@@ -107,11 +112,16 @@ class Malta(Board):
         gt.acknowledge = isa.pic.acknowledge
         for pirq, pin in zip(gt.pirqs, isa.pirqs, strict=True):
             pirq.connect(pin)
+        ide = create(Piix4Ide, gt.pci, addr=PIIX4_SLOT * 8 + 1)
+        for line, number in zip(ide.irqs, IDE_IRQS, strict=True):
+            line.connect(isa.isa_pins[number])
+        plug_drives(ide.buses, config.drives)
         pm = create(Piix4Pm, gt.pci, addr=PIIX4_SLOT * 8 + 3, smb_io_base=SMBUS_PORT)
         pm.irq.connect(isa.isa_pins[SCI])
         gt.pci.first_slot = PIIX4_SLOT + 8
         for number in range(2):
             create(IsaSerial, isa.isa, index=number, chardev=config.serial(number))
+        create(I8042, isa.isa)
 
     # What runs first
 
