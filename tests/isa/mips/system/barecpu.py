@@ -23,7 +23,7 @@ ROM, ROM_BYTES = 0x1FC00000, 0x40000
 class BareMachine:
     """One processor, RAM from address 0 on, and writable memory at the reset vector."""
 
-    def __init__(self, model: str, *, big_endian: bool = True, mode: str = "tier0") -> None:
+    def __init__(self, model: str, *, big_endian: bool = True, mode: str = "auto") -> None:
         self.arch = system_architecture(model, big_endian, 64)
         self.memory = MachineMemory(big_endian)
         self.ram = self.memory.allocate(RAM_BYTES)

@@ -16,7 +16,7 @@ def machine_of(request: pytest.FixtureRequest) -> Callable[[str], BareMachine]:
 
     def machine(model: str) -> BareMachine:
         if model not in made:
-            made[model] = BareMachine(model)
+            made[model] = BareMachine(model, mode=request.config.getoption("--jit"))
         made[model].reset()
         return made[model]
 
