@@ -69,9 +69,10 @@ class BareMachine:
         try:
             while True:
                 cpu.run()
-                if cpu.exit_reason == EXIT_SYSTEM and cpu.exit_code != EXIT_WAIT:
-                    self.exits.append((cpu.exit_code, cpu.exit_addr))
-                    continue
-                return
+                if cpu.exit_reason != EXIT_SYSTEM:
+                    continue  # somebody's kick
+                if cpu.exit_code == EXIT_WAIT:
+                    return
+                self.exits.append((cpu.exit_code, cpu.exit_addr))
         finally:
             cpu.detach()
