@@ -20,8 +20,8 @@ from pemu.machine.region import Region
 from pemu.machine.registers import Register, RegisterBank, Registers
 
 ROUTE_OFF = 0x80
-ROUTABLE = frozenset((3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15))
-"""Interrupts that a PCI interrupt can be routed to."""
+ROUTABLE = frozenset(1 << number for number in (3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15))
+"""Interrupts, as bits, that a PCI interrupt can be routed to."""
 
 RESET_CPU = 4
 SCI = 9
@@ -81,17 +81,18 @@ class Piix4Isa(PciDevice):
         """Interrupts of ISA devices."""
         bit = 1 << number
         self.isa_levels = self.isa_levels | bit if level else self.isa_levels & ~bit
-        self._update(number)
+        self.pic_lines[number].set(level or self._routed >> number & 1)
 
     @inputs(4)
     def pirqs(self, number: int, level: int) -> None:
         """PIRQA to PIRQD; a high level is an asserted interrupt."""
         bit = 1 << number
         self.pci_levels = self.pci_levels | bit if level else self.pci_levels & ~bit
-        self._update(self.routes[number] & 0xF)
+        self._route()
 
     def realize(self) -> None:
         io = self.bus.io
+        self._routed = 0
         self.isa = IsaBus(self.machine, "isa.0", self, self.bus.memory, io, self.isa_pins)
         self.pic, pins = pair(self.isa, self.intr)
         for line, pin in zip(self.pic_lines, pins, strict=True):
@@ -104,20 +105,26 @@ class Piix4Isa(PciDevice):
         io.add(bank, 0xCF9, 1)
 
     def reset(self) -> None:
-        for number in range(LINES):
-            self._update(number)
+        self._route()
 
-    def _update(self, number: int) -> None:
-        """Drive interrupt `number`, which ISA devices and PCI interrupts share."""
-        routed = number in ROUTABLE and any(
-            self.pci_levels >> pirq & 1 and self.routes[pirq] == number for pirq in range(4)
-        )
-        self.pic_lines[number].set(self.isa_levels >> number & 1 or routed)
+    def loaded(self) -> None:
+        super().loaded()
+        self._routed = self._asserted()
+
+    def _asserted(self) -> int:
+        """The interrupts, as bits, that PCI interrupts are routed to and assert."""
+        return sum({1 << self.routes[n] for n in range(4) if self.pci_levels >> n & 1} & ROUTABLE)
+
+    def _route(self) -> None:
+        """Drive what PCI interrupts share with ISA devices."""
+        self._routed = self._asserted()
+        levels = self.isa_levels | self._routed
+        for number, line in enumerate(self.pic_lines):
+            line.set(levels >> number & 1)
 
     @routes.on_write
     def _route_written(self, pirq: int, written: int, old: int) -> None:
-        self._update(old & 0xF)
-        self._update(self.routes[pirq] & 0xF)
+        self._route()
 
     @status.on_read
     def _read_status(self) -> int:

@@ -194,7 +194,9 @@ class Uart(Device, FrontEnd):
 
     def _send(self, byte: int) -> None:
         self.thr_interrupt = False
-        self._update_irq()  # where interrupts are edges, each byte sent is to make one
+        interrupts = self.ier & IER_THR_EMPTY or self._loop
+        if interrupts:
+            self._update_irq()  # where interrupts are edges, each byte sent is to make one
         if self._loop:
             self._receive(byte, 0)
             self.thr_interrupt = True
@@ -203,7 +205,8 @@ class Uart(Device, FrontEnd):
                 self.to_send.pop()
             self.to_send.append(byte)
             self._transmit()
-        self._update_irq()
+        if interrupts:
+            self._update_irq()
 
     def _transmit(self) -> None:
         """Pass on what the back end takes; `writable` is called when it takes the rest."""
