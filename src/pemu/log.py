@@ -111,6 +111,20 @@ class Log:
             self.fd = _open(path, append)
             os.register_at_fork(after_in_child=self.after_fork)
 
+    def choose(self, items: Iterable[str], events: Iterable[str]) -> None:
+        """Want other items and events from now on."""
+        self.items = frozenset(items)
+        self.events = frozenset(events)
+
+    def redirect(self, path: str) -> None:
+        """Write to another file from now on. Raises OSError."""
+        name = path.replace("%d", str(os.getpid()))
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        with self._lock:
+            before, self.fd = self.fd, fd
+        if before != 2:
+            os.close(before)
+
     def enabled(self, item: str) -> bool:
         """Whether lines of `item` are wanted; ask before making them."""
         return item in self.items

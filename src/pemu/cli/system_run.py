@@ -27,6 +27,8 @@ from pemu.machine.drives import Drive, open_drive
 from pemu.machine.machine import Machine
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
+from pemu.monitor.human import Console
+from pemu.monitor.instance import Instance
 from pemu.options.error import HelpRequest, OptionError, quoted
 
 SWITCH_INTERVAL = 0.0002
@@ -104,6 +106,13 @@ class Session:
                 escape=options.escape,
                 daemonize=options.daemonize,
             )
+        )
+        self.instance = Instance(
+            machine,
+            chardevs,
+            name=(options.name or {}).get("guest") or "",
+            uuid=options.uuid,
+            drives=self.drives,
         )
         machine.backends = {"chardev": chardevs.find, "drive": drives.find}
         for text in options.chardev:
@@ -200,11 +209,6 @@ class Session:
     def _ports(self, chardevs: Chardevs) -> tuple[list[Chardev | None], list[Chardev | None]]:
         """The back ends of serial and parallel ports. Raises OptionError."""
         wanted = ports(self.options)
-        for text in wanted.monitors:
-            if text not in ("none", "null"):
-                raise OptionError(f"-monitor {text}: not supported yet")
-        if self.options.mon:
-            raise OptionError("-mon: not supported yet")
         serials = [
             _open(chardevs, "-serial", text, f"serial{number}")
             for number, text in enumerate(wanted.serials)
@@ -213,7 +217,27 @@ class Session:
             _open(chardevs, "-parallel", text, f"parallel{number}")
             for number, text in enumerate(wanted.parallels)
         ]
+        self._make_monitors(chardevs, wanted.monitors)
         return serials, parallels
+
+    def _make_monitors(self, chardevs: Chardevs, places: list[str]) -> None:
+        """Put monitors where they are wanted. Raises OptionError.
+
+        Before devices are made: on a multiplexer, what comes last has the keyboard.
+        """
+        for shared in chardevs.monitored:
+            Console(self.instance, shared)
+        for number, text in enumerate(places):
+            chardev = _open(chardevs, "-monitor", text, f"compat_monitor{number}")
+            if chardev is not None:
+                Console(self.instance, chardev)
+        for given in self.options.mon:
+            if given["mode"] == "control":
+                raise OptionError("-mon mode=control: not supported yet; use mode=readline")
+            try:
+                Console(self.instance, chardevs.find(given["chardev"]))
+            except OptionError as error:
+                raise error.within("-mon") from None
 
 
 def _open(chardevs: Chardevs, option: str, text: str, label: str) -> Chardev | None:

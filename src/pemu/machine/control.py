@@ -7,7 +7,8 @@ The I/O thread carries these out; any thread may ask for them. Processor threads
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Control:
         self._active: dict[int, Vcpu] = {}
         self._changed = threading.Condition(machine.lock)
         self._wanted: list[Callable[[], object]] = []
+        self._held = 0
 
     @property
     def running(self) -> bool:
@@ -104,7 +106,7 @@ class Control:
         with self._changed:
             self._active.pop(me, None)
             self._changed.notify_all()
-            while not self.ended and (self.state != "running" or self._wanted):
+            while not self.ended and (self.state != "running" or self._wanted or self._held):
                 self._changed.wait()
             if not self.ended:
                 self._active[me] = cpu
@@ -144,6 +146,21 @@ class Control:
                 self.machine.clocks.virtual.stop()
                 self._become(state)
             self._halt()
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """While this lasts the processors stand, so that their registers can be looked at.
+
+        What the machine does is not changed by it. Not in the thread of a processor.
+        """
+        with self.machine.lock:
+            self._held += 1
+            try:
+                self._halt()
+                yield
+            finally:
+                self._held -= 1
+                self._changed.notify_all()
 
     def request_reset(self, cause: Cause = "guest-reset") -> None:
         """Reset the machine as soon as the processors stand. From any thread, does not wait."""

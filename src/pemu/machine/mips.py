@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pemu.isa.mips import debug, dump
+from pemu.isa.mips.cp0_display import status_lines, tlb_lines
 from pemu.isa.mips.cp0_exits import EXIT_COMPARE, EXIT_WAIT, NEVER
 from pemu.isa.mips.cp0_reset import COUNT_NS, reset
 from pemu.isa.mips.cpu import system_architecture
+from pemu.isa.mips.disassembler import disassemble
 from pemu.machine.processor import Processor
 
 if TYPE_CHECKING:
@@ -74,3 +77,27 @@ class MipsProcessor(Processor):
                     self._timer.cancel()
                 else:
                     self._timer.arm(argument)
+
+    # For monitors and debuggers
+
+    def registers_text(self) -> str:
+        text = dump.general(self.cpu) + status_lines(self.cpu)
+        has_fpu = self.cpu.status >> 29 & 1
+        return text + (dump.floating_point(self.cpu) if has_fpu else "")
+
+    def tlb_text(self) -> str:
+        return tlb_lines(self.cpu)
+
+    def named_register(self, name: str) -> int | None:
+        arch = self.engine.arch
+        names = arch.layout.by_name[arch.general].names
+        if name in names:
+            value: int = self.cpu.gpr[names.index(name)]
+            return value
+        for variable in debug.variables(arch):
+            if variable.name == name:
+                return variable.read(self.cpu)
+        return None
+
+    def disassemble(self, address: int, data: bytes) -> str:
+        return disassemble(self.engine.arch, int.from_bytes(data, self.machine.order), address)

@@ -57,6 +57,8 @@ class Processor:
         self._places: dict[Ram, int] = {}
         self._wake = threading.Event()
         self._attached_to = 0
+        self.thread_id = 0
+        """The host's number of the thread that runs it."""
         if machine.icount is not None:
             self.cpu.set_instruction_time(self._shift)
             machine.clocks.virtual.count_by(lambda: self.cpu.instructions << self._shift)
@@ -145,6 +147,7 @@ class Processor:
         if self._attached_to != thread:
             cpu.attach()
             self._attached_to = thread
+            self.thread_id = threading.get_native_id()
         while True:
             cpu.run()
             if cpu.exit_reason == EXIT_SYSTEM:
@@ -178,6 +181,65 @@ class Processor:
 
     def reset(self) -> None:
         """Be as after power-on."""
+        raise NotImplementedError
+
+    # For monitors and debuggers, while the processor stands
+
+    @property
+    def address_digits(self) -> int:
+        """Hexadecimal digits of guest-virtual addresses."""
+        return self.engine.arch.xlen // 4
+
+    @property
+    def instruction_bytes(self) -> int:
+        """The size of an instruction."""
+        return self.engine.arch.insn_bytes
+
+    def read_virtual(self, address: int, size: int) -> bytes | None:
+        """Bytes at a guest-virtual address, as the present mode has it; None where nothing is."""
+        data = b""
+        while len(data) < size:
+            place = self._piece(address + len(data), size - len(data))
+            if place is None:
+                return None
+            data += self.machine.memory.dma_read(*place)
+        return data
+
+    def write_virtual(self, address: int, data: bytes) -> bool:
+        """Write to a guest-virtual address, also where the guest may not; False if nothing is."""
+        while data:
+            place = self._piece(address, len(data))
+            if place is None:
+                return False
+            physical, size = place
+            self.machine.memory.dma_write(physical, data[:size])
+            address, data = address + size, data[size:]
+        return True
+
+    def _piece(self, address: int, size: int) -> tuple[int, int] | None:
+        """Where the first of so many bytes are, and how many are there in one piece."""
+        physical = self.cpu.translate(address & (1 << 4 * self.address_digits) - 1)
+        if physical is None:
+            return None
+        seen = self.machine.memory.find(physical)
+        if seen is None:
+            return None
+        return physical, min(size, 4096 - (address & 4095), seen.end - physical)
+
+    def registers_text(self) -> str:
+        """What `info registers` shows."""
+        raise NotImplementedError
+
+    def tlb_text(self) -> str:
+        """What `info tlb` shows."""
+        raise NotImplementedError
+
+    def named_register(self, name: str) -> int | None:
+        """The value of a register by the name that the assembler or gdb has for it."""
+        raise NotImplementedError
+
+    def disassemble(self, address: int, data: bytes) -> str:
+        """The instruction `data` at a guest-virtual address."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -1,0 +1,98 @@
+"""Debuggers, logs, single steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pemu.log import ITEMS, LogItems
+from pemu.monitor.schema import COMMANDS, MonitorError, Word
+from pemu.options.error import HelpRequest, OptionError
+
+if TYPE_CHECKING:
+    from pemu.monitor.human import Monitor
+
+DEFAULT_PLACE = "tcp::1234"
+
+
+def log_items() -> str:
+    """The items that `log` takes."""
+    try:
+        LogItems().parse("help")
+    except HelpRequest as request:
+        return str(request).replace("):\n", "):\nnone            remove all logs\n", 1)
+    raise AssertionError("help gives help")
+
+
+@COMMANDS.command(
+    "log",
+    Word("items", among=lambda: ("none", *ITEMS)),
+    help="activate logging of the specified items",
+    note="item1[,...]",
+)
+def log(monitor: Monitor, items: str) -> None:
+    from pemu.log import TRACE, trace_events
+
+    machine = monitor.instance.machine
+    if items == "none":
+        machine.log.choose((), ())
+        return
+    try:
+        names = LogItems().parse(items)
+    except HelpRequest as request:
+        monitor.write(log_items() if "trace:help" not in items else str(request))
+        return
+    except OptionError:
+        monitor.write(log_items())
+        return
+    plain = [name for name in names if not name.startswith(TRACE)]
+    for name in plain:
+        if name not in MACHINE_ITEMS:
+            raise MonitorError(f"log {name}: not supported yet for machines")
+    patterns = [name.removeprefix(TRACE) for name in names if name.startswith(TRACE)]
+    machine.log.choose(plain, trace_events(patterns)[0])
+
+
+MACHINE_ITEMS = ("guest_errors", "unimp")
+"""Log items that machines have."""
+
+
+@COMMANDS.command("logfile", Word("filename"), help="output logs to 'filename'")
+def logfile(monitor: Monitor, filename: str) -> None:
+    try:
+        monitor.instance.machine.log.redirect(filename)
+    except OSError as error:
+        raise MonitorError(f"Error opening logfile {filename}: {error.strerror}") from None
+
+
+@COMMANDS.command(
+    "singlestep",
+    Word("option", optional=True, among=lambda: ("on", "off")),
+    help="run emulation in singlestep mode or switch to normal mode",
+    note="[on|off]",
+)
+def singlestep(monitor: Monitor, option: str | None) -> None:
+    if option not in (None, "on", "off"):
+        raise MonitorError(f"unexpected option {option}")
+    cpu = monitor.cpu()
+    with monitor.instance.machine.control.standing():
+        cpu.engine.set_single_step(option != "off")
+
+
+@COMMANDS.command(
+    "gdbserver",
+    Word("device", optional=True),
+    help=f"start gdbserver on given device (default '{DEFAULT_PLACE}'), stop with 'none'",
+)
+def gdbserver(monitor: Monitor, device: str | None) -> None:
+    place = device or DEFAULT_PLACE
+    debug = monitor.instance.debug
+    if debug is None:
+        raise MonitorError("gdbserver: not supported yet")
+    try:
+        debug(place)
+    except OptionError as error:
+        raise MonitorError(f"{error}\nCould not open gdbserver on device '{place}'") from None
+    if place == "none":
+        monitor.write("Disabled gdbserver\n")
+    else:
+        monitor.write(f"Waiting for gdb connection on device '{place}'\n")

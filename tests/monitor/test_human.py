@@ -1,0 +1,187 @@
+"""Commands of the human monitor, as text."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pemu.monitor.commands import COMMANDS, INFO
+from pemu.monitor.human import complete
+from tests.monitor.conftest import Typed
+
+MISTAKES = (
+    "foo",
+    "info foo",
+    "help foo",
+    "quit foo",
+    "info status foo",
+    "info registers -z",
+    "x",
+    "x foo",
+    "x /s 0",
+    "p (1",
+    "p $nonesuch",
+    "p 1/0",
+    "p 1 2",
+    "sum 1",
+    "sum 0x100000000 1",
+    "memsave 0 16",
+    'memsave 0 16 "/nonexistent',
+    "log",
+    "singlestep foo",
+)
+
+ANSWERS = (
+    "help quit",
+    "help p",
+    "help x",
+    "help info registers",
+    "help cont",
+    "p 1+2*3",
+    "p /x 1+2*3",
+    "p ~1",
+    "p /d -1",
+    "p /c 65",
+    "p /o 8",
+    "print/u -1",
+    "info status",
+    "info uuid",
+    "x /5xw 0x80000000",
+    "x /3c 0x80000000",
+    "x /9db 0x80000000",
+    "x 0x80000000",
+    "x /3ug 0x80000000",
+    "xp /3oh 0x1000",
+    "xp /2xw 0x100000000000",
+    "x 0xc0000000",
+    "sum 0x1000 64",
+    "stop",
+    "info status",
+    "cont",
+    "info status",
+    "info history",
+)
+
+PROMPT = b"(qemu) "
+
+
+def dialogue(connected: socket.socket, lines: tuple[str, ...]) -> list[str]:
+    """What a monitor answers to each of the lines."""
+    answers = []
+    received = b""
+    for line in (None, *lines):
+        if line is not None:
+            connected.sendall(line.encode() + b"\r")
+        while not received.endswith(PROMPT):
+            more = connected.recv(65536)
+            assert more, received
+            received += more
+        if line is not None:
+            answers.append(received.partition(b"\r\n")[2].removesuffix(PROMPT).decode())
+        received = b""
+    return answers
+
+
+def ask(command: list[str], lines: tuple[str, ...]) -> list[str]:
+    """Start a machine whose monitor is on a socket, and have the dialogue."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(60)
+    with ours, theirs:
+        monitor = ["-chardev", f"socket,id=m,fd={theirs.fileno()}", "-mon", "m"]
+        process = subprocess.Popen(
+            [*command, *monitor], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+        )
+        theirs.close()
+        try:
+            return dialogue(ours, lines)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_answers_are_the_reference_emulators(tmp_path: Path, pemu_system: list[str]) -> None:
+    if not shutil.which("qemu-system-mips"):
+        pytest.skip("qemu-system-mips is not installed (package qemu-system-mips)")
+    words = ["-M", "none", "-cpu", "24Kf", "-m", "16", "-S", "-display", "none"]
+    lines = MISTAKES + ANSWERS
+    theirs = ask(["qemu-system-mips", *words], lines)
+    ours = ask([*pemu_system, *words], lines)
+    assert list(zip(lines, ours, strict=True)) == list(zip(lines, theirs, strict=True))
+
+
+def test_every_command_has_help(typed: Typed) -> None:
+    for name in COMMANDS:
+        assert typed.says(f"help {name}")
+    for name in INFO:
+        assert typed.says(f"help info {name}").startswith(f"info {name} ")
+
+
+def test_help_lists_commands(typed: Typed) -> None:
+    assert "quit|q  -- quit the emulator\n" in typed.says("help")
+
+
+def test_info_alone_lists_what_there_is(typed: Typed) -> None:
+    assert "info status  -- " in typed.says("info")
+
+
+def test_what_is_not_there_yet(typed: Typed) -> None:
+    assert typed.says("sendkey a") == "sendkey: not supported yet\n"
+
+
+def test_commands_about_a_processor_without_one(typed: Typed) -> None:
+    for line in ("x 0", "info registers", "info tlb", "singlestep", "p $pc"):
+        assert typed.says(line).startswith("No CPU available\n")
+
+
+def test_memory_is_saved_to_a_file(typed: Typed, tmp_path: Path) -> None:
+    typed.ram.write_bytes(0x1000, b"abcdefgh")
+    path = tmp_path / "with space"
+    assert typed.says(f'pmemsave 0x1000 8 "{path}"') == ""
+    assert path.read_bytes() == b"abcdefgh"
+
+
+def test_a_file_that_cannot_be_written(typed: Typed) -> None:
+    answer = typed.says('pmemsave 0 16 "/nonexistent/x"')
+    assert answer == "Error: Could not open '/nonexistent/x': No such file or directory\n"
+
+
+def test_format_of_before_counts(typed: Typed) -> None:
+    typed.says("xp /1xb 0")
+    assert typed.says("xp 0") == "0000000000000000: 0x00\n"
+
+
+def test_ports_are_read_and_written(typed: Typed) -> None:
+    assert typed.says("i /h 0x70") == "portw[0x0070] = 0xffff\n"
+    assert typed.says("o /b 0x70 1") == ""
+
+
+def test_log_items_are_chosen(typed: Typed) -> None:
+    assert typed.says("log guest_errors,unimp") == ""
+    assert typed.machine.log.enabled("unimp")
+    typed.says("log none")
+    assert not typed.machine.log.enabled("unimp")
+
+
+def test_log_goes_to_another_file(typed: Typed, tmp_path: Path) -> None:
+    typed.says(f"logfile {tmp_path / 'log'}")
+    typed.machine.log.write("a line")
+    assert (tmp_path / "log").read_text() == "a line\n"
+
+
+def test_trees_are_shown(typed: Typed) -> None:
+    assert typed.says("info mtree").startswith("address-space: memory\n")
+    assert typed.says("info mtree -f").startswith("FlatView #0\n")
+    assert typed.says("info qtree").startswith("bus: main-system-bus\n")
+    assert typed.says("info pci") == "PCI devices not supported\n"
+
+
+def test_completion() -> None:
+    assert "system_reset" in complete("sys")
+    assert set(complete("info ")) == set(INFO)
+    assert set(complete("help ")) == set(COMMANDS)
+    assert "guest_errors" in complete("log ")
+    assert not complete("nonesuch ")
