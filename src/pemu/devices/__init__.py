@@ -8,6 +8,7 @@ DRIVERS: dict[str, str] = {
     "PIIX4_PM": "pci.piix4:Piix4Pm",
     "gt64120": "pci.gt64120:Gt64120",
     "gt64120_pci": "pci.gt64120:Gt64120Pci",
+    "cfi.pflash01": "storage.cfi_flash:CfiFlash",
     "i8042": "input.i8042:I8042",
     "ide-cd": "storage.ide_cd:IdeCd",
     "ide-hd": "storage.ide_hd:IdeDisk",

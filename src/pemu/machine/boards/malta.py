@@ -17,6 +17,7 @@ from pemu.devices.misc.maltafpga import MaltaFpga
 from pemu.devices.pci.gt64120 import CONFIG_DATA, CONFIG_ENABLE, Gt64120
 from pemu.devices.pci.piix4 import SCI, Piix4Isa, Piix4Pm
 from pemu.devices.serial.ns16550a import IsaSerial, SerialMm
+from pemu.devices.storage.cfi_flash import CfiFlash
 from pemu.devices.storage.ide_drives import plug_drives
 from pemu.devices.storage.piix4_ide import Piix4Ide
 from pemu.machine import elf
@@ -33,6 +34,7 @@ PAST_IO = 0x2000_0000
 
 FLASH, FPGA, CBUS_UART, BOOT = 0x1E00_0000, 0x1F00_0000, 0x1F00_0900, 0x1FC0_0000
 FLASH_SIZE = 4 * MIB
+FLASH_BLOCK = 64 << 10
 CBUS_CLOCK = 3_686_400
 
 REVISION, REVISION_OFFSET = 0x420, 0x10
@@ -86,7 +88,15 @@ class Malta(Board):
         if self.ram_size > PAST_IO:
             root.add(Alias("mips_malta_low_postio.ram", self._ram, PAST_IO), PAST_IO)
         self._chips(cpu)
-        self._flash = Ram("mips_malta.bios", FLASH_SIZE, readonly=True)
+        flash = machine.create(
+            CfiFlash,
+            name="mips_malta.bios",
+            num_blocks=FLASH_SIZE // FLASH_BLOCK,
+            sector_length=FLASH_BLOCK,
+            big_endian=machine.order == "big",
+            drive=self.config.drive("pflash", 0, 0),
+        )
+        self._flash = flash.region
         self._boot = Ram("bios.1fc", FLASH_SIZE, readonly=True)
         root.add(self._flash, FLASH)
         root.add(self._boot, BOOT)
@@ -126,19 +136,21 @@ class Malta(Board):
     # What runs first
 
     def _start_firmware(self) -> None:
-        """Put the firmware into the flash."""
+        """Put the firmware into the flash, unless an image of the whole flash was given."""
+        self.machine.at_reset.append(self._reset_firmware)
+        if self.config.drive("pflash", 0, 0):
+            return
         name = self.config.firmware
         path = self.config.find(name) if name else None
         if path is None:
             if name:
                 raise OptionError(f"-bios: {quoted(name)} is not there")
-            raise OptionError("board malta has nothing to start; give -kernel or -bios")
+            raise OptionError("board malta has nothing to start; give -kernel, -bios or -pflash")
         image = load_file(path, "-bios", FLASH_SIZE)
         if self.machine.order == "little":
             # Firmware for both byte orders is kept in big-endian words.
             image = _swapped(image)
         self._flash.write_bytes(0, image)
-        self.machine.at_reset.append(self._reset_firmware)
 
     def _reset_firmware(self) -> None:
         """Show the flash at the boot address, with the revision register in it."""
