@@ -162,7 +162,7 @@ def test_firmware(tmp_path: Path, order: Any, start: bytes) -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({}, "board malta has nothing to start; give -kernel or -bios"),
+        ({}, "board malta has nothing to start; give -kernel, -bios or -pflash"),
         ({"firmware": "/no/such"}, "-bios: '/no/such' is not there"),
     ],
 )
