@@ -37,6 +37,7 @@ class MachineMemory:
         """Told of the end of what has been allocated."""
         self._next = 0
         self._changes: dict[int, int] = {}
+        self._volatile: set[int] = set()
 
     def allocate(self, size: int, fd: int = -1, offset: int = 0) -> int:
         """Return the place of `size` bytes (a multiple of 4096) of new memory.
@@ -81,5 +82,13 @@ class MachineMemory:
         count = self._changes.get(page, 0) + 1
         self._changes[page] = count
         self.flags[page] = VOLATILE if count > MOST_CHANGES else 0
+        if count > MOST_CHANGES:
+            self._volatile.add(page)
         if self.on_code_change is not None:
             self.on_code_change(page << 12, (page + 1) << 12)
+
+    def drop_volatile(self) -> None:
+        """Drop the code translated from all VOLATILE pages: the guest makes changes visible."""
+        if self.on_code_change is not None:
+            for page in self._volatile:
+                self.on_code_change(page << 12, (page + 1) << 12)

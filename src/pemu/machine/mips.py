@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pemu.isa.mips import debug, dump
 from pemu.isa.mips.cp0_display import status_lines, tlb_lines
-from pemu.isa.mips.cp0_exits import EXIT_COMPARE, EXIT_WAIT, NEVER
+from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_COMPARE, EXIT_WAIT, NEVER
 from pemu.isa.mips.cp0_reset import COUNT_NS, reset
 from pemu.isa.mips.cpu import system_architecture
 from pemu.isa.mips.disassembler import disassemble
@@ -77,6 +77,8 @@ class MipsProcessor(Processor):
                     self._timer.cancel()
                 else:
                     self._timer.arm(argument)
+        elif number == EXIT_CACHE:
+            self._memory.drop_volatile()
 
     # For monitors and debuggers
 

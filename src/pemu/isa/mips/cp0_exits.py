@@ -8,4 +8,7 @@ EXIT_COMPARE = 1
 EXIT_WAIT = 2
 """WAIT: the machine sleeps until an interrupt is pending."""
 
+EXIT_CACHE = 3
+"""The guest invalidates the instruction cache without saying for which memory."""
+
 NEVER = (1 << 64) - 1

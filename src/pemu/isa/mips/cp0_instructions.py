@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_timer
-from pemu.isa.mips.cp0_exits import EXIT_WAIT
+from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_WAIT
 from pemu.isa.mips.cp0_usable import privileged, unprivileged
 from pemu.isa.mips.exceptions import RESERVED_INSTRUCTION
 from pemu.isa.mips.memory_access import effective_address
@@ -90,6 +90,20 @@ def cache(cpu: SystemCpu) -> None:
 )
 def cache_hit_invalidate_i(cpu: SystemCpu, base: Value, offset: Value) -> None:
     cpu.flush_code(effective_address(cpu, base, offset))
+
+
+@privileged(
+    "101111 base:5 00000 offset:16",
+    "cache 0, {offset:d}({base})",
+    name="cache_index_invalidate_i",
+    needs="mips3_32",
+    overrides="cache_system",
+)
+def cache_index_invalidate_i(cpu: SystemCpu, base: Value, offset: Value) -> None:
+    """Guests go through all lines of at least a page: one of them stands for the others."""
+    address = effective_address(cpu, base, offset)
+    with cpu.if_((address & 0xFE0).eq(0), unlikely=True):
+        cpu.exit(EXIT_CACHE)
 
 
 # Hardware registers: HWREna says which of them programs may read.

@@ -11,7 +11,7 @@ from pemu.engine.engine import Engine
 from pemu.engine.exits import EXIT_SYSTEM
 from pemu.engine.machinecpu import PhysicalMap
 from pemu.engine.machinememory import MachineMemory
-from pemu.isa.mips.cp0_exits import EXIT_WAIT
+from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_WAIT
 from pemu.isa.mips.cp0_reset import reset
 from pemu.isa.mips.cpu import system_architecture
 from tests.isa.mips.machines import encode
@@ -73,6 +73,8 @@ class BareMachine:
                     continue  # somebody's kick
                 if cpu.exit_code == EXIT_WAIT:
                     return
+                if cpu.exit_code == EXIT_CACHE:
+                    self.memory.drop_volatile()
                 self.exits.append((cpu.exit_code, cpu.exit_addr))
         finally:
             cpu.detach()
