@@ -5,10 +5,12 @@ Importing llvmlite costs more than running a short guest program from a warm cod
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
 import llvmlite.binding as llvm
+from llvmlite.binding import ffi
 
 from pemu.engine.link import Blob, link
 
@@ -16,6 +18,13 @@ TRIPLE = "x86_64-unknown-linux-gnu"
 
 LOCK = threading.Lock()
 """Held while LLVM works; `fork` takes it first, so that a child never inherits it held."""
+
+# llvmlite's own lock too, which the end of any of its objects takes, whichever thread that is in.
+os.register_at_fork(
+    before=ffi.lib._lock.__enter__,
+    after_in_parent=ffi.lib._lock.__exit__,
+    after_in_child=ffi.lib._lock.__exit__,
+)
 
 _machines: dict[int, Any] = {}
 
