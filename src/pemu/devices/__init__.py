@@ -19,7 +19,10 @@ DRIVERS: dict[str, str] = {
     "mc146818rtc": "timer.mc146818:Mc146818",
     "piix4-isa": "pci.piix4:Piix4Isa",
     "piix4-ide": "storage.piix4_ide:Piix4Ide",
+    "piix4-smbus": "i2c.piix4_smbus:Piix4Smbus",
     "ps2-kbd": "input.ps2:Ps2Keyboard",
     "ps2-mouse": "input.ps2:Ps2Mouse",
+    "piix4-usb-uhci": "usb.uhci:Uhci",
     "serial-mm": "serial.ns16550a:SerialMm",
+    "smbus-eeprom": "i2c.eeprom:SmbusEeprom",
 }

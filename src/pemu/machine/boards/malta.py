@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable
 from typing import ClassVar, Protocol, cast
 
+from pemu.devices.i2c.eeprom import SmbusEeprom, spd_sdram
+from pemu.devices.i2c.piix4_smbus import Piix4Smbus
 from pemu.devices.input.i8042 import I8042
 from pemu.devices.misc.maltafpga import MaltaFpga
 from pemu.devices.pci.gt64120 import CONFIG_DATA, CONFIG_ENABLE, Gt64120
@@ -20,6 +22,7 @@ from pemu.devices.serial.ns16550a import IsaSerial, SerialMm
 from pemu.devices.storage.cfi_flash import CfiFlash
 from pemu.devices.storage.ide_drives import plug_drives
 from pemu.devices.storage.piix4_ide import Piix4Ide
+from pemu.devices.usb.uhci import Uhci
 from pemu.machine import elf
 from pemu.machine.board import MIB, Board, load_file
 from pemu.machine.region import Alias, BusError, Ram
@@ -42,6 +45,7 @@ REVISION, REVISION_OFFSET = 0x420, 0x10
 
 PIIX4_SLOT = 10
 SMBUS_PORT = 0x1100
+EEPROM_ADDRESS, EEPROMS = 0x50, 8
 IDE_IRQS = (14, 15)
 LOADER = 0x580
 """Where the boot loader is in the boot area, after the exception vectors."""
@@ -126,12 +130,24 @@ class Malta(Board):
         for line, number in zip(ide.irqs, IDE_IRQS, strict=True):
             line.connect(isa.isa_pins[number])
         plug_drives(ide.buses, config.drives)
+        create(Uhci, gt.pci, addr=PIIX4_SLOT * 8 + 2)
         pm = create(Piix4Pm, gt.pci, addr=PIIX4_SLOT * 8 + 3, smb_io_base=SMBUS_PORT)
         pm.irq.connect(isa.isa_pins[SCI])
+        self._memory_modules(pm)
         gt.pci.first_slot = PIIX4_SLOT + 8
         for number in range(2):
             create(IsaSerial, isa.isa, index=number, chardev=config.serial(number))
         create(I8042, isa.isa)
+
+    def _memory_modules(self, pm: Piix4Pm) -> None:
+        """The EEPROMs on the SMBus, of which the first tells how much memory there is."""
+        host = self.machine.create(Piix4Smbus)
+        pm.smbus.add(host.registers, 0)
+        chips = [
+            self.machine.create(SmbusEeprom, host.smbus, address=EEPROM_ADDRESS + number)
+            for number in range(EEPROMS)
+        ]
+        chips[0].contents[:] = spd_sdram(self.ram_size)
 
     # What runs first
 

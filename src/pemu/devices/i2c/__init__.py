@@ -1,0 +1,1 @@
+"""I2C and SMBus controllers, and what is on such buses."""

@@ -1,0 +1,1 @@
+"""USB: the bus, and its host controllers."""
