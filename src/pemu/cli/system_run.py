@@ -87,8 +87,11 @@ class Session:
     def build(self, properties: dict[str, str]) -> None:
         """Make everything that the options name. Raises OptionError."""
         options, machine = self.options, self.machine
-        if options.rtc:
-            machine.rtc = WallClock(machine.clocks, options.rtc["base"], options.rtc["clock"])
+        if options.rtc or options.icount:
+            given = options.rtc or {"base": "utc", "clock": None}
+            # A clock of the host would make counted instructions different in each run.
+            moved_by = given["clock"] or ("vm" if options.icount else "host")
+            machine.rtc = WallClock(machine.clocks, given["base"], moved_by)
         if options.icount:
             given = options.icount
             shift = None if given["shift"] == "auto" else given["shift"]

@@ -207,7 +207,11 @@ def rtc_group() -> Group:
         "-rtc",
         (
             Key("base", Text("date", empty=False), "utc, localtime or a date", default="utc"),
-            Key("clock", Enum(("host", "rt", "vm")), "what moves it", default="host"),
+            Key(
+                "clock",
+                Enum(("host", "rt", "vm")),
+                "what moves it (default: host; vm with -icount)",
+            ),
             Key("driftfix", Enum(("none", "slew")), "make up for lost ticks", default="none"),
         ),
     )

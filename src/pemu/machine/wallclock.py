@@ -25,7 +25,8 @@ class WallClock:
         }
         self.clock = sources[clock]
         self._local = base == "localtime"
-        start = time.time_ns() if base in ("utc", "localtime") else _date(base)
+        # It starts with a whole second, so that a guest finds it the same in each run.
+        start = int(time.time()) * SECOND if base in ("utc", "localtime") else _date(base)
         fixed = clock == "host" and base in ("utc", "localtime")
         self._offset = 0 if fixed else start - self.clock.now()
 
