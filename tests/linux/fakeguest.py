@@ -93,7 +93,7 @@ class Guest:
         self.mem.map(DATA, DATA_SIZE, RW, ANONYMOUS)
         self.mem.map(STACK - 0x10000, 0x20000, RW, ANONYMOUS)
         gpr = memoryview(bytearray(32 * xlen // 8)).cast("I" if xlen == 32 else "Q")
-        self.cpu: Any = SimpleNamespace(gpr=gpr, pc=0x400004)
+        self.cpu: Any = SimpleNamespace(gpr=gpr, pc=0x400004, take_call_begun=lambda: True)
         gpr[29] = STACK
         self.log = FakeLog()
         self.process: Any = SimpleNamespace(
@@ -106,6 +106,7 @@ class Guest:
         self.tid = os.getpid()
         self.restart = 0
         self.restart_block: Any = None
+        self.waited = False
         self.thread: Any = self
         """The guest, for functions that want a `Thread`."""
         self._next = DATA

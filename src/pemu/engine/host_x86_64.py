@@ -27,7 +27,7 @@ KICK_CODE = -0x504D
 """si_code of a SIGBUS that only sets the exit flag, and ends a system call's waiting."""
 
 # Offsets in the ucontext that a signal handler receives.
-_RDI, _RAX, _RIP, _ERROR, _SIGMASK = 104, 144, 168, 192, 296
+_RDI, _RAX, _RCX, _RIP, _ERROR, _SIGMASK = 104, 144, 152, 168, 192, 296
 
 _ASSEMBLY = f"""
 .text
@@ -95,6 +95,8 @@ pemu_syscall:
   movq 32(%r10), %r8
   movq 40(%r10), %r9
   movq 24(%r10), %r10
+  movl $0, {s.CALL_BEGUN.offset}(%rbx)
+  xorl %ecx, %ecx
 pemu_syscall_start:
   cmpl $0, {s.EXIT_FLAG.offset}(%rbx)
   jne pemu_syscall_interrupted
@@ -131,7 +133,9 @@ ASSEMBLY = "\n".join(
 `pemu_enter(state)`: run native code until it exits. `pemu_unwind(state)`: leave whatever functions
 are at work and go on at the state's pc. `pemu_syscall(state, number, arguments)`: a
 system call that a signal cannot slip past: a handler that finds the thread between the test of
-the exit flag and the instruction sends it to `pemu_syscall_interrupted`. `pemu_copy(to, from, n)`:
+the exit flag and the instruction sends it to `pemu_syscall_interrupted`. Both when the call had not
+begun and when the kernel would make it again the instruction is still to be executed; rcx, which
+it sets, tells which (CALL_BEGUN). `pemu_copy(to, from, n)`:
 copy bytes; returns 0, or how many were left when a page was missing.
 """
 
@@ -233,6 +237,11 @@ define internal void @pemu_on_kick(ptr %context) nounwind {{
 {_inside("pemu_syscall_start", "pemu_syscall_end", "in_call")}
   br i1 %in_call, label %divert, label %done
 divert:
+  %rcx_at = getelementptr i8, ptr %context, i64 {_RCX}
+  %rcx = load i64, ptr %rcx_at
+  %begun = icmp ne i64 %rcx, 0
+  %begun32 = zext i1 %begun to i32
+{_field("call_begun", s.CALL_BEGUN)}  store i32 %begun32, ptr %call_begun
   store i64 ptrtoint (ptr @pemu_syscall_interrupted to i64), ptr %rip_at
   ret void
 done:
@@ -255,6 +264,11 @@ define void @pemu_on_signal(i32 %signal, ptr %info, ptr %context) nounwind {{
 {_inside("pemu_syscall_start", "pemu_syscall_end", "in_call")}
   br i1 %in_call, label %divert, label %done
 divert:
+  %rcx_at = getelementptr i8, ptr %context, i64 {_RCX}
+  %rcx = load i64, ptr %rcx_at
+  %begun = icmp ne i64 %rcx, 0
+  %begun32 = zext i1 %begun to i32
+{_field("call_begun", s.CALL_BEGUN)}  store i32 %begun32, ptr %call_begun
   store i64 ptrtoint (ptr @pemu_syscall_interrupted to i64), ptr %rip_at
   ret void
 done:

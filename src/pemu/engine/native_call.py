@@ -237,6 +237,8 @@ def _call(arch: Architecture) -> str:
         given = f"ptr %state, i64 {host_number.ir}, ptr {arguments}"
         done.value = f.name(f.op(f"call i64 {function}({given})"), 64)
     result = done.value
+    with f.if_(result.eq(-EINTR), unlikely=True):
+        f.put(s.CALL_BEGUN, 1)
     # EFAULT and EINTR may be Pemu's own doing (tracked pages, signals): Python sorts them out.
     out(result.eq(INTERRUPTED) | result.eq(-EFAULT) | result.eq(-EINTR))
     out(result.eq(0) & f.at("%frame", RETRY).ne(0))

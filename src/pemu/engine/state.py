@@ -96,6 +96,7 @@ IN_SLOT = Field(-296, 4)  # not 0: pc is a branch's, and what happens happens in
 TLB_CONTEXT = Field(-300, 4)  # whole processors: the soft TLB in use (softmmu)
 TLB_TABLES = Field(-312, 8)  # host address of the soft TLBs
 BUS_ERROR = Field(-316, 4)  # not 0: the access that a device was asked for has failed
+CALL_BEGUN = Field(-344, 4)  # not 0: the host system call that a signal ended had begun
 BUDGET = Field(-328, 8)  # where instructions are counted: how many may still be run
 BUDGET_END = Field(-336, 8)  # instructions run in all when it is used up
 COUNT_SHIFT = Field(-340, 4)  # virtual time in ns that an instruction takes, as a power of two

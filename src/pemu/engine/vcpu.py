@@ -169,6 +169,12 @@ class Cpu:
         self._set32(s.EXIT_FLAG, 0)
         return not self._get32(s.SIGNAL_PENDING)
 
+    def take_call_begun(self) -> bool:
+        """Tell, once, whether the last host system call had begun when a signal ended it."""
+        begun = self._get32(s.CALL_BEGUN) != 0
+        self._set32(s.CALL_BEGUN, 0)
+        return begun
+
     @property
     def interrupted(self) -> bool:
         """True if a signal or kick is pending."""

@@ -147,6 +147,7 @@ class Thread:
         "process",
         "restart",
         "restart_block",
+        "waited",
         "robust_list",
         "saved_mask",
         "target",
@@ -167,6 +168,7 @@ class Thread:
         self.robust_list = 0
         self.clear_child_tid = 0
         self.restart = 0
+        self.waited = False
         self.restart_block: Callable[[Thread], int] | None = None
 
     @property
@@ -205,12 +207,15 @@ class Thread:
                 cpu.run()
                 reason = cpu.exit_reason
                 if reason == EXIT_SYSCALL:
-                    if cpu.interrupted and not syscall.may_be_interrupted(self):
-                        # A signal that came before the call is delivered before it.
-                        self.restart = syscall.ERESTARTNOINTR
-                    else:
-                        # If native code has waited in it already, it says how that ends.
+                    if not cpu.interrupted:
                         dispatch(self)
+                    elif cpu.take_call_begun() and syscall.may_be_interrupted(self):
+                        # Native code has waited in it already: it says how that ends.
+                        self.waited = True
+                        dispatch(self)
+                        self.waited = False
+                    else:
+                        self.restart = syscall.ERESTARTNOINTR
                     if self.restart or cpu.interrupted:
                         self.deliver()
                 else:

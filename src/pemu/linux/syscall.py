@@ -404,13 +404,15 @@ def run(t: Thread, entry: Entry, regs: Registers) -> int | None:
         t.restart_block = restart.block
         return None
     if result == -ERESTARTSYS:
-        t.restart = ERESTARTSYS if may_be_interrupted(t) else ERESTARTNOINTR
+        # A signal that came before the call is delivered before it.
+        begun = t.waited or t.cpu.take_call_begun()
+        t.restart = ERESTARTSYS if begun and may_be_interrupted(t) else ERESTARTNOINTR
         return None
     return result
 
 
 def may_be_interrupted(t: Thread) -> bool:
-    """Whether the call that the registers ask for may end with EINTR."""
+    """Whether the call that the registers ask for may end with EINTR once it has begun."""
     from pemu.linux.interruptible import interruptible
 
     regs = t.cpu.gpr
