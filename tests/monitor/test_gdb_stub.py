@@ -19,12 +19,12 @@ from pemu.isa.mips.debug import variables
 from pemu.monitor.gdb.packet import Connection, frame
 from pemu.monitor.gdb.server import serve
 from pemu.monitor.gdb.stub import COMMANDS, Stub
-from pemu.monitor.gdb.target import EFAULT, Action, Stop, Target, TargetError, describe
+from pemu.monitor.gdb.target import EFAULT, Action, PolledTarget, Stop, TargetError, describe
 
 BASE, SIZE = 0x1000, 256
 
 
-class Machine(Target):
+class Machine(PolledTarget):
     """Two threads, the registers of a processor without DSP, and a little memory."""
 
     pid = 42

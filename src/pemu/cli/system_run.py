@@ -27,6 +27,7 @@ from pemu.machine.drives import Drive, open_drive
 from pemu.machine.machine import Machine
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
+from pemu.monitor.gdb.front import GdbServers
 from pemu.monitor.human import Console
 from pemu.monitor.instance import Instance
 from pemu.options.error import HelpRequest, OptionError, quoted
@@ -117,6 +118,8 @@ class Session:
             uuid=options.uuid,
             drives=self.drives,
         )
+        self.gdb = GdbServers(self.instance)
+        self.instance.debug = self.gdb.open
         machine.backends = {"chardev": chardevs.find, "drive": drives.find}
         for text in options.chardev:
             chardevs.create(text)
@@ -149,6 +152,11 @@ class Session:
                 catalogue.add_device(machine, text)
             except OptionError as error:
                 raise error.within(f"-device {text}") from None
+        if options.gdb:
+            try:
+                self.gdb.open(options.gdb)
+            except OptionError as error:
+                raise error.within(f"-gdb {options.gdb}") from None
         for driver, key, _ in options.globals:
             if driver not in DRIVERS:
                 warning = f"warning: -global {driver}.{key}: there is no such driver"
@@ -189,6 +197,7 @@ class Session:
         for drive in self.drives:
             drive.backend.close()
         if self.chardevs is not None:
+            self.gdb.close()
             self.chardevs.close()
         self.machine.close()
 
@@ -294,7 +303,5 @@ def _check(options: SystemOptions) -> None:
             raise OptionError(f"-d {item}: not supported yet for machines")
     if options.log_ranges:
         raise OptionError("-dfilter: not supported yet")
-    if options.gdb:
-        raise OptionError(f"-gdb {options.gdb}: not supported yet")
     if "help" in options.directories or "?" in options.directories:
         raise HelpRequest("".join(f"{path}\n" for path in options.directories if path != "help"))

@@ -12,14 +12,14 @@ from pemu.isa.mips import debug as isa
 from pemu.linux import fdtable
 from pemu.linux.loader import translate_path
 from pemu.linux.paths import open_special_file, special_link
-from pemu.monitor.gdb.target import EFAULT, Target, TargetError
+from pemu.monitor.gdb.target import EFAULT, PolledTarget, TargetError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.process import Process, Thread
 
 
-class Debuggee(Target):
+class Debuggee(PolledTarget):
     """A process, less its running and stopping."""
 
     osabi = "GNU/Linux"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import debug, dump
-from pemu.isa.mips.cp0_display import status_lines, tlb_lines
+from pemu.isa.mips.access import accessed, is_branch
+from pemu.isa.mips.cp0_display import cause_value, status_lines, tlb_lines
 from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_COMPARE, EXIT_WAIT, NEVER
 from pemu.isa.mips.cp0_reset import COUNT_NS, reset
 from pemu.isa.mips.cpu import system_architecture
 from pemu.isa.mips.disassembler import disassemble
+from pemu.isa.mips.exceptions import INTERRUPT
 from pemu.machine.processor import Processor
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ class MipsProcessor(Processor):
         super().__init__(machine, arch, cache=cache, mode=mode)
         self.bits = bits
         self._count_ns = count_ns
+        self.debug_architecture = debug.architecture_name(arch)
+        self.variables = debug.variables(arch)
         self._timer = machine.clocks.virtual.timer(self.wake)
 
     def line(self, number: int) -> Callable[[int], None]:
@@ -80,6 +85,15 @@ class MipsProcessor(Processor):
         elif number == EXIT_CACHE:
             self._memory.drop_volatile()
 
+    def take_interrupt(self) -> bool:
+        cpu = self.cpu
+        if cpu.status & (c.IE | c.EXL | c.ERL) != c.IE:
+            return False
+        if not cause_value(cpu) & cpu.status & 0xFF00:
+            return False
+        cpu.enter_exception(INTERRUPT)
+        return True
+
     # For monitors and debuggers
 
     def registers_text(self) -> str:
@@ -96,10 +110,26 @@ class MipsProcessor(Processor):
         if name in names:
             value: int = self.cpu.gpr[names.index(name)]
             return value
-        for variable in debug.variables(arch):
+        for variable in self.variables:
             if variable.name == name:
                 return variable.read(self.cpu)
         return None
 
     def disassemble(self, address: int, data: bytes) -> str:
         return disassemble(self.engine.arch, int.from_bytes(data, self.machine.order), address)
+
+    def accesses(self) -> list[tuple[int, int, bool]]:
+        found = []
+        gpr = self.cpu.gpr
+        address = self.cpu.pc
+        big = self.machine.order == "big"
+        for _ in range(2):
+            data = self.read_virtual(address, 4)
+            word = int.from_bytes(data or b"", self.machine.order)
+            access = accessed(word, gpr, big)
+            if access is not None:
+                found.append(access)
+            if not is_branch(word):
+                break
+            address += 4  # its delay slot belongs to it
+        return found

@@ -7,17 +7,19 @@ machine) is in subclasses, such as `pemu.machine.mips`.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pemu.engine import context as c
 from pemu.engine.engine import Engine
-from pemu.engine.exits import EXIT_BUDGET, EXIT_INTERRUPT, EXIT_SYSTEM
+from pemu.engine.exits import EXIT_BUDGET, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSTEM
 from pemu.engine.machinecpu import PhysicalMap
 from pemu.engine.machinememory import MachineMemory
 from pemu.machine.clock import SECOND
 from pemu.machine.region import BusError, Ram
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pemu.engine.architecture import Architecture
     from pemu.engine.codecache import CodeCache
     from pemu.machine.control import State
@@ -31,6 +33,39 @@ MOST_INSTRUCTIONS = 1 << 40
 """Run without a deadline before the virtual clock is looked at again."""
 
 _MASK = (1 << 64) - 1
+
+
+class Debugger(Protocol):
+    """What a debugger has a processor do; called by the processor's thread."""
+
+    @property
+    def stepping(self) -> bool:
+        """Whether the processor calls `step` instead of running."""
+
+    def step(self) -> None:
+        """Run one instruction, and pause the machine if it is to stand then."""
+
+    def at_hook(self) -> None:
+        """The processor has come to one of the engine's hooks."""
+
+
+class Variable(Protocol):
+    """A register as debuggers see it; `pemu.monitor.gdb.target.Register` says more."""
+
+    @property
+    def feature(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def bits(self) -> int: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def read(self) -> Callable[[Any], int]: ...
+    @property
+    def write(self) -> Callable[[Any, int], None]: ...
 
 
 class Processor:
@@ -57,6 +92,9 @@ class Processor:
         self._places: dict[Ram, int] = {}
         self._wake = threading.Event()
         self._attached_to = 0
+        self.debugger: Debugger | None = None
+        self.sleeps = True
+        """Whether it waits where the guest does; a debugger's steps do not."""
         self.thread_id = 0
         """The host's number of the thread that runs it."""
         if machine.icount is not None:
@@ -148,14 +186,39 @@ class Processor:
             cpu.attach()
             self._attached_to = thread
             self.thread_id = threading.get_native_id()
+        if self.debugger is not None and self.debugger.stepping:
+            self.debugger.step()
+            return
         while True:
             cpu.run()
-            if cpu.exit_reason == EXIT_SYSTEM:
-                self.settle(cpu.exit_code, cpu.exit_addr)
-            elif cpu.exit_reason == EXIT_BUDGET:
-                self._run_timers()
-            elif cpu.exit_reason == EXIT_INTERRUPT:
+            if cpu.exit_reason == EXIT_INTERRUPT:
                 return
+            if cpu.exit_reason == EXIT_HOOK and self.debugger is not None:
+                self.debugger.at_hook()
+                return
+            self.settle_exit()
+
+    def step(self, interrupts: bool) -> None:
+        """Run one instruction, with its delay slot; `interrupts`: unless one is taken before."""
+        cpu = self.cpu
+        if interrupts and self.take_interrupt():
+            return
+        cpu.skip_hook()
+        cpu.step()
+        cpu.look_for_interrupts()
+        self.settle_exit()
+
+    def take_interrupt(self) -> bool:
+        """Enter an interrupt that is pending and enabled; whether there was one. For steps."""
+        raise NotImplementedError
+
+    def settle_exit(self) -> None:
+        """Do what the cpu has left native code for."""
+        cpu = self.cpu
+        if cpu.exit_reason == EXIT_SYSTEM:
+            self.settle(cpu.exit_code, cpu.exit_addr)
+        elif cpu.exit_reason == EXIT_BUDGET:
+            self._run_timers()
 
     def settle(self, number: int, argument: int) -> None:
         """Do what an instruction has asked of the machine by `cpu.exit(number, argument)`."""
@@ -173,6 +236,8 @@ class Processor:
 
     def sleep(self) -> None:
         """Wait for `wake` or `kick`, or return at once if one came since the last time."""
+        if not self.sleeps:
+            return
         if self.machine.icount is None:
             self._wake.wait()
         elif not self._wake.is_set():
@@ -225,6 +290,16 @@ class Processor:
         if seen is None:
             return None
         return physical, min(size, 4096 - (address & 4095), seen.end - physical)
+
+    debug_architecture = ""
+    """gdb's name of the architecture."""
+
+    variables: Sequence[Variable] = ()
+    """The registers, in the order of gdb's numbers."""
+
+    def accesses(self) -> list[tuple[int, int, bool]]:
+        """What the next instruction will access: addresses, bytes, whether it stores."""
+        raise NotImplementedError
 
     def registers_text(self) -> str:
         """What `info registers` shows."""

@@ -52,3 +52,13 @@ def accessed(
     if opcode == 0x1F and function == 0x0A and instruction >> 6 & 31 in _LX:
         return base + index, _LX[instruction >> 6 & 31], False
     return None
+
+
+def is_branch(instruction: int) -> bool:
+    """Whether an instruction has a delay slot."""
+    opcode = instruction >> 26
+    if opcode == 0:
+        return instruction & 0x3E == 8  # jr jalr
+    if opcode in (0x11, 0x12):
+        return instruction >> 21 & 31 in (8, 9, 10)  # bc1 bc1any2 bc1any4
+    return 1 <= opcode <= 7 and instruction >> 16 & 0x18 != 8 or 0x14 <= opcode <= 0x17

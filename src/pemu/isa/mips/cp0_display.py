@@ -36,7 +36,7 @@ def _count(cpu: MachineCpu) -> int:
     return value & 0xFFFFFFFF
 
 
-def _cause(cpu: MachineCpu) -> int:
+def cause_value(cpu: MachineCpu) -> int:
     value: int = cpu.cause | (cpu.irq_lines & 0x3F) << c.IP_SHIFT + 2
     if cpu.timer_deadline <= virtual_time(cpu):
         value |= 1 << c.IP_SHIFT + c.TIMER_LINE
@@ -47,7 +47,7 @@ def _cause(cpu: MachineCpu) -> int:
 
 _COMPUTED: dict[str, Callable[[MachineCpu], int]] = {
     "count": _count,
-    "cause": _cause,
+    "cause": cause_value,
     "lladdr": lambda cpu: cpu.lladdr >> 4 & 0xFFFFFFFF,
 }
 

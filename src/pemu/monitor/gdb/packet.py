@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Literal
 
 MAX_PACKET = 0x8000
@@ -149,36 +149,26 @@ class Disconnected(Exception):
     """gdb has gone, or what is at the other end does not speak its protocol."""
 
 
-class Connection:
-    """A connected socket on which packets go to and fro.
+class Link:
+    """What goes to and fro with gdb, as packets; `write` is given the bytes to send.
 
     `no_ack`: nobody acknowledges packets any more, as after QStartNoAckMode.
     """
 
-    __slots__ = ("_framer", "_last", "_refused", "_socket", "no_ack")
+    __slots__ = ("_framer", "_last", "_refused", "_write", "no_ack")
 
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
         self._framer = Framer()
         self._last = b""
         self._refused = 0
         self.no_ack = False
 
-    def fileno(self) -> int:
-        """The descriptor to wait on."""
-        return self._socket.fileno()
-
-    def receive(self) -> Iterator[bytes | None]:
-        """Wait for bytes; yield the packets that they complete, and None for an interrupt.
+    def take(self, data: bytes) -> Iterator[bytes | None]:
+        """Yield the packets that these bytes complete, and None for an interrupt.
 
         Raises Disconnected.
         """
-        try:
-            data = self._socket.recv(65536)
-        except OSError as error:
-            raise Disconnected(str(error)) from error
-        if not data:
-            raise Disconnected("gdb has closed the connection")
         for event in self._framer.feed(data):
             if isinstance(event, bytes):
                 self._acknowledge(b"+")
@@ -196,19 +186,43 @@ class Connection:
                 self._write(self._last)
 
     def send(self, data: bytes) -> None:
-        """Send a packet. Raises Disconnected."""
+        """Send a packet. Raises what `write` does."""
         self._last = frame(data)
         self._write(self._last)
-
-    def close(self) -> None:
-        """End the connection."""
-        self._socket.close()
 
     def _acknowledge(self, sign: bytes) -> None:
         if not self.no_ack:
             self._write(sign)
 
-    def _write(self, data: bytes) -> None:
+
+class Connection(Link):
+    """A connected socket on which packets go to and fro. Its methods raise Disconnected."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__(self._send_all)
+        self._socket = connected
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._socket.fileno()
+
+    def receive(self) -> Iterator[bytes | None]:
+        """Wait for bytes; yield the packets that they complete, and None for an interrupt."""
+        try:
+            data = self._socket.recv(65536)
+        except OSError as error:
+            raise Disconnected(str(error)) from error
+        if not data:
+            raise Disconnected("gdb has closed the connection")
+        yield from self.take(data)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    def _send_all(self, data: bytes) -> None:
         try:
             self._socket.sendall(data)
         except OSError as error:

@@ -11,7 +11,7 @@ from pemu.options.error import OptionError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.monitor.gdb.target import Stop, Target
+    from pemu.monitor.gdb.target import PolledTarget, Stop
 
 _ENDS = ("exited", "killed")
 
@@ -44,7 +44,7 @@ def wait_for_gdb(place: str) -> socket.socket:
     return connected
 
 
-def serve(connection: Connection, target: Target, first: Stop) -> None:
+def serve(connection: Connection, target: PolledTarget, first: Stop) -> None:
     """Obey gdb until it lets go or the debuggee has ended. The debuggee is stopped, for `first`."""
     stub = Stub(target, first)
     try:
@@ -60,7 +60,7 @@ def serve(connection: Connection, target: Target, first: Stop) -> None:
         target.detach()
 
 
-def _talk(connection: Connection, target: Target, stub: Stub) -> None:
+def _talk(connection: Connection, target: PolledTarget, stub: Stub) -> None:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     poll.register(target.fileno(), select.POLLIN)

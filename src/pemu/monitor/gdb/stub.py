@@ -81,6 +81,8 @@ class Stub:
         self._tells_idle = False
         self._description = b""
         self.files = Files(target)
+        self.output: list[bytes] = []
+        """What gdb is to show, before the reply."""
 
     def handle(self, packet: bytes) -> bytes | None:
         """Obey a packet; returns the reply, None if there is none now."""
@@ -167,7 +169,7 @@ class Stub:
     @command("qAttached")
     def attached(self, rest: bytes) -> bytes:
         """0: gdb kills the program when the user quits, as it was started to be debugged."""
-        return b"0"
+        return b"1" if self.target.attached else b"0"
 
     # What both sides can do.
 
@@ -222,9 +224,20 @@ class Stub:
         self.target.catch_calls(caught)
         return b"OK"
 
+    @command("qqemu.", "Qqemu.")
+    def extension(self, rest: bytes) -> bytes:
+        return self.target.extension(rest)
+
     @command("qRcmd,")
     def monitor(self, rest: bytes) -> bytes:
-        words = hexadecimal(rest).decode("utf-8", "replace").split()
+        line = hexadecimal(rest).decode("utf-8", "replace")
+        answer = self.target.monitor_command(line)
+        if answer is not None:
+            data = answer.encode("utf-8", "surrogateescape")
+            size = MAX_PACKET // 4
+            self.output += [data[at : at + size] for at in range(0, len(data), size)]
+            return b"OK"
+        words = line.split()
         if words in ([], ["help"]):
             return _HELP.encode().hex().encode()
         return f"no such command: {words[0]}; try: monitor help\n".encode().hex().encode()

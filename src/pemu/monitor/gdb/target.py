@@ -1,4 +1,4 @@
-"""What a debuggee offers to the gdb server, whatever runs it: a Linux process, later a machine."""
+"""What a debuggee offers to the gdb server, whatever runs it: a Linux process or a machine."""
 
 from __future__ import annotations
 
@@ -102,16 +102,10 @@ class Target(ABC):
     osabi: str
     registers: Sequence[Register]
     """In the order of their numbers."""
+    attached: bool = False
+    """It was there before gdb came, which lets it run on when the user quits."""
     reports_exec: bool = False
     """gdb understands stops of kind "exec"."""
-
-    @abstractmethod
-    def fileno(self) -> int:
-        """A descriptor that becomes readable when `take_stop` has something."""
-
-    @abstractmethod
-    def take_stop(self) -> Stop | None:
-        """The stop that has come since the debuggee was resumed, once; all threads are at rest."""
 
     @abstractmethod
     def resume(self, actions: Sequence[tuple[int | None, Action]]) -> None:
@@ -169,6 +163,14 @@ class Target(ABC):
         """Stop before and after these system calls, all of them if empty; None: at none."""
         raise TargetError(EINVAL, "no system calls")
 
+    def monitor_command(self, line: str) -> str | None:
+        """What the command of `monitor line` answers; None where there are no such commands."""
+        return None
+
+    def extension(self, query: bytes) -> bytes:
+        """The reply to a packet that QEMU has added to the protocol; empty where there is none."""
+        return b""
+
     def auxv(self) -> bytes | None:
         """The auxiliary vector of a program, as the program sees it."""
         return None
@@ -192,6 +194,18 @@ class Target(ABC):
     def read_link(self, path: bytes) -> bytes:
         """Where a symbolic link leads. Raises OSError."""
         raise FileNotFoundError(errno.ENOENT, "no files")
+
+
+class PolledTarget(Target):
+    """A debuggee whose stops are waited for at a descriptor."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when `take_stop` has something."""
+
+    @abstractmethod
+    def take_stop(self) -> Stop | None:
+        """The stop that has come since the debuggee was resumed, once; all threads are at rest."""
 
 
 def describe(target: Target) -> bytes:
