@@ -13,6 +13,7 @@ DRIVERS: dict[str, str] = {
     "ide-cd": "storage.ide_cd:IdeCd",
     "ide-hd": "storage.ide_hd:IdeDisk",
     "isa-i8259": "irq.i8259:I8259",
+    "isa-parallel": "misc.parallel:IsaParallel",
     "isa-pit": "timer.i8254:I8254",
     "isa-serial": "serial.ns16550a:IsaSerial",
     "malta-fpga": "misc.maltafpga:MaltaFpga",

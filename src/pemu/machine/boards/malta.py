@@ -16,6 +16,7 @@ from pemu.devices.i2c.eeprom import SmbusEeprom, spd_sdram
 from pemu.devices.i2c.piix4_smbus import Piix4Smbus
 from pemu.devices.input.i8042 import I8042
 from pemu.devices.misc.maltafpga import MaltaFpga
+from pemu.devices.misc.parallel import IsaParallel
 from pemu.devices.pci.gt64120 import CONFIG_DATA, CONFIG_ENABLE, Gt64120
 from pemu.devices.pci.piix4 import SCI, Piix4Isa, Piix4Pm
 from pemu.devices.serial.ns16550a import IsaSerial, SerialMm
@@ -137,6 +138,8 @@ class Malta(Board):
         gt.pci.first_slot = PIIX4_SLOT + 8
         for number in range(2):
             create(IsaSerial, isa.isa, index=number, chardev=config.serial(number))
+        for number, back_end in enumerate(config.parallels[:1]):
+            create(IsaParallel, isa.isa, index=number, chardev=back_end)
         create(I8042, isa.isa)
 
     def _memory_modules(self, pm: Piix4Pm) -> None:
