@@ -27,7 +27,7 @@ class Paper(Chardev):
         self.printed = b""
         self.room = 1000
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, whole: bool) -> int:
         taken = data[: self.room]
         self.printed += taken
         self.room -= len(taken)
