@@ -12,6 +12,7 @@ DRIVERS: dict[str, str] = {
     "i8042": "input.i8042:I8042",
     "ide-cd": "storage.ide_cd:IdeCd",
     "ide-hd": "storage.ide_hd:IdeDisk",
+    "isa-fdc": "storage.floppy:IsaFdc",
     "isa-i8259": "irq.i8259:I8259",
     "isa-parallel": "misc.parallel:IsaParallel",
     "isa-pit": "timer.i8254:I8254",

@@ -21,6 +21,7 @@ from pemu.devices.pci.gt64120 import CONFIG_DATA, CONFIG_ENABLE, Gt64120
 from pemu.devices.pci.piix4 import SCI, Piix4Isa, Piix4Pm
 from pemu.devices.serial.ns16550a import IsaSerial, SerialMm
 from pemu.devices.storage.cfi_flash import CfiFlash
+from pemu.devices.storage.floppy import IsaFdc
 from pemu.devices.storage.ide_drives import plug_drives
 from pemu.devices.storage.piix4_ide import Piix4Ide
 from pemu.devices.usb.uhci import Uhci
@@ -75,7 +76,7 @@ class Malta(Board):
     description: ClassVar[str] = "MIPS Malta Core LV"
     default_cpu = {"mips": "24Kf", "mipsel": "24Kf", "mips64": "20Kc", "mips64el": "20Kc"}
     default_ram: ClassVar[int] = 128 * MIB
-    empty_drives: ClassVar[tuple[str, ...]] = ("cdrom",)
+    empty_drives: ClassVar[tuple[str, ...]] = ("cdrom", "fda")
 
     def create(self) -> None:
         if self.ram_size > MOST_RAM:
@@ -140,6 +141,12 @@ class Malta(Board):
             create(IsaSerial, isa.isa, index=number, chardev=config.serial(number))
         for number, back_end in enumerate(config.parallels[:1]):
             create(IsaParallel, isa.isa, index=number, chardev=back_end)
+        create(
+            IsaFdc,
+            isa.isa,
+            drivea=config.drive("floppy", 0, 0),
+            driveb=config.drive("floppy", 0, 1),
+        )
         create(I8042, isa.isa)
 
     def _memory_modules(self, pm: Piix4Pm) -> None:

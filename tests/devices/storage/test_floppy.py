@@ -1,0 +1,153 @@
+"""The floppy controller as a driver sees it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pemu.devices.storage.floppy import IsaFdc, format_of
+from pemu.machine.drives import Drive
+from pemu.machine.irq import Irq
+from pemu.machine.isa import IsaBus
+from pemu.machine.machine import Machine
+from tests.devices.anyaccess import check_state
+from tests.devices.storage.host import drive_of
+from tests.machine.battering import batter
+
+BASE = 0x3F0
+SIZE = 1440 * 1024
+
+
+class Bench:
+    """A machine with the controller."""
+
+    def __init__(self, drive: Drive | None) -> None:
+        self.machine = Machine()
+        bus = IsaBus(
+            self.machine,
+            "isa",
+            None,
+            self.machine.memory.root,
+            self.machine.io.root,
+            [Irq() for _ in range(16)],
+        )
+        self.fdc = self.machine.create(IsaFdc, bus, drivea=drive)
+        self.machine.reset()
+
+    def read(self, register: int) -> int:
+        return self.machine.io.read(BASE + register, 1)
+
+    def write(self, register: int, value: int) -> None:
+        self.machine.io.write(BASE + register, value, 1)
+
+    def command(self, *values: int) -> None:
+        for value in values:
+            assert self.read(4) & 0xC0 == 0x80
+            self.write(5, value)
+
+    def result(self) -> list[int]:
+        values = []
+        while self.read(4) & 0xD0 == 0xD0:
+            values.append(self.read(5))
+        return values
+
+    def reset(self) -> None:
+        self.write(2, 0)
+        self.write(2, 0x1C)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "floppy"
+    path.write_bytes(random.Random(1).randbytes(SIZE))
+    return path
+
+
+@pytest.fixture
+def bench(path: Path) -> Iterator[Bench]:
+    made = Bench(drive_of(path, ",if=floppy"))
+    yield made
+    made.machine.unplug_devices()
+
+
+def test_reset_polls_four_drives(bench: Bench) -> None:
+    bench.reset()
+    assert bench.fdc.line.level
+    for number in range(4):
+        bench.command(8)
+        assert bench.result() == [0xC0 | number, 0]
+    bench.command(8)
+    assert bench.result() == [0x80]
+
+
+def test_version(bench: Bench) -> None:
+    bench.command(0x10)
+    assert bench.result() == [0x90]
+
+
+def test_seek(bench: Bench) -> None:
+    assert bench.read(7) & 0x80
+    bench.command(0x0F, 0, 5)
+    bench.command(8)
+    assert bench.result() == [0x20, 5]
+    assert not bench.read(7) & 0x80
+    bench.command(0x07, 1)
+    bench.command(8)
+    assert bench.result()[0] == 0x71
+
+
+def transfer(bench: Bench, *command: int) -> bytes:
+    bench.command(0x03, 0xDF, 0x03)
+    bench.command(*command)
+    data = b""
+    while bench.read(4) & 0x20:
+        data += bytes((bench.read(5),))
+    return data
+
+
+def test_sectors_are_read(bench: Bench, path: Path) -> None:
+    data = transfer(bench, 0xE6, 4, 2, 1, 17, 2, 18, 0x1B, 0xFF)
+    offset = ((2 * 2 + 1) * 18 + 16) * 512
+    assert data == path.read_bytes()[offset : offset + 1024]
+    assert bench.result() == [0x44, 0x80, 0, 2, 1, 18, 2]
+
+
+def test_sector_is_written(bench: Bench, path: Path) -> None:
+    bench.command(0x03, 0xDF, 0x03)
+    bench.command(0x45, 0, 0, 0, 18, 2, 18, 0x1B, 0xFF)
+    for _ in range(512):
+        assert bench.read(4) == 0xB0
+        bench.write(5, 0x77)
+    assert bench.result()[1] == 0x80
+    assert path.read_bytes()[17 * 512 : 18 * 512] == b"\x77" * 512
+
+
+def test_without_a_disk() -> None:
+    bench = Bench(drive_of(None, ",if=floppy"))
+    assert transfer(bench, 0xE6, 0, 0, 0, 1, 2, 18, 0x1B, 0xFF) == b""
+    assert bench.result()[0] == 0x48
+    assert format_of(0) is None
+
+
+def test_dma_is_refused(bench: Bench) -> None:
+    bench.command(0xE6, 0, 0, 0, 1, 2, 18, 0x1B, 0xFF)
+    assert bench.result()[:2] == [0x40, 0x10]
+
+
+def test_random_accesses(bench: Bench) -> None:
+    batter(bench.machine, 20_000, seed=1)
+    check_state(bench.machine)
+
+
+def test_random_commands(bench: Bench) -> None:
+    chance = random.Random(4)
+    for _ in range(2000):
+        for _ in range(chance.randrange(12)):
+            bench.write(5, chance.choice((0x45, 0xE6, 0x03, chance.getrandbits(8), 1, 2)))
+        for _ in range(chance.randrange(600)):
+            bench.read(5)
+        bench.write(2, chance.choice((0, 0x1C, 0x0C)))
+    check_state(bench.machine)
