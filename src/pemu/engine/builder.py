@@ -236,6 +236,15 @@ class InsnBuilder(Code):
         """
         raise NotImplementedError
 
+    def require(
+        self, what: str, code: int, missing: Callable[[], Value], argument: int = 0
+    ) -> None:
+        """Raise `code` unless something can be used that stays so for the rest of the block.
+
+        `missing` emits a test, one bit. `what` names it, so that a block tests it once.
+        """
+        self.trap(code, missing(), argument)
+
     def syscall(self) -> None:
         """System call; ends the block, execution goes on at the next instruction."""
         raise NotImplementedError

@@ -82,6 +82,7 @@ class RegionBuilder(InsnBuilder):
         "_name",
         "_pending",
         "_registers",
+        "_required",
         "_scope",
         "_slot_changes",
         "_slots",
@@ -99,6 +100,7 @@ class RegionBuilder(InsnBuilder):
         self._dirty: set[Key] = set()
         self._kinds: dict[Key, set[tuple[int, str]]] = {}
         self._registers: dict[Key, Register] = {}
+        self._required: set[str] = set()  # what the block has been tested for
         self._hot: list[Key] = list(arch.hot_registers)
         self._unsure = 0
         self._slot_changes = False
@@ -309,6 +311,15 @@ class RegionBuilder(InsnBuilder):
         self.go_on(trap)
         self._raise(code, argument)
         self.go_on(fine)
+
+    def require(
+        self, what: str, code: int, missing: Callable[[], Value], argument: int = 0
+    ) -> None:
+        if what in self._required:
+            return
+        if not self._unsure:
+            self._required.add(what)
+        super().require(what, code, missing, argument)
 
     def _raise(self, code: int, argument: Value) -> None:
         self._flush()
@@ -561,6 +572,7 @@ class RegionBuilder(InsnBuilder):
 
     def _stage_block(self, block: GuestBlock, decode: Callable[[int], Insn | None]) -> None:
         self._block = block
+        self._required.clear()
         self._dirty = set() if block.is_loop_head else set(block.dirty_in)
         self._ended = False
         self._pending = None

@@ -36,13 +36,13 @@ def require_privilege(cpu: SystemCpu) -> None:
 def _require_fpu(cpu: SystemCpu) -> None:
     """Raise Coprocessor Unusable where the FPU is switched off; never in user emulation."""
     if "system" in cpu.features:
-        cpu.trap(COPROCESSOR_UNUSABLE, (cpu.status & c.CU1).eq(0), 1)
+        cpu.require("cu1", COPROCESSOR_UNUSABLE, lambda: (cpu.status & c.CU1).eq(0), 1)
 
 
 def _require_dsp(cpu: SystemCpu) -> None:
     """Raise DSP Disabled where the DSP extension is switched off; never in user emulation."""
     if "system" in cpu.features:
-        cpu.trap(DSP_DISABLED, (cpu.status & c.MX).eq(0))
+        cpu.require("mx", DSP_DISABLED, lambda: (cpu.status & c.MX).eq(0))
 
 
 WIDE = frozenset(("mips3", "mips64", "mips64r2", "dsp64"))
