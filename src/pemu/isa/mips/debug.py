@@ -65,6 +65,8 @@ def variables(arch: Architecture) -> tuple[Variable, ...]:
     xlen = arch.xlen
     declared = arch.layout.by_name
     status, badvaddr, cause = _program_cp0(xlen) if arch.system is None else _machine_cp0(arch)
+    # Without a program's ABI, gdb takes pointers to have 32 bits.
+    pointer = "code_ptr" if xlen == 32 or arch.system is None else ""
     result = [
         _of_file(_CPU, f"r{index}", arch, "gpr", index) for index in range(declared["gpr"].count)
     ]
@@ -74,7 +76,7 @@ def variables(arch: Architecture) -> tuple[Variable, ...]:
         _of_file(_CPU, "hi", arch, "hi", 0),
         badvaddr,
         cause,
-        Variable(_CPU, "pc", xlen, _read_pc, _write_pc, "code_ptr"),
+        Variable(_CPU, "pc", xlen, _read_pc, _write_pc, pointer),
     ]
     result += [_float(index, xlen) for index in range(declared["fpr"].count)]
     result += [

@@ -181,10 +181,21 @@ class MachineTarget(Target):
 
     # Memory
 
+    def _virtual(self, address: int) -> int:
+        """A guest-virtual address from gdb, which may think that those of 64 bits have 32."""
+        address &= self._mask
+        if (
+            self._mask >> 32
+            and address >> 31 == 1
+            and self._processor.cpu.translate(address) is None
+        ):
+            address |= self._mask >> 32 << 32
+        return address
+
     def _read(self, address: int, size: int) -> bytes | None:
         if self._physical:
             return physical(self._machine.memory, address, size)
-        return self._processor.read_virtual(address, size)
+        return self._processor.read_virtual(self._virtual(address), size)
 
     def read_memory(self, address: int, size: int) -> bytes:
         found = b""
@@ -201,13 +212,13 @@ class MachineTarget(Target):
     def write_memory(self, address: int, data: bytes) -> None:
         if self._physical:
             self._machine.memory.dma_write(address, data)
-        elif not self._processor.write_virtual(address, data):
+        elif not self._processor.write_virtual(self._virtual(address), data):
             raise TargetError(EFAULT, "nothing is there")
 
     # Breakpoints and watchpoints
 
     def set_breakpoint(self, address: int, on: bool) -> None:
-        address &= self._mask
+        address = self._virtual(address)
         if address % self._processor.instruction_bytes:
             raise TargetError(EINVAL, "no instruction is there")
         if on:
@@ -216,7 +227,7 @@ class MachineTarget(Target):
             self._breakpoints.discard(address)
 
     def set_watchpoint(self, kind: str, address: int, size: int, on: bool) -> None:
-        point = kind, address & self._mask, size
+        point = kind, self._virtual(address), size
         if on:
             self._watchpoints.add(point)
         else:
