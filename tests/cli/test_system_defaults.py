@@ -29,6 +29,7 @@ class WithDrives(Board):
         (["-nographic"], ["mon:stdio"], []),
         (["-nographic", "-monitor", "none"], ["stdio"], ["none"]),
         (["-nographic", "-serial", "null"], ["null"], ["stdio"]),
+        (["-nographic", "-serial", "mon:stdio"], ["mon:stdio"], []),
         (["-nographic", "-nodefaults"], [], []),
         (["-serial", "stdio", "-serial", "null"], ["stdio", "null"], ["null"]),
         (["-device", "isa-serial", "-nographic"], [], ["stdio"]),

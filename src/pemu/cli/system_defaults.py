@@ -49,7 +49,8 @@ def ports(options: SystemOptions) -> Ports:
     """What is at the ports and where monitors are."""
     serials, parallels, monitors = options.serial, options.parallel, options.monitor
     without = replaced(options)
-    own_monitor = not monitors and not options.mon and options.defaults
+    elsewhere = monitors or options.mon or any(t[:4] == "mon:" for t in (*serials, *parallels))
+    own_monitor = options.defaults and not elsewhere
     shown = "stdio" if options.nographic else "null"  # there is no display to put a console on
     if options.defaults and not parallels and "parallel" not in without:
         parallels = ["null"]

@@ -186,7 +186,10 @@ def test_interrupts_reach_the_processor(image: str) -> None:
 
 
 def test_third_serial_port(image: str) -> None:
-    memory = Given(kernel=image).machine.memory
+    made = Given(kernel=image)
+    memory = made.machine.memory
+    memory.write(0x1F00_0908, 2, 1)
+    assert made.cpu.levels == [0, 0, 1, 0, 0, 0]
     memory.write(0x1F00_0938, 0x5A, 1)
     assert memory.read(0x1F00_0938, 4) == 0x5A
     assert memory.read(0x1F00_0928, 1) == 0x60

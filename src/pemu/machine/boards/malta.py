@@ -56,8 +56,9 @@ PARAMETERS_END = 0x10_0000
 RESERVED = 128 << 10
 """Bytes at the end of memory that an initial RAM disk leaves free."""
 
-INTERRUPT, CORE_HIGH = 0, 3
-"""The processor's interrupt inputs: of the interrupt controllers, of the system controller."""
+INTERRUPT, CBUS_INTERRUPT, CORE_HIGH = 0, 2, 3
+"""The processor's interrupt inputs: of the interrupt controllers, the UART of the FPGA, the system
+controller."""
 
 
 class MipsCpu(Protocol):
@@ -120,6 +121,7 @@ class Malta(Board):
         root.add(fpga.registers, FPGA)
         uart = create(SerialMm, regshift=3, baudbase=CBUS_CLOCK // 16, chardev=config.serial(2))
         root.add(uart.region, CBUS_UART, 1)
+        uart.irq.connect(cpu.line(CBUS_INTERRUPT))
         gt = create(Gt64120)
         gt.route = lambda slot, pin: (slot - PIIX4_SLOT + pin) % 4
         gt.irq.connect(cpu.line(CORE_HIGH))
