@@ -157,6 +157,12 @@ class Session:
                 self.gdb.open(options.gdb)
             except OptionError as error:
                 raise error.within(f"-gdb {options.gdb}") from None
+        for drive in self.drives:
+            if drive.interface != "none" and drive.owner is None:
+                raise OptionError(
+                    f"{drive.said}: machine type does not support if={drive.interface},"
+                    f"bus={drive.bus},unit={drive.unit}"
+                )
         for driver, key, _ in options.globals:
             if driver not in DRIVERS:
                 warning = f"warning: -global {driver}.{key}: there is no such driver"

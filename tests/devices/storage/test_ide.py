@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pemu.block.image import Image
+from pemu.devices.storage.ide_cd import IdeCd
+from pemu.devices.storage.ide_hd import IdeDisk
 from pemu.options.error import OptionError
 from tests.devices.anyaccess import check_state
 from tests.devices.storage.host import DRQ, ERROR, MEMORY, READY, Host, drive_of
@@ -215,6 +217,13 @@ def test_disk_without_a_medium_or_readonly_is_refused(path: Path) -> None:
         Host({0: drive_of(None)})
     with pytest.raises(OptionError, match="Block node is read-only"):
         Host({0: drive_of(path, ",readonly=on")})
+
+
+def test_machine_ends_where_a_device_could_not_be_made(host: Host) -> None:
+    for kind, bus in ((IdeDisk, host.ide.buses[1]), (IdeCd, host.ide.buses[0])):
+        with pytest.raises(OptionError, match="drive property not set"):
+            host.machine.create(kind, bus, unit=1)
+    host.machine.unplug_devices()
 
 
 def test_drive_cannot_be_in_two_devices(path: Path) -> None:

@@ -46,7 +46,7 @@ class IsaParallel(IsaDevice, FrontEnd):
     busy = state.flag(help="a byte has not been taken yet")
 
     region: Mmio
-    backend: Chardev | None
+    backend: Chardev | None = None
 
     def realize(self) -> None:
         number = self.machine.number(self) if self.index is None else self.index

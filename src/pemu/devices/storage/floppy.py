@@ -118,6 +118,8 @@ class IsaFdc(IsaDevice):
     position = state.uint(10)
     sector = state.array(8, 3, help="cylinder, head and sector that are transferred")
 
+    _request: Request | None = None
+
     def realize(self) -> None:
         self.backends: list[Backend | None] = []
         for drive in (self.drivea, self.driveb):
@@ -138,7 +140,6 @@ class IsaFdc(IsaDevice):
         self.ports(low, self.iobase + 1)
         self.ports(high, self.iobase + DIRECTION)
         self.bus.connect(self.line, self.irq)
-        self._request: Request | None = None
 
     def _noting(self, number: int) -> Callable[[], None]:
         def changed() -> None:

@@ -197,6 +197,7 @@ class IdeDevice(Device):
     dma_length = state.uint(33, help="bytes")
 
     backend: Backend
+    _request: Request | None = None
 
     def realize(self) -> None:
         if self.drive is None:
@@ -211,7 +212,6 @@ class IdeDevice(Device):
         assert self.unit is not None
         number = self.bus.number * 2 + self.unit + 1
         self.serial = (self.serial or given or f"QM{number:05d}")[:20]
-        self._request: Request | None = None
 
     def reset(self) -> None:
         self.cancel()

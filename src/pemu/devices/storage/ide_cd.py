@@ -54,8 +54,8 @@ class IdeCd(IdeDevice):
 
     def unplugged(self) -> None:
         super().unplugged()
-        if self.medium_changed in self.backend.changed:
-            self.backend.changed.remove(self.medium_changed)
+        if self.drive is not None and self.medium_changed in self.drive.backend.changed:
+            self.drive.backend.changed.remove(self.medium_changed)
 
     @property
     def sectors(self) -> int:

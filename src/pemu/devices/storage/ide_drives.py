@@ -14,13 +14,8 @@ from pemu.options.error import OptionError
 def plug_drives(buses: Sequence[IdeBus], drives: Iterable[Drive]) -> None:
     """Make a device for each drive of the interface 'ide'. Raises OptionError."""
     for drive in drives:
-        if drive.interface != "ide":
+        if drive.interface != "ide" or drive.bus >= len(buses):
             continue
-        if drive.bus >= len(buses):
-            raise OptionError(
-                f"{drive.said}: machine type does not support if=ide,bus={drive.bus},"
-                f"unit={drive.unit}; there are {len(buses)} buses of 2 units"
-            )
         bus = buses[drive.bus]
         kind = IdeCd if drive.media == "cdrom" else IdeDisk
         try:
