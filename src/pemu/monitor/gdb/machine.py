@@ -38,6 +38,10 @@ MOST_STEPPED = 64
 """Places single-stepped over whose blocks are dropped one by one."""
 
 
+AT_A_TIME = 100
+"""Instructions between looks at whether the machine is to stand, while watchpoints are set."""
+
+
 class MachineTarget(Target):
     """The machine of an instance, for one gdb. All methods but `step` and `at_hook` are for the I/O
     thread, while the processors stand. Raises OptionError without a processor."""
@@ -76,6 +80,12 @@ class MachineTarget(Target):
         return self._action is not None or bool(self._watchpoints)
 
     def step(self) -> None:
+        for _ in range(AT_A_TIME):
+            self._step()
+            if not self._machine.control.running or self._action is not None:
+                return
+
+    def _step(self) -> None:
         processor, action = self._processor, self._action
         cpu = processor.cpu
         before = cpu.pc
