@@ -27,6 +27,9 @@ ITEMS = {
     "guest_errors": "what a guest did that the architecture leaves undefined",
 }
 
+PROGRAM_ITEMS = ("in_asm", "op", "out_asm", "exec", "cpu", "fpu", "int", "nochain", "page")
+"""Items that only user mode has at present."""
+
 EVENTS = {
     "guest_user_syscall": "a system call's number and arguments",
     "guest_user_syscall_ret": "a system call's number and result",

@@ -252,3 +252,30 @@ def test_readable_descriptor_is_told(run: Run) -> None:
     run.machine.iothread.call_and_wait(run.machine.iothread.unwatch, reader)
     os.close(reader)
     os.close(writer)
+
+
+def test_processors_stand_while_they_are_looked_at(run: Run) -> None:
+    def look() -> tuple[int, int]:
+        with run.control.standing():
+            before = run.cpu.count
+            time.sleep(0.02)
+            return before, run.cpu.count
+
+    run.control.resume()
+    eventually(lambda: run.cpu.count > 0)
+    before, after = run.machine.iothread.call_and_wait(look)
+    assert before == after
+    assert run.control.running
+    eventually(lambda: run.cpu.count > after)
+
+
+def test_what_the_guest_asks_for_while_it_is_looked_at_is_done(run: Run) -> None:
+    def look() -> None:
+        run.cpu.task = lambda: run.control.request_reset()
+        with run.control.standing():
+            pass
+
+    run.control.resume()
+    eventually(lambda: run.cpu.count > 0)
+    run.machine.iothread.call_and_wait(look)
+    eventually(lambda: run.cpu.resets == 1)

@@ -17,6 +17,7 @@ from pemu.cli.system_defaults import ports
 from pemu.cli.system_options import SystemOptions
 from pemu.cli.tracelog import open_log
 from pemu.devices import DRIVERS
+from pemu.log import PROGRAM_ITEMS
 from pemu.machine import board as boards
 from pemu.machine import catalogue
 from pemu.machine.board import Board
@@ -34,9 +35,6 @@ from pemu.options.error import HelpRequest, OptionError, quoted
 
 SWITCH_INTERVAL = 0.0002
 """Seconds that a Python thread may keep others waiting: a device access is to be prompt."""
-
-CODE_ITEMS = ("in_asm", "op", "out_asm", "exec", "cpu", "fpu", "int", "nochain", "page")
-"""Log items of -d that only user mode has at present."""
 
 
 def run(target: Target, options: SystemOptions) -> int:
@@ -304,7 +302,7 @@ def _check(options: SystemOptions) -> None:
             raise OptionError(f"-{name} is for kernels; give one with -kernel")
     if options.daemonize and options.nographic:
         raise OptionError("-nographic needs a terminal, which -daemonize leaves; use -display none")
-    for item in CODE_ITEMS:
+    for item in PROGRAM_ITEMS:
         if item in options.log_items:
             raise OptionError(f"-d {item}: not supported yet for machines")
     if options.log_ranges:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pemu.log import ITEMS, LogItems
+from pemu.log import ITEMS, PROGRAM_ITEMS, LogItems
 from pemu.monitor.schema import COMMANDS, MonitorError, Word
 from pemu.options.error import HelpRequest, OptionError
 
@@ -46,14 +46,10 @@ def log(monitor: Monitor, items: str) -> None:
         return
     plain = [name for name in names if not name.startswith(TRACE)]
     for name in plain:
-        if name not in MACHINE_ITEMS:
+        if name in PROGRAM_ITEMS:
             raise MonitorError(f"log {name}: not supported yet for machines")
     patterns = [name.removeprefix(TRACE) for name in names if name.startswith(TRACE)]
     machine.log.choose(plain, trace_events(patterns)[0])
-
-
-MACHINE_ITEMS = ("guest_errors", "unimp")
-"""Log items that machines have."""
 
 
 @COMMANDS.command("logfile", Word("filename"), help="output logs to 'filename'")
