@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import subprocess
@@ -185,3 +186,38 @@ def test_completion() -> None:
     assert set(complete("help ")) == set(COMMANDS)
     assert "guest_errors" in complete("log ")
     assert not complete("nonesuch ")
+
+
+def test_nonsense_is_answered(typed: Typed) -> None:
+    source = random.Random(1)
+    words = [
+        *COMMANDS,
+        *INFO,
+        "/4xw",
+        "/3i",
+        "/9999999999x",
+        "0xffffffffffffffff",
+        "-1",
+        "$pc",
+        "(",
+    ]
+    words += [
+        "-a",
+        "-f",
+        "'a'",
+        '"',
+        "\\",
+        "1<",
+        "*",
+        "/",
+        "\udc80",
+        "\0",
+        "none",
+        "/c",
+        "/gu",
+        "~",
+    ]
+    for name in ("quit", "q", "memsave", "pmemsave", "logfile", "stop", "s", "cont", "c"):
+        words.remove(name)
+    for _ in range(5000):
+        typed.says(" ".join(source.choices(words, k=source.randint(1, 5))))
