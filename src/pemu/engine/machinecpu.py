@@ -145,6 +145,11 @@ class MachineCpu(Cpu):
         found = self._native_translate(self.address, address, access, mmu_mode)
         return None if found & PAGE_FAULT else (found & -4096) | (address & 4095)
 
+    def _flush_line(self, address: int) -> None:
+        # With all of the page, as guests go on with the next line.
+        memory: MachineMemory = self.engine.memory  # type: ignore[assignment]
+        memory.drop_code(address)
+
     def grant(self, instructions: int) -> None:
         """Let so many instructions be run from now on, and a few more to the end of their block.
 

@@ -70,13 +70,14 @@ class MachineMemory:
         """Memory is about to be written by others than the cpu: drop code translated from it."""
         first, last = place >> 12, place + max(size, 1) - 1 >> 12
         for page in range(first, last + 1):
-            if self.flags[page] & (CODE | VOLATILE):
+            if self.flags[page] & CODE:
                 self.drop_code(page << 12)
 
     def drop_code(self, place: int) -> None:
         """Drop the code translated from the page at a place, so that it can be written.
 
-        A page that changes too often becomes VOLATILE.
+        A page that changes too often becomes VOLATILE: it can be written freely, and the guest's
+        cache instructions tell when the code has changed. CODE says of it, too, that there is some.
         """
         page = place >> 12
         count = self._changes.get(page, 0) + 1
@@ -89,6 +90,6 @@ class MachineMemory:
 
     def drop_volatile(self) -> None:
         """Drop the code translated from all VOLATILE pages: the guest makes changes visible."""
-        if self.on_code_change is not None:
-            for page in self._volatile:
-                self.on_code_change(page << 12, (page + 1) << 12)
+        for page in self._volatile:
+            if self.flags[page] & CODE:
+                self.drop_code(page << 12)

@@ -290,10 +290,11 @@ def watch(f: Function, place: Value) -> None:
     ctx = f.context()
     at = f.offset(f.pointer(f.at(ctx, c.PAGE_FLAGS)), place.lshr(12))
     page = f.raw_load(at, 8, volatile=True)
-    with f.if_((page & (CODE | VOLATILE)).eq(0), unlikely=True):
+    with f.if_((page & CODE).eq(0), unlikely=True):
         f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
-        host = f.at(ctx, c.RAM_BASE) + (place & -softmmu.PAGE)
-        f.do(f"call void @pemu_protect(ptr %state, i64 {host.ir})")
+        with f.if_((page & VOLATILE).eq(0)):
+            host = f.at(ctx, c.RAM_BASE) + (place & -softmmu.PAGE)
+            f.do(f"call void @pemu_protect(ptr %state, i64 {host.ir})")
 
 
 def _fill() -> Function:
@@ -318,7 +319,7 @@ def _fill() -> Function:
     host = backing.value & -softmmu.PAGE
     flags = f.pointer(f.at(ctx, c.PAGE_FLAGS))
     flag = f.raw_load(f.offset(flags, (host - f.at(ctx, c.RAM_BASE)).lshr(12)), 8)
-    holds_code = (flag & CODE).ne(0)
+    holds_code = (flag & (CODE | VOLATILE)).eq(CODE)
     writable = (found & PAGE_WRITE).ne(0) & (backing.value & softmmu.MAP_WRITABLE).ne(0)
     page = address & -softmmu.PAGE
     entry = f.offset(f.pointer(f.get(s.MEMORY_BASE)), softmmu.entry_offset(address))
@@ -496,7 +497,8 @@ def _slow_pointer(system: System) -> Function:
 def _flush_line() -> Function:
     """`pemu_flush_line(state, address)`: 1 if the guest's cache instruction must drop code.
 
-    Changes of code are noticed by themselves, except on pages where they are too frequent.
+    Changes of code are noticed by themselves, except on pages where they are too frequent; of
+    those only what has been translated since the last time is dropped.
     """
     f = Function(
         "hidden preserve_mostcc i1 @pemu_flush_line(ptr %state, i64 %address) nounwind noinline"
@@ -511,7 +513,8 @@ def _flush_line() -> Function:
     place = (found & -softmmu.PAGE) - f.at(ctx, c.RAM_BASE) + inside
     f.put(s.EXIT_ADDRESS, place)
     flag = f.raw_load(f.offset(f.pointer(f.at(ctx, c.PAGE_FLAGS)), place.lshr(12)), 8)
-    f.do(f"ret i1 {(flag & VOLATILE).ne(0).ir}")
+    noticed_here = (flag & (CODE | VOLATILE)).eq(CODE | VOLATILE)
+    f.do(f"ret i1 {noticed_here.ir}")
     return f
 
 

@@ -244,8 +244,7 @@ class Cpu:
             if reason == EXIT_HOT:
                 engine.hot(self, self._get(s.EXIT_BLOCK))
             elif reason == EXIT_FLUSH:
-                line = self._get(s.EXIT_ADDRESS) & -FLUSH_BYTES
-                engine.invalidate(line, line + FLUSH_BYTES)
+                self._flush_line(self._get(s.EXIT_ADDRESS) & -FLUSH_BYTES)
             elif reason == EXIT_FULL:
                 engine.flush()
             elif reason == EXIT_PART:
@@ -258,6 +257,10 @@ class Cpu:
                 self.exit_addr = self._get(s.EXIT_ADDRESS)
                 break
         self.exit_reason = reason
+
+    def _flush_line(self, address: int) -> None:
+        """Drop the code of a cache line, as an instruction asks."""
+        self.engine.invalidate(address, address + FLUSH_BYTES)
 
     def step(self) -> None:
         """Run one instruction, with its delay slot, as `run` does.
