@@ -22,6 +22,8 @@ from pemu.engine.tier0 import helper_definitions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pemu.engine.builder import Helper
     from pemu.engine.engine import Engine
     from pemu.engine.link import Blob
@@ -35,6 +37,9 @@ MAX_BATCH = 24
 """Regions in a module: a module costs 1.5-2 ms before its first instruction, but none of its
 regions can run before the last one is compiled."""
 
+
+MOST_PAGES = 1024
+"""Of a range whose regions are looked up page by page."""
 
 SAVE_INTERVAL = 5.0
 """Seconds between the times that what has been compiled is stored, while the program runs."""
@@ -54,6 +59,12 @@ class Region:
         self.code = code
         places = [((pc + shift) & 0xFFFFFFFFFFFFFFFF, content) for pc, content in code]
         self.ranges = [(place, place + len(content)) for place, content in places]
+
+    def pages(self) -> set[int]:
+        """Numbers of the pages that its code lies in."""
+        return {
+            page for first, end in self.ranges for page in range(first >> 12, (end - 1 >> 12) + 1)
+        }
 
     def overlaps(self, start: int, end: int) -> bool:
         """True if the region holds code from a guest range."""
@@ -83,6 +94,7 @@ class Compiler:
         self._former = Former(engine)
         self._modules: list[_Placed] = []
         self._regions: dict[str, Region] = {}
+        self._by_page: dict[int, set[Region]] = {}
         self._fresh: list[Module] = []  # to be stored
         self._saved = monotonic()
         self._serial = 0
@@ -343,16 +355,20 @@ class Compiler:
             ctypes.c_uint64.from_address(header + c.HEADER).value = enter
             self.compiled_blocks += 1
         self._regions[region.name] = region
+        for page in region.pages():
+            self._by_page.setdefault(page, set()).add(region)
 
     # Changes of guest code.
 
     def forget(self, start: int, end: int) -> None:
         """Take regions with code from a guest range out of use. The engine's lock is held."""
         self._changed.append((start, end))
-        gone = [name for name, region in self._regions.items() if region.overlaps(start, end)]
+        gone = [region for region in self._near(start, end) if region.overlaps(start, end)]
         symbols = self._engine.symbols
-        for name in gone:
-            region = self._regions.pop(name)
+        for region in gone:
+            del self._regions[region.name]
+            for page in region.pages():
+                self._by_page[page].discard(region)
             for header in region.entries:
                 status = ctypes.c_uint32.from_address(header + c.STATUS)
                 if status.value & c.STALE:
@@ -364,9 +380,17 @@ class Compiler:
         if gone:
             self._engine.kick_all()
 
+    def _near(self, start: int, end: int) -> Iterable[Region]:
+        """The regions with code from the pages of a range, or all of them for a large one."""
+        first, last = start >> 12, end - 1 >> 12
+        if last - first > MOST_PAGES:
+            return list(self._regions.values())
+        return {region for page in range(first, last + 1) for region in self._by_page.get(page, ())}
+
     def forget_all(self) -> None:
         """All blocks are gone. The engine's lock is held."""
         self._regions.clear()
+        self._by_page.clear()
         with self._wake:
             self._queue.clear()
             self._generation += 1

@@ -46,7 +46,9 @@ PHYSICAL_PAGES = 352  # pages in it
 DEVICE_ACCESS = 360  # host address of what makes accesses that are no memory's (softmmu)
 CLOCK_OFFSET = 368  # added to the host's monotonic clock: virtual time, ns
 MAPPINGS = 376  # host address of what Python and native code share about mappings (`pages`)
-FUNCTIONS = 384  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
+PAGE_TABLE = 384  # host address of the hash table by pages of code: lists of blocks in one page
+SCATTERED = 392  # the list of blocks that have, or stand for, code in other pages, too
+FUNCTIONS = 400  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
 SIZE = 1024
 
 FUNCTION_NAMES = (
@@ -101,7 +103,8 @@ ENTRY = 48  # which entry of its region the block is
 REGION = 56  # host address of the record of its region, if that is a stored one
 CODE_AT = 64  # where its guest code lies, from RAM_BASE on; in user mode the guest address
 SECOND_AT = 72  # the same for a delay slot on the page after, 0 if there is none
-HEADER = 80
+PAGE_NEXT = 80  # next block of the same list for dropping blocks (PAGE_TABLE, SCATTERED)
+HEADER = 96
 
 VALID, STALE, COMPILED, WARM, INNER, HEATED, SINGLE, FIXED = 1, 2, 4, 8, 16, 32, 64, 128
 """Bits of STATUS. FIXED: the block's guest-virtual address always leads to the same memory."""
@@ -129,3 +132,5 @@ MMU_SHIFT = 4
 """Where a whole processor's translation mode has the number of its way to translate addresses."""
 
 BLOCK_TABLE_ENTRIES = 1 << 17
+
+PAGE_TABLE_ENTRIES = 1 << 15

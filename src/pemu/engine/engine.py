@@ -118,6 +118,8 @@ class Engine:
         rw = mmap.PROT_READ | mmap.PROT_WRITE
         self._table = reserve(8 * c.BLOCK_TABLE_ENTRIES, rw)
         self._set(c.BLOCK_TABLE, self._table)
+        self._pages = reserve(8 * c.PAGE_TABLE_ENTRIES, rw)
+        self._set(c.PAGE_TABLE, self._pages)
         self._set(c.BLOCK_MASK, c.BLOCK_TABLE_ENTRIES - 1)
         self._new_arena()
         self._set(c.RAM_BASE, memory.base)
@@ -158,7 +160,7 @@ class Engine:
         self._native_lock = one(address["pemu_lock"])
         self._native_unlock = one(address["pemu_unlock"])
         self._native_invalidate = prototype(
-            ctypes.c_int64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
+            ctypes.c_int64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64
         )(address["pemu_invalidate"])
         self._install_handler(_SIGSEGV, _services["pemu_on_fault"], _SA_RESTART)
         self._install_handler(_SIGBUS, _services["pemu_on_fault"], _SA_RESTART)
@@ -341,6 +343,8 @@ class Engine:
                 self._old_arenas.append((epoch, self._arena, ARENA_BYTES))
                 self._new_arena()
                 ctypes.memset(self._table, 0, 8 * c.BLOCK_TABLE_ENTRIES)
+                ctypes.memset(self._pages, 0, 8 * c.PAGE_TABLE_ENTRIES)
+                self._set(c.SCATTERED, 0)
                 self._set(c.EPOCH, epoch)
             finally:
                 self._native_unlock(self.context_address)
@@ -404,6 +408,8 @@ class Engine:
             rw = mmap.PROT_READ | mmap.PROT_WRITE
             fresh = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE
             host_map(self._table, 8 * c.BLOCK_TABLE_ENTRIES, rw, fresh)
+            host_map(self._pages, 8 * c.PAGE_TABLE_ENTRIES, rw, fresh)
+            self._set(c.SCATTERED, 0)
             host_map(self._arena, ARENA_BYTES, rw, fresh)
             self._set(c.ARENA_NEXT, self._arena)
             self.code.empty(self.tier0.end)
@@ -444,7 +450,7 @@ class Engine:
     def invalidate(self, start: int, end: int) -> None:
         """Drop translations of code at places `start` up to `end` (in programs: addresses)."""
         with self.lock:
-            if self._native_invalidate(self.context_address, self._arena, start, end):
+            if self._native_invalidate(self.context_address, start, end):
                 self.kick_all()
             if self._compiler is not None:
                 self._compiler.forget(start, end)

@@ -19,6 +19,7 @@ from pemu.engine.pages import CODE, READ, TRACK, VOLATILE, WRITE
 from pemu.engine.privileged import FAULTED, watch
 from pemu.engine.runtime import Function
 from pemu.engine.softmmu import MAP_RAM
+from pemu.engine.warm import list_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -341,6 +342,8 @@ def translator(arch: Architecture) -> Function:
     table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
     head = f.offset(table, (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3)
     f.set_at("%buf", c.NEXT, f.raw_load(head, 64, align=8))
+    listed = list_of(f, ctx, "%buf")
+    f.set_at("%buf", c.PAGE_NEXT, f.raw_load(listed, 64, align=8))
     destination = f.pointer(block)
     copied = f.var(64, 0)
     with f.while_(lambda: copied.value.ult(size)):
@@ -348,6 +351,7 @@ def translator(arch: Architecture) -> Function:
         f.raw_store(f.offset(destination, copied.value), piece, align=8)
         copied.value = copied.value + 8
     f.do(f"store atomic i64 {block.ir}, ptr {head} release, align 8")
+    f.raw_store(listed, block, align=8)
     f.set_at(ctx, c.BLOCK_COUNT, f.at(ctx, c.BLOCK_COUNT) + 1)
     f.do(f"call void @pemu_unlock(ptr {ctx})")
     f.put(s.CURRENT_OP, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pemu.engine import context as c
 from pemu.engine import regionstore as r
-from pemu.engine.pages import CODE, READ, TRACK, VOLATILE, WRITE
+from pemu.engine.pages import CODE, PAGE, READ, TRACK, VOLATILE, WRITE
 from pemu.engine.privileged import watch
 from pemu.engine.runtime import Function
 
@@ -28,7 +28,7 @@ _ADLER = 65521
 
 def functions(arch: Architecture) -> list[str]:
     """Return the functions' texts."""
-    return [_warm(), _same_code(arch), _good_module(), _confirm(), _invalidate()]
+    return [_warm(), _same_code(arch), _good_module(), _confirm(), *_invalidate()]
 
 
 def _shift(f: Function, block: str) -> Value:
@@ -218,19 +218,59 @@ def _retire(f: Function, block: str, first: Value, end: Value, taken_back: Varia
                 taken_back.value = taken_back.value + 1
 
 
-def _invalidate() -> str:
-    """`pemu_invalidate(ctx, arena, start, end)`: drop blocks of a range of places (CODE_AT).
+def list_of(f: Function, ctx: str, block: str) -> str:
+    """Pointer operand of the head of the list that a block is in, for being dropped."""
+    place = f.at(block, c.CODE_AT)
+    last = place + f.at(block, c.GUEST_BYTES, 32).zext(64) - 1
+    inside = (place ^ last).ult(PAGE) & f.at(block, c.SECOND_AT).eq(0)
+    inside = inside & (f.at(block, c.STATUS, 32) & c.WARM).eq(0)
+    scattered = f.address(f.offset(ctx, c.SCATTERED))
+    return f.pointer(inside.select(_list_of_page(f, ctx, place.lshr(12)), scattered))
+
+
+def _list_of_page(f: Function, ctx: str, page: Value) -> Value:
+    return f.at(ctx, c.PAGE_TABLE) + ((page & (c.PAGE_TABLE_ENTRIES - 1)) << 3)
+
+
+def _invalidate() -> list[str]:
+    """`pemu_invalidate(ctx, start, end)`: drop blocks of a range of places (CODE_AT).
 
     A dropped block leaves the hash table, and its first op sends whoever still goes there back to
     `pemu_dispatch`. Stored regions with code of the range are taken back; the result is how many.
     """
-    f = Function("hidden i64 @pemu_invalidate(ptr %ctx, ptr %arena, i64 %from, i64 %to) nounwind")
+    f = Function("hidden i64 @pemu_invalidate(ptr %ctx, i64 %from, i64 %to) nounwind")
     f.do("call void @pemu_lock(ptr %ctx)")
     first, end = f.name("%from", 64), f.name("%to", 64)
-    limit = f.at("%ctx", c.ARENA_NEXT)
-    at = f.var(64, f.address("%arena"))
     taken_back = f.var(64, 0)
-    with f.while_(lambda: at.value.ult(limit)):
+
+    def drop_of(head: Value) -> None:
+        arguments = f"ptr %ctx, ptr {f.pointer(head)}, i64 %from, i64 %to"
+        dropped = f.name(f.op(f"call i64 @pemu_drop({arguments})"), 64)
+        taken_back.value = taken_back.value + dropped
+
+    drop_of(f.address(f.offset("%ctx", c.SCATTERED)))
+    page = f.var(64, first.lshr(12))
+    with f.if_(first.ult(end)):
+        # So many pages have all the lists.
+        last = (end - 1).lshr(12).umin(page.value + (c.PAGE_TABLE_ENTRIES - 1))
+        with f.while_(lambda: page.value.ule(last)):
+            drop_of(_list_of_page(f, "%ctx", page.value))
+            page.value = page.value + 1
+    f.do("call void @pemu_unlock(ptr %ctx)")
+    f.do(f"ret i64 {taken_back.value.ir}")
+    return [f.text, _drop()]
+
+
+def _drop() -> str:
+    """`pemu_drop(ctx, head, start, end)`: what `pemu_invalidate` does with a list of blocks."""
+    f = Function(
+        "internal i64 @pemu_drop(ptr %ctx, ptr %head, i64 %from, i64 %to) nounwind noinline"
+    )
+    first, end = f.name("%from", 64), f.name("%to", 64)
+    taken_back = f.var(64, 0)
+    link = f.var(64, f.address("%head"))
+    at = f.var(64, f.raw_load("%head", 64, align=8))
+    with f.while_(lambda: at.value.ne(0)):
         block = f.pointer(at.value)
         start = f.at(block, c.CODE_AT)
         bytes_ = f.at(block, c.GUEST_BYTES, 32).zext(64)
@@ -246,22 +286,31 @@ def _invalidate() -> str:
                 "align 8"
             )
             f.do(f"store ptr @pemu_tier0, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
-            slot = (f.at(block, c.TAG).lshr(2) & f.at("%ctx", c.BLOCK_MASK)) << 3
-            table = f.pointer(f.at("%ctx", c.BLOCK_TABLE))
-            link = f.var(64, f.address(f.offset(table, slot)))
-            looking = f.var(1, 1)
-            with f.while_(lambda: looking.value):
-                here = f.raw_load(f.pointer(link.value), 64, align=8)
-                with f.if_(here.eq(at.value)) as found:
-                    f.raw_store(f.pointer(link.value), f.at(block, c.NEXT), align=8)
-                    looking.value = 0
-                with found.otherwise():
-                    with f.if_(here.eq(0)) as missing:
-                        looking.value = 0
-                    with missing.otherwise():
-                        link.value = f.address(f.offset(f.pointer(here), c.NEXT))
+            _unhash(f, block, at.value)
         _retire(f, block, first, end, taken_back)
-        at.value = at.value + f.at(block, c.BYTES, 32).zext(64)
-    f.do("call void @pemu_unlock(ptr %ctx)")
+        following = f.at(block, c.PAGE_NEXT)
+        with f.if_((f.at(block, c.STATUS, 32) & c.STALE).ne(0)) as gone:
+            f.raw_store(f.pointer(link.value), following, align=8)
+        with gone.otherwise():
+            link.value = f.address(f.offset(block, c.PAGE_NEXT))
+        at.value = following
     f.do(f"ret i64 {taken_back.value.ir}")
     return f.text
+
+
+def _unhash(f: Function, block: str, address: Value) -> None:
+    """Emit: take a block out of the hash table."""
+    slot = (f.at(block, c.TAG).lshr(2) & f.at("%ctx", c.BLOCK_MASK)) << 3
+    table = f.pointer(f.at("%ctx", c.BLOCK_TABLE))
+    link = f.var(64, f.address(f.offset(table, slot)))
+    looking = f.var(1, 1)
+    with f.while_(lambda: looking.value):
+        here = f.raw_load(f.pointer(link.value), 64, align=8)
+        with f.if_(here.eq(address)) as found:
+            f.raw_store(f.pointer(link.value), f.at(block, c.NEXT), align=8)
+            looking.value = 0
+        with found.otherwise():
+            with f.if_(here.eq(0)) as missing:
+                looking.value = 0
+            with missing.otherwise():
+                link.value = f.address(f.offset(f.pointer(here), c.NEXT))
