@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the user's options and code cache out of the tests; xdist's workers share one cache."""
+    """Keep the user's options, code cache and ignored signals out of the tests.
+
+    xdist's workers share one cache.
+    """
+    # A shell's background jobs ignore these, and programs behave otherwise then.
+    for number, default in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
     for name in list(os.environ):
         if name.startswith(("QEMU_", "PEMU_")) and name not in _KEPT:
             del os.environ[name]

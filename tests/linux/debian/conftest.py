@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,15 +41,7 @@ def sysroot(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def interruptible() -> Iterator[None]:
-    """SIGINT is not ignored, as a shell's background jobs inherit it: programs look at that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
-def debian(sysroot: Path, tmp_path: Path, interruptible: None) -> Debian:
+def debian(sysroot: Path, tmp_path: Path) -> Debian:
     """Programs of each architecture, run in an empty directory."""
     work = tmp_path / "work"
     work.mkdir()

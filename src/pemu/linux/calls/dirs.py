@@ -183,8 +183,10 @@ def keep_everything(t: Thread) -> None:
         cache.hold(fdtable.reserve)
 
 
-PACKAGES = ("engine", "isa", "linux", "monitor", "options")
-"""Where what runs programs is; the modules of machines are elsewhere."""
+PACKAGES = ("engine", "isa", "linux", "monitor/gdb", "options")
+"""Where what runs programs is; the modules of machines are elsewhere, but for MACHINES."""
+
+MACHINES = ("monitor/gdb/front.py", "monitor/gdb/machine.py")
 
 
 def own_modules() -> list[str]:
@@ -194,13 +196,14 @@ def own_modules() -> list[str]:
     import pemu
 
     root = pemu.__path__[0]
-    return [
+    paths = [
         os.path.relpath(os.path.join(folder, file), root)
         for package in PACKAGES
         for folder, _, files in os.walk(os.path.join(root, package))
         for file in sorted(files)
         if file.endswith(".py")
     ]
+    return [path for path in paths if path not in MACHINES]
 
 
 def load_everything() -> None:
