@@ -15,7 +15,16 @@ import os
 
 from pemu.engine import pages
 from pemu.engine.guest_access import Exclusion, GuestAccess
-from pemu.engine.hostmemory import FAILED, host_map, host_protect, host_unmap
+from pemu.engine.hostmemory import (
+    MREMAP_DONTUNMAP,
+    MREMAP_FIXED,
+    MREMAP_MAYMOVE,
+    carry_memory,
+    host_map,
+    host_protect,
+    host_remap,
+    host_unmap,
+)
 from pemu.engine.pages import CODE, EXEC, MAPPED, PAGE, READ, WRITE
 
 TYPE_CHECKING = False
@@ -27,23 +36,13 @@ GUARD = 65536
 
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 0x10, 0x20
 _MAP_NORESERVE, _MAP_FIXED_NOREPLACE = 0x4000, 0x100000
-_MREMAP_MAYMOVE, _MREMAP_FIXED, _MREMAP_DONTUNMAP = 1, 2, 4
 _PAGES = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | _MAP_FIXED
 """Flags of mappings of the guest's without a file."""
 _RESERVE = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_FIXED
 """Flags of what is not mapped: others, so that the kernel keeps it apart in its list."""
 
-_libc = ctypes.PyDLL(None, use_errno=True)
 _waiting = ctypes.CDLL(None, use_errno=True)
 _waiting.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_libc.mremap.restype = ctypes.c_void_p
-_libc.mremap.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_void_p,
-]
 
 _PROTECTION = READ | WRITE | EXEC
 _WITHOUT_CODE = bytes(flags & ~CODE for flags in range(256))
@@ -318,28 +317,32 @@ class AddressSpace(GuestAccess):
         if address % self.page_size or not new_length:
             raise OSError(errno.EINVAL, "address or length of a mapping")
         old, new = self._round(old_length), self._round(new_length)
+        if flags & MREMAP_DONTUNMAP and (old != new or not flags & MREMAP_MAYMOVE):
+            raise OSError(errno.EINVAL, "a mapping that stays has one length")
         with self.changing:
             found = set(self._flags_of(address, address + max(old, PAGE)).translate(_PROTECTIONS))
             if len(found) != 1 or found == {0} or address + old > self.top:
                 raise OSError(errno.EFAULT, "not one mapping")
-            if flags & _MREMAP_FIXED:
-                if not flags & _MREMAP_MAYMOVE or new_address % self.page_size:
+            if flags & MREMAP_FIXED:
+                if not flags & MREMAP_MAYMOVE or new_address % self.page_size:
                     raise OSError(errno.EINVAL, "address of a mapping")
                 self._check(new_address, new)
+                if address + old > new_address and new_address + new > address:
+                    raise OSError(errno.EINVAL, "a mapping does not move onto itself")
                 return self._move(address, old, new, new_address, flags)
-            if new <= old and not flags & _MREMAP_DONTUNMAP:
+            if new <= old and not flags & MREMAP_DONTUNMAP:
                 if new < old:
                     self.unmap(address + new, old - new)
                 return address
             end = address + new
-            if (
-                not flags & _MREMAP_DONTUNMAP
-                and end <= self.top
-                and self._free(address + old, new - old)
-            ):
+            room = end <= self.top and self._free(address + old, new - old)
+            if not flags & MREMAP_MAYMOVE:
+                if not room:
+                    raise OSError(errno.ENOMEM, "no room to grow")
+                self._extend(address + old, new - old)
+                return address
+            if room and new > old:
                 return self._move(address, old, new, address, flags)
-            if not flags & _MREMAP_MAYMOVE:
-                raise OSError(errno.ENOMEM, "no room to grow")
             return self._move(address, old, new, self.find_free(new, self.page_size), flags)
 
     def _move(self, old_start: int, old_size: int, size: int, start: int, flags: int) -> int:
@@ -347,25 +350,40 @@ class AddressSpace(GuestAccess):
         self._code_changes(old_start, old_start + old_size)
         self._code_changes(start, start + size)
         self.untrack_range(old_start, old_size)
-        how = _MREMAP_MAYMOVE | _MREMAP_FIXED
-        if start == old_start:
-            # Growing in place: the reserve above has to make room first.
-            how = 0
-            host_unmap(self.base + old_start + old_size, size - old_size)
-        source = self.base + old_start
-        result = _libc.mremap(source, old_size, size, how, self.base + start)
-        if result is None or result == FAILED:
-            error = _fail()
-            if not how:
-                self._reserve(old_start + old_size, start + size)
-            raise error
-        if how and old_size:
+        source, target = self.base + old_start, self.base + start
+        stays = flags & MREMAP_DONTUNMAP
+        try:
+            if stays or not old_size:  # without a size: another view of shared memory
+                how = MREMAP_MAYMOVE | MREMAP_FIXED | stays
+                host_remap(source, old_size, size, how, target)
+            else:
+                _carry(source, old_size, size, target)
+        except OSError:
+            if self._free(start, size):
+                host_map(target, size, 0, _RESERVE)  # the kernel may have emptied it
+            raise
+        if old_size and not stays and start != old_start:
             self._reserve(old_start, old_start + old_size)
-        if flags & _MREMAP_DONTUNMAP:
-            host_map(source, old_size, _host_protection(prot), _PAGES, -1, 0)
-            self._set_flags(old_start, old_start + old_size, prot | MAPPED)
         self._set_flags(start, start + size, prot | MAPPED)
         return start
+
+    def _extend(self, start: int, size: int) -> None:
+        """Let the mapping before an address grow in its place, while others use it."""
+        from pemu.engine.host_maps import mappings
+
+        self.untrack_range(start - PAGE, PAGE)
+        prot = self.flags[start - PAGE >> 12] & _PROTECTION
+        target = self.base + start
+        behind = next(mappings(target - PAGE, target), None)
+        if behind is not None and behind.shared:
+            view = host_remap(target - PAGE, 0, PAGE + size, MREMAP_MAYMOVE)
+            host_remap(view + PAGE, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, target)
+            host_unmap(view, PAGE)
+        elif behind is not None and not behind.ino:
+            host_map(target, size, _host_protection(prot), _PAGES)
+        else:
+            raise OSError(errno.ENOMEM, "a private mapping of a file grows elsewhere only")
+        self._set_flags(start, start + size, prot | MAPPED)
 
     def advise(self, address: int, length: int, advice: int) -> None:
         """madvise(2); raises OSError."""
@@ -404,6 +422,22 @@ class AddressSpace(GuestAccess):
 def _host_protection(prot: int) -> int:
     """What the host grants: generated code is not in guest memory, and reads what it executes."""
     return prot & (READ | WRITE) | (READ if prot & EXEC else 0)
+
+
+def _carry(source: int, old_size: int, size: int, target: int) -> None:
+    """`carry_memory` of what is one mapping to the guest; the kernel may keep it as several."""
+    try:
+        carry_memory(source, old_size, size, target)
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
+        from pemu.engine.host_maps import mappings
+
+        end = source + min(old_size, size)
+        for part in mappings(source, end):
+            length = part.end - part.start
+            grown = length + max(size - old_size, 0) if part.end == end else length
+            carry_memory(part.start, length, grown, target + part.start - source)
 
 
 def _continues(
