@@ -123,6 +123,27 @@ def test_watchpoints(debugged: Debugged, command: str, places: list[int]) -> Non
     assert values(debugged.program(*commands)) == places
 
 
+def test_watched_bytes_that_are_far_away_cost_nothing(debugged: Debugged) -> None:
+    loop = (
+        "set *(int *)0x80001008 = 0x3c080200",  # lui   t0, 512
+        "set *(int *)0x8000100c = 0x2508ffff",  # addiu t0, t0, -1
+        "set *(int *)0x80001010 = 0x1500fffe",  # bnez  t0, 0x8000100c
+        "set *(int *)0x80001014 = 0xae080ff8",  # sw    t0, 0xff8(s0)
+        "set *(int *)0x80001018 = 0xae080ffc",  # sw    t0, 0xffc(s0)
+    )
+    answer = debugged.program(*loop, "awatch *(int *)0x80002ffc", "continue", "p $t0", "p/x $pc")
+    assert values(answer) == [0, 0x8000101C]
+
+
+@pytest.mark.parametrize(("byte", "stored"), [(0, False), (2, True)])
+def test_only_what_is_stored_of_a_word_counts(debugged: Debugged, byte: int, stored: bool) -> None:
+    swl = "set *(int *)0x80001010 = 0xaa080001"  # swl t0, 1(s0): bytes 1 to 3
+    point = f"awatch *(char *){0x80002000 + byte:#x}"
+    answer = debugged.program(swl, point, "break *0x80001014", "continue", "p/x $pc")
+    assert values(answer) == [0x80001014]
+    assert answer.count("watchpoint 1: *") == 1 + stored
+
+
 def test_a_running_machine_is_interrupted(debugged: Debugged) -> None:
     script = (
         "python import threading, time\n"

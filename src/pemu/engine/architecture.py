@@ -50,11 +50,12 @@ class System:
     bits); ends with `cpu.resume_at`. `take_interrupt(cpu)`: enters a pending, enabled interrupt and
     yields one bit, 1 if there was one. `translate(cpu, address, access, mmu_mode)`: 64 bits: the
     4 KiB page of guest-physical addresses that a guest-virtual address leads to, with the bits
-    PAGE_READ, PAGE_WRITE, PAGE_EXECUTE for what is allowed there; or PAGE_FAULT and above that
-    (PAGE_FAULT_SHIFT) the code of the exception that the access (ACCESS_LOAD, ...; 32 bits) raises.
-    It changes nothing. `current_mode(cpu)`: 32 bits: the translation mode that the registers ask
-    for, with the number of the `mmu_mode` from bit `context.MMU_SHIFT` on. `fixed(cpu, address)`:
-    one bit: 1 if an address always leads to the same memory while the mode stays.
+    PAGE_READ, PAGE_WRITE, PAGE_EXECUTE for what is allowed there, and PAGE_ASK if each load and
+    store there has to ask again; or PAGE_FAULT and above that (PAGE_FAULT_SHIFT) the code of the
+    exception that the access (ACCESS_LOAD, ...; 32 bits) raises. It changes nothing.
+    `current_mode(cpu)`: 32 bits: the translation mode that the registers ask for, with the number
+    of the `mmu_mode` from bit `context.MMU_SHIFT` on. `fixed(cpu, address)`: one bit: 1 if an
+    address always leads to the same memory while the mode stays.
 
     `misaligned`: exception codes of misaligned loads, stores. `bus_error`: those of accesses to
     where nothing answers, and of instruction fetches from there.
@@ -90,7 +91,7 @@ class System:
         self.bus_error = bus_error
 
 
-PAGE_READ, PAGE_WRITE, PAGE_EXECUTE, PAGE_FAULT = 1, 2, 4, 8
+PAGE_READ, PAGE_WRITE, PAGE_EXECUTE, PAGE_FAULT, PAGE_ASK = 1, 2, 4, 8, 16
 PAGE_FAULT_SHIFT = 16
 ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH = 0, 1, 2
 

@@ -48,7 +48,10 @@ CLOCK_OFFSET = 368  # added to the host's monotonic clock: virtual time, ns
 MAPPINGS = 376  # host address of what Python and native code share about mappings (`pages`)
 PAGE_TABLE = 384  # host address of the hash table by pages of code: lists of blocks in one page
 SCATTERED = 392  # the list of blocks that have, or stand for, code in other pages, too
-FUNCTIONS = 400  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
+WATCHES = 400  # host address of watched ranges of guest-virtual addresses, WATCH_BYTES each
+WATCH_COUNT = 408
+WATCHING = 416  # 1: accesses to them leave native code (EXIT_WATCH); 0: they are let pass
+FUNCTIONS = 424  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
 SIZE = 1024
 
 FUNCTION_NAMES = (
@@ -85,6 +88,11 @@ SYSTEM_FUNCTION_NAMES = (
 """The same for whole processors."""
 
 HOT_RING_ENTRIES = 4096
+
+WATCH_FIRST, WATCH_LAST, WATCH_KINDS = 0, 8, 16
+"""Offsets in a watched range: its first and last address; bit n is set if ACCESS_ n is watched."""
+
+WATCH_BYTES = 24
 
 OPTION_NO_CHAIN = 1
 OPTION_REPORT_BLOCKS = 2  # leave native code at each new block

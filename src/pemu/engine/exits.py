@@ -15,6 +15,7 @@ EXIT_NEW_BLOCK = 10  # option REPORT_BLOCKS: EXIT_BLOCK has just been translated
 EXIT_PART = 11  # the translator needs a part of tier 0 that is not loaded: entry EXIT_CODE of PARTS
 EXIT_SYSTEM = 12  # an instruction asks for what only the machine can do: EXIT_CODE, EXIT_ADDRESS
 EXIT_BUDGET = 13  # as many instructions as were granted have been run
+EXIT_WATCH = 14  # a watched access is next: its kind in EXIT_CODE, EXIT_ADDRESS
 
 FAULT_WRITE, FAULT_BUS, FAULT_FETCH, FAULT_MISALIGNED = 1, 2, 4, 8
 """Bits of EXIT_CODE with reason FAULT: the access was a write; the host's signal was SIGBUS; it was

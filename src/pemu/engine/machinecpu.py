@@ -68,6 +68,36 @@ class PhysicalMap:
             cpu.flush_tlb()
 
 
+class Watches:
+    """Guest-virtual ranges at accesses to which the cpus of an engine leave native code.
+
+    A page with watched bytes costs the slow way of each access; all others cost nothing.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._array = (ctypes.c_uint64 * 1)()
+
+    def set(self, ranges: Iterable[tuple[int, int, int]]) -> None:
+        """Replace them: (first address, bytes, bits 1 << ACCESS_...). While the cpus stand."""
+        fields = []
+        for first, size, kinds in ranges:
+            fields += [first, min(first + size, 1 << 64) - 1, kinds]
+        self._array = (ctypes.c_uint64 * max(len(fields), 1))(*fields)
+        context = self._engine.context
+        context[c.WATCHES >> 3] = ctypes.addressof(self._array)
+        context[c.WATCH_COUNT >> 3] = 8 * len(fields) // c.WATCH_BYTES
+        self.enable(True)
+        for cpu in self._engine.cpus:
+            assert isinstance(cpu, MachineCpu)
+            cpu.flush_tlb()
+
+    def enable(self, enabled: bool) -> None:
+        """Let accesses pass where not `enabled`. While the cpus stand."""
+        count = self._engine.context[c.WATCH_COUNT >> 3]
+        self._engine.context[c.WATCHING >> 3] = int(enabled and count > 0)
+
+
 class MachineCpu(Cpu):
     """One processor of a machine.
 
@@ -172,8 +202,8 @@ class MachineCpu(Cpu):
     def run(self) -> None:
         """Run until something that the machine has to settle.
 
-        Reasons are EXIT_SYSTEM, EXIT_INTERRUPT, EXIT_BUDGET and EXIT_HOOK. Raises what
-        `device_access` raised.
+        Reasons are EXIT_SYSTEM, EXIT_INTERRUPT, EXIT_BUDGET, EXIT_HOOK and EXIT_WATCH (before the
+        access). Raises what `device_access` raised.
         """
         memory: MachineMemory = self.engine.memory  # type: ignore[assignment]
         while True:

@@ -16,6 +16,7 @@ from pemu.engine.architecture import (
     ACCESS_FETCH,
     ACCESS_LOAD,
     ACCESS_STORE,
+    PAGE_ASK,
     PAGE_EXECUTE,
     PAGE_FAULT,
     PAGE_FAULT_SHIFT,
@@ -23,7 +24,7 @@ from pemu.engine.architecture import (
     PAGE_WRITE,
 )
 from pemu.engine.builder import StateBuilder, with_registers
-from pemu.engine.exits import EXIT_INTERRUPT, EXIT_SYSTEM, EXIT_TRACK
+from pemu.engine.exits import EXIT_INTERRUPT, EXIT_SYSTEM, EXIT_TRACK, EXIT_WATCH
 from pemu.engine.pages import CODE, VOLATILE
 from pemu.engine.runtime import Function, handler
 
@@ -107,6 +108,7 @@ def functions(arch: Architecture, system: System) -> Staged:
     _architecture(staged, arch, system)
     for function in (
         _set_table(),
+        _watched(),
         _fill(),
         _raise_from_access(),
         _device_access(system),
@@ -297,6 +299,33 @@ def watch(f: Function, place: Value) -> None:
             f.do(f"call void @pemu_protect(ptr %state, i64 {host.ir})")
 
 
+def _watched() -> Function:
+    """`pemu_watched(state, first, last, kinds)`: whether a range has bytes that are watched."""
+    f = Function(
+        "internal i1 @pemu_watched(ptr %state, i64 %first, i64 %last, i64 %kinds) nounwind noinline"
+    )
+    ctx = f.context()
+    at = f.var(64, f.at(ctx, c.WATCHES))
+    end = at.value + f.at(ctx, c.WATCH_COUNT) * c.WATCH_BYTES
+    with f.while_(lambda: at.value.ult(end)):
+        watch = f.pointer(at.value)
+        meets = f.at(watch, c.WATCH_FIRST).ule(f.name("%last", 64))
+        meets &= f.name("%first", 64).ule(f.at(watch, c.WATCH_LAST))
+        meets &= (f.at(watch, c.WATCH_KINDS) & f.name("%kinds", 64)).ne(0)
+        with f.if_(meets):
+            f.do("ret i1 true")
+            f.place(f.label("dead"))
+        at.value = at.value + c.WATCH_BYTES
+    f.do("ret i1 false")
+    return f
+
+
+def _is_watched(f: Function, first: Value, size: Value | int, kinds: int) -> Value:
+    """Emit: one bit, whether an access of `kinds` to a range is watched."""
+    arguments = f"ptr %state, i64 {first.ir}, i64 {(first + size - 1).ir}, i64 {kinds}"
+    return f.name(f.op(f"call i1 @pemu_watched({arguments})"), 1)
+
+
 def _fill() -> Function:
     """`pemu_fill(state, address, access)`: translate an address and make its entry."""
     f = Function("internal i64 @pemu_fill(ptr %state, i64 %address, i32 %access) nounwind noinline")
@@ -324,9 +353,10 @@ def _fill() -> Function:
     page = address & -softmmu.PAGE
     entry = f.offset(f.pointer(f.get(s.MEMORY_BASE)), softmmu.entry_offset(address))
     nothing = f.const(_NO_TAG, 64)
+    kept = (found & PAGE_ASK).eq(0) & ~_is_watched(f, page, softmmu.PAGE, -1)
     for at, allowed in (
-        (softmmu.READ_TAG, (found & PAGE_READ).ne(0)),
-        (softmmu.WRITE_TAG, writable & ~holds_code),
+        (softmmu.READ_TAG, (found & PAGE_READ).ne(0) & kept),
+        (softmmu.WRITE_TAG, writable & ~holds_code & kept),
         (softmmu.FETCH_TAG, (found & PAGE_EXECUTE).ne(0)),
     ):
         f.set_at(entry, at, allowed.select(page, nothing))
@@ -398,7 +428,20 @@ def _filled(f: Function, system: System, access: int) -> Value:
     _raise(f, misaligned, system.misaligned[access], address)
     found = f.name(f.op(f"call i64 @pemu_fill(ptr %state, i64 {address.ir}, i32 {access})"), 64)
     _raise(f, (found & PAGE_FAULT).ne(0), found.lshr(PAGE_FAULT_SHIFT).trunc(32), address)
+    with f.if_(f.at(f.context(), c.WATCHING).ne(0), unlikely=True):
+        with f.if_(_is_watched(f, address, f.name("%size", 64), 1 << access)):
+            f.put(s.EXIT_CODE, access)
+            f.put(s.EXIT_ADDRESS, address)
+            _leave_before_access(f, EXIT_WATCH)
     return found
+
+
+def _leave_before_access(f: Function, reason: int) -> None:
+    """Emit: leave for Python; the access is made when its instruction is run again."""
+    f.put(s.EXIT_REASON, reason)
+    f.do("call void @pemu_fault_landing(ptr %state)")
+    f.do("unreachable")
+    f.place(f.label("dead"))
 
 
 def _host(f: Function, found: Value) -> str:
@@ -441,17 +484,11 @@ def _slow_load(arch: Architecture, system: System) -> Function:
 
 
 def _notice_change(f: Function, found: Value) -> None:
-    """Emit: leave for Python where a page with translated code is to change.
-
-    The access is made again afterwards.
-    """
+    """Emit: leave for Python where a page with translated code is to change."""
     with f.if_((found & _HOLDS_CODE).ne(0), unlikely=True):
         page = (found & -softmmu.PAGE) - f.at(f.context(), c.RAM_BASE)
         f.put(s.EXIT_ADDRESS, page)
-        f.put(s.EXIT_REASON, EXIT_TRACK)
-        f.do("call void @pemu_fault_landing(ptr %state)")
-        f.do("unreachable")
-        f.place(f.label("dead"))
+        _leave_before_access(f, EXIT_TRACK)
 
 
 def _slow_store(arch: Architecture, system: System) -> Function:

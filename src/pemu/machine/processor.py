@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pemu.engine import context as c
 from pemu.engine.engine import Engine
-from pemu.engine.exits import EXIT_BUDGET, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSTEM
-from pemu.engine.machinecpu import PhysicalMap
+from pemu.engine.exits import EXIT_BUDGET, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSTEM, EXIT_WATCH
+from pemu.engine.machinecpu import PhysicalMap, Watches
 from pemu.engine.machinememory import MachineMemory
 from pemu.machine.clock import SECOND
 from pemu.machine.region import BusError, Ram
@@ -47,6 +47,9 @@ class Debugger(Protocol):
 
     def at_hook(self) -> None:
         """The processor has come to one of the engine's hooks."""
+
+    def at_watch(self, address: int) -> None:
+        """The next instruction accesses a watched range, `address` being the first it accesses."""
 
 
 class Variable(Protocol):
@@ -89,6 +92,7 @@ class Processor:
         self.cpu: Any = self.engine.new_cpu()
         self.cpu.device_access = self._device_access
         self._physical = PhysicalMap(self.engine)
+        self.watches = Watches(self.engine)
         self._places: dict[Ram, int] = {}
         self._wake = threading.Event()
         self._attached_to = 0
@@ -196,15 +200,23 @@ class Processor:
             if cpu.exit_reason == EXIT_HOOK and self.debugger is not None:
                 self.debugger.at_hook()
                 return
+            if cpu.exit_reason == EXIT_WATCH and self.debugger is not None:
+                self.debugger.at_watch(cpu.exit_addr)
+                return
             self.settle_exit()
 
     def step(self, interrupts: bool) -> None:
-        """Run one instruction, with its delay slot; `interrupts`: unless one is taken before."""
+        """Run one instruction, with its delay slot; `interrupts`: unless one is taken before.
+
+        What is watched does not matter.
+        """
         cpu = self.cpu
         if interrupts and self.take_interrupt():
             return
         cpu.skip_hook()
+        self.watches.enable(False)
         cpu.step()
+        self.watches.enable(True)
         cpu.look_for_interrupts()
         self.settle_exit()
 

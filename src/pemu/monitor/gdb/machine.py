@@ -1,13 +1,14 @@
 """A machine as a debuggee: one processor, which is thread 1.
 
-Breakpoints are the engine's hooks, by guest-virtual address; they are put in place when the machine
-goes on. While there are watchpoints the processor is stepped and each instruction looked at.
+Breakpoints are the engine's hooks, by guest-virtual address, and watchpoints its watched ranges;
+they are put in place when the machine goes on.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pemu.engine.architecture import ACCESS_LOAD, ACCESS_STORE
 from pemu.machine.processor import Processor
 from pemu.monitor.commands.memory import physical
 from pemu.monitor.gdb.target import EFAULT, EINVAL, Action, Stop, Target, TargetError
@@ -37,14 +38,16 @@ _ENABLE, _NO_INTERRUPTS, _NO_TIMERS = 1, 2, 4
 MOST_STEPPED = 64
 """Places single-stepped over whose blocks are dropped one by one."""
 
-
-AT_A_TIME = 100
-"""Instructions between looks at whether the machine is to stand, while watchpoints are set."""
+_KINDS = {"watch": 1 << ACCESS_STORE, "rwatch": 1 << ACCESS_LOAD}
+_KINDS["awatch"] = _KINDS["watch"] | _KINDS["rwatch"]
 
 
 class MachineTarget(Target):
-    """The machine of an instance, for one gdb. All methods but `step` and `at_hook` are for the I/O
-    thread, while the processors stand. Raises OptionError without a processor."""
+    """The machine of an instance, for one gdb. Raises OptionError without a processor.
+
+    Methods are for the I/O thread, while the processors stand; `step`, `at_hook` and `at_watch` for
+    the processor's.
+    """
 
     pid = 1
     osabi = ""
@@ -66,6 +69,7 @@ class MachineTarget(Target):
         self._action: Action | None = None
         self._breakpoints: set[int] = set()
         self._watchpoints: set[tuple[str, int, int]] = set()
+        self._watched: set[tuple[str, int, int]] = set()
         self._hooks: set[int] = set()
         self._stepped: set[int] = set()
         self._told_at: int | None = None
@@ -77,37 +81,48 @@ class MachineTarget(Target):
 
     @property
     def stepping(self) -> bool:
-        return self._action is not None or bool(self._watchpoints)
+        return self._action is not None
 
     def step(self) -> None:
-        for _ in range(AT_A_TIME):
-            self._step()
-            if not self._machine.control.running or self._action is not None:
-                return
-
-    def _step(self) -> None:
-        processor, action = self._processor, self._action
-        cpu = processor.cpu
-        before = cpu.pc
-        if action is None and before != self._told_at:
-            if before in self._breakpoints:
-                self._stop(Stop("breakpoint", THREAD))
-                return
-            for address, size, stores in processor.accesses():
-                for kind, start, length in self._watchpoints:
-                    at = address & self._mask
-                    wanted = kind == "awatch" or stores == (kind == "watch")
-                    if wanted and at < start + length and start < at + size:
-                        self._stop(Stop(kind, THREAD, address=max(at, start)))
-                        return
+        action, cpu = self._action, self._processor.cpu
+        assert action is not None
+        if self._watchpoints and cpu.pc != self._told_at and self._stop_at_watched():
+            return
         self._told_at = None
-        processor.sleeps = action is None
-        processor.step(action is None or not self._step_mode & _NO_INTERRUPTS)
-        processor.sleeps = True
-        self._stepped.add(before)
-        if action is not None and not action.start <= cpu.pc < action.end:
+        self._processor.sleeps = False
+        self._step(not self._step_mode & _NO_INTERRUPTS)
+        self._processor.sleeps = True
+        if not action.start <= cpu.pc < action.end:
             self._action = None
             self._stop(Stop("signal", THREAD, _SIGTRAP))
+
+    def _step(self, interrupts: bool) -> None:
+        self._stepped.add(self._processor.cpu.pc)
+        self._processor.step(interrupts)
+
+    def at_watch(self, address: int) -> None:
+        # What loads parts of words is reported by the engine with all of the word.
+        told = self._processor.cpu.pc == self._told_at
+        if told or not self._stop_at_watched(address):
+            self._told_at = None
+            self._step(False)
+
+    def _stop_at_watched(self, otherwise: int | None = None) -> bool:
+        """Stop if the next instruction accesses what is watched; whether it does.
+
+        `otherwise`: the address of its access, where it cannot be told from the instruction.
+        """
+        accesses = self._processor.accesses()
+        if not accesses and otherwise is not None:
+            accesses = [(otherwise, 1, stores) for stores in (False, True)]
+        for address, size, stores in accesses:
+            for kind, start, length in self._watchpoints:
+                at = address & self._mask
+                wanted = _KINDS[kind] >> (ACCESS_STORE if stores else ACCESS_LOAD) & 1
+                if wanted and at < start + length and start < at + size:
+                    self._stop(Stop(kind, THREAD, address=max(at, start)))
+                    return True
+        return False
 
     def at_hook(self) -> None:
         self._stop(Stop("breakpoint", THREAD))
@@ -134,12 +149,17 @@ class MachineTarget(Target):
 
     def _prepare(self) -> None:
         """Put breakpoints in place, and forget the short blocks that steps have left."""
-        if self.stepping and self._action is not None:
+        if self.stepping:
             return
         engine = self._processor.engine
         if self._hooks != self._breakpoints:
             self._hooks = set(self._breakpoints)
             engine.set_hooks(self._hooks)
+        if self._watched != self._watchpoints:
+            self._watched = set(self._watchpoints)
+            self._processor.watches.set(
+                (start, length, _KINDS[kind]) for kind, start, length in self._watched
+            )
         if len(self._stepped) > MOST_STEPPED:
             engine.flush()
         else:
