@@ -16,9 +16,10 @@ from pemu.engine.exits import (
     FAULT_MISALIGNED,
 )
 from pemu.engine.pages import CODE, READ, TRACK, VOLATILE, WRITE
-from pemu.engine.privileged import FAULTED, watch
+from pemu.engine.privileged import FAULTED
 from pemu.engine.runtime import Function
 from pemu.engine.softmmu import MAP_RAM
+from pemu.engine.softtlb import watch
 from pemu.engine.warm import list_of
 
 TYPE_CHECKING = False

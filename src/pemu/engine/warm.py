@@ -10,8 +10,8 @@ from __future__ import annotations
 from pemu.engine import context as c
 from pemu.engine import regionstore as r
 from pemu.engine.pages import CODE, PAGE, READ, TRACK, VOLATILE, WRITE
-from pemu.engine.privileged import watch
 from pemu.engine.runtime import Function
+from pemu.engine.softtlb import watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

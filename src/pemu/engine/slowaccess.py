@@ -1,0 +1,218 @@
+"""Native functions for the guest accesses that the soft TLB does not serve."""
+
+from __future__ import annotations
+
+from pemu.engine import context as c
+from pemu.engine import softmmu
+from pemu.engine import state as s
+from pemu.engine.architecture import (
+    ACCESS_LOAD,
+    ACCESS_STORE,
+    PAGE_FAULT,
+    PAGE_FAULT_SHIFT,
+)
+from pemu.engine.exits import EXIT_TRACK, EXIT_WATCH
+from pemu.engine.pages import CODE, VOLATILE
+from pemu.engine.runtime import Function
+from pemu.engine.softtlb import DEVICE, HOLDS_CODE, RAM, WRITABLE, is_watched, mmu_mode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pemu.engine.architecture import Architecture, System
+    from pemu.engine.values import Value
+
+
+def functions(arch: Architecture, system: System) -> tuple[Function, ...]:
+    """Return all of an architecture's."""
+    return (
+        _raise_from_access(),
+        _device_access(system),
+        _slow_load(arch, system),
+        _slow_store(arch, system),
+        _slow_pointer(system),
+        _flush_line(),
+    )
+
+
+def _raise_from_access() -> Function:
+    """`pemu_raise_from_access(state, code, argument)`: enter an exception and go on there."""
+    f = Function(
+        "internal void @pemu_raise_from_access(ptr %state, i32 %code, i64 %argument) "
+        "nounwind noinline noreturn"
+    )
+    f.do("call void @pemu_enter_exception(ptr %state, i32 %code, i64 %argument)")
+    f.do("call void @pemu_unwind(ptr %state)")
+    f.do("unreachable")
+    return f
+
+
+def _raise(f: Function, condition: Value, code: Value | int, argument: Value) -> None:
+    """Emit: raise an exception where `condition` holds."""
+    operand = code.ir if not isinstance(code, int) else str(code)
+    with f.if_(condition, unlikely=True):
+        arguments = f"ptr %state, i32 {operand}, i64 {argument.ir}"
+        f.do(f"call void @pemu_raise_from_access({arguments})")
+        f.do("unreachable")
+        f.place(f.label("dead"))
+
+
+def _device_access(system: System) -> Function:
+    """`pemu_device_access(state, physical, what, value, address)`: have Python make an access."""
+    f = Function(
+        "internal i64 @pemu_device_access(ptr %state, i64 %physical, i64 %what, i64 %value, "
+        "i64 %address) nounwind noinline"
+    )
+    function = f.pointer(f.at(f.context(), c.DEVICE_ACCESS))
+    for intrinsic, field in (("stmxcsr", s.GUEST_MXCSR), ("ldmxcsr", s.HOST_MXCSR)):
+        f.do(f"call void @llvm.x86.sse.{intrinsic}(ptr {f.state_field(field)})")
+    arguments = "ptr %state, i64 %physical, i64 %what, i64 %value"
+    result = f.name(f.op(f"call i64 {function}({arguments})"), 64)
+    f.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {f.state_field(s.GUEST_MXCSR)})")
+    failed = f.get(s.BUS_ERROR).ne(0)
+    f.put(s.BUS_ERROR, 0)
+    _raise(f, failed, system.bus_error[0], f.name("%address", 64))
+    f.do(f"ret i64 {result.ir}")
+    return f
+
+
+def _access(name: str, result: str, more: str = "") -> Function:
+    return Function(
+        f"hidden preserve_mostcc {result} @{name}(ptr %state, i64 %address, i64 %size{more}) "
+        "nounwind noinline"
+    )
+
+
+def _filled(f: Function, system: System, access: int) -> Value:
+    """Emit the tests of an access and its entry; yields what `pemu_fill` says."""
+    address = f.name("%address", 64)
+    misaligned = (address & (f.name("%size", 64) - 1)).ne(0)
+    _raise(f, misaligned, system.misaligned[access], address)
+    found = f.name(f.op(f"call i64 @pemu_fill(ptr %state, i64 {address.ir}, i32 {access})"), 64)
+    _raise(f, (found & PAGE_FAULT).ne(0), found.lshr(PAGE_FAULT_SHIFT).trunc(32), address)
+    with f.if_(f.at(f.context(), c.WATCHING).ne(0), unlikely=True):
+        with f.if_(is_watched(f, address, f.name("%size", 64), 1 << access)):
+            f.put(s.EXIT_CODE, access)
+            f.put(s.EXIT_ADDRESS, address)
+            _leave_before_access(f, EXIT_WATCH)
+    return found
+
+
+def _leave_before_access(f: Function, reason: int) -> None:
+    """Emit: leave for Python; the access is made when its instruction is run again."""
+    f.put(s.EXIT_REASON, reason)
+    f.do("call void @pemu_fault_landing(ptr %state)")
+    f.do("unreachable")
+    f.place(f.label("dead"))
+
+
+def _host(f: Function, found: Value) -> str:
+    inside = f.name("%address", 64) & (softmmu.PAGE - 1)
+    return f.pointer((found & -softmmu.PAGE) | inside)
+
+
+def _device(f: Function, found: Value, what: Value, value: str) -> Value:
+    """Emit a device's access; yields its result."""
+    physical = (found & -softmmu.PAGE) | (f.name("%address", 64) & (softmmu.PAGE - 1))
+    arguments = f"ptr %state, i64 {physical.ir}, i64 {what.ir}, i64 {value}, i64 %address"
+    return f.name(f.op(f"call i64 @pemu_device_access({arguments})"), 64)
+
+
+def _by_size(f: Function, body: Callable[[int], None]) -> None:
+    """Emit `body(bits)` for the size that the access has."""
+    size = f.name("%size", 64)
+    for count in (1, 2, 4, 8):
+        with f.if_(size.eq(count)):
+            body(8 * count)
+
+
+def _slow_load(arch: Architecture, system: System) -> Function:
+    """`pemu_slow_load(state, address, size)`: the value, in the host's byte order."""
+    f = _access("pemu_slow_load", "i64")
+    found = _filled(f, system, ACCESS_LOAD)
+    with f.if_((found & DEVICE).ne(0)):
+        f.do(f"ret i64 {_device(f, found, f.name('%size', 64), '0').ir}")
+        f.place(f.label("dead"))
+    host = _host(f, found)
+    result = f.var(64, 0)
+
+    def read(bits: int) -> None:
+        value = f.raw_load(host, bits, volatile=True)
+        result.value = (value.bswap() if arch.big_endian else value).zext(64)
+
+    _by_size(f, read)
+    f.do(f"ret i64 {result.value.ir}")
+    return f
+
+
+def _notice_change(f: Function, found: Value) -> None:
+    """Emit: leave for Python where a page with translated code is to change."""
+    with f.if_((found & HOLDS_CODE).ne(0), unlikely=True):
+        page = (found & -softmmu.PAGE) - f.at(f.context(), c.RAM_BASE)
+        f.put(s.EXIT_ADDRESS, page)
+        _leave_before_access(f, EXIT_TRACK)
+
+
+def _slow_store(arch: Architecture, system: System) -> Function:
+    """`pemu_slow_store(state, address, size, value)`, the value in the host's byte order."""
+    f = _access("pemu_slow_store", "void", ", i64 %value")
+    found = _filled(f, system, ACCESS_STORE)
+    with f.if_((found & (DEVICE | WRITABLE)).ne(WRITABLE)):
+        physical = f.var(64, found)
+        with f.if_((found & RAM).ne(0)):
+            # Read-only memory: the device behind it may want to know.
+            mode = mmu_mode(f).trunc(32).ir
+            again = f"ptr %state, i64 %address, i32 {ACCESS_STORE}, i32 {mode}"
+            physical.value = f.name(f.op(f"call i64 @pemu_translate_address({again})"), 64)
+        _device(f, physical.value, f.name("%size", 64) | softmmu.DEVICE_WRITE, "%value")
+        f.do("ret void")
+        f.place(f.label("dead"))
+    _notice_change(f, found)
+    host = _host(f, found)
+
+    def write(bits: int) -> None:
+        value = f.name("%value", 64).trunc(bits)
+        f.raw_store(host, value.bswap() if arch.big_endian else value, volatile=True)
+
+    _by_size(f, write)
+    f.do("ret void")
+    return f
+
+
+def _slow_pointer(system: System) -> Function:
+    """`pemu_slow_pointer(state, address, size)`: host address of memory that may be written.
+
+    There is no atomic access to a device: it is a bus error.
+    """
+    f = _access("pemu_slow_pointer", "ptr")
+    found = _filled(f, system, ACCESS_STORE)
+    atomic = (found & (DEVICE | WRITABLE)).eq(WRITABLE)
+    _raise(f, ~atomic, system.bus_error[0], f.name("%address", 64))
+    _notice_change(f, found)
+    f.do(f"ret ptr {_host(f, found)}")
+    return f
+
+
+def _flush_line() -> Function:
+    """`pemu_flush_line(state, address)`: 1 if the guest's cache instruction must drop code.
+
+    Changes of code are noticed by themselves, except on pages where they are too frequent; of
+    those only what has been translated since the last time is dropped.
+    """
+    f = Function(
+        "hidden preserve_mostcc i1 @pemu_flush_line(ptr %state, i64 %address) nounwind noinline"
+    )
+    arguments = f"ptr %state, i64 %address, i32 {ACCESS_LOAD}"
+    found = f.name(f.op(f"call i64 @pemu_fill({arguments})"), 64)
+    with f.if_((found & RAM).eq(0)):
+        f.do("ret i1 false")
+        f.place(f.label("dead"))
+    ctx = f.context()
+    inside = f.name("%address", 64) & (softmmu.PAGE - 1)
+    place = (found & -softmmu.PAGE) - f.at(ctx, c.RAM_BASE) + inside
+    f.put(s.EXIT_ADDRESS, place)
+    flag = f.raw_load(f.offset(f.pointer(f.at(ctx, c.PAGE_FLAGS)), place.lshr(12)), 8)
+    noticed_here = (flag & (CODE | VOLATILE)).eq(CODE | VOLATILE)
+    f.do(f"ret i1 {noticed_here.ir}")
+    return f
