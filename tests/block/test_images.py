@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from pemu.block.filters.overlay import CLUSTER
 from pemu.block.image import Image
 from pemu.block.open import open_image
-from pemu.block.overlay import CLUSTER
 from pemu.options.error import OptionError
 
 
@@ -97,8 +97,8 @@ def test_guest_cannot_make_another_format_of_a_guessed_raw_image(tmp_path: Path)
     [
         ("none", "raw", "Could not open '{path}': No such file or directory"),
         ("", "raw", "requires '{path}' to be a regular file"),
-        ("qcow2", "", "qcow2 images are not supported yet"),
-        ("qcow2", "qcow2", "qcow2 images are not supported yet"),
+        ("qcow2", "", "Unknown driver 'qcow2'"),
+        ("qcow2", "qcow2", "Unknown driver 'qcow2'"),
         ("raw", "rwa", "Unknown driver 'rwa'"),
     ],
 )
@@ -114,8 +114,8 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, format: str, messa
 def test_protocols_that_are_not_there() -> None:
     with pytest.raises(OptionError, match="Unknown protocol 'zz'"):
         open_image("zz:disk")
-    with pytest.raises(OptionError, match="nbd images are not supported yet"):
-        open_image("nbd:localhost:1")
+    with pytest.raises(OptionError, match="iSCSI .* not supported yet"):
+        open_image("iscsi://host/target")
 
 
 def opened_twice(file: Path, first: bool, second: bool) -> str:

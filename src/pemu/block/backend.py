@@ -249,7 +249,7 @@ class Backend:
 class _Nothing(Image):
     """What answers where there is no medium."""
 
-    def check(self, offset: int, length: int, *, writes: bool = False) -> None:
+    def within(self, offset: int, length: int, *, writes: bool = False) -> None:
         raise OSError(errno.ENOMEDIUM, "no medium")
 
 

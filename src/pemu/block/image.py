@@ -1,34 +1,139 @@
-"""What everything that can be read as a disk has: the interface of formats, protocols, overlays.
+"""What everything that can be read as a disk has: the interface of formats, protocols, filters.
 
-Errors of the host are OSErrors, whose number the guest's device turns into its own kind of error.
-Methods may be called from several threads at once; none needs the machine's lock.
+Errors of the host are OSErrors, whose number a guest's device turns into its own kind of error;
+what is wrong with an image or a request for a change of it is an ImageError. Methods may be called
+from several threads at once, where they do not say otherwise; none needs the machine's lock.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from pemu.block.error import ImageError
 
 SECTOR = 512
 
 Buffers = Sequence[memoryview]
 """Writable pieces of memory that are filled one after the other."""
 
+Pieces = Sequence[bytes | memoryview]
+"""Pieces of memory that are written one after the other."""
 
-class Image:
-    """An open image.
+ZEROES = memoryview(bytes(1 << 20))
+"""Zeros to write."""
 
-    name: as the user gave it. format: 'raw', 'qcow2', ... size: bytes, a multiple of 512.
-    readonly: whether writes are refused.
+
+class Extent(NamedTuple):
+    """What a stretch of an image is made of.
+
+    length: bytes. present: this image itself says what is there; otherwise what is below it does.
+    zero: it is known to read as zeros. data: it takes room in the file, zeros or not.
+    offset: where in `file` the contents are as they read, in bytes, or None (compressed,
+    encrypted, elsewhere).
     """
 
-    format = "raw"
+    length: int
+    present: bool = True
+    zero: bool = False
+    data: bool = True
+    offset: int | None = None
+    file: Image | None = None
+    compressed: bool = False
+
+
+class Limits(NamedTuple):
+    """What an image can be asked for; all in bytes.
+
+    alignment: of requests. cluster: the unit in which room is taken, 0 without one.
+    discard, zeroes: the unit of `discard` and `write_zeroes` that frees room, 0 for any.
+    """
+
+    alignment: int = 1
+    cluster: int = 0
+    discard: int = 0
+    zeroes: int = 0
+
+
+@dataclass
+class Snapshot:
+    """A snapshot inside an image. date: seconds since 1970; clock: nanoseconds of guest's time.
+
+    state_size: bytes of the machine's state, 0 without one. size: bytes of the disk then.
+    instructions: what the machine had counted, -1 where it did not.
+    """
+
+    id: str
+    name: str
+    date: int = 0
+    nanoseconds: int = 0
+    clock: int = 0
+    state_size: int = 0
+    size: int = 0
+    instructions: int = -1
+
+
+@dataclass
+class Check:
+    """What checking an image has found, and repaired.
+
+    messages: one line for each finding. end: where the last used cluster of the file ends, bytes.
+    """
+
+    corruptions: int = 0
+    leaks: int = 0
+    errors: int = 0
+    corruptions_fixed: int = 0
+    leaks_fixed: int = 0
+    end: int = 0
+    total_clusters: int = 0
+    allocated_clusters: int = 0
+    fragmented_clusters: int = 0
+    compressed_clusters: int = 0
+    messages: list[str] = field(default_factory=list)
+
+
+class Image:
+    """An open image: a node of the graph.
+
+    format: name of its driver. name: as the user gave it. size: bytes. readonly: whether writes
+    are refused. children: images that it is made of, by the names that options give them
+    ('file', 'backing', ...); closing this one closes them.
+    """
+
+    format: ClassVar[str] = "raw"
+    filter: ClassVar[bool] = False
+    """Whether it only passes on what its file is, and has no contents of its own."""
 
     def __init__(self, name: str, size: int, *, readonly: bool) -> None:
         self.name = name
         self.size = size
         self.readonly = readonly
+        self.children: dict[str, Image] = {}
+        self.node_name = ""
+        self.unmap = True
+        """Whether `discard` and `write_zeroes` may give room back."""
+        self.detect_zeroes = "off"
+        """What writes of zeros become: 'off' nothing, 'on' zeros, 'unmap' zeros without room."""
+        self.backing_file = ""
+        """Name of the image below as the image's header has it; empty for none."""
+        self.backing_format = ""
+        self.lock = threading.RLock()
+        """Held while what describes the contents is changed."""
+
+    @property
+    def file(self) -> Image | None:
+        """The image that holds this one."""
+        return self.children.get("file")
+
+    @property
+    def backing(self) -> Image | None:
+        """The image below, which has what is not present here."""
+        return self.children.get("backing")
 
     # What kinds of images define; offsets and lengths have been checked
 
@@ -36,35 +141,139 @@ class Image:
         """Fill `buffers` with what is at `offset`. Raises OSError."""
         raise NotImplementedError
 
-    def _write_from(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+    def _write_from(self, offset: int, pieces: Pieces) -> None:
         """Write `pieces` one after the other. Raises OSError."""
         raise NotImplementedError
 
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        """As `write_zeroes`. Raises OSError."""
+        while length:
+            piece = min(length, len(ZEROES))
+            self._write_from(offset, [ZEROES[:piece]])
+            offset += piece
+            length -= piece
+
+    def _discard(self, offset: int, length: int) -> None:
+        """As `discard`. Raises OSError."""
+
+    def _status(self, offset: int, length: int) -> Extent:
+        """As `status`, of at least one byte and at most `length`."""
+        return Extent(length)
+
     def flush(self) -> None:
         """Return when all that has been written is on stable storage. Raises OSError."""
-
-    def discard(self, offset: int, length: int) -> None:
-        """Note that the contents there are of no use any more; they may change. Raises OSError."""
-        self.check(offset, length, writes=True)
-
-    def close(self) -> None:
-        """Let go of the file. Nothing else may be called afterwards, nor be under way."""
+        if self.file is not None:
+            self.file.flush()
 
     def read_cached(self, offset: int, buffers: Buffers) -> bool:
         """Do as `read_into` if that takes no time; False where the host would have to wait."""
         return False
 
+    def truncate(self, size: int, *, preallocation: str = "off") -> None:
+        """Make the image `size` bytes long; what is new reads as zeros.
+
+        preallocation: how room for what is new is set aside ('off', 'metadata', 'falloc', 'full').
+        Raises ImageError where the format or the file cannot.
+        """
+        raise ImageError(f"Image format driver '{self.format}' does not support resize")
+
+    def write_compressed(self, offset: int, data: bytes | memoryview) -> None:
+        """Write one cluster (the last may be shorter) in compressed form. Raises OSError, ENOTSUP.
+
+        Of several threads, each does its compressing at the same time as the others.
+        """
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def check_image(self, repair: str = "") -> Check:
+        """Look for errors in what describes the contents; alone, nothing else may be under way.
+
+        repair: '' to look only, 'leaks' to free what nobody uses, 'all'. Raises ImageError where
+        the format has no checks.
+        """
+        raise ImageError("This image format does not support checks")
+
+    def set_backing(self, name: str, format: str) -> None:
+        """Have the header name another image below, '' for none; nothing else changes.
+
+        Raises ImageError where the format has none.
+        """
+        raise ImageError(f"Image format driver '{self.format}' does not support backing files")
+
+    def amend(self, options: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+        """Change what was chosen when the image was made; yields (done, of all) now and then.
+
+        options: those that were given, as the driver's `creation` keys parse them. Raises
+        ImageError.
+        """
+        raise ImageError(f"Format driver '{self.format}' does not support option amendment")
+
+    def snapshots(self) -> list[Snapshot]:
+        """The snapshots inside the image, in their order; none where the format has none."""
+        return []
+
+    def create_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep the contents of now under a name; an empty id is given one. Raises ImageError."""
+        raise ImageError(f"Image format driver '{self.format}' does not support snapshots")
+
+    def apply_snapshot(self, key: str) -> None:
+        """Make the contents those of the snapshot with id or name `key`. Raises ImageError."""
+        raise ImageError(f"Image format driver '{self.format}' does not support snapshots")
+
+    def delete_snapshot(self, key: str) -> None:
+        """Forget the snapshot with id or name `key`. Raises ImageError."""
+        raise ImageError(f"Image format driver '{self.format}' does not support snapshots")
+
+    def show_snapshot(self, key: str) -> None:
+        """From now on read as the snapshot with id or name `key` (read-only). Raises ImageError."""
+        raise ImageError(f"Image format driver '{self.format}' does not support snapshots")
+
+    def limits(self) -> Limits:
+        """The units of requests."""
+        return Limits()
+
+    def details(self) -> dict[str, Any]:
+        """What `info` shows of the format alone, as QMP's ImageInfoSpecific's data; {} for none."""
+        return {}
+
+    def allocated(self) -> int | None:
+        """Bytes that the image takes on the host, None where that is not known."""
+        return self.file.allocated() if self.file is not None else None
+
+    def grow(self) -> None:
+        """Allow writes beyond the end from now on, which make it longer. Raises ImageError."""
+        raise ImageError(f"'{self.name}' cannot grow")
+
+    def reopen(self, *, readonly: bool) -> None:
+        """Allow writes or refuse them from now on; nothing may be under way. Raises ImageError."""
+        for name, child in self.children.items():
+            if name != "backing":
+                child.reopen(readonly=readonly)
+        self.readonly = readonly
+
+    def close(self) -> None:
+        """Let go of all files. Nothing else may be called afterwards, nor be under way.
+
+        Raises OSError where what was still to be written could not be; the files are closed.
+        """
+        children, self.children = self.children, {}
+        for child in children.values():
+            child.close()
+
     # What users of images call
 
     def read_into(self, offset: int, buffers: Buffers) -> None:
         """Fill `buffers` with what is at `offset`. Raises OSError, EINVAL beyond the end."""
-        self.check(offset, sum(map(len, buffers)))
+        self.within(offset, sum(map(len, buffers)))
         self._read_into(offset, buffers)
 
-    def write_from(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+    def write_from(self, offset: int, pieces: Pieces) -> None:
         """Write `pieces` to `offset` one after the other. Raises OSError."""
-        self.check(offset, sum(map(len, pieces)), writes=True)
-        self._write_from(offset, pieces)
+        length = sum(map(len, pieces))
+        self.within(offset, length, writes=True)
+        if self.detect_zeroes != "off" and all(map(is_zero, pieces)):
+            self.write_zeroes(offset, length, unmap=self.detect_zeroes == "unmap")
+        else:
+            self._write_from(offset, pieces)
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes at `offset`. Raises OSError."""
@@ -77,18 +286,68 @@ class Image:
         """Write `data` at `offset`. Raises OSError."""
         self.write_from(offset, [data])
 
-    def write_zeroes(self, offset: int, length: int) -> None:
-        """Make it all zeros there. Raises OSError."""
-        self.check(offset, length, writes=True)
-        while length:
-            piece = min(length, 1 << 20)
-            self._write_from(offset, [bytes(piece)])
-            offset += piece
-            length -= piece
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+        """Make it all zeros there; `unmap` allows that to free room. Raises OSError."""
+        self.within(offset, length, writes=True)
+        if length:
+            self._write_zeroes(offset, length, unmap=unmap and self.unmap)
 
-    def check(self, offset: int, length: int, *, writes: bool = False) -> None:
+    def discard(self, offset: int, length: int) -> None:
+        """Note that the contents there are of no use any more; they may change. Raises OSError."""
+        self.within(offset, length, writes=True)
+        if length and self.unmap:
+            self._discard(offset, length)
+
+    def status(self, offset: int, length: int) -> Extent:
+        """What is at `offset`, up to where it is something else or `length`. Raises OSError."""
+        self.within(offset, length)
+        return self._status(offset, length) if length else Extent(0)
+
+    def within(self, offset: int, length: int, *, writes: bool = False) -> None:
         """Raise OSError where an access is not within the image, or writes to a read-only one."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if writes and self.readonly:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def read_below(self, offset: int, buffers: Buffers) -> None:
+        """Fill `buffers` with what the image below has at `offset`, zeros past its end."""
+        below = self.backing
+        left = max(below.size - offset, 0) if below is not None else 0
+        for view in buffers:
+            part = view[:left]
+            if below is not None and len(part):
+                below.read_into(offset, [part])
+            if len(part) < len(view):
+                clear(view[len(part) :])
+            offset += len(view)
+            left -= len(part)
+
+
+def is_zero(data: bytes | memoryview) -> bool:
+    """Whether `data` is all zeros."""
+    for at in range(0, len(data), len(ZEROES)):
+        part = data[at : at + len(ZEROES)]
+        if part[:16] != ZEROES[: len(part[:16])] or part != ZEROES[: len(part)]:
+            return False
+    return True
+
+
+def clear(view: memoryview) -> None:
+    """Fill `view` with zeros."""
+    for at in range(0, len(view), len(ZEROES)):
+        part = view[at : at + len(ZEROES)]
+        part[:] = ZEROES[: len(part)]
+
+
+def take(buffers: Buffers, length: int) -> tuple[list[memoryview], list[memoryview]]:
+    """The first `length` bytes of `buffers`, and the rest."""
+    taken, rest = [], []
+    for view in buffers:
+        part = view[:length]
+        if len(part):
+            taken.append(part)
+        if len(part) < len(view):
+            rest.append(view[len(part) :])
+        length -= len(part)
+    return taken, rest

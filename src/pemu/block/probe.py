@@ -23,11 +23,9 @@ SIGNATURES = (
 )
 """Format, where its signature is, and what that is."""
 
-FORMATS = sorted({"raw", "cloop", "dmg", *(one for one, _, _ in SIGNATURES)})
 
-
-def probe(head: bytes) -> str:
-    """The format of a file that begins with `head`; 'raw' where nothing tells."""
+def probe(head: bytes, name: str = "") -> str:
+    """The format of a file `name` that begins with `head`; 'raw' where nothing tells."""
     for name, offset, signature in SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return name

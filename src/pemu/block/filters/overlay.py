@@ -6,28 +6,27 @@ import errno
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from pemu.block.image import Buffers, Image
-from pemu.options.error import OptionError
+from pemu.block.error import ImageError
+from pemu.block.image import Buffers, Extent, Image, Pieces, take
 
 CLUSTER = 1 << 16
 """Bytes that are copied at a time: what is written first costs one copy of that many."""
 
 
 class Overlay(Image):
-    """A private copy of `below`, which is not written to. Raises OptionError without room."""
+    """A private copy of `below`, which is not written to. Raises ImageError without room."""
 
     def __init__(self, below: Image) -> None:
         super().__init__(below.name, below.size, readonly=False)
-        self.below = below
-        self.format = below.format
+        self.children["file"] = self.below = below
         directory = os.environ.get("TMPDIR") or "/var/tmp"
         try:
             with tempfile.TemporaryFile(dir=directory, prefix="pemu-snapshot-") as file:
                 self._fd = os.dup(file.fileno())
         except OSError as error:
-            raise OptionError(
+            raise ImageError(
                 f"Could not create a temporary overlay in '{directory}': {error.strerror}; "
                 "name a directory with TMPDIR"
             ) from None
@@ -55,7 +54,7 @@ class Overlay(Image):
     def _read(self, offset: int, buffers: Buffers, *, wait: bool) -> bool:
         rest = list(buffers)
         for at, length, copied in list(self._runs(offset, sum(map(len, buffers)))):
-            taken, rest = _split(rest, length)
+            taken, rest = take(rest, length)
             if copied:
                 self._read_copied(at, taken)  # it was written by this process not long ago
             elif wait:
@@ -74,7 +73,7 @@ class Overlay(Image):
                 done += count
             offset += len(view)
 
-    def _write_from(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+    def _write_from(self, offset: int, pieces: Pieces) -> None:
         length = sum(map(len, pieces))
         if not length:
             return
@@ -102,17 +101,11 @@ class Overlay(Image):
 
     def close(self) -> None:
         os.close(self._fd)
-        self.below.close()
+        super().close()
 
+    def flush(self) -> None:
+        """Nobody will look for it later."""
 
-def _split(buffers: Buffers, length: int) -> tuple[list[memoryview], list[memoryview]]:
-    """The first `length` bytes of `buffers`, and the rest."""
-    taken, rest = [], []
-    for view in buffers:
-        part = view[:length]
-        if len(part):
-            taken.append(part)
-        if len(part) < len(view):
-            rest.append(view[len(part) :])
-        length -= len(part)
-    return taken, rest
+    def _status(self, offset: int, length: int) -> Extent:
+        _, found, copied = next(self._runs(offset, length))
+        return Extent(found) if copied else self.below.status(offset, found)

@@ -1,0 +1,85 @@
+"""Drivers: what the graph knows of each format, protocol and filter, and where to find it.
+
+A driver's module has one `DRIVER`. It is imported when the driver is first needed, so that a tool
+that reads a raw file imports nothing of qcow2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pemu.block.error import ImageError
+from pemu.options.error import listed, quoted, unknown
+from pemu.options.keyval import Key
+
+if TYPE_CHECKING:
+    from pemu.block.creation import Creation
+    from pemu.block.image import Image
+    from pemu.block.opening import Opening
+
+FORMATS = {
+    "raw": "pemu.block.formats.raw",
+}
+"""Formats, and the module of each."""
+
+PROTOCOLS = {
+    "file": "pemu.block.protocols.file",
+    "host_device": "pemu.block.protocols.file",
+}
+"""What images are kept in: `name:` before a file's name chooses one."""
+
+FILTERS: dict[str, str] = {}
+"""What stands before another image."""
+
+ABSENT = {
+    "iscsi": "iSCSI",
+    "gluster": "GlusterFS",
+    "sheepdog": "Sheepdog",
+    "nvme": "NVMe",
+    "rbd": "Ceph",
+    "nfs": "NFS",
+}
+"""What QEMU has and Pemu has not, as its makers write it."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A format, protocol or filter.
+
+    open: makes an image from what it is given; what it has opened is closed for it where it fails.
+    keys: its own keys of -drive and -blockdev, besides those of every node and of its children.
+    children: the keys that stand for images ('file', 'backing', ...).
+    create: makes a new image, where it can; creation: the keys of `-o` for that.
+    parse_name: of a protocol: the keys that a name like nbd://host/disk stands for.
+    """
+
+    name: str
+    open: Callable[[Opening], Image]
+    keys: Sequence[Key] = ()
+    children: Sequence[str] = ("file",)
+    create: Callable[[Creation], None] | None = None
+    creation: Sequence[Key] = ()
+    parse_name: Callable[[str], dict[str, Any]] | None = None
+    measure: Callable[[Image | None, int, Mapping[str, Any]], dict[str, int]] | None = None
+    """(source or None, size, creation options): {'required': bytes, 'fully-allocated': bytes, ...}
+    of a new image with those contents."""
+
+
+def find_driver(name: str) -> Driver:
+    """The driver called `name`. Raises ImageError."""
+    module = FORMATS.get(name) or PROTOCOLS.get(name) or FILTERS.get(name)
+    if module is None:
+        if name in ABSENT:
+            raise ImageError(f"{ABSENT[name]} ('{name}') is not supported yet")
+        known = sorted((*FORMATS, *PROTOCOLS, *FILTERS))
+        raise ImageError(
+            str(
+                unknown(f"Unknown driver {quoted(name)}", name, known, f"there are {listed(known)}")
+            )
+        )
+    found = import_module(module)
+    driver: Driver = found.DRIVERS[name] if hasattr(found, "DRIVERS") else found.DRIVER
+    return driver

@@ -1,0 +1,1 @@
+"""Nodes that stand before another image and change what its users see."""

@@ -1,0 +1,124 @@
+"""The raw format: the file is the disk, or a part of the file is."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pemu.block.creation import Creation
+from pemu.block.driver import Driver
+from pemu.block.error import ImageError
+from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, Pieces, take
+from pemu.block.opening import Opening
+from pemu.block.probe import PROBED, probe
+from pemu.options.keyval import Key
+from pemu.options.types import Bool, Enum, Size
+
+
+class Raw(Image):
+    """A raw image in `file`.
+
+    offset, size: which part of the file it is, size None for all from there on.
+    guessed: the user did not say that it is raw; then the first sector must not become the head of
+        another format, lest the guest decide what the host opens next time.
+    """
+
+    def __init__(
+        self, file: Image, *, offset: int = 0, size: int | None = None, guessed: bool = False
+    ) -> None:
+        if offset % SECTOR or (size or 0) % SECTOR:
+            raise ImageError("offset and size of a raw image must be multiples of 512")
+        rest = file.size - offset
+        if rest < 0:
+            raise ImageError(f"offset {offset} is beyond the end of '{file.name}'")
+        if size is not None and size > rest:
+            raise ImageError(
+                f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the "
+                f"actual size of the containing file ({file.size})"
+            )
+        length = -(-rest // SECTOR) * SECTOR if size is None else size
+        super().__init__(file.name, length, readonly=file.readonly)
+        self.children["file"] = self._file = file
+        self.offset = offset
+        self.guessed = guessed
+        self._limited = size is not None
+
+    def _read_into(self, offset: int, buffers: Buffers) -> None:
+        self._file.read_into(self.offset + offset, buffers)
+
+    def read_cached(self, offset: int, buffers: Buffers) -> bool:
+        return offset + sum(map(len, buffers)) <= self.size and self._file.read_cached(
+            self.offset + offset, buffers
+        )
+
+    def _write_from(self, offset: int, pieces: Pieces) -> None:
+        if self.guessed and offset < PROBED:
+            self._check_head(offset, pieces)
+        self._file.write_from(self.offset + offset, pieces)
+
+    def _check_head(self, offset: int, pieces: Pieces) -> None:
+        written = b"".join(take([memoryview(one) for one in pieces], PROBED - offset)[0])
+        head = self.read(0, min(PROBED, self.size))
+        if probe(head[:offset] + written + head[offset + len(written) :]) != "raw":
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def _discard(self, offset: int, length: int) -> None:
+        self._file.discard(self.offset + offset, length)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._file.write_zeroes(self.offset + offset, length, unmap=unmap)
+
+    def _status(self, offset: int, length: int) -> Extent:
+        return self._file.status(self.offset + offset, length)
+
+    def truncate(self, size: int, *, preallocation: str = "off") -> None:
+        if self._limited:
+            raise ImageError("Cannot resize fixed-size raw disks")
+        self._file.truncate(self.offset + size, preallocation=preallocation)
+        self.size = size
+
+    def limits(self) -> Limits:
+        return self._file.limits()
+
+
+def _open(opening: Opening) -> Image:
+    options = opening.options
+    return Raw(
+        opening.file(grows=False),
+        offset=options["offset"] or 0,
+        size=options["size"],
+        guessed=options["guessed"],
+    )
+
+
+def _create(creation: Creation) -> None:
+    options = {"preallocation": creation.options["preallocation"]}
+    size = -(-creation.size // SECTOR) * SECTOR
+    creation.file(size=size, options=options).close()
+
+
+def _measure(source: Image | None, size: int, options: Mapping[str, Any]) -> dict[str, int]:
+    return {"required": size, "fully-allocated": size}
+
+
+DRIVER = Driver(
+    "raw",
+    _open,
+    keys=(
+        Key("offset", Size(), "where in the file the image begins"),
+        Key("size", Size(), "how much of the file the image is"),
+        Key("guessed", Bool(), "whether nobody has said that it is raw", default=False),
+    ),
+    create=_create,
+    creation=(
+        Key(
+            "preallocation",
+            Enum(("off", "falloc", "full")),
+            "Preallocation mode (allowed values: off, falloc, full)",
+            default="off",
+        ),
+    ),
+    measure=_measure,
+)

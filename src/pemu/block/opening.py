@@ -1,0 +1,146 @@
+"""What a driver is given to open an image with."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pemu.block.error import ImageError
+
+if TYPE_CHECKING:
+    from pemu.block.graph import Graph
+    from pemu.block.image import Image
+    from pemu.block.tree import Tree
+
+LONGEST_CHAIN = 100
+"""Images below each other: more are taken for a circle."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How an image is opened.
+
+    readonly: nothing is written. direct, no_flush: cache.direct, cache.no-flush. share: others may
+    write meanwhile (-U). repair: to be checked; what only `check_image` can mend is no obstacle.
+    backing: open what is below, too. grows: writes beyond the end make the file longer.
+    discard: `discard` has an effect. zeroes: 'off', 'on' or 'unmap': what becomes of writes of
+    zeros. depth: how many images it is below the one that the user named.
+    """
+
+    readonly: bool = False
+    direct: bool = False
+    no_flush: bool = False
+    share: bool = False
+    repair: bool = False
+    backing: bool = True
+    grows: bool = False
+    discard: bool = False
+    zeroes: str = "off"
+    depth: int = 0
+
+    def of_file(self, *, grows: bool = True) -> Mode:
+        """The mode of what holds an image that is opened in this mode."""
+        return replace(self, grows=grows and not self.readonly, discard=True, zeroes="off")
+
+    def of_backing(self) -> Mode:
+        """The mode of what is below an image that is opened in this mode."""
+        return replace(
+            self, readonly=True, discard=False, zeroes="off", repair=False, depth=self.depth + 1
+        )
+
+
+class Opening:
+    """One image being opened by its driver.
+
+    name: what messages call it, as the user wrote it where that is known. options: values of the
+    driver's keys. mode: how. graph: what opens other images, has secrets and takes warnings.
+    """
+
+    def __init__(
+        self, graph: Graph, driver: str, name: str, options: dict[str, Any], children: Tree,
+        mode: Mode, file: Image | None = None,
+    ) -> None:  # fmt: skip
+        self.graph = graph
+        self.driver = driver
+        self.name = name
+        self.options = options
+        self.mode = mode
+        self._children = children
+        self._file = file
+        self._opened: list[Image] = [] if file is None else [file]
+
+    def file(self, *, grows: bool = True) -> Image:
+        """Open the image that holds this one. grows: whether writes may make it longer."""
+        mode = self.mode.of_file(grows=grows)
+        if self._file is not None:
+            if mode.grows:
+                self._file.grow()
+            return self._file
+        return self.child("file", mode)
+
+    def child(self, key: str, mode: Mode) -> Image:
+        """Open the image that the options call `key`. Raises ImageError without one."""
+        if self._children.get(key) is None:
+            raise ImageError(f'A block device must be specified for "{key}"')
+        return self._owned(self.graph.open_child(self._children[key], mode))
+
+    def given(self, key: str) -> bool:
+        """Whether the options say anything about the child `key`."""
+        return key in self._children
+
+    def backing(self, name: str, format: str, relative_to: str | None = None) -> Image | None:
+        """Open what is below; None for nothing.
+
+        name, format: what the image's header says. The options may say otherwise, or more.
+        relative_to: the name of the file that `name` is relative to (default: the image's).
+        """
+        if not self.mode.backing:
+            return None
+        mode = self.mode.of_backing()
+        if mode.depth > LONGEST_CHAIN:
+            raise ImageError(
+                f"'{self.name}': more than {LONGEST_CHAIN} images are below each other; one seems "
+                "to be below itself"
+            )
+        chosen = self._children.get("backing", {})
+        if chosen is None or chosen == "":
+            return None
+        if isinstance(chosen, str) or "driver" in chosen and not name:
+            return self._owned(self.graph.open_child(chosen, mode))
+        if not name and not chosen:
+            return None
+        full = resolve(name, self.name if relative_to is None else relative_to) if name else ""
+        try:
+            below = self.graph.open_name(
+                full, format=chosen.get("driver", format), mode=mode, options=dict(chosen)
+            )
+        except ImageError as error:
+            raise ImageError(f"Could not open backing file: {error}") from None
+        return self._owned(below)
+
+    def _owned(self, image: Image) -> Image:
+        self._opened.append(image)
+        return image
+
+    def abandon(self) -> None:
+        """Close what has been opened: the image did not come about."""
+        for image in self._opened:
+            image.close()
+
+
+def protocol_of(name: str) -> str:
+    """The protocol that `name` begins with, as in nbd://host; '' for a plain path."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+._-]*):", name)
+    return found[1] if found else ""
+
+
+def resolve(name: str, base: str) -> str:
+    """`name` as seen from the image `base`: relative names are relative to its directory."""
+    if protocol_of(name) or os.path.isabs(name) or base.startswith("json:"):
+        return name
+    start = base.rfind("/") + 1
+    if not start and protocol_of(base):
+        start = base.index(":") + 1
+    return base[:start] + name

@@ -1,0 +1,1 @@
+"""Where images are kept: files, servers, nothing at all; one file each."""

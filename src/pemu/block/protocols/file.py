@@ -1,0 +1,284 @@
+"""Files and block devices of the host."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import ClassVar
+
+from pemu.block.creation import Creation
+from pemu.block.driver import Driver
+from pemu.block.error import ImageError
+from pemu.block.image import SECTOR, Buffers, Extent, Image, Pieces, clear, take
+from pemu.block.opening import Mode, Opening
+from pemu.block.protocols.locks import lock, unlock
+from pemu.options.keyval import Key
+from pemu.options.types import Enum, Text
+
+_LARGEST = 1 << 30
+"""Bytes of one system call: the kernel's own limit is a little below 2 GiB."""
+
+_MOST_PIECES = 1024
+"""Pieces of one system call (IOV_MAX)."""
+
+_KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 1, 2, 16
+
+PREALLOCATION = ("off", "falloc", "full")
+
+
+class File(Image):
+    """A file or block device as it is. Raises ImageError or OSError where it cannot be opened.
+
+    What is missing from the last sector of a file reads as zeros.
+    """
+
+    format: ClassVar[str] = "file"
+
+    def __init__(self, path: str, mode: Mode, *, locks: bool = True) -> None:
+        if "\0" in path:
+            raise ImageError("a file's name cannot have a byte of zero in it")
+        try:
+            self.fd = os.open(path, (os.O_RDONLY if mode.readonly else os.O_RDWR) | os.O_CLOEXEC)
+        except IsADirectoryError:
+            raise ImageError(f"'file' driver requires '{path}' to be a regular file") from None
+        self._locks = locks and not mode.share
+        self.grows = mode.grows
+        try:
+            kind = os.fstat(self.fd).st_mode
+            if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
+                raise ImageError(f"'file' driver requires '{path}' to be a regular file")
+            if self._locks:
+                lock(self.fd, path, readonly=mode.readonly, grows=mode.grows)
+            length = os.lseek(self.fd, 0, os.SEEK_END)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        super().__init__(path, length, readonly=mode.readonly)
+        self.path = path
+        self._punches = True
+        self._zeroes = True
+
+    def within(self, offset: int, length: int, *, writes: bool = False) -> None:
+        end = -(-self.size // SECTOR) * SECTOR
+        if offset < 0 or length < 0 or (offset + length > end and not (writes and self.grows)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if writes and self.readonly:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def _read_into(self, offset: int, buffers: Buffers) -> None:
+        for start, group in _groups(offset, buffers):
+            self._read_group(start, group)
+
+    def _read_group(self, offset: int, buffers: Buffers) -> None:
+        wanted = sum(map(len, buffers))
+        done = os.preadv(self.fd, buffers, offset)
+        while done < wanted:
+            rest = take(buffers, done)[1]
+            count = os.preadv(self.fd, rest, offset + done)
+            if not count:  # beyond the end
+                for view in rest:
+                    clear(view)
+                return
+            done += count
+
+    def read_cached(self, offset: int, buffers: Buffers) -> bool:
+        wanted = sum(map(len, buffers))
+        if len(buffers) > _MOST_PIECES or offset < 0 or offset + wanted > self.size:
+            return False
+        try:
+            return os.preadv(self.fd, buffers, offset, os.RWF_NOWAIT) == wanted
+        except OSError:  # not in the host's memory, or a file system that cannot tell
+            return False
+
+    def _write_from(self, offset: int, pieces: Pieces) -> None:
+        for start, group in _groups(offset, [memoryview(piece) for piece in pieces]):
+            wanted = sum(map(len, group))
+            done = os.pwritev(self.fd, group, start)
+            while done < wanted:
+                done += os.pwritev(self.fd, take(group, done)[1], start + done)
+            self._reached(start + wanted)
+
+    def _reached(self, end: int) -> None:
+        if end > self.size:
+            with self.lock:
+                self.size = max(self.size, end)
+
+    def flush(self) -> None:
+        os.fdatasync(self.fd)
+
+    def _discard(self, offset: int, length: int) -> None:
+        if self._punches:
+            self._punches = _fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        if unmap and self._punches:
+            if _fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length):
+                if offset + length > self.size:
+                    os.ftruncate(self.fd, offset + length)
+                self._reached(offset + length)
+                return
+            self._punches = False
+        if self._zeroes:
+            if _fallocate(self.fd, _ZERO_RANGE, offset, length):
+                self._reached(offset + length)
+                return
+            self._zeroes = False
+        super()._write_zeroes(offset, length, unmap=unmap)
+
+    def _status(self, offset: int, length: int) -> Extent:
+        if offset >= self.size:
+            return Extent(length, zero=True, data=False, offset=offset, file=self)
+        try:
+            data = os.lseek(self.fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                return Extent(length, offset=offset, file=self)
+            data = offset + length
+        if data > offset:
+            found = min(data - offset, length)
+            return Extent(found, zero=True, data=False, offset=offset, file=self)
+        hole = os.lseek(self.fd, offset, os.SEEK_HOLE)
+        return Extent(min(hole - offset, length), offset=offset, file=self)
+
+    def truncate(self, size: int, *, preallocation: str = "off") -> None:
+        if preallocation not in PREALLOCATION:
+            raise ImageError(f"Unsupported preallocation mode '{preallocation}'")
+        if stat.S_ISBLK(os.fstat(self.fd).st_mode):
+            if preallocation != "off" or size > self.size:
+                raise ImageError("Cannot grow device files")
+            return
+        old = self.size
+        try:
+            set_length(self.fd, old, size, preallocation)
+        except OSError as error:
+            os.ftruncate(self.fd, old)
+            raise ImageError(f"Could not resize file '{self.name}': {error.strerror}") from None
+        self.size = size
+
+    def allocated(self) -> int:
+        return os.fstat(self.fd).st_blocks * 512
+
+    def grow(self) -> None:
+        if self._locks and not self.grows and not self.readonly:
+            lock(self.fd, self.path, readonly=False, grows=True)
+        self.grows = not self.readonly
+
+    def reopen(self, *, readonly: bool) -> None:
+        if readonly == self.readonly:
+            return
+        if self._locks:
+            unlock(self.fd)
+        try:
+            other = File(
+                self.path,
+                Mode(readonly=readonly, grows=self.grows and not readonly),
+                locks=self._locks,
+            )
+        except BaseException as error:
+            if self._locks:
+                lock(self.fd, self.path, readonly=self.readonly, grows=self.grows)
+            if isinstance(error, OSError):
+                raise ImageError(f"Could not reopen '{self.name}': {error.strerror}") from None
+            raise
+        os.dup2(other.fd, self.fd, inheritable=False)
+        os.close(other.fd)
+        self.readonly, self.grows = readonly, other.grows
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def set_length(fd: int, old: int, new: int, preallocation: str) -> None:
+    """Make a file of `old` bytes `new` bytes long, and set room aside. Raises OSError."""
+    if new > old and preallocation == "falloc":
+        os.posix_fallocate(fd, old, new - old)
+    elif new > old and preallocation == "full":
+        zeroes = bytes(1 << 20)
+        while old < new:
+            old += os.pwrite(fd, zeroes[: new - old], old)
+        os.fsync(fd)
+    else:
+        os.ftruncate(fd, new)
+
+
+def _fallocate(fd: int, mode: int, offset: int, length: int) -> bool:
+    """False where the file system cannot do it. Raises OSError for other reasons."""
+    while _libc.fallocate(fd, mode, offset, length):
+        number = ctypes.get_errno()
+        if number in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV):
+            return False
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+    return True
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+def _groups(offset: int, buffers: Buffers) -> Iterator[tuple[int, Buffers]]:
+    """`buffers` and where each group of them goes, as many to a group as a system call takes."""
+    if len(buffers) <= _MOST_PIECES and sum(map(len, buffers)) <= _LARGEST:
+        yield offset, buffers
+        return
+    group: list[memoryview] = []
+    length = 0
+    for view in buffers:
+        if len(group) == _MOST_PIECES or (group and length + len(view) > _LARGEST):
+            yield offset, group
+            offset += length
+            group, length = [], 0
+        group.append(view)
+        length += len(view)
+    yield offset, group
+
+
+def _open(opening: Opening) -> Image:
+    return File(
+        opening.options["filename"], opening.mode, locks=opening.options["locking"] != "off"
+    )
+
+
+def _create(creation: Creation) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    try:
+        fd = os.open(creation.name, flags, 0o644)
+    except OSError as error:
+        raise ImageError(f"Could not create '{creation.name}': {error.strerror}") from None
+    try:
+        lock(fd, creation.name, readonly=False, grows=True)
+        os.ftruncate(fd, 0)
+        set_length(fd, 0, creation.size, creation.options["preallocation"])
+    except OSError as error:
+        raise ImageError(f"Could not resize file '{creation.name}': {error.strerror}") from None
+    finally:
+        os.close(fd)
+
+
+_CREATION = (
+    Key(
+        "preallocation",
+        Enum(PREALLOCATION),
+        "Preallocation mode (allowed values: off, falloc, full)",
+        default="off",
+    ),
+)
+
+DRIVERS = {
+    name: Driver(
+        name,
+        _open,
+        keys=(
+            Key("filename", Text("filename"), "path of the file", required=True),
+            Key("locking", Enum(("auto", "on", "off")), "keep others away", default="auto"),
+            Key("aio", Enum(("threads", "native", "io_uring")), "how the host is asked"),
+        ),
+        children=(),
+        create=_create,
+        creation=_CREATION,
+    )
+    for name in ("file", "host_device")
+}

@@ -1,0 +1,77 @@
+"""Structures on disk and on the wire: fields declared once, from which parsing and writing derive.
+
+class Header(Structure, byte_byte_order=">"):
+    magic: Annotated[bytes, 4]
+    version: U32
+    size: U64
+
+header = Header.parse(data, "header")   # ImageError where data is too short
+Header(magic=b"ABCD", version=1, size=0).emit()
+Header.SIZE, Header.OFFSETS["version"]
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Self, dataclass_transform, get_type_hints
+
+from pemu.block.error import ImageError
+
+U8 = Annotated[int, "B"]
+U16 = Annotated[int, "H"]
+U32 = Annotated[int, "I"]
+U64 = Annotated[int, "Q"]
+"""Unsigned integers of 8 to 64 bits."""
+
+
+@dataclass_transform(kw_only_default=True)
+class Structure:
+    """The base of all structures: fields follow each other without gaps.
+
+    A field is one of `U8` to `U64`, or `Annotated[bytes, n]` for n bytes. `byte_order` is '<' or '>'.
+    SIZE: bytes of the whole. OFFSETS: where each field begins, in bytes.
+    """
+
+    SIZE: ClassVar[int]
+    OFFSETS: ClassVar[dict[str, int]]
+    FORMATS: ClassVar[dict[str, str]]
+    """Each field's format as `struct` writes it, byte order included."""
+    _CODE: ClassVar[struct.Struct]
+
+    def __init_subclass__(cls, *, byte_order: str, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        dataclass(kw_only=True)(cls)
+        hints = get_type_hints(cls, include_extras=True)
+        code = byte_order
+        cls.OFFSETS, cls.FORMATS = {}, {}
+        for one in fields(cls):  # type: ignore[arg-type]
+            (width,) = hints[one.name].__metadata__
+            piece = width if isinstance(width, str) else f"{width}s"
+            cls.OFFSETS[one.name] = struct.calcsize(code)
+            cls.FORMATS[one.name] = byte_order + piece
+            code += piece
+        cls._CODE = struct.Struct(code)
+        cls.SIZE = cls._CODE.size
+
+    @classmethod
+    def parse(cls, data: bytes | bytearray | memoryview, what: str = "", offset: int = 0) -> Self:
+        """The structure at `offset` bytes into `data`; `what` names it in errors.
+
+        Raises ImageError where `data` ends before the structure does.
+        """
+        if offset < 0 or len(data) - offset < cls.SIZE:
+            raise ImageError(
+                f"{what or cls.__name__} is cut short: {max(len(data) - offset, 0)} bytes of "
+                f"{cls.SIZE}"
+            )
+        values = cls._CODE.unpack_from(data, offset)
+        return cls(**dict(zip(cls.OFFSETS, values, strict=True)))
+
+    def emit(self) -> bytes:
+        """The bytes that `parse` reads again."""
+        return self._CODE.pack(*(getattr(self, name) for name in self.OFFSETS))
+
+    def emit_field(self, name: str) -> bytes:
+        """The bytes of one field, which belong at OFFSETS[name]."""
+        return struct.pack(self.FORMATS[name], getattr(self, name))
