@@ -10,7 +10,7 @@ from pemu.block.error import ImageError
 from pemu.block.structure import U8, U16, U32, U64, Structure
 
 
-class Sample(Structure, byte_byte_order=">"):
+class Sample(Structure, byte_order=">"):
     magic: Annotated[bytes, 3]
     kind: U8
     count: U16

@@ -1,6 +1,6 @@
 """Structures on disk and on the wire: fields declared once, from which parsing and writing derive.
 
-class Header(Structure, byte_byte_order=">"):
+class Header(Structure, byte_order=">"):
     magic: Annotated[bytes, 4]
     version: U32
     size: U64
@@ -29,7 +29,7 @@ U64 = Annotated[int, "Q"]
 class Structure:
     """The base of all structures: fields follow each other without gaps.
 
-    A field is one of `U8` to `U64`, or `Annotated[bytes, n]` for n bytes. `byte_order` is '<' or '>'.
+    A field is one of `U8` to `U64`, or `Annotated[bytes, n]` for n bytes. byte_order: '<', '>'.
     SIZE: bytes of the whole. OFFSETS: where each field begins, in bytes.
     """
 
