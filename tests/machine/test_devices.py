@@ -9,6 +9,7 @@ import pytest
 from pemu.devices import DRIVERS as DRIVERS_OF_PEMU
 from pemu.log import Log
 from pemu.machine import catalogue, state
+from pemu.machine.bus import Bus
 from pemu.machine.declare import Output, inputs
 from pemu.machine.device import Device
 from pemu.machine.irq import Irq, or_gate
@@ -42,6 +43,30 @@ def test_timer_interrupts_when_time_has_passed() -> None:
     assert machine.memory.read(BASE + 8, 4) == 1
     machine.memory.write(BASE + 8, 1, 4)
     assert device.irq.level == 0
+
+
+class Faulty(Countdown):
+    """A device with a part, which cannot be what its properties ask for."""
+
+    driver = "test-faulty"
+
+    def realize(self) -> None:
+        super().realize()
+        self.own(self.registers)
+        self.machine.memory.root.add(self.registers, BASE)
+        Bus(self.machine, "faulty", self)
+        self.machine.create(Countdown)
+        raise OptionError("cannot be")
+
+
+def test_a_device_that_cannot_be_made_leaves_nothing_behind() -> None:
+    machine = Machine("little")
+    buses = list(machine.buses)
+    with pytest.raises(OptionError, match="cannot be"):
+        machine.create(Faulty, id="a")
+    assert (machine.devices, machine.buses, machine.system_bus.devices) == ([], buses, [])
+    assert machine.memory.find(BASE) is None
+    machine.create(Countdown, id="a")
 
 
 def test_reset_restores_registers_state_lines_and_timers() -> None:

@@ -36,6 +36,10 @@ class Bus:
             )
         self.devices.append(device)
 
+    def detach(self, device: Device) -> None:
+        """Let go of `device`."""
+        self.devices.remove(device)
+
     @property
     def full(self) -> bool:
         """Whether no further device fits."""

@@ -70,6 +70,13 @@ class Device(Declaring):
     def unplugged(self) -> None:
         """Let go of host resources: called when the machine ends."""
 
+    def give_back_drives(self) -> None:
+        """Let others have the drives that this device has taken."""
+        for declared in self.properties().values():
+            drive = self.__dict__[declared.name]
+            if declared.backend == "drive" and drive is not None and drive.owner is self:
+                drive.owner = None
+
     # What devices use
 
     def own(self, region: Terminal) -> Terminal:

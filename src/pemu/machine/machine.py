@@ -87,7 +87,7 @@ class Machine:
         """Make a device and plug it into `bus` (the system bus if None).
 
         values: properties by the attribute's name; of backends, the object. Those of -global come
-        before. Raises OptionError.
+        before. Raises OptionError; then everything is as before.
         """
         if id and any(one.id == id for one in self.devices):
             raise OptionError(f"there is a device {quoted(id)} already; give another id")
@@ -106,9 +106,27 @@ class Machine:
                 setattr(device, attribute, value)
             plug(device, bus or self.system_bus)
             self.devices.append(device)
-            device.realize()
-            device.realized()
+            buses = len(self.buses)
+            try:
+                device.realize()
+                device.realized()
+            except BaseException:
+                self._take_back(self.devices.index(device), buses)
+                raise
         return device
+
+    def _take_back(self, first: int, first_bus: int) -> None:
+        """Forget the device number `first`, which could not be realized, and what it has made."""
+        gone = self.devices[first:]
+        for part in reversed(gone[1:]):
+            part.unplugged()
+        for space in self.spaces:
+            space.root.remove_owned(gone)
+        for device in gone:
+            device.bus.detach(device)
+            device.give_back_drives()
+        del self.devices[first:]
+        del self.buses[first_bus:]
 
     def parse_property(self, driver: type[Device], key: str, text: str) -> Any:
         """The value of a property from the text that a user gave. Raises OptionError."""

@@ -99,6 +99,12 @@ class PciBus(Bus):
         self.functions[devfn] = device
         self.devices.append(device)
 
+    def detach(self, device: Device) -> None:
+        super().detach(device)
+        assert isinstance(device, PciDevice)
+        assert device.addr is not None
+        del self.functions[device.addr]
+
     def _free_slot(self) -> int | None:
         used = {devfn >> 3 for devfn in self.functions}
         free = [slot for slot in range(self.first_slot, 32) if slot not in used]

@@ -12,7 +12,7 @@ import ctypes
 import mmap
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -109,6 +109,14 @@ class Region:
             child.changed()
             self.children.remove(child)
             child.parent = None
+
+    def remove_owned(self, owners: Collection[object]) -> None:
+        """Take what belongs to one of `owners` out of this region and those in it."""
+        for child in list(self.children):
+            if child.owner in owners:
+                self.remove(child)
+            else:
+                child.remove_owned(owners)
 
     def move(self, address: int) -> None:
         """Put this region elsewhere in the one that it stands in."""

@@ -223,6 +223,7 @@ def test_machine_ends_where_a_device_could_not_be_made(host: Host) -> None:
     for kind, bus in ((IdeDisk, host.ide.buses[1]), (IdeCd, host.ide.buses[0])):
         with pytest.raises(OptionError, match="drive property not set"):
             host.machine.create(kind, bus, unit=1)
+        assert 1 not in bus.units
     host.machine.unplug_devices()
 
 

@@ -71,7 +71,11 @@ class Uart(Device, FrontEnd):
         self.bank = RegisterBank(self, self.driver, 8)
         self._choked = False
         self._line: LineSettings | None = None
-        self.backend = self.chardev.attach(self) if self.chardev is not None else None
+        self.backend = None
+
+    def realized(self) -> None:
+        if self.chardev is not None:
+            self.backend = self.chardev.attach(self)
 
     def unplugged(self) -> None:
         if self.backend is not None:

@@ -131,15 +131,15 @@ class IsaFdc(IsaDevice):
                     )
                 drive.owner = self
             self.backends.append(drive.backend if drive else None)
-        for number, backend in enumerate(self.backends):
-            if backend is not None:
-                backend.changed.append(self._noting(number))
         # The ports leave out one that belongs to the IDE controller.
         low = Mmio("fdc", 5, self._read_low, self._write_low, self, maximum=1)
         high = Mmio("fdc", 1, self._read_high, self._write_high, self, maximum=1)
         self.ports(low, self.iobase + 1)
         self.ports(high, self.iobase + DIRECTION)
         self.bus.connect(self.line, self.irq)
+        for number, backend in enumerate(self.backends):
+            if backend is not None:
+                backend.changed.append(self._noting(number))
 
     def _noting(self, number: int) -> Callable[[], None]:
         def changed() -> None:

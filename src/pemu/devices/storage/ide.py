@@ -87,6 +87,10 @@ class IdeBus(Bus):
         device.unit = unit
         self.units[unit] = device
 
+    def detach(self, device: Device) -> None:
+        super().detach(device)
+        self.units = {unit: one for unit, one in self.units.items() if one is not device}
+
     @property
     def selected(self) -> IdeDevice | None:
         """The drive that the host talks to."""

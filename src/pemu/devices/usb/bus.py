@@ -52,6 +52,12 @@ class UsbBus(Bus):
         self.ports[port] = device
         self._changed(port)
 
+    def detach(self, device: Device) -> None:
+        super().detach(device)
+        port = self.ports.index(device)  # type: ignore[arg-type]
+        self.ports[port] = None
+        self._changed(port)
+
     def find(self, address: int, enabled: Callable[[int], bool]) -> UsbDevice | None:
         """The device with a USB address on a port that is enabled."""
         for port, device in enumerate(self.ports):
