@@ -101,8 +101,6 @@ class Graph:
 
     def open_child(self, value: Any, mode: Mode) -> Image:
         """Open a child: keys of its own, or the name of a node that there is."""
-        if isinstance(value, Image):
-            return value
         if isinstance(value, dict):
             tree = dict(value)
             if not tree.get("driver"):
@@ -110,7 +108,7 @@ class Graph:
             return self._open(tree, _said(value), mode)
         if str(value) not in self.nodes:
             raise ImageError(f"Cannot find device='' nor node-name={quoted(str(value))}")
-        return self.nodes[str(value)]
+        return self.nodes[str(value)].retain()
 
     def open_protocol(self, name: str, mode: Mode) -> Image:
         """Open a path or address as it is, whatever is in it. Raises ImageError, OSError."""
@@ -176,6 +174,7 @@ class Graph:
         if name:
             image.node_name = name
             self.nodes[name] = image
+            image.closed = lambda: self.nodes.pop(name)
         return image
 
     def _driven(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -102,7 +103,7 @@ class Image:
 
     format: name of its driver. name: as the user gave it. size: bytes. readonly: whether writes
     are refused. children: images that it is made of, by the names that options give them
-    ('file', 'backing', ...); closing this one closes them.
+    ('file', 'backing', ...); closing this one closes them: it is a user of theirs.
     """
 
     format: ClassVar[str] = "raw"
@@ -124,6 +125,9 @@ class Image:
         self.backing_format = ""
         self.lock = threading.RLock()
         """Held while what describes the contents is changed."""
+        self.closed: Callable[[], object] = lambda: None
+        """Called when the image has been closed."""
+        self._users = 1
 
     @property
     def file(self) -> Image | None:
@@ -250,16 +254,38 @@ class Image:
                 child.reopen(readonly=readonly)
         self.readonly = readonly
 
-    def close(self) -> None:
-        """Let go of all files. Nothing else may be called afterwards, nor be under way.
+    def _close(self) -> None:
+        """Write what is still to be written, then let go of all files but those of children.
 
-        Raises OSError where what was still to be written could not be; the files are closed.
+        The last thing that is called. Raises OSError; the files are let go of all the same.
         """
-        children, self.children = self.children, {}
-        for child in children.values():
-            child.close()
 
     # What users of images call
+
+    def retain(self) -> Image:
+        """Note one more user, who will call `close`, too; returns the image."""
+        with self.lock:
+            self._users += 1
+        return self
+
+    def close(self) -> None:
+        """A user has done with it; after the last one, let go of all files.
+
+        Nothing else may be under way then. Raises OSError where what was still to be written could
+        not be; the files are closed all the same.
+        """
+        with self.lock:
+            self._users -= 1
+            if self._users:
+                return
+        try:
+            self._close()
+        finally:
+            children, self.children = self.children, {}
+            with ExitStack() as stack:
+                for child in children.values():
+                    stack.callback(child.close)
+                stack.callback(self.closed)
 
     def read_into(self, offset: int, buffers: Buffers) -> None:
         """Fill `buffers` with what is at `offset`. Raises OSError, EINVAL beyond the end."""

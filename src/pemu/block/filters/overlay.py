@@ -99,9 +99,8 @@ class Overlay(Image):
         while done < len(data):
             done += os.pwrite(self._fd, data[done:], offset + done)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         os.close(self._fd)
-        super().close()
 
     def flush(self) -> None:
         """Nobody will look for it later."""

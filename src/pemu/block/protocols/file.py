@@ -187,7 +187,7 @@ class File(Image):
         os.close(other.fd)
         self.readonly, self.grows = readonly, other.grows
 
-    def close(self) -> None:
+    def _close(self) -> None:
         os.close(self.fd)
 
 
@@ -243,7 +243,7 @@ def _open(opening: Opening) -> Image:
 
 
 def _create(creation: Creation) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
         fd = os.open(creation.name, flags, 0o644)
     except OSError as error:
