@@ -17,7 +17,8 @@ def test_image_that_is_made_can_be_opened(tmp_path: Path) -> None:
     graph = Graph()
     graph.create("raw", name, 1000, {"preallocation": "full"})
     image = graph.open_name(name, format="raw")
-    assert (image.size, image.read(0, 1024), image.allocated()) == (1024, bytes(1024), 4096)
+    assert (image.size, image.read(0, 1024)) == (1024, bytes(1024))
+    assert (image.allocated() or 0) >= 1024
     image.close()
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pemu.block.filters.overlay import CLUSTER
+from pemu.block.filters.overlay import CLUSTER, Overlay
+from pemu.block.graph import Graph
 from pemu.block.image import Image
-from pemu.block.open import open_image
+from pemu.block.opening import Mode
 from pemu.options.error import OptionError
 
 
@@ -22,9 +23,13 @@ def made(path: Path, size: int) -> Path:
     return path
 
 
+def opened(path: str | Path, format: str = "raw", *, readonly: bool = False) -> Image:
+    return Graph().open_name(str(path), format=format, mode=Mode(readonly=readonly))
+
+
 def test_file_is_read_and_written(tmp_path: Path) -> None:
     file = made(tmp_path / "disk", 8192)
-    image = open_image(str(file), format="raw")
+    image = opened(file)
     assert (image.size, image.read(512, 1024)) == (8192, file.read_bytes()[512:1536])
     image.write(4096, b"abc")
     image.write_zeroes(1000, 100)
@@ -35,14 +40,14 @@ def test_file_is_read_and_written(tmp_path: Path) -> None:
 
 
 def test_part_of_a_sector_at_the_end_is_filled_with_zeros(tmp_path: Path) -> None:
-    image = open_image(str(made(tmp_path / "disk", 700)), format="raw")
+    image = opened(made(tmp_path / "disk", 700))
     assert (image.size, image.read(512, 512)[188:]) == (1024, bytes(324))
     image.close()
 
 
 def test_buffers_are_filled_one_after_the_other(tmp_path: Path) -> None:
     file = made(tmp_path / "disk", 1 << 20)
-    image = open_image(str(file), format="raw")
+    image = opened(file)
     parts = [memoryview(bytearray(512)) for _ in range(2048)]
     image.read_into(0, parts)
     assert b"".join(parts) == file.read_bytes()
@@ -53,7 +58,7 @@ def test_buffers_are_filled_one_after_the_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("offset", "length"), [(8192, 1), (-1, 1), (8000, 512)])
 def test_accesses_beyond_the_end_are_errors(tmp_path: Path, offset: int, length: int) -> None:
-    image = open_image(str(made(tmp_path / "disk", 8192)), format="raw")
+    image = opened(made(tmp_path / "disk", 8192))
     with pytest.raises(OSError, match="Invalid argument"):
         image.read(offset, length)
     with pytest.raises(OSError, match="Invalid argument"):
@@ -66,7 +71,7 @@ def test_snapshot_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     file = made(tmp_path / "disk", size)
     before = file.read_bytes()
     expected = bytearray(before)
-    image = open_image(str(file), format="raw", snapshot=True)
+    image = Overlay(opened(file, readonly=True))
     chance = random.Random(2)
     for _ in range(200):
         length = chance.choice((512, 1024, CLUSTER, 2 * CLUSTER + 512))
@@ -84,7 +89,7 @@ def test_snapshot_leaves_the_file_as_it_is(tmp_path: Path) -> None:
 
 def test_guest_cannot_make_another_format_of_a_guessed_raw_image(tmp_path: Path) -> None:
     warnings: list[str] = []
-    image = open_image(str(made(tmp_path / "disk", 4096)), warn=warnings.append)
+    image = Graph(warnings.append).open_name(str(made(tmp_path / "disk", 4096)))
     assert "probing guessed raw" in warnings[0]
     image.write(0, bytes(512))
     with pytest.raises(PermissionError):
@@ -107,22 +112,22 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, format: str, messa
     made(tmp_path / "raw", 512)
     path = str(tmp_path / name) if name else str(tmp_path)
     with pytest.raises(OptionError) as caught:
-        open_image(path, format=format)
+        opened(path, format)
     assert message.format(path=path) in str(caught.value)
 
 
 def test_protocols_that_are_not_there() -> None:
     with pytest.raises(OptionError, match="Unknown protocol 'zz'"):
-        open_image("zz:disk")
+        opened("zz:disk", "")
     with pytest.raises(OptionError, match="iSCSI .* not supported yet"):
-        open_image("iscsi://host/target")
+        opened("iscsi://host/target", "")
 
 
 def opened_twice(file: Path, first: bool, second: bool) -> str:
     """What is said to who opens `file` as the second; the arguments are whether for reading."""
-    image = open_image(str(file), format="raw", readonly=first)
+    image = opened(file, readonly=first)
     try:
-        open_image(str(file), format="raw", readonly=second).close()
+        opened(file, readonly=second).close()
     except OptionError as error:
         return str(error)
     finally:
@@ -142,7 +147,7 @@ def test_locks_are_those_of_qemu(tmp_path: Path) -> None:
     if not shutil.which("qemu-img"):
         pytest.skip("qemu-img (package qemu-utils) is missing")
     file = made(tmp_path / "disk", 4096)
-    image = open_image(str(file), format="raw")
+    image = opened(file)
     command = ["qemu-img", "resize", "-f", "raw", str(file), "8192"]
     refused = subprocess.run(command, capture_output=True, text=True)
     image.close()
@@ -152,7 +157,7 @@ def test_locks_are_those_of_qemu(tmp_path: Path) -> None:
 
 def test_what_is_in_the_hosts_memory_is_read_at_once(tmp_path: Path) -> None:
     file = made(tmp_path / "disk", 1 << 20)
-    image: Image = open_image(str(file), format="raw")
+    image: Image = opened(file)
     data = bytearray(4096)
     deadline = time.monotonic() + 30
     while not image.read_cached(8192, [memoryview(data)]):

@@ -69,26 +69,18 @@ class Graph:
         """Open what a name stands for: a path, an address, or json:{...}.
 
         format: empty to look at how the file begins. options: keys of the node besides, nested.
-        Raises ImageError, whose message names the image.
+        Raises ImageError.
         """
         tree: Tree = dict(options or {})
+        if name.startswith("json:"):
+            tree = {**from_json(name[5:]), **tree}
+        if format:
+            tree["driver"] = format
+        said = name or _said(tree)
         try:
-            if name.startswith("json:"):
-                tree = {**from_json(name[5:]), **tree}
-                name_left = ""
-            else:
-                name_left = name
-            if format:
-                tree["driver"] = format
-            return self._open_named(name_left, name or _said(tree), tree, mode)
-        except ImageError as error:
-            shown = name or _said(tree)
-            text = str(error)
-            if text.startswith("Could not open "):
-                raise
-            raise ImageError(f"Could not open '{shown}': {text}" if shown else text) from None
+            return self._open_named("" if name.startswith("json:") else name, said, tree, mode)
         except OSError as error:
-            raise ImageError(f"Could not open '{name}': {error.strerror or error}") from None
+            raise ImageError(f"Could not open '{said}': {error.strerror or error}") from None
 
     def open(self, tree: Tree, mode: Mode = AS_IS) -> Image:
         """Open the node that the keys of -blockdev describe. Raises ImageError."""

@@ -4,7 +4,6 @@ LATER = (
     "add-fd",
     "audio",
     "audiodev",
-    "blockdev",
     "chroot",
     "compat",
     "debugcon",

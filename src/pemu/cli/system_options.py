@@ -57,6 +57,7 @@ class SystemOptions:
     dtb: str = ""
     bios: str = ""
     drives: list[tuple[str, str]] = field(default_factory=list)
+    blockdev: list[str] = field(default_factory=list)
     snapshot: bool = False
     serial: list[str] = field(default_factory=list)
     parallel: list[str] = field(default_factory=list)
@@ -149,6 +150,14 @@ OPTIONS = (
     _drive("mtdblock", "image of on-board flash"),
     _drive("sd", "image of an SD card"),
     Option("drive", Text("options"), "[file=file][,if=type][,...]", "a drive (-drive help)"),
+    Option(
+        "blockdev",
+        Text("options"),
+        "[driver=]driver,node-name=name[,...]",
+        "an image for -device ...,drive=name, as a comma list or JSON",
+        dest="blockdev",
+        repeat=True,
+    ),
     Option("snapshot", help="write to temporary files, not images", dest="snapshot"),
     Option("serial", _DEVICE, "dev", "what is at the next serial port", dest="serial", repeat=True),
     Option("parallel", _DEVICE, "dev", "at the next parallel port", dest="parallel", repeat=True),

@@ -24,7 +24,7 @@ from pemu.machine.board import Board
 from pemu.machine.clock import InstructionCount
 from pemu.machine.configuration import Configuration
 from pemu.machine.control import Vcpu
-from pemu.machine.drives import Drive, open_drive
+from pemu.machine.drives import Drive, open_drive, open_node
 from pemu.machine.machine import Machine
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
@@ -98,7 +98,12 @@ class Session:
         drives = given_drives(options, self.board)
         self.drives = drives.drives
         for drive in self.drives:
-            open_drive(drive, machine)
+            open_drive(drive, drives, machine)
+        for text in options.blockdev:
+            try:
+                open_node(text, drives, machine)
+            except OptionError as error:
+                raise error.within(f"-blockdev {text}") from None
         self.chardevs = chardevs = Chardevs(
             Host(
                 machine.iothread.loop,

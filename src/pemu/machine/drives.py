@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pemu.block.backend import Backend
-from pemu.block.open import open_image
+from pemu.block.filters.overlay import Overlay
+from pemu.block.graph import Graph
+from pemu.block.image import Image
+from pemu.block.opening import Mode
+from pemu.block.tree import Tree, from_json, nested
 from pemu.options.error import OptionError, quoted
-from pemu.options.keyval import Group, Key
-from pemu.options.types import Bool, Enum, Id, Int, Size, Text
+from pemu.options.keyval import Group, Key, split
+from pemu.options.types import Bool, Enum, Id, Int, Text
 
 if TYPE_CHECKING:
     from pemu.machine.control import State
@@ -24,6 +28,15 @@ UNITS = {"ide": 2, "scsi": 7}
 
 _MEDIA = {"disk": "hd", "cdrom": "cd"}
 
+CACHE_MODES = {
+    "none": (True, False),
+    "writeback": (False, False),
+    "unsafe": (False, True),
+    "directsync": (True, False),
+    "writethrough": (False, False),
+}
+"""What `cache` says: cache.direct and cache.no-flush."""
+
 _ERROR_ACTIONS = ("ignore", "stop", "report", "enospc", "auto")
 
 
@@ -33,7 +46,8 @@ class Drive:
 
     interface, bus, unit: where it is: 'ide', bus 0, unit 1 is -hdb. media: 'disk' or 'cdrom'.
     file: path or address of the image, empty for a drive without a medium. format: empty to look.
-    options: all keys of -drive. said: the option that it comes from, for messages.
+    options: all keys of -drive, those of the image's node as pairs under 'node'.
+    said: the option that it comes from, for messages.
     backend: what devices use; without a medium until `open_drive` has opened the image.
     owner: the device that has it.
     """
@@ -67,28 +81,28 @@ DRIVE = Group(
         Key("snapshot", Bool(), "write to a temporary file"),
         Key("readonly", Bool(), "do not write", default=False),
         Key("read-only", Bool(), "do not write", default=False),
-        Key("cache", Enum(("none", "writeback", "unsafe", "directsync", "writethrough"))),
+        Key("driver", Text("format", empty=False), "the same as format"),
+        Key("cache", Enum(tuple(CACHE_MODES))),
         Key("aio", Enum(("threads", "native", "io_uring"))),
-        Key("discard", Enum(("ignore", "off", "unmap", "on"))),
-        Key("detect-zeroes", Enum(("off", "on", "unmap"))),
         Key("copy-on-read", Bool()),
         Key("rerror", Enum(_ERROR_ACTIONS)),
         Key("werror", Enum(_ERROR_ACTIONS)),
         Key("serial", Text(), "serial number that the guest sees"),
-        Key("offset", Size(), "where in the file the image begins"),
-        Key("size", Size(), "how much of the file the image is"),
     ),
+    rest="node",
 )
-"""The grammar of -drive."""
+"""The grammar of -drive; further keys are those of the image's node."""
 
 
 class Drives:
     """The drives of a machine, in the order in which they were given.
 
-    interface: the board's default. snapshot: what -snapshot says.
+    interface: the board's default. snapshot: what -snapshot says. graph: has the images, among
+    them the nodes of -blockdev, which devices name as they name drives.
     """
 
     def __init__(self, interface: str, *, snapshot: bool = False) -> None:
+        self.graph = Graph(sys.stderr.write)
         self.interface = interface
         self.snapshot = snapshot
         self.drives: list[Drive] = []
@@ -112,7 +126,7 @@ class Drives:
             unit=unit,
             media=media,
             file=options["file"],
-            format=options["format"] or "",
+            format=options["format"] or options["driver"] or "",
             readonly=options["readonly"] or options["read-only"] or media == "cdrom",
             snapshot=self.snapshot if options["snapshot"] is None else options["snapshot"],
             options=options,
@@ -136,11 +150,14 @@ class Drives:
         return None
 
     def find(self, id: str) -> Drive:
-        """The drive called `id`. Raises OptionError."""
+        """The drive called `id`, or one for the node of that name. Raises OptionError."""
         for drive in self.drives:
             if drive.id == id:
                 return drive
-        raise OptionError(f"there is no drive {quoted(id)}; make it with -drive id={id},...")
+        raise OptionError(
+            f"there is no drive {quoted(id)}; make it with -drive id={id},... or -blockdev "
+            f"node-name={id},..."
+        )
 
     def _place(self, options: dict[str, Any], interface: str, said: str) -> tuple[int, int]:
         most = UNITS.get(interface)
@@ -172,14 +189,65 @@ class Drives:
         return (interface, bus, unit) in places
 
 
-def open_drive(drive: Drive, machine: Machine) -> None:
+def open_node(text: str, drives: Drives, machine: Machine) -> None:
+    """Open the node that -blockdev describes; devices find it as a drive. Raises OptionError."""
+    tree = parse_node(text)
+    if not tree.get("node-name"):
+        raise OptionError("'node-name' must be specified for the root node")
+    image = drives.graph.open(tree)
+    drive = Drive(
+        id=image.node_name, interface="none", bus=0, unit=0, readonly=image.readonly,
+        file=image.name, format=image.format,
+    )  # fmt: skip
+    drive.backend = _backend(image, machine, {})
+    drives.drives.append(drive)
+
+
+def parse_node(text: str) -> Tree:
+    """The keys of a node as -blockdev has them, as JSON or a comma list. Raises OptionError."""
+    if text.startswith("{"):
+        return from_json(text)
+    return nested((key, "on" if value is None else value) for key, value in split(text, "driver"))
+
+
+def open_drive(drive: Drive, drives: Drives, machine: Machine) -> None:
     """Open the image of a drive, if it has one, for the devices of `machine`. Raises OptionError.
 
     The lines of a warning go to stderr.
     """
     options = drive.options
+    image = None
+    try:
+        tree = nested(options.get("node") or ())
+        if drive.file or tree:
+            image = _open(drive, tree, drives.graph)
+    except OptionError as error:
+        raise error.within(drive.said) from None
+    drive.backend = _backend(image, machine, options)
+
+
+def _open(drive: Drive, tree: Tree, graph: Graph) -> Image:
+    options = drive.options
     cache = options.get("cache") or "writeback"
+    direct, no_flush = CACHE_MODES[cache]
+    inner = tree.get("cache")
+    direct = direct or (isinstance(inner, dict) and inner.get("direct") == "on")
+    if options.get("aio") == "native" and not direct:
+        raise OptionError(
+            "aio=native was specified, but it requires cache.direct=on, which was not specified."
+        )
+    mode = Mode(readonly=drive.readonly or drive.snapshot, direct=direct, no_flush=no_flush)
+    image = graph.open_name(drive.file, format=drive.format, mode=mode, options=tree)
+    try:
+        return Overlay(image) if drive.snapshot else image
+    except BaseException:
+        image.close()
+        raise
+
+
+def _backend(image: Image | None, machine: Machine, options: dict[str, Any]) -> Backend:
     immediate = machine.icount is not None
+    cache = options.get("cache") or "writeback"
 
     def post(function: Callable[[], object]) -> None:
         if immediate:  # at a time that depends on the guest's instructions alone
@@ -189,22 +257,9 @@ def open_drive(drive: Drive, machine: Machine) -> None:
 
     def resumed(state: State) -> None:
         if state == "running":
-            drive.backend.retry()
+            backend.retry()
 
-    image = None
-    if drive.file:
-        try:
-            image = open_image(
-                drive.file,
-                format=drive.format,
-                readonly=drive.readonly,
-                snapshot=drive.snapshot,
-                options=options,
-                warn=sys.stderr.write,
-            )
-        except OptionError as error:
-            raise error.within(drive.said) from None
-    drive.backend = Backend(
+    backend = Backend(
         image,
         post=post,
         immediate=immediate,
@@ -215,3 +270,4 @@ def open_drive(drive: Drive, machine: Machine) -> None:
         stop=lambda: machine.control.pause("io-error"),
     )
     machine.control.listeners.append(resumed)
+    return backend

@@ -73,18 +73,26 @@ class Group(ValueType):
     """A set of keys, and as a value type the comma list that sets them.
 
     `name` is what messages call it, such as `-netdev`. `implied` is the key whose value may stand
-    first without its name. `select` adds the keys that one key's value chooses.
+    first without its name. `select` adds the keys that one key's value chooses. `rest`, if not
+    empty, is where the values have the list of all further `key=value` items, as pairs of texts.
     """
 
-    __slots__ = ("implied", "keys", "select")
+    __slots__ = ("implied", "keys", "rest", "select")
 
     def __init__(
-        self, name: str, keys: Iterable[Key], *, implied: str = "", select: Select | None = None
+        self,
+        name: str,
+        keys: Iterable[Key],
+        *,
+        implied: str = "",
+        select: Select | None = None,
+        rest: str = "",
     ) -> None:
         super().__init__(name)
         self.keys = {key.name: key for key in keys}
         self.implied = implied
         self.select = select
+        self.rest = rest
         chosen = select.key if select else ""
         if implied and implied != chosen and implied not in self.keys:
             raise ValueError(f"{name}: the implied key {implied!r} is not declared")
@@ -110,7 +118,7 @@ class Group(ValueType):
 
     def _pairs(self, value: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
         keys = self.keys
-        pairs = []
+        pairs = list(value.get(self.rest) or ()) if self.rest else []
         if self.select:
             chosen = value[self.select.key]
             pairs.append((prefix + self.select.key, str(chosen)))
@@ -169,6 +177,10 @@ class Group(ValueType):
                 if switched and isinstance(switched.type, Bool):
                     values[switched.name] = False
                     continue
+            plain = dot and key is not None and not isinstance(key.type, Group | ListOf)
+            if self.rest and text is not None and (key is None or (plain and key.name != name)):
+                values.setdefault(self.rest, []).append((name, text))
+                continue
             if key is None:
                 raise self._unknown_key(prefix + name, prefix, keys)
             if dot and key.name != name:
@@ -191,6 +203,8 @@ class Group(ValueType):
                 values[head] = kind._values(inner, chosen, f"{prefix}{head}.")
             elif isinstance(kind, ListOf):
                 values[head] = _list(kind.item, inner, prefix + head)
+        if self.rest:
+            values.setdefault(self.rest, [])
         self._complete(values, keys, prefix)
         return values
 

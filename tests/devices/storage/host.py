@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pemu.block.backend import Backend
-from pemu.block.open import open_image
+from pemu.block.graph import Graph
+from pemu.block.opening import Mode
 from pemu.devices.storage.ide_cd import IdeCd
 from pemu.devices.storage.ide_hd import IdeDisk
 from pemu.devices.storage.piix4_ide import Piix4Ide
@@ -24,7 +25,8 @@ READY, DRQ, ERROR, BUSY = 0x40, 0x08, 0x01, 0x80
 def drive_of(path: Path | None, text: str = "", **options: Any) -> Drive:
     """A drive whose requests are carried out at once."""
     made = Drives("ide").add(DRIVE.parse(f"file={path or ''}{text}"))
-    image = open_image(str(path), format="raw", readonly=made.readonly) if path else None
+    mode = Mode(readonly=made.readonly, discard=True)
+    image = Graph().open_name(str(path), format="raw", mode=mode) if path else None
     made.backend = Backend(image, immediate=True, **options)
     return made
 
