@@ -149,7 +149,8 @@ class Session:
             config.ram_size = memory["size"] or config.ram_size
             config.ram_slots = memory["slots"] or config.ram_slots
             config.ram_maximum = memory["maxmem"] or config.ram_maximum
-        boards.build(self.board, machine, config, list(properties.items()))
+        board = boards.build(self.board, machine, config, list(properties.items()))
+        self.instance.ram_size = board.ram_size
         for text in options.device:
             try:
                 catalogue.add_device(machine, text)

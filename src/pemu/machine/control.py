@@ -69,6 +69,7 @@ class Control:
     state: what it does. reboot: whether a reset by the guest starts it again (not so with
         -no-reboot). stay: whether it is kept when the guest shuts down (-no-shutdown).
     status: the exit status, known when it has ended; cause: why it has.
+    threads: the host's numbers of the threads that run processors.
     listeners: called with the new state, under the lock. powerdown: what is called when the user
         presses the power button.
     """
@@ -83,6 +84,7 @@ class Control:
         self.cause: Cause | None = None
         self.listeners: list[Callable[[State], object]] = []
         self.powerdown: list[Callable[[], object]] = []
+        self.threads: dict[Vcpu, int] = {}
         self._active: dict[int, Vcpu] = {}
         self._changed = threading.Condition(machine.lock)
         self._wanted: list[Callable[[], object]] = []
@@ -97,6 +99,7 @@ class Control:
 
     def run_vcpu(self, cpu: Vcpu) -> None:
         """Be the thread of `cpu` until the machine ends."""
+        self.threads[cpu] = threading.get_native_id()
         while self.admit(cpu):
             cpu.run()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pemu.log import Log
 from pemu.machine.bus import Bus, SystemBus
@@ -21,6 +21,14 @@ from pemu.options.error import OptionError, quoted
 D = TypeVar("D", bound=Device)
 
 
+class Rom(NamedTuple):
+    """What each reset puts into memory at a guest-physical address; `name` is for users."""
+
+    name: str
+    address: int
+    data: bytes
+
+
 class Machine:
     """The parts of one machine, and the devices that have been made for it.
 
@@ -33,8 +41,8 @@ class Machine:
     backends: by kind ('chardev', 'drive', 'netdev'), a function from an id to the object;
         OptionError for an unknown id.
     new_cpu: makes a processor of a model.
-    at_reset: functions called at the end of each reset, after the processors': what a boot loader
-        does to memory and registers.
+    roms: what each reset puts into memory. at_reset: functions called at the end of each reset,
+        after that and the processors': what a boot loader does to memory and registers.
     """
 
     def __init__(self, order: Order = "little", log: Log | None = None) -> None:
@@ -44,9 +52,10 @@ class Machine:
         self.clocks = Clocks()
         self.rtc = WallClock(self.clocks)
         self.icount: InstructionCount | None = None
-        self.input = Input()
+        self.input = Input(self.clocks.virtual)
         self.control = Control(self)
         self.cpus: list[Vcpu] = []
+        self.roms: list[Rom] = []
         self.at_reset: list[Callable[[], object]] = []
         self.memory = AddressSpace("memory", Region("system", 1 << 64), order, self.log)
         self.io = AddressSpace("I/O", Region("io", 1 << 16), order, self.log)
@@ -175,6 +184,8 @@ class Machine:
             self.reset_devices()
         for cpu in self.cpus:
             cpu.reset()
+        for rom in self.roms:
+            self.memory.dma_write(rom.address, rom.data)
         for action in self.at_reset:
             action()
 

@@ -99,8 +99,6 @@ class Processor:
         self.debugger: Debugger | None = None
         self.sleeps = True
         """Whether it waits where the guest does; a debugger's steps do not."""
-        self.thread_id = 0
-        """The host's number of the thread that runs it."""
         if machine.icount is not None:
             self.cpu.set_instruction_time(self._shift)
             machine.clocks.virtual.count_by(lambda: self.cpu.instructions << self._shift)
@@ -189,7 +187,6 @@ class Processor:
         if self._attached_to != thread:
             cpu.attach()
             self._attached_to = thread
-            self.thread_id = threading.get_native_id()
         if self.debugger is not None and self.debugger.stepping:
             self.debugger.step()
             return
@@ -293,9 +290,14 @@ class Processor:
             address, data = address + size, data[size:]
         return True
 
+    def translate(self, address: int) -> int | None:
+        """The guest-physical address of a guest-virtual one; None where there is none."""
+        found: int | None = self.cpu.translate(address & (1 << 4 * self.address_digits) - 1)
+        return found
+
     def _piece(self, address: int, size: int) -> tuple[int, int] | None:
         """Where the first of so many bytes are, and how many are there in one piece."""
-        physical = self.cpu.translate(address & (1 << 4 * self.address_digits) - 1)
+        physical = self.translate(address)
         if physical is None:
             return None
         seen = self.machine.memory.find(physical)

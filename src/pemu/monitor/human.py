@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pemu.chardev.interface import Event, FrontEnd
 from pemu.chardev.mux import Channel
 from pemu.monitor.commands import COMMANDS
+from pemu.monitor.later import LATER
 from pemu.monitor.schema import Command, Complaint, Format, MonitorError, Reader, Table
 from pemu.options.error import HelpRequest, OptionError
 from pemu.version import VERSION
@@ -24,14 +25,12 @@ BANNER = f"Pemu {VERSION} monitor - type 'help' for more information\n"
 PROMPT = "(qemu) "
 """QEMU's: programs that drive its monitor wait for this."""
 
-LATER = ("sendkey", "mouse_move", "mouse_button", "mouse_set")
-"""QEMU's commands for what Pemu does not have yet: keyboards and pointers of a display."""
-
 
 class Monitor:
     """Runs commands on `instance`; `write` is given what they show.
 
-    history: earlier command lines, where there are any. format: see `Scope`.
+    history: earlier command lines, where there are any. format: see `Scope`. current: number of
+    the processor that commands are about.
     """
 
     def __init__(self, instance: Instance, write: Callable[[str], object]) -> None:
@@ -39,6 +38,7 @@ class Monitor:
         self.write = write
         self.history: Sequence[str] = ()
         self.format = Format("fmt")
+        self.current = 0
 
     def run(self, line: str) -> None:
         """Run a command line, under the machine's lock; what goes wrong is shown."""
@@ -63,9 +63,9 @@ class Monitor:
         """The processor that commands are about. Raises MonitorError without one."""
         from pemu.machine.processor import Processor
 
-        for cpu in self.instance.machine.cpus:
-            if isinstance(cpu, Processor):
-                return cpu
+        cpus = self.instance.machine.cpus
+        if cpus and isinstance(chosen := cpus[self.current], Processor):
+            return chosen
         raise MonitorError("No CPU available")
 
     def register(self, name: str) -> int:
@@ -96,7 +96,7 @@ def find(reader: Reader) -> tuple[Command, str]:
         found = table.get(word)
         if found is None:
             text = " ".join(words)
-            if text in LATER:
+            if word in LATER.get(" ".join(words[:-1]), ()):
                 raise MonitorError(f"{text}: not supported yet")
             raise MonitorError(f"unknown command: '{text}'")
         reader.at += end

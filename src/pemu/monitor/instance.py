@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 class Instance:
     """One machine that runs, with what its user has named.
 
-    name, uuid: of -name and -uuid. drives: of -drive and its kin. debug: makes a gdb server at a
-    place as of -gdb, 'none' for none; raises OptionError.
+    name, uuid: of -name and -uuid. ram_size: bytes of -m, or of the board. drives: of -drive
+    and its kin. debug: makes a gdb server at a place as of -gdb, 'none' for none; raises
+    OptionError.
     """
 
     machine: Machine
     chardevs: Chardevs
     name: str = ""
     uuid: bytes | None = None
+    ram_size: int = 0
     drives: Iterable[Drive] = field(default_factory=tuple)
     debug: Callable[[str], object] | None = None

@@ -177,7 +177,7 @@ class Expression(Argument):
         except ValueError as error:
             raise Complaint(str(error)) from None
         reader.at = evaluator.at
-        if self.bits == 32 and not -(1 << 31) <= value < 1 << 32:
+        if self.bits == 32 and value >> 32:
             raise Complaint(f"'{command}' has failed: integer is for 32-bit values")
         return value
 

@@ -84,10 +84,10 @@ class Ps2Keyboard(Ps2Device):
     rate = state.uint(8, reset=0x2B, help="of repetition")
 
     def realize(self) -> None:
-        self.machine.input.keyboards.append(self)
+        self.machine.input.add_keyboard(self)
 
     def unplugged(self) -> None:
-        self.machine.input.keyboards.remove(self)
+        self.machine.input.remove(self)
 
     def key(self, name: str, down: bool) -> None:
         """A key has been pressed or let go."""
@@ -179,10 +179,10 @@ class Ps2Mouse(Ps2Device):
     z = state.sint(32, help="of the wheel, towards the user")
 
     def realize(self) -> None:
-        self.machine.input.pointers.append(self)
+        self.machine.input.add_pointer(self)
 
     def unplugged(self) -> None:
-        self.machine.input.pointers.remove(self)
+        self.machine.input.remove(self)
 
     # The user
 

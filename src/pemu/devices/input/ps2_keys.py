@@ -83,3 +83,11 @@ def codes(key: str, down: bool, scan_set: int) -> bytes:
     if scan_set == 1:
         return prefix + bytes((translated(code) | (0 if down else 0x80),))
     return prefix + (b"" if down else b"\xf0") + bytes((code,))
+
+
+def by_number(number: int) -> str | None:
+    """The key with a code in set 1, to which 0x80 is added if it comes after E0; None for none."""
+    for key, code in SET2.items():
+        if translated(code & 0xFF) | (0x80 if code & EXTENDED else 0) == number:
+            return key
+    return None

@@ -61,6 +61,7 @@ class I8259(IsaDevice):
     elcr = Register(0, bank="elcr", help="inputs that are level triggered")
 
     region: Mmio
+    counts: list[int]
     slave: I8259 | None = None
 
     @inputs(8)
@@ -68,6 +69,8 @@ class I8259(IsaDevice):
         """IR0 to IR7."""
         bit = 1 << number
         if level:
+            if not self.levels & bit:
+                self.counts[number] += 1
             self.levels |= bit
             self.requests |= bit
         else:
@@ -77,6 +80,7 @@ class I8259(IsaDevice):
         self._update()
 
     def realize(self) -> None:
+        self.counts = [0] * 8  # since power-on, for users: no part of the state
         self.region = Mmio("pic", 2, self._read, self._write, self, maximum=1)
         self.ports(self.region, self.iobase)
         self.ports(RegisterBank(self, "elcr", 1, "elcr"), self.elcr_addr)

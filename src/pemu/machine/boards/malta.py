@@ -27,6 +27,7 @@ from pemu.devices.storage.piix4_ide import Piix4Ide
 from pemu.devices.usb.uhci import Uhci
 from pemu.machine import elf
 from pemu.machine.board import MIB, Board, load_file
+from pemu.machine.machine import Rom
 from pemu.machine.region import Alias, BusError, Ram
 from pemu.machine.yamon import A0, A1, A2, A3, KSEG0, KSEG1, SP, Code, parameters, physical
 from pemu.options.error import OptionError, quoted
@@ -188,20 +189,21 @@ class Malta(Board):
     def _start_kernel(self, path: str, bits: int) -> None:
         """Have the kernel loaded at each reset, and the boot loader start it."""
         kernel = elf.load(path, elf.EM_MIPS, self.machine.order, bits)
-        pieces: list[tuple[int, bytes]] = []
+        roms = self.machine.roms
         end = 0
-        for segment in kernel.segments:
+        for number, segment in enumerate(kernel.segments):
             try:
                 start = physical(segment.address)
             except ValueError as error:
                 raise OptionError(f"-kernel: {quoted(path)}: {error}") from None
             self._check(start + segment.size, f"-kernel: {quoted(path)} ends")
-            pieces.append((start, segment.data.ljust(segment.size, b"\0")))
+            name = f"{path} ELF program header segment {number}"
+            roms.append(Rom(name, start, segment.data.ljust(segment.size, b"\0")))
             end = max(end, start + segment.size)
         words = []
         if self.config.initrd:
             start, disk = self._initrd(end)
-            pieces.append((start, disk))
+            roms.append(Rom(self.config.initrd, start, disk))
             words.append(f"rd_start={KSEG0 + start:#x} rd_size={len(disk)}")
         if self.config.append:
             words.append(self.config.append)
@@ -210,16 +212,10 @@ class Malta(Board):
         )
         if PARAMETERS + len(block) > PARAMETERS_END:
             raise OptionError(f"-append: {len(self.config.append)} characters are too many")
-        pieces.append((PARAMETERS, block))
+        roms.append(Rom("prom", PARAMETERS, block))
         code = self._loader(kernel.entry, arguments, environment)
         self._boot.write_bytes(0, code.bytes())
         self._boot.write_bytes(REVISION_OFFSET, REVISION.to_bytes(4, self.machine.order))
-
-        def load() -> None:
-            for start, data in pieces:
-                self._ram.write_bytes(start, data)
-
-        self.machine.at_reset.append(load)
 
     def _check(self, end: int, what: str) -> None:
         room = min(self.ram_size, LOW_RAM)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pemu.log import ITEMS, PROGRAM_ITEMS, LogItems
-from pemu.monitor.schema import COMMANDS, MonitorError, Word
+from pemu.log import EVENTS, ITEMS, PROGRAM_ITEMS, TRACE, LogItems, trace_events
+from pemu.monitor.schema import COMMANDS, INFO, Complaint, Expression, MonitorError, Word
 from pemu.options.error import HelpRequest, OptionError
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ def log_items() -> str:
     note="item1[,...]",
 )
 def log(monitor: Monitor, items: str) -> None:
-    from pemu.log import TRACE, trace_events
-
     machine = monitor.instance.machine
     if items == "none":
         machine.log.choose((), ())
@@ -92,3 +90,40 @@ def gdbserver(monitor: Monitor, device: str | None) -> None:
         monitor.write("Disabled gdbserver\n")
     else:
         monitor.write(f"Waiting for gdb connection on device '{place}'\n")
+
+
+@COMMANDS.command(
+    "trace-event",
+    Word("name", among=lambda: EVENTS),
+    Word("option", among=lambda: ("on", "off")),
+    Expression("vcpu", 32, optional=True),
+    help="changes status of a specific trace event (vcpu: vCPU to set, default is all)",
+    note="name on|off [vcpu]",
+)
+def trace_event(monitor: Monitor, name: str, option: str, number: int | None) -> None:
+    if option not in ("on", "off"):
+        raise Complaint("Expected 'on' or 'off'")
+    log = monitor.instance.machine.log
+    found = set(_events(name))
+    log.choose(log.items, log.events | found if option == "on" else log.events - found)
+
+
+@INFO.command(
+    "trace-events",
+    Word("name", optional=True, among=lambda: EVENTS),
+    Expression("vcpu", 32, optional=True),
+    help="show available trace-events & their state (name: event name pattern; vcpu: vCPU to "
+    "query, default is any)",
+    note="[name] [vcpu]",
+)
+def trace_event_states(monitor: Monitor, name: str | None, number: int | None) -> None:
+    log = monitor.instance.machine.log
+    for event in _events(name or "*"):
+        monitor.write(f"{event} : state {log.traced(event):d}\n")
+
+
+def _events(pattern: str) -> list[str]:
+    found = trace_events([pattern])[0]
+    if not found:
+        raise MonitorError(f'unknown event "{pattern}"')
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pemu.monitor.schema import COMMANDS, INFO, Reader, Rest
+from pemu.monitor.schema import COMMANDS, INFO, Expression, MonitorError, Reader, Rest, Word
 
 if TYPE_CHECKING:
     from pemu.monitor.human import Monitor
@@ -56,3 +56,25 @@ def system_reset(monitor: Monitor) -> None:
 @COMMANDS.command("system_powerdown", help="send system power down event")
 def system_powerdown(monitor: Monitor) -> None:
     monitor.instance.machine.control.request_powerdown()
+
+
+@COMMANDS.command("system_wakeup", help="wakeup guest from suspend")
+def system_wakeup(monitor: Monitor) -> None:
+    raise MonitorError("Error: Unable to wake up: guest is not in suspended state")
+
+
+@COMMANDS.command("nmi", help="inject an NMI")
+def nmi(monitor: Monitor) -> None:
+    raise MonitorError("Error: this feature or command is not currently supported")
+
+
+@COMMANDS.command("boot_set", Word("bootdevice"), help="define new values for the boot device list")
+def boot_set(monitor: Monitor, order: str) -> None:
+    raise MonitorError("no function defined to set boot device list for this architecture")
+
+
+@COMMANDS.command("cpu", Expression("index", 32), help="set the default CPU")
+def choose_cpu(monitor: Monitor, index: int) -> None:
+    if index >= len(monitor.instance.machine.cpus):
+        raise MonitorError("invalid CPU index")
+    monitor.current = index

@@ -56,11 +56,6 @@ def history(monitor: Monitor) -> None:
     monitor.write("".join(f"{place}: '{line}'\n" for place, line in enumerate(monitor.history)))
 
 
-@INFO.command("chardev", help="show the character devices")
-def chardev(monitor: Monitor) -> None:
-    monitor.write(monitor.instance.chardevs.info())
-
-
 @INFO.command("block", help="show info of all block devices")
 def block(monitor: Monitor) -> None:
     parts = []
@@ -77,9 +72,11 @@ def block(monitor: Monitor) -> None:
 
 @INFO.command("cpus", help="show infos for each CPU")
 def cpus(monitor: Monitor) -> None:
-    for number, cpu in enumerate(monitor.instance.machine.cpus):
-        mark = "*" if number == 0 else " "
-        monitor.write(f"{mark} CPU #{number}: thread_id={getattr(cpu, 'thread_id', 0)}\n")
+    machine = monitor.instance.machine
+    for number, cpu in enumerate(machine.cpus):
+        mark = "*" if number == monitor.current else " "
+        thread = machine.control.threads.get(cpu, 0)
+        monitor.write(f"{mark} CPU #{number}: thread_id={thread}\n")
 
 
 @INFO.command(
@@ -96,7 +93,7 @@ def registers(monitor: Monitor, every: bool, number: int | None) -> None:
     machine = monitor.instance.machine
     shown = {at: cpu for at, cpu in enumerate(machine.cpus) if isinstance(cpu, Processor)}
     if not every:
-        wanted = number or 0
+        wanted = monitor.current if number is None else number
         if wanted not in shown:
             raise MonitorError(
                 "No CPU available" if number is None else f"CPU#{number} not available"
@@ -159,3 +156,54 @@ def pic(monitor: Monitor) -> None:
     chips = [one for one in monitor.instance.machine.devices if isinstance(one, I8259)]
     for number, chip in reversed(list(enumerate(chips))):
         monitor.write(f"{chip.line(f'pic{number}')}\n")
+
+
+@INFO.command("irq", help="show the interrupts statistics (if available)")
+def irq(monitor: Monitor) -> None:
+    from pemu.devices.irq.i8259 import I8259
+
+    for chip in monitor.instance.machine.devices:
+        if isinstance(chip, I8259) and chip.master:
+            monitor.write(f"IRQ statistics for {chip.driver}:\n")
+            counts = [*chip.counts, *(chip.slave.counts if chip.slave else ())]
+            for number, count in enumerate(counts):
+                if count:
+                    monitor.write(f"{number:2}: {count}\n")
+
+
+@INFO.command("roms", help="show roms")
+def roms(monitor: Monitor) -> None:
+    for rom in sorted(monitor.instance.machine.roms, key=lambda rom: rom.address):
+        place = f"addr={rom.address:016x} size={len(rom.data):#08x}"
+        monitor.write(f'{place} mem=ram name="{rom.name}"\n')
+
+
+@INFO.command("usb", help="show guest USB devices")
+def usb(monitor: Monitor) -> None:
+    from pemu.devices.usb.bus import UsbBus
+
+    buses = [bus for bus in monitor.instance.machine.buses if isinstance(bus, UsbBus)]
+    if not buses:
+        monitor.write("USB support not enabled\n")
+    for number, bus in enumerate(buses):
+        for port, device in enumerate(bus.ports, 1):
+            if device is not None:
+                speed = "1.5" if device.low_speed else "12"
+                monitor.write(
+                    f"  Device {number}.{device.address}, Port {port}, Speed {speed} Mb/s, "
+                    f"Product {device.description}{f', ID: {device.id}' if device.id else ''}\n"
+                )
+
+
+@INFO.command(
+    "memory_size_summary",
+    help="show the amount of initially allocated and present hotpluggable (if enabled) memory in "
+    "bytes.",
+)
+def memory_size_summary(monitor: Monitor) -> None:
+    monitor.write(f"base memory: {monitor.instance.ram_size}\n")
+
+
+@INFO.command("kvm", help="show KVM information")
+def kvm(monitor: Monitor) -> None:
+    monitor.write("kvm support: not compiled\n")

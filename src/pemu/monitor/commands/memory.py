@@ -111,6 +111,18 @@ def dump_physical(monitor: Monitor, fmt: Format, address: int) -> None:
 
 
 @COMMANDS.command(
+    "gva2gpa",
+    Expression("addr"),
+    help="print the guest physical address corresponding to a guest virtual address",
+)
+def virtual_to_physical(monitor: Monitor, address: int) -> None:
+    cpu = monitor.cpu()
+    with monitor.instance.machine.control.standing():
+        found = cpu.translate(address)
+    monitor.write("Unmapped\n" if found is None else f"gpa: {found:#x}\n")
+
+
+@COMMANDS.command(
     "print|p",
     Format("fmt"),
     Expression("expr"),
