@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pemu.monitor.schema import COMMANDS, INFO, Expression, Flag, MonitorError
 
 if TYPE_CHECKING:
+    from pemu.machine.drives import Drive
     from pemu.monitor.human import Monitor
 
 
@@ -58,16 +59,29 @@ def history(monitor: Monitor) -> None:
 
 @INFO.command("block", help="show info of all block devices")
 def block(monitor: Monitor) -> None:
-    parts = []
-    for drive in monitor.instance.drives:
-        image = f"{drive.file} ({drive.format or 'raw'})" if drive.file else "[not inserted]"
-        text = f"{drive.id}: {image}{', read-only' if drive.file and drive.readonly else ''}\n"
-        if drive.owner is not None:
-            text += f"    Attached to:      {getattr(drive.owner, 'path', drive.owner)}\n"
-        if drive.media == "cdrom" or not drive.file:
-            text += "    Removable device: not locked, tray closed\n"
-        parts.append(text)
-    monitor.write("\n".join(parts))
+    monitor.write("\n".join(map(_drive, monitor.instance.drives)))
+
+
+def _drive(drive: Drive) -> str:
+    backend = drive.backend
+    image = backend.image
+    text = f"{drive.id}: "
+    if image is None:
+        text += "[not inserted]\n"
+    else:
+        text += f"{image.name} ({image.format}{', read-only' if image.readonly else ''})\n"
+    if drive.owner is not None:
+        text += f"    Attached to:      {getattr(drive.owner, 'path', drive.owner)}\n"
+    if drive.media == "cdrom" or image is None:
+        text += "    Removable device: not locked, tray closed\n"
+    if image is not None:
+        text += f"    Cache mode:       {backend.cache_mode}\n"
+        depth, below = 0, image.backing
+        while below is not None:
+            depth, below = depth + 1, below.backing
+        if image.backing is not None:
+            text += f"    Backing file:     {image.backing.name} (chain depth: {depth})\n"
+    return text
 
 
 @INFO.command("cpus", help="show infos for each CPU")
