@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -141,6 +142,47 @@ def test_two_may_read_but_only_one_may_write(tmp_path: Path) -> None:
     assert 'Failed to get "write" lock' in opened_twice(file, False, False)
     assert 'Failed to get "write" lock' in opened_twice(file, True, False)
     assert 'Failed to get shared "write" lock' in opened_twice(file, False, True)
+
+
+def test_holder_of_a_lock_is_named(tmp_path: Path) -> None:
+    file = made(tmp_path / "disk", 512)
+    code = (
+        "import sys; from pemu.block.graph import Graph; "
+        "image = Graph().open_name(sys.argv[1], format='raw'); print(flush=True); input()"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, str(file)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(OptionError, match=rf"locked by process {other.pid} \("):
+            opened(file)
+        other.stdin.close()
+
+
+def test_file_past_the_hosts_cache(tmp_path: Path) -> None:
+    size = (1 << 20) + 512 * 5
+    file = made(tmp_path / "disk", size)
+    expected = bytearray(file.read_bytes())
+    try:
+        image = Graph().open_name(str(file), format="raw", mode=Mode(direct=True))
+    except OptionError as error:
+        pytest.skip(f"direct access: {error}")
+    chance = random.Random(3)
+    for _ in range(100):
+        length = chance.choice((1, 512, 4096, 70000, 1 << 20))
+        offset = chance.randrange(0, size - length + 1)
+        if chance.randrange(2):
+            data = chance.randbytes(length)
+            image.write(offset, data)
+            expected[offset : offset + length] = data
+        else:
+            assert image.read(offset, length) == expected[offset : offset + length]
+    image.close()
+    assert file.read_bytes() == expected
 
 
 def test_locks_are_those_of_qemu(tmp_path: Path) -> None:

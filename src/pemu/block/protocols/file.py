@@ -36,18 +36,22 @@ class File(Image):
     """
 
     format: ClassVar[str] = "file"
+    _flags: ClassVar[int] = 0
+    """Of open(2), besides the usual ones."""
 
     def __init__(self, path: str, mode: Mode, *, locks: bool = True) -> None:
         if "\0" in path:
             raise ImageError("a file's name cannot have a byte of zero in it")
+        flags = (os.O_RDONLY if mode.readonly else os.O_RDWR) | os.O_CLOEXEC | self._flags
         try:
-            self.fd = os.open(path, (os.O_RDONLY if mode.readonly else os.O_RDWR) | os.O_CLOEXEC)
+            self.fd = os.open(path, flags)
         except IsADirectoryError:
             raise ImageError(f"'file' driver requires '{path}' to be a regular file") from None
         self._locks = locks and not mode.share
         self.grows = mode.grows
         try:
             kind = os.fstat(self.fd).st_mode
+            self._device = stat.S_ISBLK(kind)
             if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
                 raise ImageError(f"'file' driver requires '{path}' to be a regular file")
             if self._locks:
@@ -58,6 +62,7 @@ class File(Image):
             raise
         super().__init__(path, length, readonly=mode.readonly)
         self.path = path
+        self._no_flush = mode.no_flush
         self._punches = True
         self._zeroes = True
 
@@ -107,7 +112,8 @@ class File(Image):
                 self.size = max(self.size, end)
 
     def flush(self) -> None:
-        os.fdatasync(self.fd)
+        if not self._no_flush:
+            os.fdatasync(self.fd)
 
     def _discard(self, offset: int, length: int) -> None:
         if self._punches:
@@ -146,7 +152,7 @@ class File(Image):
     def truncate(self, size: int, *, preallocation: str = "off") -> None:
         if preallocation not in PREALLOCATION:
             raise ImageError(f"Unsupported preallocation mode '{preallocation}'")
-        if stat.S_ISBLK(os.fstat(self.fd).st_mode):
+        if self._device:
             if preallocation != "off" or size > self.size:
                 raise ImageError("Cannot grow device files")
             return
@@ -172,11 +178,8 @@ class File(Image):
         if self._locks:
             unlock(self.fd)
         try:
-            other = File(
-                self.path,
-                Mode(readonly=readonly, grows=self.grows and not readonly),
-                locks=self._locks,
-            )
+            mode = Mode(readonly=readonly, grows=self.grows and not readonly)
+            other = type(self)(self.path, mode, locks=self._locks)
         except BaseException as error:
             if self._locks:
                 lock(self.fd, self.path, readonly=self.readonly, grows=self.grows)

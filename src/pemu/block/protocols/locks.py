@@ -55,7 +55,40 @@ def unlock(fd: int) -> None:
 def _expect_free(fd: int, offset: int, what: str, name: str) -> None:
     answer = fcntl.fcntl(fd, _OFD_GETLK, _flock(fcntl.F_WRLCK, offset))
     if struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK:
-        raise ImageError(f"Failed to get {what}\nIs another process using the image [{name}]?")
+        who = _holder(fd)
+        raise ImageError(
+            f"Failed to get {what}\nIs another process using the image [{name}]?"
+            + (f" It is locked by {who}." if who else "")
+        )
+
+
+def _holder(fd: int) -> str:
+    """A process with locks on the file that `fd` is of, other than by `fd`; '' if none is found.
+
+    The kernel names no owner of an open file description's lock; /proc tells who has such a file
+    open.
+    """
+    here = os.fstat(fd)
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            for number in os.listdir(f"/proc/{process}/fd"):
+                if (int(process), int(number)) == (os.getpid(), fd):
+                    continue
+                there = os.stat(f"/proc/{process}/fd/{number}")
+                if (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev):
+                    with open(f"/proc/{process}/fdinfo/{number}") as info:
+                        if "\nlock:" in info.read():
+                            return _said(process)
+        except OSError:
+            continue  # it has ended, or is another user's
+    return ""
+
+
+def _said(process: str) -> str:
+    if int(process) == os.getpid():
+        return "this process"
+    with open(f"/proc/{process}/comm") as file:
+        return f"process {process} ({file.read().strip()})"
 
 
 def _flock(kind: int, offset: int, length: int = 1) -> bytes:
