@@ -167,15 +167,14 @@ def _note_address(cpu: SystemCpu, refillable: Value, address: Value) -> None:
 def take_interrupt(cpu: SystemCpu) -> Value:
     """Enter what is pending and not masked; one if there was something."""
     entered = cpu.var(1, 0)
-    lines = cpu.irq_lines
-    with cpu.if_((lines & (c.LINE_NMI | c.LINE_DEBUG)).ne(0), unlikely=True):
+    with cpu.if_((cpu.nmi_request | cpu.debug_request).ne(0), unlikely=True):
         with cpu.if_((cpu.debug & c.DM).eq(0)):
             code = cpu.var(32, e.NMI)
-            with cpu.if_((lines & c.LINE_DEBUG).ne(0)) as arm:
+            with cpu.if_(cpu.debug_request.ne(0)) as arm:
                 code.value = cpu.const(e.DEBUG_INTERRUPT, 32)
-                cpu.irq_lines = lines & ~c.LINE_DEBUG
+                cpu.debug_request = 0
             with arm.otherwise():
-                cpu.irq_lines = lines & ~c.LINE_NMI
+                cpu.nmi_request = 0
             _enter(cpu, code.value, cpu.const(0, 64), cpu.const(0, 1))
             entered.value = cpu.const(1, 1)
     with cpu.if_(interrupts.enabled(cpu) & ~entered.value):

@@ -70,6 +70,8 @@ if TYPE_CHECKING:
         tlb_next: _Single
         shadow: RegisterFile
         irq_lines: _Single
+        nmi_request: _Single
+        debug_request: _Single
         timer_deadline: _Single
         count_base: _Single
         count_ns: _Single
@@ -94,9 +96,6 @@ TIMER_LINE = 7
 DBD, DM, DSS_ENABLE, DBP, DINT, DSS = 1 << 31, 1 << 30, 1 << 8, 1 << 1, 1 << 5, 1 << 0
 DEBUG_CODE_SHIFT = 10
 DEBUG_CAUSES = 0x3F | DBD | 0x1F << DEBUG_CODE_SHIFT
-
-# `irq_lines`: hardware interrupts IP2 on from bit 0 on, then what cannot be masked.
-LINE_NMI, LINE_DEBUG = 1 << 8, 1 << 9
 
 TLB_ENTRIES = 128
 """Entries of the TLB in the state: those of the model, and behind them the ones that are kept
@@ -193,7 +192,11 @@ def system_layout(xlen: int, control: Control) -> Layout:
             hidden("tlb_used", 32),
             hidden("tlb_next", 32),
             hidden("shadow", xlen, 32 * control.shadow_sets),
+            # Hardware interrupts: IP2 on from bit 0 on. Other threads write this, native code never.
             hidden("irq_lines", 32),
+            # Not 0: an NMI, the debug interrupt is asked for. Taken once.
+            hidden("nmi_request", 32),
+            hidden("debug_request", 32),
             # Virtual time in ns at which Count reaches Compare; all ones: not before a new Compare.
             hidden("timer_deadline", 64),
             # What Count is at virtual time 0 (while it stands still: what it is), ns in between.

@@ -6,20 +6,23 @@ import struct
 
 from pemu.isa.mips.cpu import MODE_FR1
 from pemu.isa.mips.fpu_control import fcsr_value
+from pemu.isa.mips.names import GPR_O32
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.vcpu import Cpu
 
-_NAMES = ("r0",)
-"""What stands for the names of registers 0 on, where it is not the assembler's name."""
+_ZERO = ("r0",)
+"""What stands for the assembler's name of register 0."""
 
 
 def general(cpu: Cpu) -> str:
     """The program counter, HI and LO, and the general registers: nine lines."""
     arch = cpu.engine.arch
     digits = arch.xlen // 4
-    names = (*_NAMES, *arch.layout.by_name[arch.general].names[len(_NAMES) :])
+    # Programs have an ABI that names the registers; for whole processors QEMU has one set of names.
+    names = GPR_O32 if arch.system is not None else arch.layout.by_name[arch.general].names
+    names = (*_ZERO, *names[len(_ZERO) :])
     gpr: memoryview = cpu.gpr
     lines = [
         f"pc=0x{cpu.pc & (1 << arch.xlen) - 1:0{digits}x} "
