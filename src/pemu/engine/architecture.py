@@ -52,10 +52,10 @@ class System:
     4 KiB page of guest-physical addresses that a guest-virtual address leads to, with the bits
     PAGE_READ, PAGE_WRITE, PAGE_EXECUTE for what is allowed there, and PAGE_ASK if each load and
     store there has to ask again; or PAGE_FAULT and above that (PAGE_FAULT_SHIFT) the code of the
-    exception that the access (ACCESS_LOAD, ...; 32 bits) raises. It changes nothing.
-    `current_mode(cpu)`: 32 bits: the translation mode that the registers ask for, with the number
-    of the `mmu_mode` from bit `context.MMU_SHIFT` on. `fixed(cpu, address)`: one bit: 1 if an
-    address always leads to the same memory while the mode stays.
+    exception that the access (ACCESS_LOAD, ...; 32 bits) raises. With ACCESS_LOOK it changes
+    nothing. `current_mode(cpu)`: 32 bits: the translation mode that the registers ask for, with the
+    number of the `mmu_mode` from bit `context.MMU_SHIFT` on. `fixed(cpu, address)`: one bit: 1 if
+    an address always leads to the same memory while the mode stays.
 
     `misaligned`: exception codes of misaligned loads, stores. `bus_error`: those of accesses to
     where nothing answers, and of instruction fetches from there.
@@ -93,7 +93,8 @@ class System:
 
 PAGE_READ, PAGE_WRITE, PAGE_EXECUTE, PAGE_FAULT, PAGE_ASK = 1, 2, 4, 8, 16
 PAGE_FAULT_SHIFT = 16
-ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH = 0, 1, 2
+ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH, ACCESS_LOOK = 0, 1, 2, 3
+"""LOOK: nobody accesses anything; a debugger or cache instruction wants to know what is there."""
 
 
 class Architecture:

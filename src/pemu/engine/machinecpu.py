@@ -9,7 +9,7 @@ from array import array
 from pemu.engine import context as c
 from pemu.engine import softmmu
 from pemu.engine import state as s
-from pemu.engine.architecture import ACCESS_LOAD, PAGE_FAULT
+from pemu.engine.architecture import ACCESS_LOOK, PAGE_FAULT
 from pemu.engine.exits import EXIT_INTERRUPT, EXIT_TRACK
 from pemu.engine.hostmemory import reserve
 from pemu.engine.vcpu import Cpu
@@ -121,6 +121,9 @@ class MachineCpu(Cpu):
         one = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
         self._native_flush_tlb = one(native["pemu_flush_tlb"])
         self._native_update_mode = one(native["pemu_update_mode"])
+        self._native_take_interrupt = ctypes.PYFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)(
+            native["pemu_take_interrupt"]
+        )
         self._native_set_context = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)(
             native["pemu_set_context"]
         )
@@ -161,12 +164,19 @@ class MachineCpu(Cpu):
         """Interrupt lines have changed. Any thread may call this."""
         self.memory[s.ENGINE_BYTES + s.IRQ_FLAG.offset] = 1
 
-    def enter_exception(self, code: int, argument: int = 0) -> None:
-        """Enter a guest exception at the present pc. Only while the cpu stands still."""
-        self._set32(s.IN_SLOT, 0)
+    def take_interrupt(self) -> bool:
+        """Enter what is pending and enabled, if anything. Only while the cpu stands still."""
+        return bool(self._native_take_interrupt(self.address))
+
+    def enter_exception(self, code: int, argument: int = 0, *, in_slot: bool = False) -> None:
+        """Enter a guest exception at the present pc. Only while the cpu stands still.
+
+        `in_slot`: in the delay slot of the branch there.
+        """
+        self._set32(s.IN_SLOT, in_slot)
         self._native_raise(self.address, code, argument)
 
-    def translate(self, address: int, access: int = ACCESS_LOAD) -> int | None:
+    def translate(self, address: int, access: int = ACCESS_LOOK) -> int | None:
         """Guest-physical address of a guest-virtual one, None where there is none.
 
         As the present mode has it; nothing changes by it.

@@ -7,6 +7,7 @@ from pemu.engine import softmmu
 from pemu.engine import state as s
 from pemu.engine.architecture import (
     ACCESS_LOAD,
+    ACCESS_LOOK,
     ACCESS_STORE,
     PAGE_FAULT,
     PAGE_FAULT_SHIFT,
@@ -203,7 +204,7 @@ def _flush_line() -> Function:
     f = Function(
         "hidden preserve_mostcc i1 @pemu_flush_line(ptr %state, i64 %address) nounwind noinline"
     )
-    arguments = f"ptr %state, i64 %address, i32 {ACCESS_LOAD}"
+    arguments = f"ptr %state, i64 %address, i32 {ACCESS_LOOK}"
     found = f.name(f.op(f"call i64 @pemu_fill({arguments})"), 64)
     with f.if_((found & RAM).eq(0)):
         f.do("ret i1 false")

@@ -333,6 +333,7 @@ EXPORTS = (
 SYSTEM_EXPORTS = (
     "pemu_translate_address",
     "pemu_enter_exception",
+    "pemu_take_interrupt",
     "pemu_update_mode",
     "pemu_flush_tlb",
     "pemu_set_context",

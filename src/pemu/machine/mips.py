@@ -5,14 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips import debug, dump
 from pemu.isa.mips.access import accessed, is_branch
-from pemu.isa.mips.cp0_display import cause_value, status_lines, tlb_lines
-from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_COMPARE, EXIT_WAIT, NEVER
+from pemu.isa.mips.cp0_debug_unit import debug_unit_access
+from pemu.isa.mips.cp0_display import status_lines, tlb_lines
+from pemu.isa.mips.cp0_exits import (
+    EXIT_CACHE,
+    EXIT_COMPARE,
+    EXIT_HOOKS,
+    EXIT_STEP,
+    EXIT_WAIT,
+    NEVER,
+)
 from pemu.isa.mips.cp0_reset import COUNT_NS, reset
+from pemu.isa.mips.cp0_translate import DEBUG_PHYSICAL
 from pemu.isa.mips.cpu import system_architecture
 from pemu.isa.mips.disassembler import disassemble
-from pemu.isa.mips.exceptions import INTERRUPT
+from pemu.isa.mips.exceptions import DEBUG_STEP, WATCH
 from pemu.machine.processor import Processor
 
 if TYPE_CHECKING:
@@ -71,6 +81,7 @@ class MipsProcessor(Processor):
         self._timer.cancel()
         lines = self.cpu.irq_lines
         reset(self.cpu, self._count_ns)
+        self.set_own_hooks(set())
         self.cpu.irq_lines = lines
 
     def settle(self, number: int, argument: int) -> None:
@@ -84,15 +95,38 @@ class MipsProcessor(Processor):
                     self._timer.arm(argument)
         elif number == EXIT_CACHE:
             self._memory.drop_volatile()
+        elif number == EXIT_HOOKS:
+            found = watch.watched_instructions(self.cpu)
+            # A hook in a delay slot is not seen: the branch before it has one, too.
+            self.set_own_hooks(found | {address - 4 for address in found})
+        elif number == EXIT_STEP:
+            self._step_once()
 
-    def take_interrupt(self) -> bool:
+    def at_own_hook(self) -> bool:
         cpu = self.cpu
-        if cpu.status & (c.IE | c.EXL | c.ERL) != c.IE:
-            return False
-        if not cause_value(cpu) & cpu.status & 0xFF00:
-            return False
-        cpu.enter_exception(INTERRUPT)
-        return True
+        if watch.fetches(cpu, cpu.pc):
+            cpu.enter_exception(WATCH)
+            return True
+        if cpu.watch_active and is_branch(self._word(cpu.pc)) and watch.fetches(cpu, cpu.pc + 4):
+            cpu.enter_exception(WATCH, in_slot=True)
+            return True
+        return False
+
+    def _step_once(self) -> None:
+        """Go back from debug mode for one instruction, or an interrupt and one instruction."""
+        cpu = self.cpu
+        cpu.pc = cpu.depc
+        cpu.update_mode()
+        cpu.take_interrupt()
+        self.step(False)
+        if not cpu.debug & c.DM:
+            cpu.enter_exception(DEBUG_STEP)
+        cpu.kick()  # a step forgets that others may want it to stop
+
+    def _device_access(self, address: int, size: int, value: int | None) -> int | None:
+        if address >= DEBUG_PHYSICAL:
+            return debug_unit_access(address, value, self.machine.order == "big")
+        return super()._device_access(address, size, value)
 
     # For monitors and debuggers
 
@@ -118,14 +152,17 @@ class MipsProcessor(Processor):
     def disassemble(self, address: int, data: bytes) -> str:
         return disassemble(self.engine.arch, int.from_bytes(data, self.machine.order), address)
 
+    def _word(self, address: int) -> int:
+        """The instruction at a guest-virtual address, 0 where nothing is."""
+        return int.from_bytes(self.read_virtual(address, 4) or b"", self.machine.order)
+
     def accesses(self) -> list[tuple[int, int, bool]]:
         found = []
         gpr = self.cpu.gpr
         address = self.cpu.pc
         big = self.machine.order == "big"
         for _ in range(2):
-            data = self.read_virtual(address, 4)
-            word = int.from_bytes(data or b"", self.machine.order)
+            word = self._word(address)
             access = accessed(word, gpr, big)
             if access is not None:
                 found.append(access)

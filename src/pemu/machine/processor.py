@@ -96,6 +96,8 @@ class Processor:
         self._places: dict[Ram, int] = {}
         self._wake = threading.Event()
         self._attached_to = 0
+        self._breakpoints: set[int] = set()
+        self._own_hooks: set[int] = set()
         self.debugger: Debugger | None = None
         self.sleeps = True
         """Whether it waits where the guest does; a debugger's steps do not."""
@@ -194,9 +196,13 @@ class Processor:
             cpu.run()
             if cpu.exit_reason == EXIT_INTERRUPT:
                 return
-            if cpu.exit_reason == EXIT_HOOK and self.debugger is not None:
-                self.debugger.at_hook()
-                return
+            if cpu.exit_reason == EXIT_HOOK:
+                if self.debugger is not None and cpu.pc in self._breakpoints:
+                    self.debugger.at_hook()
+                    return
+                if not self.at_own_hook():
+                    cpu.skip_hook()
+                continue
             if cpu.exit_reason == EXIT_WATCH and self.debugger is not None:
                 self.debugger.at_watch(cpu.exit_addr)
                 return
@@ -208,7 +214,7 @@ class Processor:
         What is watched does not matter.
         """
         cpu = self.cpu
-        if interrupts and self.take_interrupt():
+        if interrupts and cpu.take_interrupt() or self.at_own_hook():
             return
         cpu.skip_hook()
         self.watches.enable(False)
@@ -217,9 +223,23 @@ class Processor:
         cpu.look_for_interrupts()
         self.settle_exit()
 
-    def take_interrupt(self) -> bool:
-        """Enter an interrupt that is pending and enabled; whether there was one. For steps."""
-        raise NotImplementedError
+    def set_breakpoints(self, addresses: set[int]) -> None:
+        """Have the debugger's `at_hook` called before the instructions at guest-virtual addresses.
+
+        While the processors stand.
+        """
+        self._breakpoints = set(addresses)
+        self.engine.set_hooks(self._breakpoints | self._own_hooks)
+
+    def set_own_hooks(self, addresses: set[int]) -> None:
+        """Have `at_own_hook` called there. On the processor's thread, or while it stands."""
+        if addresses != self._own_hooks:
+            self._own_hooks = addresses
+            self.engine.set_hooks(self._breakpoints | addresses)
+
+    def at_own_hook(self) -> bool:
+        """Do what the guest wants at the present pc; whether it goes on elsewhere."""
+        return False
 
     def settle_exit(self) -> None:
         """Do what the cpu has left native code for."""

@@ -6,6 +6,7 @@ import time
 
 from pemu.engine import context
 from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips.cp0_registers import REGISTERS, ControlRegister, of_model
 
 TYPE_CHECKING = False
@@ -45,10 +46,15 @@ def cause_value(cpu: MachineCpu) -> int:
     return value
 
 
+def _linked(cpu: MachineCpu) -> int:
+    """The guest-physical address that the last LL read, 0 where that is no longer mapped."""
+    return cpu.lladdr and cpu.translate(cpu.lladdr) or 0
+
+
 _COMPUTED: dict[str, Callable[[MachineCpu], int]] = {
     "count": _count,
     "cause": cause_value,
-    "lladdr": lambda cpu: cpu.lladdr >> 4 & 0xFFFFFFFF,
+    "lladdr": lambda cpu: _linked(cpu) >> control_of(cpu.engine.arch).lladdr_shift,
 }
 
 
@@ -82,6 +88,8 @@ class Shown:
         value &= (1 << self.bits) - 1
         if self._index is not None:
             getattr(cpu, register.name)[self._index] = value
+            if register.name in ("watchlo", "watchhi"):
+                watch.registers_changed(cpu)
             return
         setattr(cpu, register.name, value)
         if register.name == "entryhi":
@@ -92,8 +100,7 @@ class Shown:
 def shown(arch: Architecture) -> Iterator[Shown]:
     """All registers of coprocessor 0 that an architecture has, in the order of the manual."""
     for register in REGISTERS:
-        needed = frozenset(register.needs.split())
-        if not needed <= arch.features | control_of(arch).model.features:
+        if not register.exists(control_of(arch)):
             continue
         for index in (None,) if register.select is not None else range(8):
             yield Shown(register, arch, index)
@@ -108,7 +115,7 @@ def status_lines(cpu: MachineCpu) -> str:
         f"CP0 Status  0x{value['status']:08x} Cause   0x{value['cause']:08x} "
         f"EPC    0x{value['epc']:0{digits}x}\n"
         f"    Config0 0x{value['config']:08x} Config1 0x{value.get('config1', 0):08x} "
-        f"LLAddr 0x{value['lladdr']:016x}\n"
+        f"LLAddr 0x{_linked(cpu):016x}\n"
         f"    Config2 0x{value.get('config2', 0):08x} Config3 0x{value.get('config3', 0):08x}\n"
         f"    Config4 0x{value.get('config4', 0):08x} Config5 0x{value.get('config5', 0):08x}\n"
     )

@@ -1,4 +1,4 @@
-"""Entering exceptions and interrupts, and coming back from them.
+"""Entering exceptions and interrupts.
 
 Source: MIPS32 and MIPS64 Architecture for Programmers, volume III, chapter 6 (interrupts and
 exceptions); EJTAG Specification, chapter 5 for debug mode.
@@ -6,12 +6,13 @@ exceptions); EJTAG Specification, chapter 5 for debug mode.
 
 from __future__ import annotations
 
+from pemu.engine.values import signed
 from pemu.isa.mips import cp0_interrupts as interrupts
 from pemu.isa.mips import cp0_shadow
 from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips import exceptions as e
 from pemu.isa.mips.cp0_translate import segment_mask
-from pemu.isa.mips.cp0_usable import privileged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ RESET_VECTOR = 0xBFC00000
 _BOOT_VECTORS = 0xBFC00200
 _DEBUG_VECTOR = 0xBFC00480
 _VECTORS = 0x80000000
-_UNCACHED = 0xA0000000
+_UNCACHED = 0x20000000
+"""Cache errors have their vector where caches are not used."""
+
+_NOTHING = 0xFFFFFFFF
+"""In place of an exception's code."""
+
 _REFILL, _XTLB_REFILL, _CACHE_ERROR, _GENERAL, _INTERRUPT = 0, 0x80, 0x100, 0x180, 0x200
 
 
@@ -38,7 +44,7 @@ def _enter(cpu: SystemCpu, code: Value, argument: Value, in_slot: Value) -> None
         in_debug = (cpu.debug & c.DM).ne(0)
         with cpu.if_(code.uge(e.DEBUG_BREAKPOINT) | in_debug, unlikely=True) as arm:
             _enter_debug(cpu, code, in_slot, in_debug)
-            target.value = _wide(cpu, cpu.const(_DEBUG_VECTOR, 32))
+            target.value = _long(cpu, _DEBUG_VECTOR)
         with arm.otherwise():
             _enter_vector(cpu, code, argument, in_slot, target)
     else:
@@ -50,13 +56,9 @@ def _enter_vector(
     cpu: SystemCpu, code: Value, argument: Value, in_slot: Value, target: Variable
 ) -> None:
     with cpu.if_(code.ult(e.RESET)) as arm:
-        target.value = _wide(cpu, _enter_ordinary(cpu, code, argument, in_slot))
+        target.value = _enter_ordinary(cpu, code, argument, in_slot)
     with arm.otherwise():
-        target.value = _wide(cpu, _enter_error(cpu, code))
-
-
-def _wide(cpu: SystemCpu, address: Value) -> Value:
-    return address.sext(cpu.arch.xlen)
+        target.value = _enter_error(cpu, code)
 
 
 def _enter_debug(cpu: SystemCpu, code: Value, in_slot: Value, already: Value) -> None:
@@ -68,10 +70,12 @@ def _enter_debug(cpu: SystemCpu, code: Value, in_slot: Value, already: Value) ->
         why.value = cpu.const(c.DSS, 32)
     with cpu.if_(code.eq(e.DEBUG_INTERRUPT)):
         why.value = cpu.const(c.DINT, 32)
-    with cpu.if_(already & code.ult(e.DEBUG_BREAKPOINT)):
-        why.value = (code & 0x1F) << c.DEBUG_CODE_SHIFT
+    with cpu.if_(already):
+        number = code.eq(e.DEBUG_BREAKPOINT).select(cpu.const(e.BREAKPOINT, 32), code & 0x1F)
+        why.value = number << c.DEBUG_CODE_SHIFT
     cpu.debug = kept | slot | why.value | c.DM
     cpu.depc = cpu.pc
+    cpu.flush_tlb()  # the debug unit's registers appear
 
 
 def _enter_error(cpu: SystemCpu, code: Value) -> Value:
@@ -79,10 +83,9 @@ def _enter_error(cpu: SystemCpu, code: Value) -> Value:
     cpu.errorepc = cpu.pc
     status = cpu.var(32, cpu.status | c.ERL)
     boot = (status.value & c.BEV).ne(0)
-    target = cpu.var(32, RESET_VECTOR)
+    target = cpu.var(cpu.arch.xlen, _long(cpu, RESET_VECTOR))
     with cpu.if_(code.eq(e.CACHE_ERROR)) as arm:
-        base = boot.select(cpu.const(_BOOT_VECTORS, 32), _vector_base(cpu) | _UNCACHED)
-        target.value = base + _CACHE_ERROR
+        target.value = (_vector_base(cpu, boot) | _UNCACHED) + _CACHE_ERROR
     with arm.otherwise():
         status.value = (status.value & ~(c.TS | c.SR | c.NMI)) | c.BEV
         with cpu.if_(code.eq(e.NMI)):
@@ -91,14 +94,20 @@ def _enter_error(cpu: SystemCpu, code: Value) -> Value:
     return target.value
 
 
-def _vector_base(cpu: SystemCpu) -> Value:
+def _long(cpu: SystemCpu, address: int) -> Value:
+    """An address in the segments that have 32 bits, as wide as a register."""
+    return cpu.const(signed(address, 32), cpu.arch.xlen)
+
+
+def _vector_base(cpu: SystemCpu, boot: Value) -> Value:
+    base = _long(cpu, _VECTORS)
     if "mips32r2" in cpu.features:
-        return cpu.ebase & 0xFFFFF000
-    return cpu.const(_VECTORS, 32)
+        base = cpu.ebase & ~0xFFF
+    return boot.select(_long(cpu, _BOOT_VECTORS), base)
 
 
 def _enter_ordinary(cpu: SystemCpu, code: Value, argument: Value, in_slot: Value) -> Value:
-    """Return the address of the vector, 32 bits."""
+    """Return the address of the vector."""
     status = cpu.status
     outermost = (status & c.EXL).eq(0)
     boot = (status & c.BEV).ne(0)
@@ -124,7 +133,7 @@ def _enter_ordinary(cpu: SystemCpu, code: Value, argument: Value, in_slot: Value
         _note_address(cpu, refillable, argument.trunc(cpu.arch.xlen))
     cpu.cause = cause.value
     cpu.status = status | c.EXL
-    return boot.select(cpu.const(_BOOT_VECTORS, 32), _vector_base(cpu)) + offset.value
+    return _vector_base(cpu, boot) + offset.value.zext(cpu.arch.xlen)
 
 
 def _refill_offset(cpu: SystemCpu, address: Value) -> Value:
@@ -165,48 +174,23 @@ def _note_address(cpu: SystemCpu, refillable: Value, address: Value) -> None:
 
 
 def take_interrupt(cpu: SystemCpu) -> Value:
-    """Enter what is pending and not masked; one if there was something."""
-    entered = cpu.var(1, 0)
+    """Enter what is pending and not masked, also what has waited; one if there was something."""
+    code = cpu.var(32, _NOTHING)
     with cpu.if_((cpu.nmi_request | cpu.debug_request).ne(0), unlikely=True):
         with cpu.if_((cpu.debug & c.DM).eq(0)):
-            code = cpu.var(32, e.NMI)
             with cpu.if_(cpu.debug_request.ne(0)) as arm:
                 code.value = cpu.const(e.DEBUG_INTERRUPT, 32)
                 cpu.debug_request = 0
             with arm.otherwise():
+                code.value = cpu.const(e.NMI, 32)
                 cpu.nmi_request = 0
-            _enter(cpu, code.value, cpu.const(0, 64), cpu.const(0, 1))
-            entered.value = cpu.const(1, 1)
-    with cpu.if_(interrupts.enabled(cpu) & ~entered.value):
+    with cpu.if_(interrupts.enabled(cpu) & code.value.eq(_NOTHING)):
         with cpu.if_(interrupts.pending(cpu, interrupts.cause(cpu))):
-            _enter(cpu, cpu.const(e.INTERRUPT, 32), cpu.const(0, 64), cpu.const(0, 1))
-            entered.value = cpu.const(1, 1)
-    return entered.value
-
-
-@privileged(
-    "010000 1 0000000000000000000 011000",
-    "eret",
-    name="eret_system",
-    needs="mips3_32",
-)
-def eret(cpu: SystemCpu) -> None:
-    status = cpu.status
-    error = (status & c.ERL).ne(0)
-    target = error.select(cpu.errorepc, cpu.epc)
-    cp0_shadow.leave(cpu, status)
-    cpu.status = status & ~error.select(cpu.const(c.ERL, 32), c.EXL)
-    cpu.llbit = 0
-    cpu.resume_at(target)
-
-
-@privileged(
-    "010000 1 0000000000000000000 011111",
-    "deret",
-    name="deret_system",
-    needs="mips32",
-)
-def deret(cpu: SystemCpu) -> None:
-    cpu.trap(e.RESERVED_INSTRUCTION, (cpu.debug & c.DM).eq(0))
-    cpu.debug = cpu.debug & ~c.DM
-    cpu.resume_at(cpu.depc)
+            code.value = cpu.const(e.INTERRUPT, 32)
+    if "watch" in cpu.features:
+        with cpu.if_(watch.pending(cpu) & code.value.eq(_NOTHING), unlikely=True):
+            code.value = cpu.const(e.WATCH, 32)
+    entered = code.value.ne(_NOTHING)
+    with cpu.if_(entered):
+        _enter(cpu, code.value, cpu.const(0, 64), cpu.const(0, 1))
+    return entered

@@ -11,4 +11,10 @@ EXIT_WAIT = 2
 EXIT_CACHE = 3
 """The guest invalidates the instruction cache without saying for which memory."""
 
+EXIT_HOOKS = 4
+"""Watch registers have changed that compare instruction fetches."""
+
+EXIT_STEP = 5
+"""DERET with Debug.SSt: the machine goes to DEPC, runs one instruction, and enters debug mode."""
+
 NEVER = (1 << 64) - 1

@@ -127,7 +127,7 @@ def _hardware_register(
     )(meaning)
 
 
-_hardware_register(0, "hwr_cpunum", lambda cpu: cpu.ebase & 0x3FF)
+_hardware_register(0, "hwr_cpunum", lambda cpu: cpu.ebase.trunc(32) & 0x3FF)
 _hardware_register(1, "hwr_synci_step", lambda cpu: cpu.const(SYNCI_STEP, 32))
 _hardware_register(2, "hwr_cc", cp0_timer.count)
 _hardware_register(3, "hwr_ccres", lambda cpu: cpu.const(COUNT_RESOLUTION, 32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_timer
+from pemu.isa.mips.cp0_tcstatus import IXMT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ SOFTWARE = 3 << c.IP_SHIFT
 
 STORED = 0x8000007C | 3 << c.CE_SHIFT | c.DC | c.IV | c.WP | SOFTWARE
 """Bits of Cause that the register `cause` holds; the others are computed."""
-
-IXMT = 1 << 10
-"""Bit of TCStatus: no interrupts for this thread context."""
 
 
 def cause(cpu: SystemCpu) -> Value:

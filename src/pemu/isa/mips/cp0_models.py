@@ -11,7 +11,7 @@ from pemu.isa.mips.models import MODELS, Model
 CONFIG_MT_TLB, CONFIG_MT_FIXED = 1, 3
 """Config.MT: what translates addresses."""
 
-CONFIG1_PERFORMANCE = 1 << 4
+CONFIG1_WATCH, CONFIG1_PERFORMANCE = 1 << 3, 1 << 4
 CONFIG3_MT, CONFIG3_VINT, CONFIG3_VEIC, CONFIG3_ULRI = 1 << 2, 1 << 5, 1 << 6, 1 << 13
 
 
@@ -63,6 +63,11 @@ class Control:
         return len(self.configs) > 1 and self.configs[0] >> 7 & 7 == CONFIG_MT_FIXED
 
     @property
+    def lladdr_shift(self) -> int:
+        """By how much LLAddr is an address shifted down."""
+        return 0 if self.model.name in _WHOLE_LLADDR else 4
+
+    @property
     def features(self) -> frozenset[str]:
         """Names that decide which registers and instructions of coprocessor 0 there are."""
         config1, config3 = self.config(1), self.config(3)
@@ -75,7 +80,9 @@ class Control:
                 ("veic", config3 & CONFIG3_VEIC),
                 ("ulri", config3 & CONFIG3_ULRI),
                 ("performance", config1 & CONFIG1_PERFORMANCE),
+                ("watch", config1 & CONFIG1_WATCH),
                 ("shadow", self.shadow_sets > 1),
+                ("ebase_wg", self.model.name in _WIDE_BASES),
             )
             if there
         )
@@ -114,6 +121,12 @@ def control(model: Model) -> Control:
     """Return coprocessor 0 of a model that is not `lacks` anything."""
     return Control(model, *_CONTROLS[model.name])
 
+
+_WIDE_BASES = frozenset({"MIPS64R2-generic"})
+"""Models that have exception vectors anywhere (EBase.WG)."""
+
+_WHOLE_LLADDR = frozenset({"34Kf", "20Kc", "MIPS64R2-generic", "mips64dspr2"})
+"""Models whose LLAddr has all bits of an address; that of the others begins with bit 4."""
 
 BY_NAME = {model.name: control(model) for model in MODELS if model.name in _CONTROLS}
 """Coprocessor 0 of every model that exists."""

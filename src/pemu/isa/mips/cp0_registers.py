@@ -1,22 +1,20 @@
-"""The registers of coprocessor 0: one table, from which the moves, reset and displays derive.
-
-What Release 1 and later have not implemented reads as all ones, as under QEMU (the manual has it
-undefined).
+"""The registers of coprocessor 0: one table, from which the moves (`cp0_moves`), reset and displays
+derive.
 
 Source: MIPS32 and MIPS64 Architecture for Programmers, volume III, chapter 9 (CP0 registers).
 """
 
 from __future__ import annotations
 
+from pemu.engine.architecture import ACCESS_LOOK, PAGE_FAULT
+from pemu.engine.builder import Procedure
 from pemu.isa.mips import cp0_interrupts as interrupts
 from pemu.isa.mips import cp0_state as c
-from pemu.isa.mips import cp0_threads as threads
+from pemu.isa.mips import cp0_tcstatus as tcstatus
 from pemu.isa.mips import cp0_timer as timer
+from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips.cp0_tlb import DROP_KEPT
-from pemu.isa.mips.cp0_translate import segment_mask
-from pemu.isa.mips.cp0_usable import privileged
-from pemu.isa.mips.exceptions import RESERVED_INSTRUCTION
-from pemu.isa.mips.state import set_word
+from pemu.isa.mips.cp0_translate import MODE_KERNEL, segment_mask, translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +27,8 @@ if TYPE_CHECKING:
 
     Number: TypeAlias = int | Callable[[Control], int]
     Read: TypeAlias = Callable[[SystemCpu], Value]
-    Write: TypeAlias = Callable[[SystemCpu, Value], None]
+    Write: TypeAlias = Callable[..., None]
+    """Of the cpu and the value; for one of a file of registers also the selection."""
 
 ALL = -1
 
@@ -69,6 +68,10 @@ class ControlRegister:
         self.write = write
         self.constant = constant
 
+    def exists(self, control: Control) -> bool:
+        """Whether a model has it."""
+        return frozenset(self.needs.split()) <= control.features | control.model.features
+
 
 def of_model(number: Number, control: Control) -> int:
     """What a mask or reset value is for one model."""
@@ -94,6 +97,11 @@ def _hwrena(control: Control) -> int:
     return 0x0F | (1 << 29 if "ulri" in control.features else 0)
 
 
+def _srsconf(number: int) -> Callable[[Control], int]:
+    value = 0xBFEFFBFE if number < 4 else 0x3FEFFBFE
+    return lambda control: value if "mt" in control.model.features else 0
+
+
 def _config(number: int) -> Callable[[Control], int]:
     return lambda control: control.config(number)
 
@@ -106,6 +114,24 @@ def _write_pagemask(cpu: SystemCpu, value: Value) -> None:
     pages = value.trunc(32).bits(13, 16).zext(32)
     adjacent = (pages & (pages + 1)).eq(0)
     cpu.pagemask = adjacent.select(pages << 13, 0)
+
+
+def _write_index(cpu: SystemCpu, value: Value) -> None:
+    """Numbers of entries that there are not are ignored."""
+    value = value.trunc(32)
+    with cpu.if_((value & 0x7FFFFFFF).ult(c.control_of(cpu).tlb)):
+        cpu.index = (cpu.index & ~0x7FFFFFFF) | (value & 0x7FFFFFFF)
+
+
+def _write_srsconf(number: int) -> Callable[[SystemCpu, Value], None]:
+    """Fields can be given a thread context once: bits are only ever set."""
+
+    def write(cpu: SystemCpu, value: Value) -> None:
+        if "mt" in cpu.features:
+            name = f"srsconf{number}"
+            setattr(cpu, name, getattr(cpu, name) | (value.trunc(32) & 0x3FFFFFFF))
+
+    return write
 
 
 def _write_wired(cpu: SystemCpu, value: Value) -> None:
@@ -139,26 +165,59 @@ def _write_status(cpu: SystemCpu, value: Value) -> None:
 
 
 def _write_cause(cpu: SystemCpu, value: Value) -> None:
-    mask = interrupts.SOFTWARE | c.IV | c.WP
+    mask = interrupts.SOFTWARE | c.IV
     value = value.trunc(32)
-    cpu.cause = (cpu.cause & ~mask) | (value & mask)
+    kept = cpu.cause & ~mask & (value | ~c.WP)  # programs can take WP back, not set it
+    cpu.cause = kept | (value & mask)
+    cpu.update_mode()
     if "mips32r2" in cpu.features:
         timer.stop_or_start(cpu, (value & c.DC).ne(0))
-    cpu.update_mode()
+
+
+def _write_ebase(cpu: SystemCpu, value: Value) -> None:
+    mask = cpu.const(0x3FFFF000, cpu.arch.xlen)
+    if "ebase_wg" in cpu.features:
+        mask = (value & _WG).ne(0).select(cpu.const(~0xFFF, cpu.arch.xlen), mask) | _WG
+    cpu.ebase = (cpu.ebase & ~mask) | (value & mask)
 
 
 def _write_config(cpu: SystemCpu, value: Value) -> None:
-    cpu.config = (cpu.config & ~7) | (value.trunc(32) & 7)
+    cpu.config = (cpu.config & 0x81FFFFF8) | (value.trunc(32) & 7)
+
+
+def _lladdr(cpu: SystemCpu) -> Value:
+    """Where the last LL was, as memory's addresses go; 0 where that is no longer mapped."""
+    mode = cpu.const(MODE_KERNEL, 32)
+    address = cpu.lladdr
+    page = translate(cpu, address, cpu.const(ACCESS_LOOK, 32), mode)
+    physical = (page & ~0xFFF) | (address.zext(64) & 0xFFF)
+    there = (page & PAGE_FAULT).eq(0) & address.ne(0)
+    found = there.select(physical, 0)
+    return found.lshr(c.control_of(cpu).lladdr_shift).trunc(cpu.arch.xlen)
+
+
+def lladdr_procedure(xlen: int) -> Procedure:
+    """LLAddr, by a function of its own: translating takes much code."""
+    return Procedure("mips_lladdr", (), xlen, _lladdr)
 
 
 def _read_lladdr(cpu: SystemCpu) -> Value:
-    return cpu.lladdr.trunc(32).lshr(4)
+    return cpu.invoke(lladdr_procedure(cpu.arch.xlen))
 
+
+def _write_taglo(cpu: SystemCpu, value: Value, sel: Value) -> None:
+    """TagLo, and DataLo with odd selections."""
+    mask = sel.bit(0).select(cpu.const(ALL, 32), 0xFFFFFCF6)
+    cpu.taglo[sel] = value.trunc(32) & mask
+
+
+_WG = 1 << 11
+"""Bit of EBase: the vectors may lie anywhere."""
 
 _R1, _R2 = "mips32", "mips32r2"
 
 REGISTERS = (
-    ControlRegister(0, 0, "index", lambda m: (1 << (m.tlb - 1).bit_length()) - 1 if m.tlb else 0),
+    ControlRegister(0, 0, "index", write=_write_index),
     ControlRegister(0, 1, "mvpcontrol", 0xB, reset=1, needs="mt"),
     ControlRegister(0, 2, "mvpconf0", needs="mt", constant=True),
     ControlRegister(0, 3, "mvpconf1", needs="mt", constant=True),
@@ -173,10 +232,10 @@ REGISTERS = (
     ControlRegister(2, 0, "entrylo0", _entrylo),
     ControlRegister(
         *(2, 1, "tcstatus"),
-        reset=threads.ACTIVE,
+        reset=tcstatus.ACTIVE,
         needs="mt",
-        read=threads.read_tcstatus,
-        write=threads.write_tcstatus,
+        read=tcstatus.read,
+        write=tcstatus.write,
     ),
     ControlRegister(2, 2, "tcbind", 0x20000, needs="mt"),
     ControlRegister(2, 3, "tcrestart", ALL, needs="mt"),
@@ -192,7 +251,7 @@ REGISTERS = (
     ControlRegister(6, 0, "wired", write=_write_wired),
     *(
         ControlRegister(
-            6, n + 1, f"srsconf{n}", reset=0xBFEFFBFE if n < 4 else 0x3FEFFBFE, needs="mt"
+            *(6, n + 1, f"srsconf{n}"), reset=_srsconf(n), needs=_R2, write=_write_srsconf(n)
         )
         for n in range(5)
     ),
@@ -210,143 +269,25 @@ REGISTERS = (
     ControlRegister(13, 0, "cause", read=interrupts.cause, write=_write_cause),
     ControlRegister(14, 0, "epc", ALL),
     ControlRegister(15, 0, "prid", reset=lambda m: m.model.prid, constant=True),
-    ControlRegister(15, 1, "ebase", 0x3FFFF000, reset=0x80000000, needs=_R2),
+    ControlRegister(15, 1, "ebase", reset=-0x80000000, needs=_R2, write=_write_ebase),
     ControlRegister(16, 0, "config", reset=_config(0), write=_write_config),
     *(
         ControlRegister(16, n, f"config{n}", reset=_config(n), needs=_R1, constant=True)
         for n in range(1, 8)
     ),
     ControlRegister(17, 0, "lladdr", read=_read_lladdr),
-    ControlRegister(18, None, "watchlo", ~7, needs=_R1),
-    ControlRegister(19, None, "watchhi", 0x40FF0FF8, reset=0x80000000, needs=_R1),
+    ControlRegister(18, None, "watchlo", needs="watch", write=watch.write_low),
+    ControlRegister(19, None, "watchhi", reset=0x80000000, needs="watch", write=watch.write_high),
     ControlRegister(20, 0, "xcontext", _xcontext, needs="mips3"),
+    ControlRegister(21, 0, "framemask", ALL),
     ControlRegister(23, 0, "debug", 0x13300120, reset=0x02008000, needs=_R1),
     ControlRegister(24, 0, "depc", ALL, needs=_R1),
     ControlRegister(25, 0, "perfctl", 0x7FF, needs=_R1),
     ControlRegister(26, 0, "errctl", 0x30000000),
     ControlRegister(27, 0, "cacheerr", constant=True),
-    ControlRegister(28, None, "taglo", ALL),
+    ControlRegister(28, None, "taglo", write=_write_taglo),
     ControlRegister(29, None, "taghi", ALL),
     ControlRegister(30, 0, "errorepc", ALL),
     ControlRegister(31, 0, "desave", ALL, needs=_R1),
 )
 """Every register, in the order of the numbers."""
-
-
-# The moves.
-
-
-def _state_value(cpu: SystemCpu, register: ControlRegister, sel: Value | None) -> Value:
-    if sel is not None:
-        value: Value = getattr(cpu, register.name)[sel]
-    elif register.read is not None:
-        value = register.read(cpu)
-    elif register.constant:
-        value = cpu.const(of_model(register.reset, c.control_of(cpu)), 32)
-    else:
-        value = getattr(cpu, register.name)
-    return value
-
-
-def _store(cpu: SystemCpu, register: ControlRegister, sel: Value | None, value: Value) -> None:
-    """Write what a general register holds."""
-    if register.write is not None:
-        register.write(cpu, value)
-        return
-    mask = of_model(register.mask, c.control_of(cpu))
-    if register.constant or not mask:
-        return
-    old = _state_value(cpu, register, sel)
-    new = value.trunc(old.width)
-    if mask != ALL:
-        new = (old & ~mask) | (new & mask)
-    if sel is None:
-        setattr(cpu, register.name, new)
-    else:
-        getattr(cpu, register.name)[sel] = new
-
-
-def _state_value_of(register: ControlRegister) -> Read:
-    return lambda cpu: _state_value(cpu, register, None)
-
-
-def _store_to(register: ControlRegister) -> Write:
-    return lambda cpu, value: _store(cpu, register, None, value)
-
-
-def _declare_moves(register: ControlRegister) -> None:
-    """Declare what moves from and to a register, with 32 and with 64 bits."""
-    number, select, name = register.number, register.select, register.name
-    selection = "sel:3" if select is None else f"{select:03b}"
-    text = f"c0_{name}" + (",{sel:u}" if select is None else "")
-
-    def from_word(cpu: SystemCpu, rt: Value, sel: Value | None) -> None:
-        set_word(cpu, rt, _state_value(cpu, register, sel).trunc(32))
-
-    def from_long(cpu: SystemCpu, rt: Value, sel: Value | None) -> None:
-        cpu.gpr[rt] = _state_value(cpu, register, sel).sext(cpu.arch.xlen)
-
-    def to_word(cpu: SystemCpu, rt: Value, sel: Value | None) -> None:
-        _store(cpu, register, sel, cpu.gpr[rt].trunc(32).sext(cpu.arch.xlen))
-
-    def to_long(cpu: SystemCpu, rt: Value, sel: Value | None) -> None:
-        _store(cpu, register, sel, cpu.gpr[rt])
-
-    if select is not None:
-        threads.declare_moves(
-            number, select, name, register.needs, _state_value_of(register), _store_to(register)
-        )
-    for mnemonic, code, move, needs in (
-        ("mfc0", "00000", from_word, ""),
-        ("dmfc0", "00001", from_long, "mips3"),
-        ("mtc0", "00100", to_word, ""),
-        ("dmtc0", "00101", to_long, "mips3"),
-    ):
-        privileged(
-            f"010000 {code} rt:5 {number:05b} 00000000 {selection}",
-            f"{mnemonic} {{rt}}, {text}",
-            name=f"{mnemonic}_{name}",
-            needs=f"{register.needs} {needs}",
-            overrides=f"{mnemonic}_system",
-        )(_with_fields(move, select is None))
-
-
-def _with_fields(
-    move: Callable[[SystemCpu, Value, Value | None], None], selected: bool
-) -> Callable[..., None]:
-    """The meaning whose parameters are the fields of the pattern."""
-    if selected:
-        return lambda cpu, rt, sel: move(cpu, rt, sel)
-    return lambda cpu, rt: move(cpu, rt, None)
-
-
-def _no_selection(cpu: SystemCpu, sel: Value) -> None:
-    """Before Release 1 there is one register for each number."""
-    if "mips32" not in cpu.features:
-        cpu.trap(RESERVED_INSTRUCTION, sel.ne(0))
-
-
-def _from_nothing(cpu: SystemCpu, rt: Value, sel: Value) -> None:
-    _no_selection(cpu, sel)
-    cpu.gpr[rt] = cpu.const(ALL, cpu.arch.xlen)
-
-
-def _to_nothing(cpu: SystemCpu, sel: Value) -> None:
-    _no_selection(cpu, sel)
-
-
-for _mnemonic, _code, _meaning, _needs in (
-    ("mfc0", "00000", _from_nothing, ""),
-    ("dmfc0", "00001", _from_nothing, "mips3"),
-    ("mtc0", "00100", _to_nothing, ""),
-    ("dmtc0", "00101", _to_nothing, "mips3"),
-):
-    privileged(
-        f"010000 {_code} rt:5 rd:5 00000000 sel:3",
-        f"{_mnemonic} {{rt}}, {{rd:c0}}{{sel:c0sel}}",
-        name=f"{_mnemonic}_system",
-        needs=_needs,
-    )(_meaning)
-
-for _register in REGISTERS:
-    _declare_moves(_register)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pemu.engine.values import signed
 from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips.cp0_exits import NEVER
 from pemu.isa.mips.cp0_registers import REGISTERS, of_model
 
@@ -34,7 +35,7 @@ def reset(cpu: MachineCpu, count_ns: int = COUNT_NS) -> None:
     cpu.clear()
     for register in REGISTERS:
         declared = arch.layout.by_name.get(register.name)
-        if declared is None or not frozenset(register.needs.split()) <= arch.features:
+        if declared is None or not register.exists(control):
             continue
         value = of_model(register.reset, control) & (1 << declared.width) - 1
         if register.select is not None:
@@ -43,7 +44,7 @@ def reset(cpu: MachineCpu, count_ns: int = COUNT_NS) -> None:
         file = getattr(cpu, register.name)
         for index in range(8):
             file[index] = value
-    cpu.watchhi[7] &= ~_WATCH_MORE
+    cpu.watchhi[watch.PAIRS - 1] &= ~_WATCH_MORE
     if not arch.big_endian:
         cpu.config &= ~_BIG_ENDIAN
     cpu.fcr0 = control.model.fir

@@ -13,6 +13,8 @@ from pemu.isa.mips.state import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pemu.engine.builder import RegisterFile
     from pemu.engine.values import Value
     from pemu.isa.mips.cp0_models import Control
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         watchlo: RegisterFile
         watchhi: RegisterFile
         xcontext: _Single
+        framemask: _Single
         debug: _Single
         depc: _Single
         perfctl: _Single
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
         tlb_used: _Single
         tlb_next: _Single
         shadow: RegisterFile
+        watch_active: _Single
         irq_lines: _Single
         nmi_request: _Single
         debug_request: _Single
@@ -93,7 +97,9 @@ TIMER_LINE = 7
 """Which of IP7..0 the timer and the performance counter interrupt by (IntCtl.IPTI, IPPCI)."""
 
 # Debug (EJTAG).
-DBD, DM, DSS_ENABLE, DBP, DINT, DSS = 1 << 31, 1 << 30, 1 << 8, 1 << 1, 1 << 5, 1 << 0
+DBD, DM, LSNM, DSS_ENABLE, DBP, DINT, DSS = (
+    *(1 << 31, 1 << 30, 1 << 28, 1 << 8, 1 << 1, 1 << 5, 1 << 0),
+)
 DEBUG_CODE_SHIFT = 10
 DEBUG_CAUSES = 0x3F | DBD | 0x1F << DEBUG_CODE_SHIFT
 
@@ -109,21 +115,16 @@ UNUSED = 0x7FFF
 
 
 class MipsSystem(System):
-    """The system architecture of a MIPS processor. `control`: its coprocessor 0."""
+    """The system architecture of a MIPS processor (made by `cp0_system`).
+
+    `control`: its coprocessor 0. `functions`: those of a `System`.
+    """
 
     __slots__ = ("control",)
 
-    def __init__(self, control: Control) -> None:
-        from pemu.isa.mips import cp0_exceptions, cp0_mode, cp0_translate
-
+    def __init__(self, control: Control, **functions: Any) -> None:
         super().__init__(
-            enter_exception=cp0_exceptions.enter_exception,
-            take_interrupt=cp0_exceptions.take_interrupt,
-            translate=cp0_translate.translate,
-            current_mode=cp0_mode.current_mode,
-            fixed=cp0_translate.fixed,
-            misaligned=(ADDRESS_LOAD, ADDRESS_STORE),
-            bus_error=(BUS_DATA, BUS_FETCH),
+            misaligned=(ADDRESS_LOAD, ADDRESS_STORE), bus_error=(BUS_DATA, BUS_FETCH), **functions
         )
         self.control = control
 
@@ -155,7 +156,6 @@ def system_layout(xlen: int, control: Control) -> Layout:
         *word("mvpcontrol", "vpecontrol", "vpeconf0", "vpeschedule", "vpeschefback", "vpeopt"),
         *word("tcstatus", "tcbind", "tchalt", "tccontext", "tcschedule", "tcschefback"),
         *long("tcrestart"),
-        *word("srsconf0", "srsconf1", "srsconf2", "srsconf3", "srsconf4"),
     )
     return Layout(
         (
@@ -163,10 +163,11 @@ def system_layout(xlen: int, control: Control) -> Layout:
             *word("index", "random"),
             *long("entrylo0", "entrylo1", "context"),
             *word("pagemask", "wired"),
+            *word("srsconf0", "srsconf1", "srsconf2", "srsconf3", "srsconf4"),
             *long("badvaddr", "entryhi"),
             *word("compare", "status", "intctl", "srsctl", "srsmap", "cause"),
-            *long("epc"),
-            *word("ebase", "config"),
+            *long("epc", "ebase"),
+            *word("config"),
             Register(
                 *("watchlo", xlen, 8),
                 group="system",
@@ -175,7 +176,7 @@ def system_layout(xlen: int, control: Control) -> Layout:
             ),
             words("watchhi", 8),
             *long("xcontext"),
-            *word("debug"),
+            *word("framemask", "debug"),
             *long("depc"),
             *word("perfctl", "perfcnt", "errctl"),
             words("taglo", 8),
@@ -192,7 +193,9 @@ def system_layout(xlen: int, control: Control) -> Layout:
             hidden("tlb_used", 32),
             hidden("tlb_next", 32),
             hidden("shadow", xlen, 32 * control.shadow_sets),
-            # Hardware interrupts: IP2 on from bit 0 on. Other threads write this, native code never.
+            # Bit n is set if watch register n watches anything.
+            hidden("watch_active", 32),
+            # Hardware interrupts: IP2 and up from bit 0 on. Native code only reads it.
             hidden("irq_lines", 32),
             # Not 0: an NMI, the debug interrupt is asked for. Taken once.
             hidden("nmi_request", 32),

@@ -71,7 +71,7 @@ def write_count(cpu: SystemCpu, value: Value) -> None:
 
 
 def stop_or_start(cpu: SystemCpu, stop: Value) -> None:
-    """Stop Count, or let it go on from where it is, as Cause.DC is to be."""
+    """Stop Count, or let it go on from where it is, as Cause.DC is to be. Ends the meaning."""
     with cpu.if_(stop.ne(_stopped(cpu))):
         now = ticks(cpu).trunc(32)
         base = cpu.count_base
@@ -79,3 +79,4 @@ def stop_or_start(cpu: SystemCpu, stop: Value) -> None:
         cpu.cause = (cpu.cause & ~c.DC) | stop.select(cpu.const(c.DC, 32), 0)
         pending = expired(cpu)
         cpu.timer_deadline = pending.select(cpu.timer_deadline, _deadline(cpu))
+        cpu.exit(EXIT_COMPARE, cpu.timer_deadline)

@@ -1,6 +1,6 @@
 """How a processor translates guest-virtual addresses: segments, the TLB, fixed mapping.
 
-Nothing here changes anything: debuggers translate too. What writes the TLB is `cp0_tlb`.
+Nothing but the watch registers' notes is changed by it. What writes the TLB is `cp0_tlb`.
 Source: MIPS32 and MIPS64 Architecture for Programmers, volume III, chapter 4 (virtual memory).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pemu.engine.architecture import (
     ACCESS_STORE,
+    PAGE_ASK,
     PAGE_EXECUTE,
     PAGE_FAULT,
     PAGE_FAULT_SHIFT,
@@ -15,15 +16,18 @@ from pemu.engine.architecture import (
     PAGE_WRITE,
 )
 from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips.exceptions import (
     SEGMENT_LOAD,
     TLB_LOAD,
     TLB_MODIFIED,
     TLB_REFILL_LOAD,
+    WATCH,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pemu.engine.builder import Variable
     from pemu.engine.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
@@ -36,6 +40,11 @@ _KSEG_PHYSICAL = 0x1FFFFFFF
 _XKPHYS_PHYSICAL = (1 << 59) - 1
 _FIXED_OFFSET = 0x40000000
 """Where the user's segment lies in memory without a TLB."""
+
+DEBUG_PHYSICAL, DEBUG_BYTES = 1 << 40, 0x200000
+"""Where the debug unit's registers are among guest-physical addresses, beyond all others."""
+
+_DEBUG_SEGMENT = 0xFF200000
 
 ENTRY_V, ENTRY_D = 1 << 1, 1 << 2
 """Bits of EntryLo: valid, may be written."""
@@ -65,7 +74,25 @@ def translate(cpu: SystemCpu, address: Value, access: Value, mode: Value) -> Val
             result.value = _look_up(cpu, address, store)
         else:
             result.value = ((address.trunc(32) + _FIXED_OFFSET) & ~_PAGE).zext(64) | _ALL
+    if "mips32" in cpu.features:
+        _debug_segment(cpu, address, result)
+    if "watch" in cpu.features:
+        asks, raises = watch.look(cpu, address, access)
+        with cpu.if_(asks, unlikely=True):
+            result.value = result.value | PAGE_ASK
+            with cpu.if_(raises):
+                result.value = _fault(cpu.const(WATCH, 64))
     return result.value
+
+
+def _debug_segment(cpu: SystemCpu, address: Value, result: Variable) -> None:
+    """In debug mode the debug unit's registers hide a part of kseg3, unless Debug.LSNM is set."""
+    with cpu.if_((cpu.debug & (c.DM | c.LSNM)).eq(c.DM), unlikely=True):
+        low = address.trunc(32)
+        inside = (low & -DEBUG_BYTES).eq(_DEBUG_SEGMENT) & low.sext(cpu.arch.xlen).eq(address)
+        with cpu.if_(inside):
+            offset = low.zext(64) & (DEBUG_BYTES - 1) & ~_PAGE
+            result.value = offset | DEBUG_PHYSICAL | PAGE_READ | PAGE_WRITE
 
 
 def _fault(code: Value) -> Value:

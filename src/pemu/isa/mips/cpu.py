@@ -43,7 +43,7 @@ _HOT_REGISTERS = tuple(("gpr", number) for number in (SP, V0, V1, A0, A1, A2))
 
 
 def _system_instructions() -> InstructionSet:
-    from pemu.isa.mips.table import system_instructions
+    from pemu.isa.mips.cp0_system import system_instructions
 
     return system_instructions()
 
@@ -86,7 +86,8 @@ def system_architecture(
     64-bit target. Raises `models.UnknownModel`, `models.UnsupportedModel`.
     """
     from pemu.isa.mips.cp0_models import BY_NAME
-    from pemu.isa.mips.cp0_state import MipsSystem, system_layout
+    from pemu.isa.mips.cp0_state import system_layout
+    from pemu.isa.mips.cp0_system import system_of
     from pemu.isa.mips.cp0_usable import WIDE, WIDE_PART
 
     chosen = model(model_name, xlen)
@@ -113,6 +114,6 @@ def system_architecture(
         parts=parts,
         delay_slots=True,
         hot_registers=_HOT_REGISTERS,
-        system=MipsSystem(control),
+        system=system_of(control),
         counts=counts,
     )

@@ -35,16 +35,6 @@ MODULES = (
 )
 """Modules of this package that declare integer instructions."""
 
-SYSTEM_MODULES = (
-    "cp0_registers",
-    "cp0_tlb",
-    "cp0_exceptions",
-    "cp0_shadow",
-    "cp0_instructions",
-    "cp0_threads",
-)
-"""Modules that declare what only whole processors have."""
-
 COPROCESSOR_MODULES = ("fpu", "dsp")
 """Name prefixes of the modules that declare floating-point and DSP instructions."""
 
@@ -66,17 +56,3 @@ def instructions() -> InstructionSet:
         if found.name.startswith(COPROCESSOR_MODULES):
             import_module(f"{package.__name__}.{found.name}")
     return MIPS
-
-
-@cache
-def system_instructions() -> InstructionSet:
-    """The same with the instructions of whole processors."""
-    from importlib import import_module
-
-    from pemu.isa.mips.cp0_usable import guard
-
-    table = instructions()
-    for module in SYSTEM_MODULES:
-        import_module(f"pemu.isa.mips.{module}")
-    guard(table)
-    return table

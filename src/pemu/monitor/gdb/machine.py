@@ -154,7 +154,7 @@ class MachineTarget(Target):
         engine = self._processor.engine
         if self._hooks != self._breakpoints:
             self._hooks = set(self._breakpoints)
-            engine.set_hooks(self._hooks)
+            self._processor.set_breakpoints(self._hooks)
         if self._watched != self._watchpoints:
             self._watched = set(self._watchpoints)
             self._processor.watches.set(
