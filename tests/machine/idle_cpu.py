@@ -9,6 +9,9 @@ from collections.abc import Callable
 class IdleCpu:
     """Sleeps until it is kicked. `levels`: of its interrupt inputs."""
 
+    bits = 32
+    count_ns = 0
+
     def __init__(self, model: str = "") -> None:
         self.model = model
         self.levels: dict[int, int] = {}
@@ -26,6 +29,9 @@ class IdleCpu:
 
     def close(self) -> None:
         pass
+
+    def start_at(self, address: int) -> None:
+        """Nothing begins."""
 
     def line(self, number: int) -> Callable[[int], object]:
         def changed(level: int) -> None:

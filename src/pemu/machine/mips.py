@@ -39,7 +39,8 @@ class MipsProcessor(Processor):
     """One processor.
 
     model: a name of `pemu.isa.mips.models`; raises what that does for one that is not there.
-    bits: 32 or 64, of the target. count_ns: virtual time between two values of Count.
+    bits: 32 or 64, of the target. count_ns: virtual time between two values of Count, from the
+    next reset on.
     """
 
     def __init__(
@@ -50,13 +51,12 @@ class MipsProcessor(Processor):
         bits: int,
         cache: CodeCache | None = None,
         mode: str = "auto",
-        count_ns: int = COUNT_NS,
     ) -> None:
         counts = machine.icount is not None
         arch = system_architecture(model, machine.order == "big", bits, counts=counts)
         super().__init__(machine, arch, cache=cache, mode=mode)
         self.bits = bits
-        self._count_ns = count_ns
+        self.count_ns = COUNT_NS
         self.debug_architecture = debug.architecture_name(arch)
         self.variables = debug.variables(arch)
         self._timer = machine.clocks.virtual.timer(self.wake)
@@ -80,9 +80,13 @@ class MipsProcessor(Processor):
         """Be as after power-on."""
         self._timer.cancel()
         lines = self.cpu.irq_lines
-        reset(self.cpu, self._count_ns)
+        reset(self.cpu, self.count_ns)
         self.set_own_hooks(set())
         self.cpu.irq_lines = lines
+
+    def start_at(self, address: int) -> None:
+        """Begin at a virtual address, of which the processor takes its bits; after a reset."""
+        self.cpu.pc = address & (1 << self.engine.arch.xlen) - 1
 
     def settle(self, number: int, argument: int) -> None:
         if number == EXIT_WAIT:

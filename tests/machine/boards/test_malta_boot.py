@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 300.0
+from tests.machine.console import Console, machine, pemu_command
+
 PROMPT = "guest# "
 
 GUESTS = [
@@ -24,56 +20,12 @@ GUESTS = [
 pytestmark = pytest.mark.slow
 
 
-class Console:
-    """A machine that runs, and its first serial port."""
-
-    def __init__(self, target: str, *words: str) -> None:
-        places = [str(ROOT / "src"), *(place for place in sys.path if "-packages" in place)]
-        code = f"import sys; sys.path[:0]={places!r}; from pemu.cli.system import entry; "
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", f"{code}entry({target!r})", *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        self.seen = ""
-
-    def expect(self, text: str) -> str:
-        """Wait for `text`; returns what came before it, and forgets both."""
-        assert self.process.stdout is not None
-        end = time.monotonic() + PATIENCE
-        while text not in self.seen:
-            ready = select.select([self.process.stdout], [], [], end - time.monotonic())[0]
-            data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
-            assert data, f"{text!r} does not come; there is: {self.seen[-2000:]}"
-            self.seen += data.decode(errors="replace").replace("\r", "")
-        before, _, self.seen = self.seen.partition(text)
-        return before
-
-    def type(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
-
-    def run(self, line: str) -> str:
-        """What a command of the shell prints."""
-        self.type(line)
-        self.expect(line + "\n")
-        return self.expect(PROMPT)
-
-    def end(self) -> tuple[int, str]:
-        """The exit status, and the rest of the output."""
-        assert self.process.stdout is not None
-        rest = self.process.stdout.read().decode(errors="replace").replace("\r", "")
-        return self.process.wait(PATIENCE), self.seen + rest
-
-
 class Boot:
-    """Starts machines, and ends those that a test leaves."""
+    """Starts machines, which `ends` ends."""
 
-    def __init__(self, guests: Path) -> None:
+    def __init__(self, guests: Path, ends: ExitStack) -> None:
         self.guests = guests
-        self.made: list[Console] = []
+        self.ends = ends
 
     def __call__(self, target: str, kernel: str, append: str, *words: str) -> Console:
         image = self.guests / kernel / "vmlinux"
@@ -81,23 +33,19 @@ class Boot:
         for path in (image, disk):
             if not path.is_file():
                 pytest.skip(f"{path} is not there")
-        console = Console(
-            target,
+        running = machine(
+            pemu_command(target),
             *("-M", "malta", "-m", "128", "-nographic"),
             *("-kernel", str(image), "-initrd", str(disk)),
             *("-append", f"console=ttyS0 guest.nodhcp {append}", *words),
         )
-        self.made.append(console)
-        return console
+        return self.ends.enter_context(running)
 
 
 @pytest.fixture
 def boot(guests: Path) -> Iterator[Boot]:
-    made = Boot(guests)
-    yield made
-    for console in made.made:
-        console.process.kill()
-        console.process.wait()
+    with ExitStack() as ends:
+        yield Boot(guests, ends)
 
 
 @pytest.mark.parametrize(("target", "kernel", "words", "name"), GUESTS)
@@ -114,8 +62,8 @@ def test_one_command_and_power_off(
 def test_shell_reboot_and_power_off(boot: Boot) -> None:
     console = boot("mips", "mips-malta", "quiet")
     console.expect(PROMPT)
-    assert console.run("echo $((6 * 7))") == "42\n"
-    interrupts = console.run("cat /proc/interrupts")
+    assert console.run("echo $((6 * 7))", PROMPT) == "42\n"
+    interrupts = console.run("cat /proc/interrupts", PROMPT)
     assert "XT-PIC   4  ttyS0" in interrupts
     assert "MIPS   7  timer" in interrupts
     console.type("reboot -f")

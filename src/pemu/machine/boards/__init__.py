@@ -7,6 +7,7 @@ this package. `DEFAULTS` has the one that is taken without -M.
 BOARDS: dict[str, dict[str, str]] = {
     "mips": {
         "malta": "malta:Malta",
+        "mipssim": "mipssim:Mipssim",
         "none": "none:Empty",
     },
 }

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, cast
 
 from pemu.devices.i2c.eeprom import SmbusEeprom, spd_sdram
 from pemu.devices.i2c.piix4_smbus import Piix4Smbus
@@ -25,11 +24,11 @@ from pemu.devices.storage.floppy import IsaFdc
 from pemu.devices.storage.ide_drives import plug_drives
 from pemu.devices.storage.piix4_ide import Piix4Ide
 from pemu.devices.usb.uhci import Uhci
-from pemu.machine import elf
 from pemu.machine.board import MIB, Board, load_file
 from pemu.machine.machine import Rom
+from pemu.machine.mips_kernel import MipsCpu, load_kernel
 from pemu.machine.region import Alias, BusError, Ram
-from pemu.machine.yamon import A0, A1, A2, A3, KSEG0, KSEG1, SP, Code, parameters, physical
+from pemu.machine.yamon import A0, A1, A2, A3, KSEG0, KSEG1, SP, Code, parameters
 from pemu.options.error import OptionError, quoted
 
 MOST_RAM = 2048 * MIB
@@ -60,15 +59,6 @@ RESERVED = 128 << 10
 INTERRUPT, CBUS_INTERRUPT, CORE_HIGH = 0, 2, 3
 """The processor's interrupt inputs: of the interrupt controllers, the UART of the FPGA, the system
 controller."""
-
-
-class MipsCpu(Protocol):
-    """What the board needs of its processor."""
-
-    bits: int
-
-    def line(self, number: int) -> Callable[[int], object]:
-        """Interrupt input `number`, 0 for IP2: a function of its level."""
 
 
 class Malta(Board):
@@ -188,21 +178,13 @@ class Malta(Board):
 
     def _start_kernel(self, path: str, bits: int) -> None:
         """Have the kernel loaded at each reset, and the boot loader start it."""
-        kernel = elf.load(path, elf.EM_MIPS, self.machine.order, bits)
+        room = min(self.ram_size, LOW_RAM)
+        kernel = load_kernel(path, self.machine.order, bits, room)
         roms = self.machine.roms
-        end = 0
-        for number, segment in enumerate(kernel.segments):
-            try:
-                start = physical(segment.address)
-            except ValueError as error:
-                raise OptionError(f"-kernel: {quoted(path)}: {error}") from None
-            self._check(start + segment.size, f"-kernel: {quoted(path)} ends")
-            name = f"{path} ELF program header segment {number}"
-            roms.append(Rom(name, start, segment.data.ljust(segment.size, b"\0")))
-            end = max(end, start + segment.size)
+        roms += kernel.roms
         words = []
         if self.config.initrd:
-            start, disk = self._initrd(end)
+            start, disk = self._initrd(kernel.end)
             roms.append(Rom(self.config.initrd, start, disk))
             words.append(f"rd_start={KSEG0 + start:#x} rd_size={len(disk)}")
         if self.config.append:
@@ -216,13 +198,6 @@ class Malta(Board):
         code = self._loader(kernel.entry, arguments, environment)
         self._boot.write_bytes(0, code.bytes())
         self._boot.write_bytes(REVISION_OFFSET, REVISION.to_bytes(4, self.machine.order))
-
-    def _check(self, end: int, what: str) -> None:
-        room = min(self.ram_size, LOW_RAM)
-        if end > room:
-            raise OptionError(
-                f"{what} at {end:#x}, past {room // MIB} MiB of memory; give more (-m)"
-            )
 
     def _initrd(self, kernel_end: int) -> tuple[int, bytes]:
         """Where the initial RAM disk goes, and it."""
@@ -274,7 +249,7 @@ class Malta(Board):
         code.load(A1, arguments)
         code.load(A2, environment)
         code.load(A3, min(self.ram_size, LOW_RAM))
-        code.jump(entry - (1 << 32) if entry >> 31 == 1 else entry)
+        code.jump(entry)
         return code
 
 
