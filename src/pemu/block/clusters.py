@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
-from pemu.block.image import Buffers, Extent, Image, Limits, Pieces, clear, take
+from pemu.block.image import Buffers, Extent, Image, Limits, Pieces, clear, damaged, take, zeroes
 
 ABSENT = -1
 """The cluster is not in this image: what is below it counts, zeros where there is nothing."""
@@ -16,9 +17,15 @@ ZERO = -2
 class ClusterImage(Image):
     """The base of formats with a table of clusters in `children["file"]`.
 
-    cluster: bytes of one, a power of two. A kind of image defines `locate`, and if it can be
-    written `allocate` and `connect`. Writes happen one after the other, under `lock`.
+    cluster: bytes of one. A kind of image defines `locate`, and if it can be written `allocate`,
+    `connect` and `write_tables`. Writes happen one after the other, under `lock`.
+
+    Contents are written at once, tables by `flush` and `close`, or when many of their pages have
+    changed: so what they point to can be on stable storage first, at the price of one flush.
     """
+
+    most_changes: ClassVar[int] = 1024
+    """Pages of tables, 4 MiB, that may wait to be written."""
 
     def __init__(self, name: str, size: int, cluster: int, *, readonly: bool) -> None:
         super().__init__(name, size, readonly=readonly)
@@ -38,6 +45,27 @@ class ClusterImage(Image):
     def connect(self, index: int, count: int, offset: int) -> None:
         """Clusters from `index` on have been written at `offset`: have the tables say so."""
         raise NotImplementedError
+
+    def changes(self) -> int:
+        """How many pages of tables are to be written."""
+        return 0
+
+    def write_tables(self) -> None:
+        """Write what has changed in tables and headers, in an order that is safe at each cut.
+
+        The first thing is a flush of the file: what the tables will point to. Raises OSError.
+        """
+
+    def flush(self) -> None:
+        if not self.readonly:
+            with self.lock:
+                if self.changes():
+                    self.write_tables()
+        super().flush()
+
+    def _close(self) -> None:
+        if not self.readonly:
+            self.flush()
 
     def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
         """The pieces of a range: offset, length, and where they are (file offset, ABSENT, ZERO)."""
@@ -66,12 +94,27 @@ class ClusterImage(Image):
         for at, length, place in runs:
             taken, rest = take(rest, length) if len(runs) > 1 else (rest, [])
             if place >= 0:
-                self._file().read_into(place, taken)
+                self._read_place(place, length, taken)
             elif place == ABSENT and self.backing is not None:
                 self.read_below(at, taken)
             else:
                 for view in taken:
                     clear(view)
+
+    def _read_place(self, place: int, length: int, buffers: Buffers) -> None:
+        """Read what is in the file; what is missing of the last cluster there reads as zeros."""
+        file = self._file()
+        if place + length > file.size:
+            self._check_place(place)
+            buffers, rest = take(buffers, file.size - place)
+            for view in rest:
+                clear(view)
+        file.read_into(place, buffers)
+
+    def _check_place(self, place: int) -> None:
+        """Raise OSError where a table points to what is beyond the end of the file."""
+        if place >= self._file().size:
+            raise damaged()
 
     def _write_from(self, offset: int, pieces: Pieces) -> None:
         rest = [memoryview(piece) for piece in pieces]
@@ -79,34 +122,59 @@ class ClusterImage(Image):
             for at, length, place in list(self.runs(offset, sum(map(len, rest)))):
                 taken, rest = take(rest, length)
                 if place >= 0:
+                    self._check_place(place)
                     self._file().write_from(place, taken)
                 else:
                     self._write_new(at, length, taken)
+            if self.changes() > self.most_changes:
+                self.write_tables()
 
     def _write_new(self, offset: int, length: int, pieces: list[memoryview]) -> None:
         """Write to clusters that have no room yet, with what they read as around it."""
-        first, inside = divmod(offset, self.cluster)
-        count = -(-(inside + length) // self.cluster)
-        before = self._old(first * self.cluster, inside)
-        end = (first + count) * self.cluster
-        after = self._old(offset + length, end - offset - length)
-        rest = [*before, *pieces, *after]
-        while count:
-            place, got = self.allocate(first, count)
-            taken, rest = take(rest, got * self.cluster)
-            self._file().write_from(place, taken)
+        while length:
+            first, inside = divmod(offset, self.cluster)
+            file = self._file()
+            old_end = file.size
+            place, got = self.allocate(first, -(-(inside + length) // self.cluster))
+            end = place + got * self.cluster
+            part = min(length, got * self.cluster - inside)
+            taken, pieces = take(pieces, part)
+            start = place + inside
+            before = self._old(offset - inside, inside)
+            after = self._old(offset + part, end - start - part)
+            if place >= old_end and not before and not after:  # the rest of it reads as zeros
+                file.write_from(start, taken)
+                if file.size < end:
+                    file.truncate(end)
+            else:
+                before = before or zeroes(inside)
+                after = after or zeroes(end - start - part)
+                file.write_from(place, [*before, *taken, *after])
             self.connect(first, got, place)
-            first += got
-            count -= got
+            offset += part
+            length -= part
 
     def _old(self, offset: int, length: int) -> list[memoryview]:
-        """What `length` bytes at `offset` within one cluster without room read as."""
-        if not length:
+        """What `length` bytes at `offset` in a cluster without room read as, [] for zeros."""
+        known = min(offset + length, self.size) - offset
+        below = self.backing
+        if known <= 0 or below is None or offset >= below.size:
             return []
-        view = memoryview(bytearray(length))
-        if self.locate(offset // self.cluster) == ABSENT:
-            self.read_below(offset, [view])
+        if self.locate(offset // self.cluster) != ABSENT:
+            return []
+        data = bytearray(length)
+        view = memoryview(data)
+        self.read_below(offset, [view[:known]])
         return [view]
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        with self.lock:
+            for at, part, place in list(self.runs(offset, length)):
+                if place >= 0:
+                    self._check_place(place)
+                    self._file().write_zeroes(place, part)
+                elif place == ABSENT and self.backing is not None:
+                    super()._write_zeroes(at, part, unmap=unmap)
 
     def read_cached(self, offset: int, buffers: Buffers) -> bool:
         length = sum(map(len, buffers))

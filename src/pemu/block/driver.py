@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS = {
     "raw": "pemu.block.formats.raw",
+    "vdi": "pemu.block.formats.vdi",
 }
 """Formats, and the module of each."""
 

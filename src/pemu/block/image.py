@@ -46,6 +46,13 @@ class Extent(NamedTuple):
     file: Image | None = None
     compressed: bool = False
 
+    def refined(self) -> Extent:
+        """The same with what the file knows: where that has a hole, it reads as zeros."""
+        if self.file is None or self.offset is None:
+            return self
+        below = self.file.status(self.offset, min(self.length, self.file.size - self.offset))
+        return self._replace(length=below.length, zero=self.zero or below.zero)
+
 
 class Limits(NamedTuple):
     """What an image can be asked for; all in bytes.
@@ -96,6 +103,18 @@ class Check:
     fragmented_clusters: int = 0
     compressed_clusters: int = 0
     messages: list[str] = field(default_factory=list)
+
+    def corrupt(self, message: str, *, fixed: bool = False) -> None:
+        """Note a corruption, and whether it has been repaired."""
+        self.messages.append(message)
+        self.corruptions += 1
+        self.corruptions_fixed += fixed
+
+    def leak(self, message: str, *, count: int = 1, fixed: bool = False) -> None:
+        """Note `count` leaked clusters, and whether they have been freed."""
+        self.messages.append(message)
+        self.leaks += count
+        self.leaks_fixed += count if fixed else 0
 
 
 class Image:
@@ -179,7 +198,7 @@ class Image:
         preallocation: how room for what is new is set aside ('off', 'metadata', 'falloc', 'full').
         Raises ImageError where the format or the file cannot.
         """
-        raise ImageError(f"Image format driver '{self.format}' does not support resize")
+        raise ImageError("Image format driver does not support resize")
 
     def write_compressed(self, offset: int, data: bytes | memoryview) -> None:
         """Write one cluster (the last may be shorter) in compressed form. Raises OSError, ENOTSUP.
@@ -350,6 +369,11 @@ class Image:
             left -= len(part)
 
 
+def damaged() -> OSError:
+    """What a request fails with where tables or headers cannot be true."""
+    return OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def is_zero(data: bytes | memoryview) -> bool:
     """Whether `data` is all zeros."""
     for at in range(0, len(data), len(ZEROES)):
@@ -364,6 +388,13 @@ def clear(view: memoryview) -> None:
     for at in range(0, len(view), len(ZEROES)):
         part = view[at : at + len(ZEROES)]
         part[:] = ZEROES[: len(part)]
+
+
+def zeroes(length: int) -> list[memoryview]:
+    """Pieces with `length` bytes of zeros, without taking memory for them."""
+    pieces = [ZEROES] * (length // len(ZEROES))
+    rest = length % len(ZEROES)
+    return [*pieces, ZEROES[:rest]] if rest else pieces
 
 
 def take(buffers: Buffers, length: int) -> tuple[list[memoryview], list[memoryview]]:

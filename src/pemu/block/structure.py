@@ -14,9 +14,20 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Self, dataclass_transform, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Self,
+    dataclass_transform,
+    get_type_hints,
+)
 
 from pemu.block.error import ImageError
+
+if TYPE_CHECKING:
+    from pemu.block.image import Image
 
 U8 = Annotated[int, "B"]
 U16 = Annotated[int, "H"]
@@ -67,6 +78,12 @@ class Structure:
             )
         values = cls._CODE.unpack_from(data, offset)
         return cls(**dict(zip(cls.OFFSETS, values, strict=True)))
+
+    @classmethod
+    def read(cls, file: Image, what: str = "", offset: int = 0) -> Self:
+        """The structure at `offset` bytes into `file`. Raises as `parse` does, and OSError."""
+        length = min(cls.SIZE, max(file.size - offset, 0))
+        return cls.parse(file.read(offset, length), what)
 
     def emit(self) -> bytes:
         """The bytes that `parse` reads again."""

@@ -1,0 +1,138 @@
+"""Images with a changed field, and images of which the end of the writes is missing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from pemu.block.formats import vdi
+from pemu.block.graph import Graph
+from tests.block.formats.exchange import create, open_image
+from tests.block.mutation import Field, entries, exercise, fields_of, mutations
+from tests.block.recording import Recording
+
+
+class Damage(NamedTuple):
+    """How a format is tested: options and bytes of the image, the fields that are changed."""
+
+    format: str
+    fields: Callable[[bytes], list[Field]]
+    options: dict[str, str] = {}
+    size: int = 6 << 20
+    checks: bool = True
+
+    def __str__(self) -> str:
+        return "-".join([self.format, *(f"{key}={one}" for key, one in self.options.items())])
+
+
+def vdi_fields(data: bytes) -> list[Field]:
+    return [*fields_of(vdi.Header), *entries("map", 512, 4, 6)]
+
+
+CASES = [Damage("vdi", vdi_fields)]
+
+
+def image_with_data(path: Path, case: Damage) -> bytes:
+    """An image with something in it."""
+    create(case.format, path, case.size, case.options)
+    image = open_image(path, case.format)
+    chance = random.Random(1)
+    for part in (0, 1, 3):
+        image.write(image.size // 4 * part // 512 * 512, chance.randbytes(70000 // 512 * 512))
+    image.close()
+    return path.read_bytes()
+
+
+def run_mutations(path: Path, case: Damage, each: int) -> None:
+    data = image_with_data(path, case)
+    for number, (what, changed) in enumerate(mutations(data, case.fields(data), 1, each)):
+        exercise(case.format, changed, what, writes=bool(number % 2), seed=number)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_field_changed(tmp_path: Path, case: Damage) -> None:
+    run_mutations(tmp_path / "disk", case, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_field_changed_often(tmp_path: Path, case: Damage) -> None:
+    run_mutations(tmp_path / "disk", case, 300)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_files_that_end_too_early(tmp_path: Path, case: Damage) -> None:
+    data = image_with_data(tmp_path / "disk", case)
+    for end in (0, 1, 511, 512, 513, 700, 1024, 1536, 2048, 4096, 65536, len(data) - 1):
+        exercise(case.format, data[:end], f"the first {end} bytes", writes=True)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cut_at_any_moment(tmp_path: Path, case: Damage) -> None:
+    create(case.format, tmp_path / "disk", case.size, case.options)
+    disk = Recording((tmp_path / "disk").read_bytes())
+    history = write_history(disk, case.format)
+    for steps, left in disk.cuts(1):
+        check_cut(case, left, steps, history)
+
+
+class Written(NamedTuple):
+    """A write of one sector: when it began and was flushed (in steps of the file), what it was."""
+
+    begun: int
+    flushed: int
+    data: bytes
+
+
+def opened(format: str, disk: Recording) -> Any:
+    graph = Graph()
+    graph.nodes["disk"] = disk
+    return graph.open({"driver": format, "file": "disk"})
+
+
+def write_history(disk: Recording, format: str) -> dict[int, list[Written]]:
+    """Random writes and flushes; for each sector what was written there in turn."""
+    chance = random.Random(3)
+    image = opened(format, disk)
+    history: dict[int, list[Written]] = {}
+    waiting: list[tuple[int, int, bytes]] = []
+
+    def flushed() -> None:
+        for sector, begun, data in waiting:
+            history.setdefault(sector, []).append(Written(begun, len(disk.steps), data))
+        waiting.clear()
+
+    for _ in range(24):
+        first = chance.randrange(image.size // 512 - 8)
+        begun = len(disk.steps)
+        count = chance.randrange(1, 8)
+        data = chance.randbytes(512 * count)
+        image.write(first * 512, data)
+        waiting += [(first + n, begun, data[n * 512 : n * 512 + 512]) for n in range(count)]
+        if not chance.randrange(4):
+            image.flush()
+            flushed()
+    image.close()
+    flushed()
+    return history
+
+
+def check_cut(case: Damage, left: bytes, steps: int, history: dict[int, list[Written]]) -> None:
+    """What was flushed before the cut is there, and no table is wrong."""
+    image = opened(case.format, Recording(left))
+    if case.checks:
+        found = image.check_image()
+        assert (found.corruptions, found.errors) == (0, 0), (steps, found.messages)
+    for sector, writes in history.items():
+        allowed = {bytes(512)}
+        for one in writes:
+            if one.flushed <= steps:
+                allowed = {one.data}
+            elif one.begun < steps:
+                allowed.add(one.data)
+        assert image.read(sector * 512, 512) in allowed, (sector, steps)
+    image.close()

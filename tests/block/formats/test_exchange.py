@@ -1,0 +1,106 @@
+"""Each writable format with its options: images that QEMU and Pemu make, fill and read in turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pemu.block.error import ImageError
+from tests.block.formats.exchange import Contents, create, info, open_image, qemu, qemu_create
+
+
+class Case(NamedTuple):
+    """A format, options of creation, bytes of the disk."""
+
+    format: str
+    options: dict[str, str] = {}
+    size: int = 21 << 20
+
+    def __str__(self) -> str:
+        words = [f"{key}={value}" for key, value in self.options.items()]
+        return "-".join([self.format, *words, str(self.size)])
+
+
+CASES = [
+    Case("vdi"),
+    Case("vdi", {"static": "on"}),
+    Case("vdi", {}, 3000001),
+    Case("vdi", {}, 512),
+]
+
+CHECKED = {"vdi"}
+"""Formats that have checks."""
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    found: Case = request.param
+    return found
+
+
+def checked(path: Path, format: str) -> None:
+    """Neither Pemu nor QEMU finds errors."""
+    if format in CHECKED:
+        image = open_image(path, format)
+        found = image.check_image()
+        image.close()
+        assert not found.messages
+        qemu("qemu-img", "check", "-f", format, path)
+
+
+def test_images_made_by_both_are_the_same_to_qemu(tmp_path: Path, case: Case) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    assert qemu_create(case.format, theirs, case.size, case.options) == ""
+    create(case.format, ours, case.size, case.options)
+    assert info(ours, case.format) == info(theirs, case.format)
+
+
+def test_image_made_by_pemu(tmp_path: Path, case: Case) -> None:
+    path = tmp_path / "disk"
+    create(case.format, path, case.size, case.options)
+    image = open_image(path)
+    contents = Contents(image.size)
+    contents.check(path, case.format, tmp_path / "scratch") if image.size < 512 else None
+    contents.write(image, 60)
+    image.close()
+    contents.check(path, case.format, tmp_path / "scratch")
+    contents.write_with_qemu(path, case.format, 20)
+    contents.check(path, case.format, tmp_path / "scratch")
+    checked(path, case.format)
+
+
+def test_image_made_by_qemu(tmp_path: Path, case: Case) -> None:
+    path = tmp_path / "disk"
+    qemu_create(case.format, path, case.size, case.options)
+    contents = Contents(open_and_close(path, case.format), 2)
+    contents.write_with_qemu(path, case.format, 10)
+    contents.check(path, case.format, tmp_path / "scratch")
+    image = open_image(path)
+    contents.write(image, 60)
+    image.close()
+    contents.check(path, case.format, tmp_path / "scratch")
+    checked(path, case.format)
+
+
+def open_and_close(path: Path, format: str) -> int:
+    """Open an image for writing and close it at once; its size."""
+    image = open_image(path, format)
+    image.close()
+    return image.size
+
+
+@pytest.mark.parametrize(
+    ("format", "size", "options"),
+    [
+        ("vdi", 600 << 40, {}),
+    ],
+)
+def test_images_that_neither_can_make(
+    tmp_path: Path, format: str, size: int, options: dict[str, str]
+) -> None:
+    said = qemu_create(format, tmp_path / "disk", size, options)
+    with pytest.raises(ImageError) as caught:
+        create(format, tmp_path / "disk", size, options)
+    assert said == f"qemu-img: {tmp_path / 'disk'}: {caught.value}"

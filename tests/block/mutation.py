@@ -1,0 +1,159 @@
+"""Damaged images: each field of headers and tables is changed, and the image is used all the same.
+
+What must come of it: an error of one sentence, an OSError of a request, or data; never another
+exception, a hang, much memory, or a file that grows without bound.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any, NamedTuple
+
+from pemu.block.error import ImageError
+from pemu.block.graph import Graph
+from pemu.block.image import Image
+from pemu.block.opening import Mode
+from pemu.block.structure import Structure
+from tests.block.recording import Recording, put
+
+SECONDS = 20
+MEMORY = 1 << 30
+GROWTH = 1 << 28
+
+
+class Field(NamedTuple):
+    """A number in the file: its name, where it is, how many bytes it has, and their order."""
+
+    name: str
+    offset: int
+    width: int
+    order: str = "little"
+
+
+def fields_of(structure: type[Structure], base: int = 0, name: str = "") -> list[Field]:
+    """The fields of a structure at `base` bytes into the file; of long ones the first 8 bytes."""
+    ends = [*list(structure.OFFSETS.values())[1:], structure.SIZE]
+    return [
+        Field(
+            f"{name}{key}",
+            base + start,
+            min(end - start, 8),
+            "big" if structure.FORMATS[key].startswith(">") else "little",
+        )
+        for (key, start), end in zip(structure.OFFSETS.items(), ends, strict=True)
+    ]
+
+
+def entries(name: str, base: int, width: int, count: int, order: str = "little") -> list[Field]:
+    """The entries of a table at `base`."""
+    places = range(base, base + width * count, width)
+    return [Field(f"{name}[{n}]", place, width, order) for n, place in enumerate(places)]
+
+
+def mutations(
+    data: bytes, fields: Iterable[Field], seed: int, each: int
+) -> Iterator[tuple[str, bytes]]:
+    """For each field `each` images in which it is another: what has been changed, the image."""
+    chance = random.Random(seed)
+    for field in fields:
+        raw = data[field.offset : field.offset + field.width]
+        order: Any = field.order
+        old = int.from_bytes(raw, order)
+        top = (1 << 8 * field.width) - 1
+        values = [
+            0, top, old + 1, old - 1, 1, top >> 1, (top >> 1) + 1, old << 1, old >> 1, old << 9,
+            top - 1, len(data), len(data) // 512, old ^ 1 << 8 * field.width - 1,
+            len(data) - 1, old + 512,
+        ]  # fmt: skip
+        if each < len(values):
+            values = values[:4] + chance.sample(values[4:], max(each - 4, 0))
+        while len(values) < each:
+            kind = chance.randrange(3)
+            if kind == 0:
+                values.append(old ^ 1 << chance.randrange(8 * field.width))
+            else:
+                values.append(chance.getrandbits(chance.randrange(1, 8 * field.width + 1)))
+        for value in dict.fromkeys(one & top for one in values[: max(each, 4)]):
+            if value != old:
+                changed = bytearray(data)
+                put(changed, field.offset, value.to_bytes(field.width, order))
+                yield f"{field.name} = {value:#x}", bytes(changed)
+
+
+def exercise(format: str, data: bytes, what: str, *, writes: bool, seed: int = 1) -> str:
+    """Use an image; returns what came of it. Raises for what must not be, with `what` as a note."""
+    disk = Recording(data, readonly=not writes, most=len(data) + GROWTH)
+    graph = Graph()
+    graph.nodes["disk"] = disk
+    old_handler = signal.signal(signal.SIGALRM, _too_long)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    resource.setrlimit(resource.RLIMIT_AS, (_taken() + MEMORY, hard))
+    try:
+        return _exercise(graph, format, writes, seed)
+    except BaseException as error:
+        error.add_note(f"{format}: {what}")
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old_handler)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        assert writes or disk.data == data, f"{format}: {what}: written to"
+
+
+def _exercise(graph: Graph, format: str, writes: bool, seed: int) -> str:
+    tree: dict[str, Any] = {"driver": format, "file": "disk"}
+    try:
+        image = graph.open(tree, Mode(readonly=not writes, backing=False))
+    except ImageError as error:
+        return str(error)
+    outcome = "used"
+    try:
+        for step in _steps(image, writes, seed):
+            try:
+                step()
+            except (OSError, ImageError) as error:
+                outcome = str(error)
+    finally:
+        try:
+            image.close()
+        except OSError as error:
+            outcome = str(error)
+    return outcome
+
+
+def _steps(image: Image, writes: bool, seed: int) -> Iterator[Any]:
+    chance = random.Random(seed)
+    places = [0, image.size // 2, max(image.size - 4096, 0)]
+    places += [chance.randrange(max(image.size, 1)) for _ in range(3)]
+    for place in places:
+        offset = place // 512 * 512
+        length = min(4096, image.size - offset)
+        yield lambda offset=offset, length=length: image.read(offset, length)
+        yield lambda offset=offset: image.status(offset, image.size - offset)
+        if writes:
+            data = chance.randbytes(length)
+            yield lambda offset=offset, data=data: image.write(offset, data)
+            yield lambda offset=offset, length=length: image.discard(offset, length)
+            yield lambda o=offset, n=length: image.write_zeroes(o, n, unmap=True)
+    yield image.details
+    yield image.snapshots
+    yield image.check_image
+    if writes:
+        yield image.flush
+        yield lambda: image.check_image("all")
+        yield lambda: image.write(places[1] // 512 * 512, b"x" * min(512, image.size))
+
+
+def _taken() -> int:
+    """Bytes of address space that this process has."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def _too_long(number: int, frame: FrameType | None) -> None:
+    raise AssertionError(f"took more than {SECONDS} s")
