@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pemu.block.opening import Opening
 
 FORMATS = {
+    "luks": "pemu.block.formats.luks",
     "raw": "pemu.block.formats.raw",
     "vdi": "pemu.block.formats.vdi",
 }

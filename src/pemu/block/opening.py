@@ -24,7 +24,8 @@ class Mode:
 
     readonly: nothing is written. direct, no_flush: cache.direct, cache.no-flush. share: others may
     write meanwhile (-U). repair: to be checked; what only `check_image` can mend is no obstacle.
-    backing: open what is below, too. grows: writes beyond the end make the file longer.
+    describe: only what is to be told of it counts; no key is needed. backing: open what is below,
+    too. grows: writes beyond the end make the file longer.
     discard: `discard` has an effect. zeroes: 'off', 'on' or 'unmap': what becomes of writes of
     zeros. depth: how many images it is below the one that the user named.
     """
@@ -34,6 +35,7 @@ class Mode:
     no_flush: bool = False
     share: bool = False
     repair: bool = False
+    describe: bool = False
     backing: bool = True
     grows: bool = False
     discard: bool = False

@@ -1,0 +1,1 @@
+"""Encryption of images: ciphers of sectors, LUKS headers, secrets."""

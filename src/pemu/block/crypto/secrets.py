@@ -1,0 +1,95 @@
+"""Secrets, as `-object secret` and `--object secret` give them."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from pemu.block.error import ImageError
+from pemu.options.keyval import Group, Key
+from pemu.options.types import Enum, Id, Text
+
+LONGEST = 1 << 20
+"""Bytes of a file with a secret: more is a mistake."""
+
+SECRET = Group(
+    "secret",
+    (
+        Key("id", Id(), "how options refer to it", required=True),
+        Key("data", Text(), "the secret itself"),
+        Key("file", Text(empty=False), "a file with the secret"),
+        Key("format", Enum(("raw", "base64")), "how it is written", default="raw"),
+        Key("keyid", Text(empty=False), "a secret that this one is encrypted with (AES-256-CBC)"),
+        Key("iv", Text(empty=False), "initialization vector of that, in base64"),
+    ),
+)
+
+
+def add_secret(objects: dict[str, Any], text: str) -> None:
+    """Put the secret that `text` (after `secret,`) describes among the objects, as bytes.
+
+    Raises ImageError where it cannot be read or decrypted.
+    """
+    given = SECRET.parse(text)
+    if given["id"] in objects:
+        raise ImageError(f"attempt to add duplicate property '{given['id']}' to object")
+    objects[given["id"]] = _value(objects, given)
+
+
+def secret(objects: dict[str, Any], id: str) -> bytes:
+    """The secret called `id`. Raises ImageError."""
+    found = objects.get(id)
+    if not isinstance(found, bytes):
+        raise ImageError(f"No secret with id '{id}'; give --object secret,id={id},file=...")
+    return found
+
+
+def _value(objects: dict[str, Any], given: dict[str, Any]) -> bytes:
+    if (given["data"] is None) == (given["file"] is None):
+        raise ImageError("secret: exactly one of 'data' and 'file' must be given")
+    data = _file(given["file"]) if given["file"] else given["data"].encode()
+    if given["keyid"]:
+        return _decrypted(objects, given, data)
+    if given["iv"]:
+        raise ImageError("secret: 'iv' needs 'keyid', the secret that encrypts this one")
+    return _unpacked(data, "data") if given["format"] == "base64" else data
+
+
+def _file(name: str) -> bytes:
+    try:
+        with open(name, "rb") as file:
+            data = file.read(LONGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ImageError(f"Unable to read {name}: {reason}") from None
+    if len(data) > LONGEST:
+        raise ImageError(f"Unable to read {name}: a secret has at most {LONGEST} bytes")
+    return data
+
+
+def _unpacked(text: bytes | str, what: str) -> bytes:
+    try:
+        words = "".join((text if isinstance(text, str) else text.decode("ascii")).split())
+        return base64.b64decode(words, validate=True)
+    except ValueError:
+        raise ImageError(f"secret: '{what}' is not valid base64") from None
+
+
+def _decrypted(objects: dict[str, Any], given: dict[str, Any], data: bytes) -> bytes:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    key = secret(objects, given["keyid"])
+    key = _unpacked(key, given["keyid"]) if len(key) != 32 else key
+    iv = _unpacked(given["iv"] or "", "iv")
+    packed = _unpacked(data, "data") if given["format"] == "base64" else data
+    if len(key) != 32:
+        raise ImageError(f"Key should be 32 bytes in length, and is {len(key)}")
+    if len(iv) != 16:
+        raise ImageError(f"IV should be 16 bytes in length instead of {len(iv)}")
+    if not packed or len(packed) % 16:
+        raise ImageError("secret: what is encrypted must be whole blocks of 16 bytes")
+    plain = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor().update(packed)
+    padding = plain[-1]
+    if not 1 <= padding <= 16 or plain[-padding:] != bytes([padding]) * padding:
+        raise ImageError(f"secret: it cannot be decrypted with '{given['keyid']}'")
+    return plain[:-padding]

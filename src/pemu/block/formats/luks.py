@@ -1,0 +1,148 @@
+"""The luks format: an encrypted disk behind a LUKS header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from pemu.block.creation import Creation
+from pemu.block.crypto.ciphers import SECTOR, SectorCipher
+from pemu.block.crypto.luks import AMENDMENT, CREATION, Luks, header_bytes
+from pemu.block.crypto.secrets import secret
+from pemu.block.driver import Driver
+from pemu.block.error import ImageError
+from pemu.block.graph import Graph
+from pemu.block.image import Buffers, Extent, Image, Limits, Pieces
+from pemu.block.opening import Opening
+from pemu.block.tree import typed
+from pemu.options.keyval import Key
+from pemu.options.types import Enum, Text
+
+PREALLOCATION = ("off", "falloc", "full")
+
+_PIECE = 1 << 18
+"""Bytes that are encrypted at a time."""
+
+
+class LuksImage(Image):
+    """What is behind the header `luks` in `file`. cipher: None where it is only described."""
+
+    format: ClassVar[str] = "luks"
+    encrypted = True
+
+    def __init__(
+        self, graph: Graph, file: Image, luks: Luks, cipher: SectorCipher | None, key_secret: str
+    ) -> None:
+        size = file.size - luks.payload
+        if size < 0:
+            raise ImageError(f"'{file.name}' ends before the contents begin ({luks.payload})")
+        super().__init__(file.name, size, readonly=file.readonly)
+        self.children["file"] = self._file = file
+        self._graph = graph
+        self._luks = luks
+        self._cipher = cipher
+        self._key_secret = key_secret
+
+    def _sectors(self) -> SectorCipher:
+        if self._cipher is None:
+            raise OSError("the image was opened without its key")
+        return self._cipher
+
+    def _read_into(self, offset: int, buffers: Buffers) -> None:
+        cipher = self._sectors()
+        for view in buffers:
+            done = 0
+            while done < len(view):
+                start = (offset + done) // SECTOR * SECTOR
+                inside = offset + done - start
+                length = min(-(-(inside + len(view) - done) // SECTOR) * SECTOR, _PIECE)
+                data = self._file.read(self._luks.payload + start, length)
+                plain = cipher.decrypt(start // SECTOR, data)[inside : inside + len(view) - done]
+                view[done : done + len(plain)] = plain
+                done += len(plain)
+            offset += len(view)
+
+    def _write_from(self, offset: int, pieces: Pieces) -> None:
+        data = b"".join(pieces)
+        end = offset + len(data)
+        first, last = offset // SECTOR * SECTOR, -(-end // SECTOR) * SECTOR
+        if (first, last) == (offset, end):
+            self._put(offset, memoryview(data))
+            return
+        with self.lock:  # of those that share a sector, one after the other
+            head = self.read(first, offset - first)
+            tail = self.read(end, min(last, self.size) - end)
+            self._put(first, memoryview(head + data + tail))
+
+    def _put(self, offset: int, data: memoryview) -> None:
+        cipher = self._sectors()
+        for at in range(0, len(data), _PIECE):
+            sealed = cipher.encrypt((offset + at) // SECTOR, data[at : at + _PIECE])
+            self._file.write(self._luks.payload + offset + at, sealed)
+
+    def _status(self, offset: int, length: int) -> Extent:
+        return Extent(length)
+
+    def truncate(self, size: int, *, preallocation: str = "off") -> None:
+        self._file.truncate(self._luks.payload + size, preallocation=preallocation)
+        self.size = size
+
+    def amend(self, options: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+        values = typed(options, AMENDMENT, "Format 'luks'")
+        self._luks.amend(values, lambda id: secret(self._graph.objects, id), self._key_secret)
+        self._file.flush()
+        yield 1, 1
+
+    def limits(self) -> Limits:
+        return Limits(alignment=SECTOR)
+
+    def details(self) -> dict[str, Any]:
+        return self._luks.details()
+
+
+def _open(opening: Opening) -> Image:
+    file = opening.file()
+    luks = Luks.parse(file.read, file.write)
+    id = opening.options["key-secret"] or ""
+    cipher = None
+    if not opening.mode.describe:
+        if not id:
+            raise ImageError("Parameter 'key-secret' is required for cipher")
+        cipher = luks.unlock(secret(opening.graph.objects, id))
+    return LuksImage(opening.graph, file, luks, cipher, id)
+
+
+def _create(creation: Creation) -> None:
+    options = creation.options
+    if not options["key-secret"]:
+        raise ImageError("Parameter 'key-secret' is required for cipher")
+    passphrase = secret(creation.graph.objects, options["key-secret"])
+    file = creation.file()
+    try:
+        size = -(-creation.size // SECTOR) * SECTOR
+
+        def reserve(header: int) -> tuple[Any, Any]:
+            file.truncate(header + size, preallocation=options["preallocation"])
+            return file.read, file.write
+
+        Luks.create(options, passphrase, reserve)
+        file.flush()
+    finally:
+        file.close()
+
+
+def _measure(source: Image | None, size: int, options: Mapping[str, Any]) -> dict[str, int]:
+    cipher = options.get("cipher-alg") or "aes-256"
+    mode = options.get("cipher-mode") or "xts"
+    total = size + header_bytes(cipher, mode)
+    return {"required": total, "fully-allocated": total}
+
+
+DRIVER = Driver(
+    "luks",
+    _open,
+    keys=(Key("key-secret", Text(empty=False), "id of the secret with the passphrase"),),
+    create=_create,
+    creation=(*CREATION, Key("preallocation", Enum(PREALLOCATION), default="off")),
+    measure=_measure,
+)
