@@ -134,8 +134,8 @@ class ClusterImage(Image):
         while length:
             first, inside = divmod(offset, self.cluster)
             file = self._file()
-            old_end = file.size
             place, got = self.allocate(first, -(-(inside + length) // self.cluster))
+            old_end = file.size
             end = place + got * self.cluster
             part = min(length, got * self.cluster - inside)
             taken, pieces = take(pieces, part)

@@ -24,6 +24,7 @@ FORMATS = {
     "luks": "pemu.block.formats.luks",
     "raw": "pemu.block.formats.raw",
     "vdi": "pemu.block.formats.vdi",
+    "vpc": "pemu.block.formats.vpc",
 }
 """Formats, and the module of each."""
 

@@ -92,8 +92,8 @@ class Contents:
         qemu("qemu-io", "-f", format, *commands, path)
 
     def check(self, path: Path, format: str, scratch: Path) -> None:
-        """Both Pemu, which finds the format by itself, and QEMU read these contents."""
-        image = open_image(path, mode=READONLY)
+        """Both Pemu and QEMU read these contents."""
+        image = open_image(path, format, READONLY)
         try:
             assert image.format == format
             assert image.size == len(self.data)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pemu.block.formats import vdi
+from pemu.block.formats import vdi, vpc
 from pemu.block.graph import Graph
 from tests.block.formats.exchange import create, open_image
 from tests.block.mutation import Field, entries, exercise, fields_of, mutations
@@ -24,6 +24,8 @@ class Damage(NamedTuple):
     options: dict[str, str] = {}
     size: int = 6 << 20
     checks: bool = True
+    seal: Callable[[bytearray], None] | None = None
+    """Makes checksums right again."""
 
     def __str__(self) -> str:
         return "-".join([self.format, *(f"{key}={one}" for key, one in self.options.items())])
@@ -33,7 +35,27 @@ def vdi_fields(data: bytes) -> list[Field]:
     return [*fields_of(vdi.Header), *entries("map", 512, 4, 6)]
 
 
-CASES = [Damage("vdi", vdi_fields)]
+def vpc_fields(data: bytes) -> list[Field]:
+    start = vpc.Footer.SIZE
+    header = fields_of(vpc.DynamicHeader, start)
+    return [*fields_of(vpc.Footer), *header, *entries("table", 1536, 4, 3, "big")]
+
+
+def fixed_vpc_fields(data: bytes) -> list[Field]:
+    return fields_of(vpc.Footer, len(data) - 512)
+
+
+def seal_vpc(data: bytearray) -> None:
+    """Make the checksum of the first footer, or the last one, right again."""
+    at = 0 if data[:8] == b"conectix" else len(data) - 512
+    data[at : at + 512] = vpc.Footer.parse(data, offset=at).sealed()
+
+
+CASES = [
+    Damage("vdi", vdi_fields),
+    Damage("vpc", vpc_fields, seal=seal_vpc, checks=False),
+    Damage("vpc", fixed_vpc_fields, {"subformat": "fixed"}, seal=seal_vpc, checks=False),
+]
 
 
 def image_with_data(path: Path, case: Damage) -> bytes:
@@ -51,6 +73,11 @@ def run_mutations(path: Path, case: Damage, each: int) -> None:
     data = image_with_data(path, case)
     for number, (what, changed) in enumerate(mutations(data, case.fields(data), 1, each)):
         exercise(case.format, changed, what, writes=bool(number % 2), seed=number)
+        if case.seal is not None:
+            sealed = bytearray(changed)
+            case.seal(sealed)
+            what += ", checksums right"
+            exercise(case.format, bytes(sealed), what, writes=bool(number % 2), seed=number)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -116,8 +143,9 @@ def write_history(disk: Recording, format: str) -> dict[int, list[Written]]:
         if not chance.randrange(4):
             image.flush()
             flushed()
-    image.close()
+    image.flush()
     flushed()
+    image.close()
     return history
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from pemu.block.error import ImageError
+from pemu.block.probe import probe
 from tests.block.formats.exchange import Contents, create, info, open_image, qemu, qemu_create
 
 
@@ -28,6 +29,10 @@ CASES = [
     Case("vdi", {"static": "on"}),
     Case("vdi", {}, 3000001),
     Case("vdi", {}, 512),
+    Case("vpc"),
+    Case("vpc", {"force_size": "on"}, 3000001),
+    Case("vpc", {"subformat": "fixed"}),
+    Case("vpc", {"subformat": "fixed", "force_size": "on"}, 512),
 ]
 
 CHECKED = {"vdi"}
@@ -55,14 +60,15 @@ def test_images_made_by_both_are_the_same_to_qemu(tmp_path: Path, case: Case) ->
     assert qemu_create(case.format, theirs, case.size, case.options) == ""
     create(case.format, ours, case.size, case.options)
     assert info(ours, case.format) == info(theirs, case.format)
+    format = case.format if case.options.get("subformat") != "fixed" else "raw"
+    assert probe(ours.read_bytes()[:512]) == format
 
 
 def test_image_made_by_pemu(tmp_path: Path, case: Case) -> None:
     path = tmp_path / "disk"
     create(case.format, path, case.size, case.options)
-    image = open_image(path)
+    image = open_image(path, case.format)
     contents = Contents(image.size)
-    contents.check(path, case.format, tmp_path / "scratch") if image.size < 512 else None
     contents.write(image, 60)
     image.close()
     contents.check(path, case.format, tmp_path / "scratch")
@@ -77,7 +83,7 @@ def test_image_made_by_qemu(tmp_path: Path, case: Case) -> None:
     contents = Contents(open_and_close(path, case.format), 2)
     contents.write_with_qemu(path, case.format, 10)
     contents.check(path, case.format, tmp_path / "scratch")
-    image = open_image(path)
+    image = open_image(path, case.format)
     contents.write(image, 60)
     image.close()
     contents.check(path, case.format, tmp_path / "scratch")
@@ -95,6 +101,7 @@ def open_and_close(path: Path, format: str) -> int:
     ("format", "size", "options"),
     [
         ("vdi", 600 << 40, {}),
+        ("vpc", (2040 << 30) + 512, {}),
     ],
 )
 def test_images_that_neither_can_make(
@@ -104,3 +111,17 @@ def test_images_that_neither_can_make(
     with pytest.raises(ImageError) as caught:
         create(format, tmp_path / "disk", size, options)
     assert said == f"qemu-img: {tmp_path / 'disk'}: {caught.value}"
+
+
+@pytest.mark.parametrize(
+    "size",
+    [0, 1, 512, 34817, 10 << 20, (504 << 20) + 1, 3 << 30, 127 << 30, 130 << 30, 2040 << 30],
+)
+@pytest.mark.parametrize("force", ["on", "off"])
+def test_vpc_sizes(tmp_path: Path, size: int, force: str) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    options = {"force_size": force}
+    assert qemu_create("vpc", theirs, size, options) == ""
+    create("vpc", ours, size, options)
+    assert info(ours, "vpc") == info(theirs, "vpc")
+    assert ours.read_bytes()[40:64] == theirs.read_bytes()[40:64]
