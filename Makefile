@@ -9,18 +9,23 @@ WORKERS ?= 2
 JIT ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --jit $(JIT)
 
-.PHONY: help demo demo-shell test test-slow bench lint format clean
+.PHONY: help demo demo-shell demo-machine test test-slow bench lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 18
 
-demo: ## run a shell command in a big-endian MIPS busybox; DEMO='...' is the command
+demo: ## a command in a MIPS busybox, or DEMO='...' in it; then a MIPS machine with a Linux shell
 	@sh scripts/venv.sh
-	@sh scripts/demo.sh $(BIN)/pemu-mips command
+	@sh scripts/demo.sh $(BIN) program
+	@[ -n "$$DEMO" ] || sh scripts/demo.sh $(BIN) machine
 
 demo-shell: ## the same busybox as an interactive shell
 	@sh scripts/venv.sh
-	@sh scripts/demo.sh $(BIN)/pemu-mips shell
+	@sh scripts/demo.sh $(BIN) shell
+
+demo-machine: ## the machine alone
+	@sh scripts/venv.sh
+	@sh scripts/demo.sh $(BIN) machine
 
 test: ## run all tests but the slow ones; T='...' adds pytest arguments
 	@sh scripts/venv.sh test
