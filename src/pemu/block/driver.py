@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "luks": "pemu.block.formats.luks",
     "raw": "pemu.block.formats.raw",
+    "parallels": "pemu.block.formats.parallels",
     "vdi": "pemu.block.formats.vdi",
     "vpc": "pemu.block.formats.vpc",
 }

@@ -111,3 +111,35 @@ def info(path: Path, format: str) -> dict[str, Any]:
     for key in ("filename", "actual-size"):
         found.pop(key, None)
     return found
+
+
+Stretch = tuple[int, int, bool, bool, bool, int | None]
+"""Part of a map: start, length, present, zero, data, offset."""
+
+
+def qemu_map(path: Path, format: str) -> list[Stretch]:
+    """What qemu-img map says of an image."""
+    done = qemu("qemu-img", "map", "--output=json", "-f", format, path)
+    keys = ("start", "length", "present", "zero", "data")
+    return [(*(one[key] for key in keys), one.get("offset")) for one in json.loads(done.stdout)]
+
+
+def our_map(path: Path, format: str) -> list[Stretch]:
+    """The same from the status that an image has in Pemu."""
+    image = open_image(path, format, READONLY)
+    found: list[Stretch] = []
+    at = 0
+    while at < image.size:
+        extent = image.status(at, image.size - at)
+        place = extent.offset
+        now = (at, extent.length, extent.present, extent.zero, extent.data, place)
+        if found:
+            start, length, *flags, offset = found[-1]
+            follows = place is None if offset is None else place == offset + length
+            if flags == [*now[2:5]] and follows:
+                now = (start, length + extent.length, *now[2:5], offset)
+                found.pop()
+        found.append(now)
+        at += extent.length
+    image.close()
+    return found

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pemu.block.formats import vdi, vpc
+from pemu.block.formats import parallels, vdi, vpc
 from pemu.block.graph import Graph
 from tests.block.formats.exchange import create, open_image
 from tests.block.mutation import Field, entries, exercise, fields_of, mutations
@@ -51,7 +51,12 @@ def seal_vpc(data: bytearray) -> None:
     data[at : at + 512] = vpc.Footer.parse(data, offset=at).sealed()
 
 
+def parallels_fields(data: bytes) -> list[Field]:
+    return [*fields_of(parallels.Header), *entries("table", parallels.Header.SIZE, 4, 6)]
+
+
 CASES = [
+    Damage("parallels", parallels_fields),
     Damage("vdi", vdi_fields),
     Damage("vpc", vpc_fields, seal=seal_vpc, checks=False),
     Damage("vpc", fixed_vpc_fields, {"subformat": "fixed"}, seal=seal_vpc, checks=False),

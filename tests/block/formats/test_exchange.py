@@ -9,7 +9,16 @@ import pytest
 
 from pemu.block.error import ImageError
 from pemu.block.probe import probe
-from tests.block.formats.exchange import Contents, create, info, open_image, qemu, qemu_create
+from tests.block.formats.exchange import (
+    Contents,
+    create,
+    info,
+    open_image,
+    our_map,
+    qemu,
+    qemu_create,
+    qemu_map,
+)
 
 
 class Case(NamedTuple):
@@ -29,13 +38,16 @@ CASES = [
     Case("vdi", {"static": "on"}),
     Case("vdi", {}, 3000001),
     Case("vdi", {}, 512),
+    Case("parallels"),
+    Case("parallels", {"cluster_size": "4k"}),
+    Case("parallels", {"cluster_size": "1000"}, 5000001),
     Case("vpc"),
     Case("vpc", {"force_size": "on"}, 3000001),
     Case("vpc", {"subformat": "fixed"}),
     Case("vpc", {"subformat": "fixed", "force_size": "on"}, 512),
 ]
 
-CHECKED = {"vdi"}
+CHECKED = {"parallels", "vdi"}
 """Formats that have checks."""
 
 
@@ -75,6 +87,7 @@ def test_image_made_by_pemu(tmp_path: Path, case: Case) -> None:
     contents.write_with_qemu(path, case.format, 20)
     contents.check(path, case.format, tmp_path / "scratch")
     checked(path, case.format)
+    assert our_map(path, case.format) == qemu_map(path, case.format)
 
 
 def test_image_made_by_qemu(tmp_path: Path, case: Case) -> None:
@@ -88,6 +101,7 @@ def test_image_made_by_qemu(tmp_path: Path, case: Case) -> None:
     image.close()
     contents.check(path, case.format, tmp_path / "scratch")
     checked(path, case.format)
+    assert our_map(path, case.format) == qemu_map(path, case.format)
 
 
 def open_and_close(path: Path, format: str) -> int:
@@ -101,6 +115,9 @@ def open_and_close(path: Path, format: str) -> int:
     ("format", "size", "options"),
     [
         ("vdi", 600 << 40, {}),
+        ("parallels", 4 << 50, {}),
+        ("parallels", 1 << 20, {"cluster_size": "2G"}),
+        ("parallels", 1 << 20, {"cluster_size": "0"}),
         ("vpc", (2040 << 30) + 512, {}),
     ],
 )

@@ -10,7 +10,7 @@ import uuid
 from contextlib import closing
 from typing import Annotated, ClassVar
 
-from pemu.block.clusters import ABSENT, ClusterImage
+from pemu.block.clusters import ZERO, ClusterImage
 from pemu.block.creation import Creation
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
@@ -122,7 +122,7 @@ class Vdi(ClusterImage):
 
     def locate(self, index: int) -> int:
         entry = self.map[index]
-        return ABSENT if entry >= FIRST_SPECIAL else self.header.data_offset + entry * BLOCK
+        return ZERO if entry >= FIRST_SPECIAL else self.header.data_offset + entry * BLOCK
 
     def allocate(self, index: int, count: int) -> tuple[int, int]:
         header = self.header

@@ -14,12 +14,12 @@ import uuid
 from contextlib import closing
 from typing import Annotated, ClassVar
 
-from pemu.block.clusters import ABSENT, ClusterImage
+from pemu.block.clusters import ZERO, ClusterImage
 from pemu.block.creation import Creation
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.formats.raw import Raw
-from pemu.block.image import SECTOR, Image, Pieces, damaged
+from pemu.block.image import SECTOR, Extent, Image, Pieces, damaged
 from pemu.block.opening import Opening
 from pemu.block.structure import U8, U16, U32, U64, Structure
 from pemu.block.table import Table, write_entries
@@ -133,6 +133,9 @@ class FixedVpc(Raw):
 
     format: ClassVar[str] = "vpc"
 
+    def _status(self, offset: int, length: int) -> Extent:
+        return Extent(length, offset=offset, file=self.file).refined()
+
     def truncate(self, size: int, *, preallocation: str = "off") -> None:
         raise ImageError("Image format driver does not support resize")
 
@@ -169,7 +172,7 @@ class DynamicVpc(ClusterImage):
     def locate(self, index: int) -> int:
         entry = self.table[index]
         if entry == UNALLOCATED:
-            return ABSENT
+            return ZERO
         if entry * SECTOR < self._first:
             raise damaged()
         return entry * SECTOR + self._bitmap

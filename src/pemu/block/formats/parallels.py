@@ -1,0 +1,227 @@
+"""Parallels' disk images, of both kinds: a header, a table of clusters, the clusters.
+
+The tables are written in an order that needs no mark of the image being in use, so none is set.
+Left out: the format extension (dirty bitmaps); images with one are read only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import closing
+from typing import Annotated, ClassVar
+
+from pemu.block.clusters import ABSENT, ClusterImage
+from pemu.block.creation import Creation
+from pemu.block.driver import Driver
+from pemu.block.error import ImageError
+from pemu.block.image import SECTOR, Check, Image, Limits, damaged
+from pemu.block.opening import Opening
+from pemu.block.structure import U32, U64, Structure
+from pemu.block.table import Table
+from pemu.options.keyval import Key
+from pemu.options.types import Size
+
+OLD, NEW = b"WithoutFreeSpace", b"WithouFreSpacExt"
+"""Magics: the table counts in sectors, or in clusters."""
+
+IN_USE = 0x746F6E59
+MOST_ENTRIES = (1 << 29) - 1
+"""The table is then 2 GiB long."""
+
+LARGEST_TRACK = ((1 << 31) - 1) // 513
+"""Sectors of a cluster."""
+
+
+class Header(Structure, byte_order="<"):
+    """At the beginning of the file; the table follows."""
+
+    magic: Annotated[bytes, 16] = NEW
+    version: U32 = 2
+    heads: U32 = 16
+    cylinders: U32
+    track: U32
+    """Sectors of a cluster."""
+    entries: U32
+    sectors: U64
+    in_use: U32 = 0
+    data_offset: U32
+    flags: U32 = 0
+    extension: U64 = 0
+
+    def check(self, file_size: int) -> None:
+        """Raise ImageError for what cannot be used. file_size: bytes of the file."""
+        if self.magic not in (OLD, NEW) or self.version != 2:
+            raise ImageError("Image not in Parallels format")
+        if not self.track:
+            raise ImageError("Invalid image: Zero sectors per track")
+        if self.track > LARGEST_TRACK:
+            raise ImageError("Invalid image: Too big cluster")
+        if self.entries > MOST_ENTRIES:
+            raise ImageError("Catalog too large")
+        end = max(self.table_end, self.data_offset * SECTOR)
+        if end > file_size:
+            raise ImageError(
+                f"the table of {self.entries} clusters needs {end} bytes, but the file has only "
+                f"{file_size}"
+            )
+
+    @property
+    def table_end(self) -> int:
+        """Where in the file the table ends, bytes."""
+        return self.SIZE + 4 * self.entries
+
+    @property
+    def unit(self) -> int:
+        """What the table counts in, bytes."""
+        return SECTOR if self.magic == OLD else self.track * SECTOR
+
+
+class Parallels(ClusterImage):
+    """A Parallels image in `file`. repair: it is to be checked. Raises ImageError, OSError."""
+
+    format: ClassVar[str] = "parallels"
+
+    def __init__(self, file: Image, *, readonly: bool, repair: bool) -> None:
+        self.header = header = Header.read(file, "the Parallels header")
+        header.check(file.size)
+        sectors = header.sectors if header.magic == NEW else header.sectors & 0xFFFFFFFF
+        if sectors > header.entries * header.track:
+            raise ImageError(
+                f"the disk has {sectors} sectors, but the table has only room for "
+                f"{header.entries * header.track}"
+            )
+        if not readonly and header.in_use == IN_USE and not repair:
+            raise ImageError(
+                "parallels: Image was not closed correctly; cannot be opened read/write"
+            )
+        if not readonly and header.extension:
+            raise ImageError(
+                "parallels: the image has a format extension, which writes would make untrue; open "
+                "it read-only"
+            )
+        cluster = header.track * SECTOR
+        super().__init__(file.name, sectors * SECTOR, cluster, readonly=readonly)
+        self.children["file"] = file
+        self.table = Table(file, Header.SIZE, header.entries, "I", "<")
+        self._data = max(header.data_offset * SECTOR, header.table_end)
+
+    def locate(self, index: int) -> int:
+        entry = self.table[index]
+        if not entry:
+            return ABSENT
+        if entry * self.header.unit < self.header.table_end:
+            raise damaged()
+        return entry * self.header.unit
+
+    def allocate(self, index: int, count: int) -> tuple[int, int]:
+        unit = self.header.unit
+        first = -(-max(self._file().size, self._data) // unit)
+        if first + self.cluster // unit * count > 0xFFFFFFFF:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return first * unit, count
+
+    def connect(self, index: int, count: int, offset: int) -> None:
+        unit = self.header.unit
+        for number in range(count):
+            self.table[index + number] = (offset + number * self.cluster) // unit
+
+    def changes(self) -> int:
+        return self.table.changed
+
+    def write_tables(self) -> None:
+        self._file().flush()
+        self.table.write()
+
+    def limits(self) -> Limits:
+        return Limits()  # as QEMU, which says nothing of the clusters
+
+    def check_image(self, repair: str = "") -> Check:
+        with self.lock:
+            found = Check(total_clusters=self.header.entries)
+            self._check_use(found, repair)
+            self._check_table(found, repair)
+            self._check_end(found, repair)
+            if repair:
+                self.flush()
+        return found
+
+    def _check_use(self, found: Check, repair: str) -> None:
+        if self.header.in_use != IN_USE:
+            return
+        said = "Repairing" if repair else "ERROR"
+        found.corrupt(f"{said} image was not closed correctly", fixed=bool(repair))
+        if repair:
+            self.header.in_use = 0
+            self._file().write(Header.OFFSETS["in_use"], self.header.emit_field("in_use"))
+
+    def _check_table(self, found: Check, repair: str) -> None:
+        fix, said = repair == "all", "Repairing" if repair == "all" else "ERROR"
+        size, unit = self._file().size, self.header.unit
+        owners: dict[int, int] = {}
+        before = 0
+        for index, entry in enumerate(self.table):
+            if not entry:
+                before = 0
+                continue
+            place = entry * unit
+            if place < self.header.table_end or place + self.cluster > size:
+                found.corrupt(f"{said} cluster {index} is outside image", fixed=fix)
+                if fix:
+                    self.table[index] = 0
+                before = 0
+                continue
+            owner = owners.setdefault(entry, index)
+            if owner != index:
+                found.corrupt(f"ERROR clusters {owner} and {index} are at the same place")
+            found.allocated_clusters += 1
+            found.fragmented_clusters += bool(before) and place != before + self.cluster
+            before = place
+            found.end = max(found.end, place + self.cluster)
+
+    def _check_end(self, found: Check, repair: str) -> None:
+        end = max(found.end, self._data)
+        lost = self._file().size - end
+        found.end = end
+        if lost <= 0:
+            return
+        said = "Repairing" if repair else "ERROR"
+        message = f"{said} space leaked at the end of the image {lost}"
+        found.leak(message, count=-(-lost // self.cluster), fixed=bool(repair))
+        if repair:
+            self._file().truncate(end)
+
+
+def _open(opening: Opening) -> Image:
+    mode = opening.mode
+    return Parallels(opening.file(), readonly=mode.readonly, repair=mode.repair)
+
+
+def _create(creation: Creation) -> None:
+    wanted = creation.options["cluster_size"]
+    if wanted >= 1 << 31:
+        raise ImageError("Cluster size is too large")
+    cluster = -(-wanted // SECTOR) * SECTOR
+    if creation.size >= cluster << 32:
+        raise ImageError("Image size is too large for this cluster size")
+    entries = -(-creation.size // cluster)
+    start = -(-(Header.SIZE + 4 * entries) // cluster) * cluster
+    sectors = -(-creation.size // SECTOR)
+    header = Header(
+        cylinders=min(sectors // 16 // 32, 0xFFFFFFFF),
+        track=cluster // SECTOR,
+        entries=entries,
+        sectors=sectors,
+        data_offset=start // SECTOR,
+    )
+    with closing(creation.file()) as file:
+        file.write(0, header.emit())
+        file.truncate(start)
+
+
+DRIVER = Driver(
+    "parallels",
+    _open,
+    create=_create,
+    creation=(Key("cluster_size", Size(), "Parallels image cluster size", default=1 << 20),),
+)
