@@ -32,6 +32,10 @@ FORMATS = {
 PROTOCOLS = {
     "file": "pemu.block.protocols.file",
     "host_device": "pemu.block.protocols.file",
+    "http": "pemu.block.protocols.web",
+    "https": "pemu.block.protocols.web",
+    "ftp": "pemu.block.protocols.web",
+    "ftps": "pemu.block.protocols.web",
 }
 """What images are kept in: `name:` before a file's name chooses one."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from pemu.block.creation import Creation
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, Pieces, take
+from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, Pieces, clear, take
 from pemu.block.opening import Opening
 from pemu.block.probe import PROBED, probe
 from pemu.options.keyval import Key
@@ -46,7 +46,13 @@ class Raw(Image):
         self._limited = size is not None
 
     def _read_into(self, offset: int, buffers: Buffers) -> None:
-        self._file.read_into(self.offset + offset, buffers)
+        start = self.offset + offset
+        left = self._file.size - start
+        if sum(map(len, buffers)) > left:  # the last sector is not whole
+            buffers, rest = take(buffers, max(left, 0))
+            for view in rest:
+                clear(view)
+        self._file.read_into(start, buffers)
 
     def read_cached(self, offset: int, buffers: Buffers) -> bool:
         return offset + sum(map(len, buffers)) <= self.size and self._file.read_cached(
