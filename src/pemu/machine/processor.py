@@ -14,7 +14,7 @@ from pemu.engine.engine import Engine
 from pemu.engine.exits import EXIT_BUDGET, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSTEM, EXIT_WATCH
 from pemu.engine.machinecpu import PhysicalMap, Watches
 from pemu.engine.machinememory import MachineMemory
-from pemu.machine.clock import SECOND
+from pemu.machine.icount import InstructionTime
 from pemu.machine.region import BusError, Ram
 
 if TYPE_CHECKING:
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from pemu.machine.control import State
     from pemu.machine.machine import Machine
 
-
-AUTOMATIC_SHIFT = 3
-"""-icount shift=auto: an instruction takes 8 ns."""
-
-MOST_INSTRUCTIONS = 1 << 40
-"""Run without a deadline before the virtual clock is looked at again."""
 
 _MASK = (1 << 64) - 1
 
@@ -101,10 +95,11 @@ class Processor:
         self.debugger: Debugger | None = None
         self.sleeps = True
         """Whether it waits where the guest does; a debugger's steps do not."""
+        self._counted: InstructionTime | None = None
         if machine.icount is not None:
-            self.cpu.set_instruction_time(self._shift)
-            machine.clocks.virtual.count_by(lambda: self.cpu.instructions << self._shift)
-            machine.clocks.virtual.on_earlier.append(self._limit)
+            self._counted = InstructionTime(
+                machine, self.cpu, machine.icount, self._set_clock_offset, self._wake
+            )
         machine.memory.listen(self._memory_changed)
         machine.control.listeners.append(self._state_changed)
 
@@ -139,48 +134,16 @@ class Processor:
                 return None
         return 0
 
-    # Counting instructions
-
-    @property
-    def _shift(self) -> int:
-        icount = self.machine.icount
-        assert icount is not None
-        return AUTOMATIC_SHIFT if icount.shift is None else icount.shift
-
-    def _limit(self) -> None:
-        """Let the guest run to the virtual clock's first deadline and no further."""
-        clock = self.machine.clocks.virtual
-        self.engine.context[c.CLOCK_OFFSET >> 3] = clock.offset & _MASK
-        deadline = clock.deadline()
-        left = MOST_INSTRUCTIONS
-        if deadline is not None:
-            left = min(left, max(deadline - clock.now() + (1 << self._shift) - 1, 0) >> self._shift)
-        self.cpu.grant(left)
-
-    def _run_timers(self) -> None:
-        """Run the timers that are due, on this thread, so that they run at the same instruction."""
-        with self.machine.lock:
-            self.machine.clocks.virtual.run_timers()
-            self._limit()
-
-    def _idle(self) -> None:
-        """Let virtual time go on while the guest sleeps with its instructions counted."""
-        icount = self.machine.icount
-        clock = self.machine.clocks.virtual
-        with self.machine.lock:
-            deadline = clock.deadline()
-            delay = None if deadline is None else max(deadline - clock.now(), 0) / SECOND
-        if icount is not None and (icount.sleep or delay is None) and self._wake.wait(delay):
-            return
-        with self.machine.lock:
-            clock.skip()
-        self._run_timers()
-
     # Running
 
     def _state_changed(self, state: State) -> None:
         if state == "running":
-            self.engine.context[c.CLOCK_OFFSET >> 3] = self.machine.clocks.virtual.offset & _MASK
+            self._set_clock_offset(self.machine.clocks.virtual.offset)
+            if self._counted is not None:
+                self._counted.started()
+
+    def _set_clock_offset(self, offset: int) -> None:
+        self.engine.context[c.CLOCK_OFFSET >> 3] = offset & _MASK
 
     def run(self) -> None:
         """Run the guest until `kick` is called."""
@@ -246,8 +209,8 @@ class Processor:
         cpu = self.cpu
         if cpu.exit_reason == EXIT_SYSTEM:
             self.settle(cpu.exit_code, cpu.exit_addr)
-        elif cpu.exit_reason == EXIT_BUDGET:
-            self._run_timers()
+        elif cpu.exit_reason == EXIT_BUDGET and self._counted is not None:
+            self._counted.run_timers()
 
     def settle(self, number: int, argument: int) -> None:
         """Do what an instruction has asked of the machine by `cpu.exit(number, argument)`."""
@@ -267,10 +230,10 @@ class Processor:
         """Wait for `wake` or `kick`, or return at once if one came since the last time."""
         if not self.sleeps:
             return
-        if self.machine.icount is None:
+        if self._counted is None:
             self._wake.wait()
         elif not self._wake.is_set():
-            self._idle()
+            self._counted.idle()
         self._wake.clear()
 
     def reset(self) -> None:
