@@ -26,6 +26,7 @@ FORMATS = {
     "parallels": "pemu.block.formats.parallels",
     "vdi": "pemu.block.formats.vdi",
     "vpc": "pemu.block.formats.vpc",
+    "qcow2": "pemu.block.formats.qcow2",
 }
 """Formats, and the module of each."""
 

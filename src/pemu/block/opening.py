@@ -86,7 +86,7 @@ class Opening:
         """Open the image that the options call `key`. Raises ImageError without one."""
         if self._children.get(key) is None:
             raise ImageError(f'A block device must be specified for "{key}"')
-        return self._owned(self.graph.open_child(self._children[key], mode))
+        return self.own(self.graph.open_child(self._children[key], mode))
 
     def given(self, key: str) -> bool:
         """Whether the options say anything about the child `key`."""
@@ -110,7 +110,7 @@ class Opening:
         if chosen is None or chosen == "":
             return None
         if isinstance(chosen, str) or "driver" in chosen and not name:
-            return self._owned(self.graph.open_child(chosen, mode))
+            return self.own(self.graph.open_child(chosen, mode))
         if not name and not chosen:
             return None
         full = resolve(name, self.name if relative_to is None else relative_to) if name else ""
@@ -120,9 +120,10 @@ class Opening:
             )
         except ImageError as error:
             raise ImageError(f"Could not open backing file: {error}") from None
-        return self._owned(below)
+        return self.own(below)
 
-    def _owned(self, image: Image) -> Image:
+    def own(self, image: Image) -> Image:
+        """An image that is closed if the opening fails; returned."""
         self._opened.append(image)
         return image
 

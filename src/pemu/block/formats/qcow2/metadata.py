@@ -1,0 +1,348 @@
+"""The tables of an open qcow2 image in memory, and the order in which they reach the file.
+
+What is written is written so that a cut at any moment leaves at most unused clusters: data and
+refcounts first, then L2 tables that point to them, then the L1 table, each on stable storage before
+the next begins. Refcounts are lowered after nothing on stable storage points there any more.
+"""
+
+from __future__ import annotations
+
+import errno
+from array import array
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pemu.block.formats.qcow2.header import (
+    CORRUPT,
+    DIRTY,
+    LAZY_REFCOUNTS,
+    Fields,
+    Header,
+    MoreFields,
+)
+from pemu.block.formats.qcow2.layout import COPIED, OFFSET, Layout
+from pemu.block.formats.qcow2.refcounts import Refcounts
+from pemu.block.formats.qcow2.words import load_words, to_bytes, zeros
+from pemu.block.image import Image
+
+MOST_FREED = 1 << 16
+"""Pieces that wait for being given back; then the tables are written."""
+
+
+class Freed(NamedTuple):
+    """Clusters that nothing in memory points to any more.
+
+    when: operations that began before may still use them. discard: what the host is told of.
+    """
+
+    when: int
+    cluster: int
+    clusters: int
+    discard: bool
+
+
+class Metadata:
+    """L1 and L2 tables, refcounts and what is to be done after they have been written.
+
+    file: what holds the tables. data: what holds the contents, the same file as a rule.
+    l1, l1_offset: the active L1 table. Callers hold the image's lock.
+    """
+
+    def __init__(self, file: Image, header: Header, layout: Layout, name: str, *, cached: int,
+                 warn: Callable[[str], object]) -> None:  # fmt: skip
+        self.file = file
+        self.data = file
+        self.header = header
+        self.layout = layout
+        self.name = name
+        self.readonly = True
+        self.warn = warn
+        self.broken = False
+        fields = header.fields
+        self.refcounts = Refcounts(
+            file, layout, fields.refcount_table_offset, fields.refcount_table_clusters, self.corrupt
+        )
+        self.refcounts.moved = self._table_moved
+        self.l1_offset = fields.l1_table_offset
+        self.l1 = load_words(file, fields.l1_table_offset, fields.l1_size)
+        self._most = max(cached // layout.cluster, 4)
+        self._l2: dict[int, array[int]] = {}
+        self._dirty: dict[int, tuple[int, int]] = {}
+        self._l1_dirty: set[int] = set()
+        self._freed: list[Freed] = []
+        self._operations = 0
+        self.active: set[int] = set()
+        """Operations under way that use clusters without the lock."""
+        self.owners: dict[int, str] = {}
+        """What clusters with tables are, by cluster: contents must never go there."""
+
+    # Operations
+
+    def begin(self) -> int:
+        """An operation begins to use clusters: `active.discard` its number when it is over."""
+        self._operations = number = self._operations + 1
+        self.active.add(number)
+        return number
+
+    # What is wrong with the image
+
+    def corrupt(self, text: str, *, fatal: bool = False) -> OSError:
+        """The image is damaged: tell of it. Returns the error to raise.
+
+        fatal: if it can be written, mark it, and neither read nor write any more, lest the damage
+        spread.
+        """
+        if fatal and not self.readonly:
+            self.warn(
+                f"qcow2: Marking image as corrupt: {text}; further corruption events will be "
+                "suppressed\n"
+            )
+            self.broken = True
+            if self.header.fields.version >= 3:
+                self.set_incompatible(CORRUPT, on=True)
+        else:
+            self.warn(
+                f"qcow2: Image is corrupt: {text}; further non-fatal corruption events will be "
+                "suppressed\n"
+            )
+        self.warn = _silent
+        return OSError(errno.EIO, f"'{self.name}' is corrupt: {text}")
+
+    def set_incompatible(self, feature: int, *, on: bool) -> None:
+        """Set or clear a feature bit in the file, at once. Raises OSError."""
+        more = self.header.more
+        more.incompatible = more.incompatible | feature if on else more.incompatible & ~feature
+        self.write_more("incompatible")
+        self.file.flush()
+
+    def write_more(self, name: str) -> None:
+        """Write one field of version 3's header. Raises OSError."""
+        offset = Fields.SIZE + MoreFields.OFFSETS[name]
+        self.file.write(offset, self.header.more.emit_field(name))
+
+    def write_fields(self, first: str, last: str) -> None:
+        """Write the fields of the header from `first` to `last`, on stable storage afterwards."""
+        start = Fields.OFFSETS[first]
+        stop = Fields.OFFSETS[last] + len(self.header.fields.emit_field(last))
+        self.file.write(start, self.header.fields.emit()[start:stop])
+        self.file.flush()
+
+    def write_header(self) -> None:
+        """Write the whole first cluster, on stable storage afterwards."""
+        self.file.write(0, self.header.emit())
+        self.file.flush()
+
+    # Tables
+
+    def table_at(self, entry: int) -> array[int]:
+        """The L2 table that an entry of an L1 table points to. Raises OSError."""
+        offset = entry & OFFSET
+        table = self._l2.get(offset)
+        if table is None:
+            if offset % self.layout.cluster:
+                raise self.corrupt(f"L2 table offset {offset:#x} unaligned", fatal=True)
+            self._make_room()
+            table = load_words(self.file, offset, self.layout.cluster // 8)
+            self._l2[offset] = table
+        return table
+
+    def _make_room(self) -> None:
+        if len(self._l2) < self._most:
+            return
+        if len(self._dirty) > self._most // 2:
+            self.commit()
+        for offset in self._l2:
+            if offset not in self._dirty:
+                del self._l2[offset]
+                return
+
+    def own_table(self, index: int) -> tuple[int, array[int]]:
+        """The L2 table of an L1 entry, for writing: its offset, and itself. Raises OSError."""
+        entry = self.l1[index]
+        offset = entry & OFFSET
+        if entry & COPIED and offset:
+            return offset, self.table_at(entry)
+        old = self.table_at(entry) if offset else None
+        place = self.take_table(1, "active L2 table")
+        table = old[:] if old is not None else zeros(self.layout.cluster // 8)
+        self._make_room()
+        self._l2[place] = table
+        self._dirty[place] = (0, len(table))
+        self.l1[index] = place | COPIED
+        self._l1_dirty.add(index)
+        if offset:
+            self.free(offset, self.layout.cluster)
+        return place, table
+
+    def mark(self, offset: int, start: int, stop: int) -> None:
+        """Words `start` to `stop` of the L2 table at `offset` have changed."""
+        was = self._dirty.get(offset)
+        self._dirty[offset] = (min(was[0], start), max(was[1], stop)) if was else (start, stop)
+
+    def mark_l1(self, index: int) -> None:
+        """An entry of the L1 table has changed."""
+        self._l1_dirty.add(index)
+
+    def drop_table(self, index: int) -> None:
+        """Have no L2 table there any more."""
+        offset = self.l1[index] & OFFSET
+        self.l1[index] = 0
+        self._l1_dirty.add(index)
+        self._l2.pop(offset, None)
+        self._dirty.pop(offset, None)
+        self.free(offset, self.layout.cluster)
+
+    def forget_tables(self) -> None:
+        """Drop the L2 tables from memory, which have been written."""
+        self._l2.clear()
+
+    def use_l1(self, offset: int, l1: array[int]) -> None:
+        """Read through another L1 table from now on."""
+        self.l1_offset, self.l1 = offset, l1
+        self._l2.clear()
+
+    def grow_l1(self, entries: int) -> None:
+        """Have an L1 table of at least so many entries. Raises OSError, ImageError."""
+        if entries <= len(self.l1):
+            return
+        self.commit(release=False)
+        offset = self.take_table(self.layout.clusters(entries * 8), "active L1 table")
+        old, before = len(self.l1), self.l1_offset
+        l1 = self.l1[:]
+        l1.extend(zeros(entries - old))
+        self.write_table(offset, l1)
+        self.refcounts.write()
+        self.file.flush()
+        self.l1, self.l1_offset = l1, offset
+        self.name_l1()
+        if old:
+            self.free(before, old * 8)
+            self.release()
+
+    def name_l1(self) -> None:
+        """Have the header name the L1 table. Raises OSError."""
+        self.header.fields.l1_size = len(self.l1)
+        self.header.fields.l1_table_offset = self.l1_offset
+        self.write_fields("l1_size", "l1_table_offset")
+
+    def write_table(self, offset: int, words: array[int]) -> None:
+        """Write a table of words, and zeros up to the end of its last cluster."""
+        data = to_bytes(words)
+        self.file.write(offset, data + bytes(-len(data) % self.layout.cluster))
+
+    # Clusters
+
+    def take_table(self, clusters: int, what: str) -> int:
+        """Clusters in a row for a table: their offset. Raises OSError."""
+        first, _ = self.refcounts.allocate(clusters, what=what)
+        self.begin_writing()
+        for cluster in range(first, first + clusters):
+            self.owners[cluster] = what
+        return first * self.layout.cluster
+
+    def begin_writing(self) -> None:
+        """Refcounts have changed: with lazy refcounts, say in the file that they are not up to
+        date, once."""
+        if self.header.more.compatible & LAZY_REFCOUNTS and not self.header.has(DIRTY):
+            if self.header.fields.version >= 3:
+                self.set_incompatible(DIRTY, on=True)
+
+    def free(self, offset: int, length: int, *, discard: bool = False) -> None:
+        """Lower the refcounts of clusters, after the tables that do not name them are written."""
+        first = offset >> self.layout.cluster_bits
+        count = ((offset + length - 1) >> self.layout.cluster_bits) - first + 1
+        last = self._freed[-1] if self._freed else None
+        if (
+            last is not None
+            and last.cluster + last.clusters == first
+            and last.when == self._operations
+            and last.discard == discard
+        ):
+            self._freed[-1] = last._replace(clusters=last.clusters + count)
+        else:
+            self._freed.append(Freed(self._operations, first, count, discard))
+
+    def give_back(self, first: int, count: int) -> None:
+        """Lower the refcounts of clusters that were taken and never named."""
+        self.refcounts.add(first, count, -1)
+
+    def release(self) -> None:
+        """Lower the refcounts of what has been freed, and is out of use."""
+        oldest = min(self.active, default=self._operations + 1)
+        later = [one for one in self._freed if one.when >= oldest]
+        ready = [one for one in self._freed if one.when < oldest]
+        self._freed = later
+        for one in ready:
+            self.begin_writing()
+            self.refcounts.add(one.cluster, one.clusters, -1)
+            for cluster in range(one.cluster, one.cluster + one.clusters):
+                self.owners.pop(cluster, None)
+            if one.discard:
+                self._discard(one.cluster, one.clusters)
+
+    def _discard(self, cluster: int, count: int) -> None:
+        """Tell the host of clusters that nobody uses any more."""
+        end = cluster + count
+        while cluster < end:
+            first = cluster
+            while cluster < end and not self.refcounts.get(cluster):
+                cluster += 1
+            if cluster > first:
+                size = self.layout.cluster
+                self.file.discard(first * size, (cluster - first) * size)
+            else:
+                cluster += 1
+
+    # Writing
+
+    def relieve(self) -> None:
+        """Write the tables if too much waits for that."""
+        if len(self._freed) > MOST_FREED or self.refcounts.crowded:
+            self.commit()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._dirty or self._l1_dirty or self._freed or self.refcounts.dirty)
+
+    def commit(self, *, release: bool = True, accurate: bool = False) -> None:
+        """Write all tables. accurate: the refcounts, too, even if they may be behind.
+
+        What is written is on stable storage afterwards, but for refcounts that were lowered.
+        Raises OSError.
+        """
+        lazy = self.header.has(DIRTY) and bool(self.header.more.compatible & LAZY_REFCOUNTS)
+        if not lazy or accurate or self.refcounts.crowded:
+            self.refcounts.write()
+        if self._dirty:
+            self.sync()
+            for offset, (start, stop) in sorted(self._dirty.items()):
+                start, stop = start & ~63, stop + 63 & ~63  # whole sectors
+                self.file.write(offset + start * 8, to_bytes(self._l2[offset][start:stop]))
+            self._dirty.clear()
+        if self._l1_dirty:
+            self.sync()
+            for low in {index & ~63 for index in self._l1_dirty}:
+                self.file.write(self.l1_offset + low * 8, to_bytes(self.l1[low : low + 64]))
+            self._l1_dirty.clear()
+        self.sync()
+        if release and self._freed:
+            self.release()
+
+    def sync(self) -> None:
+        """What has been written is on stable storage afterwards. Raises OSError."""
+        if self.data is not self.file:
+            self.data.flush()
+        self.file.flush()
+
+    def _table_moved(self) -> None:
+        fields = self.header.fields
+        for cluster in range(self.refcounts.clusters):
+            self.owners[self.refcounts.start // self.layout.cluster + cluster] = "refcount table"
+        fields.refcount_table_offset = self.refcounts.start
+        fields.refcount_table_clusters = self.refcounts.clusters
+        self.write_fields("refcount_table_offset", "refcount_table_clusters")
+
+
+def _silent(text: str) -> None:
+    """After the first complaint."""

@@ -1,0 +1,154 @@
+"""How a qcow2 image is opened, and the driver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pemu.block.driver import Driver
+from pemu.block.error import ImageError
+from pemu.block.formats.qcow2.header import (
+    CORRUPT,
+    NO_CRYPT,
+    SMALLEST_CLUSTER,
+    Header,
+    parse_header,
+)
+from pemu.block.formats.qcow2.image import Qcow2
+from pemu.block.formats.qcow2.layout import Layout, check_tables
+from pemu.block.formats.qcow2.reading import Settings
+from pemu.block.image import Image
+from pemu.block.opening import Opening, resolve
+from pemu.options.keyval import Group, Key
+from pemu.options.types import Bool, Enum, Int, Size, Text
+
+KEYS = (
+    Key("lazy-refcounts", Bool(), "let refcounts be behind while the image is in use"),
+    Key("pass-discard-request", Bool(), "tell the host of what a guest discards"),
+    Key("pass-discard-snapshot", Bool(), "tell the host of what snapshots give back"),
+    Key("pass-discard-other", Bool(), "tell the host of other clusters that become free"),
+    Key(
+        "overlap-check",
+        Enum(("none", "constant", "cached", "all"), name="none|constant|cached|all"),
+        "refuse to write over the image's own tables",
+    ),
+    Key("cache-size", Size(), "bytes of L2 tables and refcount blocks in memory"),
+    Key("l2-cache-size", Size(), "bytes of L2 tables in memory"),
+    Key("l2-cache-entry-size", Size(), "accepted; tables are cached whole"),
+    Key("refcount-cache-size", Size(), "bytes of refcount blocks in memory"),
+    Key("cache-clean-interval", Int(), "accepted; seconds after which unused tables are dropped"),
+    Key(
+        "encrypt",
+        Group(
+            "encrypt",
+            (
+                Key("format", Enum(("aes", "luks")), "how the image is encrypted"),
+                Key("key-secret", Text("id"), "id of the secret with the key or passphrase"),
+            ),
+        ),
+        "encryption",
+    ),
+)
+
+
+def read_header(file: Image) -> Header:
+    """The header of the image in `file`. Raises ImageError, OSError."""
+    head = file.read(0, min(1 << SMALLEST_CLUSTER, file.size))
+    if len(head) > 23:
+        wanted = min(1 << min(int.from_bytes(head[20:24], "big"), 21), file.size)
+        head = file.read(0, max(wanted, len(head)))
+    return parse_header(head)
+
+
+def open_image(opening: Opening) -> Image:
+    """Open a qcow2 image. Raises ImageError, OSError."""
+    options, mode = opening.options, opening.mode
+    if not mode.readonly:
+        raise ImageError("Writing to qcow2 images is not supported yet; open it read-only")
+    file = opening.file()
+    header = read_header(file)
+    check_tables(header, Layout(header))
+    if header.has(CORRUPT) and not mode.readonly and not mode.repair:
+        raise ImageError("qcow2: Image is corrupt; cannot be opened read/write")
+    image = Qcow2(
+        opening.name,
+        file,
+        header,
+        _settings(options, discard=mode.discard),
+        readonly=mode.readonly,
+        warn=opening.graph.warn,
+    )
+    _open_data_file(opening, image)
+    _unlock(opening, image)
+    below = opening.backing(header.backing_file, header.backing_format)
+    if below is not None:
+        image.children["backing"] = below
+    return image
+
+
+def _settings(options: dict[str, Any], *, discard: bool) -> Settings:
+    def choice(name: str, default: bool) -> bool:
+        given = options[f"pass-discard-{name}"]
+        return default if given is None else bool(given)
+
+    cached = options["l2-cache-size"]
+    total, refcounts = options["cache-size"], options["refcount-cache-size"]
+    if total is not None and cached is not None and refcounts is not None:
+        raise ImageError(
+            "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time"
+        )
+    if total is not None and max(cached or 0, refcounts or 0) > total:
+        raise ImageError("l2-cache-size and refcount-cache-size may not exceed cache-size")
+    if cached is None:
+        cached = 32 << 20 if total is None else total - (refcounts or 0)
+    entry = options["l2-cache-entry-size"]
+    if entry is not None and (entry < 512 or entry & (entry - 1)):
+        raise ImageError(
+            "L2 cache entry size must be a power of two between 512 and the cluster size"
+        )
+    return Settings(
+        overlap=options["overlap-check"] != "none",
+        cached=cached,
+        discard_request=choice("request", discard),
+        discard_snapshot=choice("snapshot", True),
+        discard_other=choice("other", False),
+        lazy=options["lazy-refcounts"],
+    )
+
+
+def _open_data_file(opening: Opening, image: Qcow2) -> None:
+    if not image.layout.external:
+        if opening.given("data-file"):
+            raise ImageError("'data-file' can only be set for images with an external data file")
+        return
+    mode = opening.mode.of_file()
+    if opening.given("data-file"):
+        data = opening.child("data-file", mode)
+    elif image.header.data_file:
+        name = resolve(image.header.data_file, opening.name)
+        data = opening.graph.open_protocol(name, mode)
+        opening.own(data)
+    else:
+        raise ImageError("'data-file' is required for this image")
+    image.use_data_file(data)
+
+
+def _unlock(opening: Opening, image: Qcow2) -> None:
+    """Get the key of an encrypted image. Raises ImageError."""
+    method = image.header.fields.crypt_method
+    given = opening.options["encrypt"] or {}
+    if method == NO_CRYPT:
+        if given.get("format") or given.get("key-secret"):
+            raise ImageError(
+                f"No encryption in image header, but options specified format "
+                f"'{given.get('format') or ''}'"
+            )
+        return
+    image.keyless = True
+
+
+DRIVER = Driver(
+    "qcow2",
+    open_image,
+    keys=KEYS,
+    children=("file", "backing", "data-file"),
+)
