@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 FORMATS = {
     "luks": "pemu.block.formats.luks",
+    "qcow2": "pemu.block.formats.qcow2",
     "raw": "pemu.block.formats.raw",
     "parallels": "pemu.block.formats.parallels",
     "vdi": "pemu.block.formats.vdi",
     "vpc": "pemu.block.formats.vpc",
-    "qcow2": "pemu.block.formats.qcow2",
 }
 """Formats, and the module of each."""
 

@@ -65,7 +65,6 @@ class File(Image):
         self._no_flush = mode.no_flush
         self._punches = True
         self._zeroes = True
-        self._no_flush = mode.no_flush
 
     def within(self, offset: int, length: int, *, writes: bool = False) -> None:
         end = -(-self.size // SECTOR) * SECTOR
