@@ -49,7 +49,8 @@ def contents(path: Path) -> bytes:
 
 
 def status(image: Image) -> list[tuple[object, ...]]:
-    found, at = [], 0
+    found: list[tuple[object, ...]] = []
+    at = 0
     while at < image.size:
         one = image.status(at, image.size - at)
         found.append((at, one.length, one.present, one.zero, one.data, one.offset))

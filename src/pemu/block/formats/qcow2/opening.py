@@ -67,7 +67,7 @@ def open_image(opening: Opening) -> Image:
     file = opening.file()
     header = read_header(file)
     check_tables(header, Layout(header))
-    if header.has(CORRUPT) and not mode.readonly and not mode.repair:
+    if header.has(CORRUPT) and not (mode.readonly or mode.repair):
         raise ImageError("qcow2: Image is corrupt; cannot be opened read/write")
     image = Qcow2(
         opening.name,
@@ -86,7 +86,7 @@ def open_image(opening: Opening) -> Image:
 
 
 def _settings(options: dict[str, Any], *, discard: bool) -> Settings:
-    def choice(name: str, default: bool) -> bool:
+    def choice(name: str, *, default: bool) -> bool:
         given = options[f"pass-discard-{name}"]
         return default if given is None else bool(given)
 
@@ -108,9 +108,9 @@ def _settings(options: dict[str, Any], *, discard: bool) -> Settings:
     return Settings(
         overlap=options["overlap-check"] != "none",
         cached=cached,
-        discard_request=choice("request", discard),
-        discard_snapshot=choice("snapshot", True),
-        discard_other=choice("other", False),
+        discard_request=choice("request", default=discard),
+        discard_snapshot=choice("snapshot", default=True),
+        discard_other=choice("other", default=False),
         lazy=options["lazy-refcounts"],
     )
 

@@ -12,6 +12,7 @@ from pemu.block.formats.qcow2.header import (
     COMPRESSIONS,
     CORRUPT,
     LAZY_REFCOUNTS,
+    NO_CRYPT,
     RAW_EXTERNAL_DATA,
     Header,
 )
@@ -78,6 +79,7 @@ class Qcow2Reading(Image):
         """Whether sectors are numbered by their places in the file, not on the disk."""
         self.keyless = False
         """Encrypted, without a key: only what is not contents can be used."""
+        self.encrypted = header.fields.crypt_method != NO_CRYPT
         self.backing_file = header.backing_file
         self.backing_format = header.backing_format
         self._hole_prone: bool | None = None
@@ -262,11 +264,6 @@ class Qcow2Reading(Image):
         if self.cipher is not None:
             shown["encrypt"] = self.cipher.details()
         return shown
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether the contents are encrypted."""
-        return self.header.fields.crypt_method != 0
 
 
 def _scatter(data: memoryview, buffers: list[memoryview]) -> None:
