@@ -7,7 +7,6 @@ from typing import Any
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.header import (
-    CORRUPT,
     NO_CRYPT,
     SMALLEST_CLUSTER,
     Header,
@@ -67,8 +66,6 @@ def open_image(opening: Opening) -> Image:
     file = opening.file()
     header = read_header(file)
     check_tables(header, Layout(header))
-    if header.has(CORRUPT) and not (mode.readonly or mode.repair):
-        raise ImageError("qcow2: Image is corrupt; cannot be opened read/write")
     image = Qcow2(
         opening.name,
         file,
