@@ -61,7 +61,10 @@ class Driver:
     open: makes an image from what it is given; what it has opened is closed for it where it fails.
     keys: its own keys of -drive and -blockdev, besides those of every node and of its children.
     children: the keys that stand for images ('file', 'backing', ...).
-    create: makes a new image, where it can; creation: the keys of `-o` for that.
+    create: makes a new image, where it can; creation: the keys of `-o` for that, in the order in
+    which `create` prints them; 'size' may be among them to have a place there. Those that have
+    defaults are always printed.
+    amendment: the keys of `-o` that `Image.amend` takes.
     parse_name: of a protocol: the keys that a name like nbd://host/disk stands for.
     """
 
@@ -71,6 +74,7 @@ class Driver:
     children: Sequence[str] = ("file",)
     create: Callable[[Creation], None] | None = None
     creation: Sequence[Key] = ()
+    amendment: Sequence[Key] = ()
     parse_name: Callable[[str], dict[str, Any]] | None = None
     measure: Callable[[Image | None, int, Mapping[str, Any]], dict[str, int]] | None = None
     """(source or None, size, creation options): {'required': bytes, 'fully-allocated': bytes, ...}

@@ -25,7 +25,9 @@ Buffers = Sequence[memoryview]
 Pieces = Sequence[bytes | memoryview]
 """Pieces of memory that are written one after the other."""
 
-ZEROES = memoryview(bytes(1 << 20))
+_ZERO_BYTES = bytes(1 << 20)
+
+ZEROES = memoryview(_ZERO_BYTES)
 """Zeros to write."""
 
 
@@ -35,7 +37,7 @@ class Extent(NamedTuple):
     length: bytes. present: this image itself says what is there; otherwise what is below it does.
     zero: it is known to read as zeros. data: it takes room in the file, zeros or not.
     offset: where in `file` the contents are as they read, in bytes, or None (compressed,
-    encrypted, elsewhere).
+    encrypted, elsewhere). sparse: `file` may have holes there, which read as zeros.
     """
 
     length: int
@@ -45,6 +47,7 @@ class Extent(NamedTuple):
     offset: int | None = None
     file: Image | None = None
     compressed: bool = False
+    sparse: bool = False
 
     def refined(self) -> Extent:
         """The same with what the file knows: where that has a hole, it reads as zeros."""
@@ -143,6 +146,10 @@ class Image:
         self.backing_file = ""
         """Name of the image below as the image's header has it; empty for none."""
         self.backing_format = ""
+        self.encrypted = False
+        """Whether the contents are encrypted in the file."""
+        self.dirty = False
+        """Whether it was not closed properly when it was last written to."""
         self.lock = threading.RLock()
         """Held while what describes the contents is changed."""
         self.closed: Callable[[], object] = lambda: None
@@ -377,11 +384,13 @@ def damaged() -> OSError:
 
 def is_zero(data: bytes | memoryview) -> bool:
     """Whether `data` is all zeros."""
-    for at in range(0, len(data), len(ZEROES)):
-        part = data[at : at + len(ZEROES)]
-        if part[:16] != ZEROES[: len(part[:16])] or part != ZEROES[: len(part)]:
-            return False
-    return True
+    # startswith compares as memcmp does; `==` of memoryviews takes 60 times as long.
+    if data[-1:] != b"\0":
+        return len(data) == 0
+    return all(
+        _ZERO_BYTES.startswith(data[at : at + len(_ZERO_BYTES)])
+        for at in range(0, len(data), len(_ZERO_BYTES))
+    )
 
 
 def clear(view: memoryview) -> None:

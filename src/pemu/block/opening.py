@@ -86,7 +86,8 @@ class Opening:
         """Open the image that the options call `key`. Raises ImageError without one."""
         if self._children.get(key) is None:
             raise ImageError(f'A block device must be specified for "{key}"')
-        return self.own(self.graph.open_child(self._children[key], mode))
+        child = self.graph.open_child(self._children[key], mode, protocol=key == "file")
+        return self.own(child)
 
     def given(self, key: str) -> bool:
         """Whether the options say anything about the child `key`."""

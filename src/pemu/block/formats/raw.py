@@ -100,7 +100,7 @@ def _open(opening: Opening) -> Image:
 
 
 def _create(creation: Creation) -> None:
-    options = {"preallocation": creation.options["preallocation"]}
+    options = {"preallocation": creation.options["preallocation"] or "off"}
     size = -(-creation.size // SECTOR) * SECTOR
     creation.file(size=size, options=options).close()
 
@@ -121,9 +121,8 @@ DRIVER = Driver(
     creation=(
         Key(
             "preallocation",
-            Enum(("off", "falloc", "full")),
+            Enum(("off", "falloc", "full"), name="str"),
             "Preallocation mode (allowed values: off, falloc, full)",
-            default="off",
         ),
     ),
     measure=_measure,

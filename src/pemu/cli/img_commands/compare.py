@@ -1,0 +1,175 @@
+"""`pemu-img compare`: whether two images have the same contents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from pemu.block.extents import Stretch, above, unfiltered
+from pemu.block.image import Image, is_zero
+from pemu.cli.img_commands.progress import Progress
+from pemu.cli.img_commands.session import COMMON, Session, mistake, usage
+from pemu.options.error import OptionError
+
+SYNTAX = (
+    "[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] "
+    "filename1 filename2"
+)
+
+HELP = """Compare the contents of two images. Exit status: 0 the same, 1 not, more: it failed.
+
+  -F fmt  format of the second image
+  -s      strict: size and what takes room must be the same, too
+"""
+
+OPTIONS = COMMON + "f|format= F= T= p q s U|force-share"
+
+CHUNK = 4 << 20
+"""Bytes that are read at a time."""
+
+_FAILED = 2
+
+
+def run(words: Sequence[str]) -> int:
+    """Carry out `pemu-img compare`."""
+    given = usage(words, OPTIONS, help=HELP)
+    if len(given.words) != 2:
+        raise mistake("Expecting two image file names")
+    session = Session(given)
+    with ExitStack() as stack:
+        try:
+            images = []
+            for name, format in zip(given.words, (given.get("f"), given.get("F")), strict=True):
+                image = session.open(
+                    name, format=format, cache=given.get("T"), cache_option="source cache option"
+                )
+                stack.callback(image.close)
+                images.append(image)
+        except OptionError as error:
+            raise OptionError(str(error), _FAILED) from None
+        one, other = images
+        with Progress(given, min(one.size, other.size)) as progress:
+            found = _Comparison(one, other, progress, strict="s" in given).run()
+    session.say("\n".join(found.lines))
+    return 0 if found.same else 1
+
+
+class _Comparison:
+    """Two images being compared. lines: what is to be said. same: the outcome."""
+
+    def __init__(self, one: Image, other: Image, progress: Progress, *, strict: bool) -> None:
+        self.images = (one, other)
+        self.progress = progress
+        self.strict = strict
+        self.same = True
+        self.lines: list[str] = []
+
+    def run(self) -> _Comparison:
+        """Compare all."""
+        one, other = self.images
+        if self.strict and one.size != other.size:
+            return self._differ("Strict mode: Image size mismatch!")
+        shorter = min(one.size, other.size)
+        if not self._common(shorter):
+            return self
+        if one.size != other.size:
+            self.lines.append("Warning: Image size mismatch!")
+            longer = one if one.size > other.size else other
+            if not self._rest(longer, shorter):
+                return self
+        self.lines.append("Images are identical.")
+        return self
+
+    def _differ(self, text: str) -> _Comparison:
+        self.same = False
+        self.lines.append(text)
+        return self
+
+    def _common(self, end: int) -> bool:
+        """Compare what both have."""
+        one, other = self.images
+        buffers = [memoryview(bytearray(min(CHUNK, end))) for _ in range(2)]
+        at = 0
+        with ThreadPoolExecutor(1) as pool:
+            while at < end:
+                found = [_status(image, at, end - at) for image in self.images]
+                length = min(found[0].extent.length, found[1].extent.length)
+                kinds = [_kind(stretch) for stretch in found]
+                if self.strict and kinds[0] != kinds[1]:
+                    self._differ(f"Strict mode: Offset {at} block status mismatch!")
+                    return False
+                zero = [stretch.extent.zero for stretch in found]
+                if all(zero):
+                    pass
+                elif any(zero):
+                    length = min(length, CHUNK)
+                    i = zero.index(False)
+                    view = _read(self.images[i], at, buffers[0][:length])
+                    if not is_zero(view):
+                        self._differ(f"Content mismatch at offset {at + _first(view)}!")
+                        return False
+                else:
+                    length = min(length, CHUNK)
+                    second = pool.submit(_read, other, at, buffers[1][:length])
+                    view = _read(one, at, buffers[0][:length])
+                    if not _equal(view, second.result()):
+                        where = at + _first(view, second.result())
+                        self._differ(f"Content mismatch at offset {where}!")
+                        return False
+                at += length
+                self.progress.add(length)
+        return True
+
+    def _rest(self, image: Image, at: int) -> bool:
+        """Whether the longer image goes on with zeros."""
+        buffer = memoryview(bytearray(CHUNK))
+        while at < image.size:
+            found = _status(image, at, image.size - at)
+            length = found.extent.length
+            if not found.extent.zero:
+                length = min(length, CHUNK)
+                view = _read(image, at, buffer[:length])
+                if not is_zero(view):
+                    self._differ(f"Content mismatch at offset {at + _first(view)}!")
+                    return False
+            at += length
+        return True
+
+
+def _status(image: Image, at: int, length: int) -> Stretch:
+    try:
+        return above(unfiltered(image), None, at, length)
+    except OSError as error:
+        raise OptionError(
+            f"Sector allocation test failed for {image.name}: {error.strerror}", 3
+        ) from None
+
+
+def _kind(stretch: Stretch) -> tuple[bool, bool, bool]:
+    """What the strict mode compares."""
+    return stretch.extent.present, stretch.extent.zero, stretch.extent.data
+
+
+def _read(image: Image, at: int, view: memoryview) -> memoryview:
+    try:
+        image.read_into(at, [view])
+    except OSError as error:
+        raise OptionError(
+            f"Error while reading offset {at} of {image.name}: {error.strerror}", 4
+        ) from None
+    return view
+
+
+def _equal(one: memoryview, other: memoryview) -> bool:
+    # `==` of memoryviews compares item by item; this is memcmp
+    return bytes(one).startswith(other)
+
+
+def _first(view: memoryview, other: memoryview | None = None) -> int:
+    """Where the first sector begins that differs, or is not zeros."""
+    for at in range(0, len(view), 512):
+        part = view[at : at + 512]
+        if not is_zero(part) if other is None else part != other[at : at + 512]:
+            return at
+    return 0

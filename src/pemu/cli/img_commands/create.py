@@ -1,0 +1,145 @@
+"""`pemu-img create`: a new image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pemu.block.driver import find_driver
+from pemu.block.error import ImageError
+from pemu.block.graph import Graph
+from pemu.block.opening import Mode, resolve
+from pemu.cli.img_commands.creation import (
+    check_options,
+    option_help,
+    option_pairs,
+    shown_options,
+)
+from pemu.cli.img_commands.session import (
+    LARGEST,
+    Session,
+    known_format,
+    mistake,
+    number,
+    say,
+    usage,
+    warn,
+)
+from pemu.options.error import OptionError
+
+SYNTAX = (
+    "[--object objectdef] [-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] "
+    "filename [size]"
+)
+
+HELP = """Make a new image; without a size it is as big as the one below it.
+
+  -b backing_file  what the image has where nothing has been written to it
+  -F backing_fmt   format of that
+  -u               do not look at what is below
+  -o options       a comma list of the format's own options; -o help lists them
+"""
+
+OPTIONS = "h|help object= q f|format= b= F= u o="
+
+
+def run(words: Sequence[str]) -> int:
+    """Carry out `pemu-img create`."""
+    given = usage(words, OPTIONS, help=HELP)
+    format = given.get("f", "raw")
+    pairs = option_pairs(given.all("o"))
+    if pairs is None:
+        say(option_help(format, given.words[0] if given.words else ""))
+        return 0
+    if not given.words:
+        raise mistake("Expecting image file name")
+    name, *rest = given.words
+    size = number(rest[0], "image size") if rest else None
+    if len(rest) > 1:
+        raise mistake(f"Unexpected argument: {rest[1]}")
+    session = Session(given)
+    try:
+        create(
+            session,
+            format,
+            name,
+            size,
+            pairs,
+            backing=given.get("b"),
+            backing_format=given.get("F"),
+            unsafe="u" in given,
+        )
+    except OptionError as error:
+        raise OptionError(f"{name}: {error}") from None
+    return 0
+
+
+def create(
+    session: Session,
+    format: str,
+    name: str,
+    size: int | None,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    backing: str = "",
+    backing_format: str = "",
+    unsafe: bool = False,
+) -> None:
+    """Make an image and say so. Raises OptionError."""
+    if not known_format(format):
+        raise OptionError(f"Unknown file format '{format}'")
+    driver = find_driver(format)
+    if driver.create is None:
+        raise OptionError(f"Format driver '{format}' does not support image creation")
+    values = dict(check_options(driver, pairs))
+    for key, value, what in (
+        ("backing_file", backing, "Backing file"),
+        ("backing_fmt", backing_format, "Backing format"),
+    ):
+        if value:
+            if not any(one.name == key for one in driver.creation):
+                raise OptionError(f"{what} not supported for file format '{format}'")
+            values[key] = value
+    if size is None and "size" in values:
+        size = number(values["size"], "image size")
+    values.pop("size", None)
+    backing = values.get("backing_file", "")
+    if backing:
+        if resolve(backing, name) == name:
+            raise OptionError(
+                "Trying to create an image with the same filename as the backing file"
+            )
+        if not unsafe:
+            size = _below(session.graph, backing, name, values.get("backing_fmt", ""), size)
+        elif not values.get("backing_fmt"):
+            raise OptionError("Backing file specified without backing format")
+    if size is None:
+        raise OptionError("Image creation needs a size parameter")
+    if size > LARGEST:
+        raise OptionError(f"Image size {size} is too large; at most {LARGEST} bytes")
+    session.say(f"Formatting '{name}', fmt={format} {shown_options(driver, values, size)}")
+    session.graph.create(format, name, size, values)
+
+
+def _below(graph: Graph, backing: str, name: str, format: str, size: int | None) -> int:
+    """The size of the image, after a look at what is below it. Raises OptionError."""
+    full = resolve(backing, name)
+    if format and not known_format(format):
+        raise OptionError(f"Unknown backing file format '{format}'")
+    try:
+        below = graph.open_name(full, format=format, mode=Mode(readonly=True, backing=False))
+    except ImageError as error:
+        if size is None:
+            raise OptionError(f"{error}\nCould not open backing image.") from None
+        warn(
+            f"warning: {error}\n"
+            "Could not verify backing image. This may become an error in future versions."
+        )
+        return size
+    try:
+        if not format:
+            raise OptionError(
+                f"Backing file specified without backing format\nDetected format of {below.format}."
+            )
+        return below.size if size is None else size
+    finally:
+        below.close()

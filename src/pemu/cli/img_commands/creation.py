@@ -1,0 +1,104 @@
+"""Options of new images: `-o`, its help, and how `create` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pemu.block.driver import Driver, find_driver
+from pemu.cli.img_commands.session import known_format
+from pemu.options.error import OptionError, unknown
+from pemu.options.keyval import Key, split
+from pemu.options.types import Bool, Int, Size, ValueType
+
+SIZE = Key("size", Size(), "Virtual disk size")
+
+_KINDS: tuple[tuple[type[ValueType], str], ...] = (
+    (Size, "size"),
+    (Bool, "bool (on/off)"),
+    (Int, "num"),
+)
+"""What QEMU calls types; everything else is 'str'."""
+
+
+def option_pairs(texts: Iterable[str]) -> list[tuple[str, str]] | None:
+    """The keys and values of all -o; None where one asks for help. Raises OptionError."""
+    pairs: list[tuple[str, str]] = []
+    for text in texts:
+        if not text or text.startswith(",") or text.endswith(",") and not text.endswith(",,"):
+            raise OptionError(f"Invalid option list: {text}")
+        for key, value in split(text):
+            if value is None:
+                if key in ("help", "?"):
+                    return None
+                key, value = (key[2:], "off") if key.startswith("no") else (key, "on")
+            pairs.append((key, value))
+    return pairs
+
+
+def creation_keys(driver: Driver) -> list[Key]:
+    """The keys that a new image can have, 'size' among them."""
+    keys = list(driver.creation)
+    return keys if any(key.name == "size" for key in keys) else [SIZE, *keys]
+
+
+def check_options(driver: Driver, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """`pairs`, all of whose keys the driver knows. Raises OptionError."""
+    keys = {key.name: key for key in creation_keys(driver)}
+    for key, value in pairs:
+        if key not in keys:
+            raise unknown(f"Invalid parameter '{key}'", key, keys, "-o help lists the options")
+        _check_type(keys[key], value)
+    return list(pairs)
+
+
+def _check_type(key: Key, text: str) -> None:
+    if isinstance(key.type, Size | Int | Bool):
+        try:
+            key.type.parse(text)
+        except OptionError as error:
+            raise OptionError(f"Parameter '{key.name}': {error}") from None
+
+
+def shown_options(driver: Driver, values: Mapping[str, Any], size: int) -> str:
+    """What 'Formatting' shows: all options that were given or have defaults."""
+    shown = []
+    for key in creation_keys(driver):
+        value = size if key.name == "size" else values.get(key.name, key.default)
+        if value is None:
+            continue
+        if isinstance(key.type, Size):
+            value = key.type.parse(value) if isinstance(value, str) else value
+        elif not isinstance(value, str):
+            value = key.type.format(value)
+        shown.append(f"{key.name}={value}".replace(",", ",,"))
+    return " ".join(shown)
+
+
+def option_help(format: str, name: str = "") -> str:
+    """The answer to -o help. name: the file, whose protocol may have options, too."""
+    if not known_format(format):
+        raise OptionError(f"Unknown file format '{format}'")
+    driver = find_driver(format)
+    if driver.create is None:
+        raise OptionError(f"Format driver '{format}' does not support image creation")
+    keys = creation_keys(driver)
+    title = "Supported options:" if name else f"Supported {format} options:"
+    lines = [title, *option_lines(keys)]
+    if not name:
+        lines += [
+            "",
+            "The protocol level may support further options.",
+            "Specify the target filename to include those options.",
+        ]
+    return "\n".join(lines)
+
+
+def option_lines(keys: Iterable[Key]) -> list[str]:
+    """The options in the order of the alphabet, with types and what they are for."""
+    lines = []
+    for key in sorted(keys, key=lambda key: key.name):
+        kind = next((name for type, name in _KINDS if isinstance(key.type, type)), "str")
+        left = f"  {key.name}=<{kind}>"
+        lines.append(f"{left:<24} - {key.help}" if key.help else left)
+    return lines

@@ -1,0 +1,181 @@
+"""`pemu-img info`: what an image is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pemu.block.image import Image, Snapshot
+from pemu.block.opening import Mode, resolve
+from pemu.cli.img_commands.session import (
+    COMMON,
+    Session,
+    amount,
+    one_file,
+    output_format,
+    say,
+    usage,
+)
+from pemu.options.error import OptionError
+
+SYNTAX = (
+    "[--object objectdef] [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] filename"
+)
+
+HELP = """Tell what the image is: format, sizes, what is below it, snapshots.
+
+  --backing-chain  tell it of all images below, too
+  --output=json    for programs
+  -U               although somebody else is using it
+"""
+
+OPTIONS = COMMON + "f|format= output= backing-chain U|force-share"
+
+
+def run(words: Sequence[str]) -> int:
+    """Carry out `pemu-img info`."""
+    given = usage(words, OPTIONS, help=HELP)
+    json = output_format(given)
+    name = one_file(given)
+    session = Session(given)
+    found = _chain(session, name, given.get("f"), "backing-chain" in given)
+    if json:
+        print_json(found if "backing-chain" in given else found[0])
+        return 0
+    say("\n".join(human(one) for one in found))
+    return 0
+
+
+def print_json(value: Any) -> None:
+    """Print a value as programs read it."""
+    import json
+
+    say(json.dumps(value, indent=4))
+
+
+def _chain(session: Session, name: str, format: str, whole: bool) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    image_opts = session.image_opts
+    while True:
+        if name in seen:
+            raise OptionError(f"Backing file '{name}' creates an infinite loop.")
+        seen.add(name)
+        mode = Mode(readonly=True, share=session.share, backing=False)
+        image = session.open(name, format=format, mode=mode, image_opts=image_opts)
+        try:
+            one = describe(image, name if not image_opts else image.name)
+        finally:
+            image.close()
+        found.append(one)
+        name = one.get("full-backing-filename", "")
+        format = one.get("backing-filename-format", "")
+        image_opts = False
+        if not whole or not name:
+            return found
+
+
+def describe(image: Image, name: str) -> dict[str, Any]:
+    """What QMP's ImageInfo says of an image."""
+    one: dict[str, Any] = {"virtual-size": image.size, "filename": name}
+    if image.limits().cluster:
+        one["cluster-size"] = image.limits().cluster
+    one["format"] = image.format
+    allocated = image.allocated()
+    if allocated is not None:
+        one["actual-size"] = allocated
+    if image.encrypted:
+        one["encrypted"] = True
+    details = image.details()
+    if details:
+        one["format-specific"] = {"type": image.format, "data": details}
+    if image.backing_file:
+        one["backing-filename"] = image.backing_file
+        one["full-backing-filename"] = resolve(image.backing_file, image.name)
+        if image.backing_format:
+            one["backing-filename-format"] = image.backing_format
+    snapshots = image.snapshots()
+    if snapshots:
+        one["snapshots"] = [_snapshot(snapshot) for snapshot in snapshots]
+    one["dirty-flag"] = image.dirty
+    return one
+
+
+def _snapshot(one: Snapshot) -> dict[str, Any]:
+    found = {
+        "id": one.id,
+        "name": one.name,
+        "vm-state-size": one.state_size,
+        "date-sec": one.date,
+        "date-nsec": one.nanoseconds,
+        "vm-clock-sec": one.clock // 10**9,
+        "vm-clock-nsec": one.clock % 10**9,
+    }
+    if one.instructions != -1:
+        found["icount"] = one.instructions
+    return found
+
+
+def human(one: dict[str, Any]) -> str:
+    """What people read of an ImageInfo; without the last line end."""
+    size = one["virtual-size"]
+    taken = amount(one["actual-size"]) if "actual-size" in one else "unavailable"
+    lines = [
+        f"image: {one['filename']}",
+        f"file format: {one['format']}",
+        f"virtual size: {amount(size)} ({size} bytes)",
+        f"disk size: {taken}",
+    ]
+    if one.get("encrypted"):
+        lines.append("encrypted: yes")
+    if "cluster-size" in one:
+        lines.append(f"cluster_size: {one['cluster-size']}")
+    if one["dirty-flag"]:
+        lines.append("cleanly shut down: no")
+    if "backing-filename" in one:
+        below, full = one["backing-filename"], one["full-backing-filename"]
+        lines.append(f"backing file: {below}" + (f" (actual path: {full})" * (full != below)))
+        if "backing-filename-format" in one:
+            lines.append(f"backing file format: {one['backing-filename-format']}")
+    if one.get("snapshots"):
+        lines += ["Snapshot list:", *snapshot_table(one["snapshots"])]
+    if "format-specific" in one:
+        lines.append("Format specific information:")
+        lines += _details(one["format-specific"]["data"], 1)
+    return "\n".join(lines) + "\n"
+
+
+def snapshot_table(snapshots: Sequence[dict[str, Any]]) -> list[str]:
+    """The table of an image's snapshots, given as QMP's SnapshotInfo."""
+    import time
+
+    row = "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}"
+    lines = [row.format("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT")]
+    for one in snapshots:
+        date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["date-sec"]))
+        seconds, rest = one["vm-clock-sec"], one["vm-clock-nsec"] // 10**6
+        clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
+        state = amount(one["vm-state-size"])
+        lines.append(row.format(one["id"], one["name"], state, date, clock, one.get("icount", "")))
+    return lines
+
+
+def _details(value: Any, level: int) -> list[str]:
+    pairs: list[tuple[str, Any]]
+    if isinstance(value, dict):
+        pairs = [(key.replace("-", " "), inner) for key, inner in value.items()]
+    else:
+        pairs = [(f"[{i}]", inner) for i, inner in enumerate(value)]
+    lines = []
+    for key, inner in pairs:
+        left = "    " * level + key + ":"
+        if isinstance(inner, dict | list):
+            lines += [left, *_details(inner, level + 1)]
+        else:
+            lines.append(f"{left} {str(inner).lower() if isinstance(inner, bool) else inner}")
+    return lines
+
+
+def snapshots_of(image: Image) -> list[dict[str, Any]]:
+    """The snapshots of an image as QMP's SnapshotInfo."""
+    return [_snapshot(one) for one in image.snapshots()]
