@@ -37,6 +37,7 @@ PROTOCOLS = {
     "https": "pemu.block.protocols.web",
     "ftp": "pemu.block.protocols.web",
     "ftps": "pemu.block.protocols.web",
+    "nbd": "pemu.block.protocols.nbd",
 }
 """What images are kept in: `name:` before a file's name chooses one."""
 

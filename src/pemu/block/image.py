@@ -200,6 +200,11 @@ class Image:
         """Do as `read_into` if that takes no time; False where the host would have to wait."""
         return False
 
+    @property
+    def fast_zeroes(self) -> bool:
+        """Whether `write_zeroes` takes less time than writing zeros would."""
+        return self.file is not None and self.file.fast_zeroes
+
     def truncate(self, size: int, *, preallocation: str = "off") -> None:
         """Make the image `size` bytes long; what is new reads as zeros.
 

@@ -48,7 +48,8 @@ class Structure:
     OFFSETS: ClassVar[dict[str, int]]
     FORMATS: ClassVar[dict[str, str]]
     """Each field's format as `struct` writes it, byte order included."""
-    _CODE: ClassVar[struct.Struct]
+    CODE: ClassVar[struct.Struct]
+    """The whole, for what must be fast."""
 
     def __init_subclass__(cls, *, byte_order: str, **rest: Any) -> None:
         super().__init_subclass__(**rest)
@@ -62,8 +63,8 @@ class Structure:
             cls.OFFSETS[one.name] = struct.calcsize(code)
             cls.FORMATS[one.name] = byte_order + piece
             code += piece
-        cls._CODE = struct.Struct(code)
-        cls.SIZE = cls._CODE.size
+        cls.CODE = struct.Struct(code)
+        cls.SIZE = cls.CODE.size
 
     @classmethod
     def parse(cls, data: bytes | bytearray | memoryview, what: str = "", offset: int = 0) -> Self:
@@ -76,7 +77,7 @@ class Structure:
                 f"{what or cls.__name__} is cut short: {max(len(data) - offset, 0)} bytes of "
                 f"{cls.SIZE}"
             )
-        values = cls._CODE.unpack_from(data, offset)
+        values = cls.CODE.unpack_from(data, offset)
         return cls(**dict(zip(cls.OFFSETS, values, strict=True)))
 
     @classmethod
@@ -87,7 +88,7 @@ class Structure:
 
     def emit(self) -> bytes:
         """The bytes that `parse` reads again."""
-        return self._CODE.pack(*(getattr(self, name) for name in self.OFFSETS))
+        return self.CODE.pack(*(getattr(self, name) for name in self.OFFSETS))
 
     def emit_field(self, name: str) -> bytes:
         """The bytes of one field, which belong at OFFSETS[name]."""

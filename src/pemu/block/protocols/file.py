@@ -134,6 +134,10 @@ class File(Image):
             self._zeroes = False
         super()._write_zeroes(offset, length, unmap=unmap)
 
+    @property
+    def fast_zeroes(self) -> bool:
+        return self._zeroes
+
     def _status(self, offset: int, length: int) -> Extent:
         if offset >= self.size:
             return Extent(length, zero=True, data=False, offset=offset, file=self)

@@ -1,0 +1,174 @@
+"""A connection's bytes, in the clear or through TLS; one thread may send while another receives."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pemu.block.image import take
+
+if TYPE_CHECKING:
+    import ssl
+
+Piece = bytes | bytearray | memoryview
+
+_MOST_PIECES = 1024
+"""Pieces of one sendmsg (IOV_MAX)."""
+
+
+class Gone(OSError):
+    """The other side cannot be reached any more: it has closed, or the network is broken."""
+
+
+def _gone(error: OSError) -> Gone:
+    return Gone(error.errno or errno.ECONNRESET, error.strerror or str(error))
+
+
+class Channel:
+    """A connected stream socket. deadline: when what is received must be there, on the clock
+    of `time.monotonic`; None for no limit. Methods raise `Gone` where the other side is."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.deadline: float | None = None
+        self._sending = threading.Lock()
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def receive_some(self, view: memoryview) -> int:
+        """Fill the beginning of `view` with what there is, at least one byte; returns how many."""
+        try:
+            count = self._receive_some(view)
+        except OSError as error:
+            raise _gone(error) from None
+        if not count:
+            raise Gone(errno.ECONNRESET, "the connection was closed")
+        return count
+
+    def _receive_some(self, view: memoryview) -> int:
+        if self.deadline is not None:
+            self._await(select.POLLIN)
+        return self.sock.recv_into(view)
+
+    def receive_into(self, view: memoryview) -> None:
+        """Fill `view`."""
+        while view:
+            view = view[self.receive_some(view) :]
+
+    def receive(self, length: int) -> bytes:
+        """`length` bytes."""
+        data = bytearray(length)
+        self.receive_into(memoryview(data))
+        return bytes(data)
+
+    def send(self, pieces: Sequence[Piece]) -> None:
+        """Send `pieces` one after the other, nothing of other threads between them."""
+        with self._sending:
+            try:
+                for at in range(0, len(pieces), _MOST_PIECES):
+                    self._send(pieces[at : at + _MOST_PIECES])
+            except OSError as error:
+                raise _gone(error) from None
+
+    def _send(self, pieces: Sequence[Piece]) -> None:
+        sent = self.sock.sendmsg(pieces)
+        if sent != sum(map(len, pieces)):
+            rest = take([memoryview(piece) for piece in pieces], sent)[1]
+            while rest:
+                rest = take(rest, self.sock.sendmsg(rest))[1]
+
+    def _await(self, event: int) -> None:
+        """Wait until there is something, or room for something."""
+        left = None
+        if self.deadline is not None:
+            left = max(self.deadline - time.monotonic(), 0) * 1000
+        poll = select.poll()
+        poll.register(self.sock, event)
+        if not poll.poll(left):
+            raise TimeoutError(errno.ETIMEDOUT, "it took too long")
+
+    def limit(self, seconds: float | None) -> None:
+        """Have what is received and sent take no longer than that from now on; None: for ever."""
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        limit = struct.pack("@ll", int(seconds or 0), 0)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def shut(self) -> None:
+        """Have all that waits for the other side fail; from any thread."""
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has gone already
+
+    def close(self) -> None:
+        """Let go of the socket; nothing else may be under way."""
+        self.sock.close()
+
+
+class TlsChannel(Channel):
+    """A channel of which TLS hides the contents.
+
+    An OpenSSL connection may be used by one thread at a time only, so that waiting is done outside
+    it.
+    """
+
+    def __init__(
+        self, plain: Channel, context: ssl.SSLContext, *, server: bool, hostname: str | None = None
+    ) -> None:
+        sock = plain.sock
+        sock.settimeout(None if plain.deadline is None else plain.deadline - time.monotonic())
+        try:
+            secure = context.wrap_socket(sock, server_side=server, server_hostname=hostname)
+        except (OSError, ValueError) as error:
+            raise Gone(errno.EPROTO, f"TLS handshake failed: {error}") from None
+        secure.setblocking(False)
+        self._secure = secure
+        self._lock = threading.Lock()
+        super().__init__(secure)
+        self.deadline = plain.deadline
+
+    def _receive_some(self, view: memoryview) -> int:
+        import ssl
+
+        while True:
+            event = select.POLLIN
+            with self._lock:
+                try:
+                    return self._secure.recv_into(view)
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLWantWriteError:
+                    event = select.POLLOUT
+            self._await(event)
+
+    def _send(self, pieces: Sequence[Piece]) -> None:
+        import ssl
+
+        rest = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        while rest:
+            event = select.POLLOUT
+            with self._lock:
+                try:
+                    rest = rest[self._secure.send(rest) :]
+                    continue
+                except ssl.SSLWantWriteError:
+                    pass
+                except ssl.SSLWantReadError:
+                    event = select.POLLIN
+            self._await(event)
+
+    def peer_name(self) -> str:
+        """The distinguished name of the other side's certificate, as tls-authz sees it."""
+        parts = (self._secure.getpeercert() or {}).get("subject", ())
+        short = {"commonName": "CN", "organizationName": "O", "countryName": "C"}
+        short |= {"localityName": "L", "organizationalUnitName": "OU", "stateOrProvinceName": "ST"}
+        return ",".join(
+            f"{short.get(key, key)}={value}" for group in reversed(parts) for key, value in group
+        )

@@ -1,0 +1,124 @@
+"""What a server offers: an image under a name, and what can be asked of it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pemu.block.error import ImageError
+from pemu.block.image import Extent, Image
+from pemu.block.nbd import protocol as nbd
+
+MAX_EXTENTS = 8192
+"""Stretches of one answer about status: a client asks on where it ends."""
+
+StatusAt = Callable[[int, int], tuple[int, int]]
+"""(offset, length) -> (length, flags) of the stretch that begins there."""
+
+
+@dataclass
+class Export:
+    """An image that clients find under `name`.
+
+    bitmaps: names of persistent dirty bitmaps that they may read. depth: whether they may ask how
+    far down a chain data are. shared: whether several may write at once, so that one client may
+    use several connections.
+    """
+
+    image: Image
+    name: str = ""
+    description: str = ""
+    readonly: bool = False
+    bitmaps: Sequence[str] = ()
+    depth: bool = False
+    shared: bool = False
+    contexts: dict[str, StatusAt] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.readonly = self.readonly or self.image.readonly
+        self.contexts = {nbd.BASE_ALLOCATION: self._allocation}
+        if self.depth:
+            self.contexts[nbd.ALLOCATION_DEPTH] = self._depth
+        for name in self.bitmaps:
+            self.contexts[nbd.DIRTY_BITMAP + name] = _bitmap(self.image, name)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.image.size
+
+    def flags(self, *, structured: bool) -> int:
+        """What a client is told that it can ask for."""
+        flags = nbd.HAS_FLAGS | nbd.SEND_FLUSH | nbd.SEND_FUA | nbd.SEND_CACHE
+        if structured:
+            flags |= nbd.SEND_DF
+        if self.readonly:
+            return flags | nbd.READ_ONLY | nbd.CAN_MULTI_CONN
+        flags |= nbd.SEND_TRIM | nbd.SEND_WRITE_ZEROES | nbd.SEND_FAST_ZERO
+        return flags | (nbd.CAN_MULTI_CONN if self.shared else 0)
+
+    def block_size(self) -> tuple[int, int, int]:
+        """The least, the best and the greatest length of a request, bytes."""
+        limits = self.image.limits()
+        least = min(max(limits.alignment, 1), 65536)
+        best = min(max(least, limits.cluster, 4096), nbd.MAX_REQUEST)
+        return least, best, nbd.MAX_REQUEST
+
+    def matching(self, query: str) -> list[str]:
+        """The contexts that a client's query is about; one that ends in ':' is about several."""
+        if query in ("base:", "qemu:", nbd.DIRTY_BITMAP):
+            return [name for name in self.contexts if name.startswith(query)]
+        return [query] if query in self.contexts else []
+
+    def status(self, context: str, offset: int, length: int, *, one: bool) -> bytes:
+        """The entries of a context for a range; one: only the first. Raises OSError."""
+        at = self.contexts[context]
+        end, found, entries = offset + length, 0, 0
+        lengths: list[int] = []
+        flags: list[int] = []
+        while offset < end and entries < MAX_EXTENTS:
+            step, kind = at(offset, end - offset)
+            found += step
+            offset += step
+            if flags and flags[-1] == kind:
+                lengths[-1] += step
+            elif one and flags:
+                break
+            else:
+                lengths.append(step)
+                flags.append(kind)
+                entries += 1
+        pairs = [value for pair in zip(lengths, flags, strict=True) for value in pair]
+        return struct.pack(f">{len(pairs)}I", *pairs)
+
+    def _allocation(self, offset: int, length: int) -> tuple[int, int]:
+        extent, _ = chain_status(self.image, offset, length)
+        hole = 0 if extent.data and not extent.zero else nbd.STATUS_HOLE
+        return extent.length, hole | (nbd.STATUS_ZERO if extent.zero else 0)
+
+    def _depth(self, offset: int, length: int) -> tuple[int, int]:
+        extent, depth = chain_status(self.image, offset, length)
+        return extent.length, depth
+
+
+def chain_status(image: Image, offset: int, length: int) -> tuple[Extent, int]:
+    """What an image reads as at `offset`, and how far down that is: 1 for itself, 0 for nowhere."""
+    depth = 1
+    while True:
+        if offset >= image.size:
+            return Extent(length, zero=True, data=False), 0
+        extent = image.status(offset, min(length, image.size - offset))
+        if extent.present:
+            return extent, depth
+        length = extent.length
+        while image.filter and image.file is not None:
+            image = image.file
+        if image.backing is None:
+            return Extent(length, zero=True, data=False), 0
+        image = image.backing
+        depth += 1
+
+
+def _bitmap(image: Image, name: str) -> StatusAt:
+    raise ImageError(f"Bitmap '{name}' is not found")

@@ -1,0 +1,206 @@
+"""TLS of NBD: what tls-creds-x509, tls-creds-psk and authz-* objects say, as OpenSSL takes it."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pemu.block.error import ImageError
+from pemu.block.nbd.channel import Channel, Gone, TlsChannel
+from pemu.options.error import quoted
+from pemu.options.keyval import Key
+from pemu.options.types import Bool, Enum, Text
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A credentials object. server: whether it is for the side that listens."""
+
+    server: bool
+    context: ssl.SSLContext
+
+
+@dataclass(frozen=True)
+class TlsServer:
+    """What a server demands of clients. authorized: rules for their certificates' names."""
+
+    credentials: Credentials
+    authorized: Authorization | None = None
+
+    def accept(self, channel: Channel) -> TlsChannel:
+        """Go on in secret. Raises Gone where the client may not or cannot."""
+        secure = TlsChannel(channel, self.credentials.context, server=True)
+        if self.authorized is not None and not self.authorized.allows(secure.peer_name()):
+            secure.shut()
+            raise Gone(0, f"the client {quoted(secure.peer_name())} is not authorized")
+        return secure
+
+
+@dataclass(frozen=True)
+class Authorization:
+    """Who may come: rules (name or pattern, whether it is one, policy), and the policy else."""
+
+    rules: tuple[tuple[str, bool, bool], ...]
+    otherwise: bool = False
+
+    def allows(self, name: str) -> bool:
+        """Whether the first rule that is about `name` lets it in."""
+        for pattern, is_pattern, allow in self.rules:
+            if fnmatch.fnmatchcase(name, pattern) if is_pattern else name == pattern:
+                return allow
+        return self.otherwise
+
+
+def find_credentials(objects: Mapping[str, Any], name: str, *, server: bool) -> Credentials:
+    """The credentials that an option names. Raises ImageError."""
+    found = objects.get(name)
+    if found is None:
+        raise ImageError(f"No TLS credentials with id '{name}'")
+    if not isinstance(found, Credentials):
+        raise ImageError(f"Object with id '{name}' is not TLS credentials")
+    if found.server != server:
+        raise ImageError(
+            f"Expecting TLS credentials with a {'server' if server else 'client'} endpoint"
+        )
+    return found
+
+
+def find_authorization(objects: Mapping[str, Any], name: str) -> Authorization:
+    """The rules that an option names. Raises ImageError."""
+    found = objects.get(name)
+    if not isinstance(found, Authorization):
+        raise ImageError(f"No authorization object with id '{name}'")
+    return found
+
+
+_COMMON = (
+    Key("dir", Text("path"), "directory that has the keys"),
+    Key("endpoint", Enum(("client", "server")), "which side it is for", default="client"),
+    Key("priority", Text("str"), "choice of algorithms, as GnuTLS writes it"),
+)
+
+X509_KEYS = (
+    *_COMMON,
+    Key("verify-peer", Bool(), "demand a certificate of the other side", default=True),
+    Key("sanity-check", Bool(), "check the certificates before use", default=True),
+    Key("passwordid", Text("id"), "secret that opens the private key"),
+)
+
+PSK_KEYS = (*_COMMON, Key("username", Text("str"), "name of the client's key", default="qemu"))
+
+
+def x509(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Credentials:
+    """Credentials from PEM files: ca-cert, ca-crl, server-cert, server-key and the client's."""
+    directory = _directory(values)
+    side = values["endpoint"]
+    server = side == "server"
+    password = None
+    if values["passwordid"] is not None:
+        password = objects.get(values["passwordid"])
+        if not isinstance(password, bytes):
+            raise ImageError(f"No secret with id '{values['passwordid']}'")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if server:
+        context.verify_mode = ssl.CERT_REQUIRED if values["verify-peer"] else ssl.CERT_NONE
+    elif not values["verify-peer"]:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    authority = os.path.join(directory, "ca-cert.pem")
+    certificate, key = (os.path.join(directory, f"{side}-{one}.pem") for one in ("cert", "key"))
+    revoked = os.path.join(directory, "ca-crl.pem")
+    needed = [authority, certificate, key] if server else [authority]
+    for path in needed:
+        if not os.path.exists(path):
+            raise ImageError(f"Unable to access credentials {path}: No such file or directory")
+    try:
+        context.load_verify_locations(authority)
+        if os.path.exists(revoked):
+            context.load_verify_locations(revoked)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        if os.path.exists(certificate):
+            context.load_cert_chain(certificate, key, password=password or b"")
+    except (OSError, ValueError) as error:
+        raise ImageError(f"the credentials in '{directory}' are of no use: {error}") from None
+    return Credentials(server, context)
+
+
+def psk(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Credentials:
+    """Credentials from the keys that both sides have in keys.psk: lines of name:hex digits."""
+    directory = _directory(values)
+    server = values["endpoint"] == "server"
+    keys = _shared_keys(os.path.join(directory, "keys.psk"))
+    context: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    if not hasattr(context, "set_psk_server_callback"):
+        raise ImageError("tls-creds-psk needs Python 3.13 or newer; use tls-creds-x509")
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("PSK")
+    if server:
+        context.set_psk_server_callback(lambda name: keys.get(name or "", b""))
+    else:
+        user = values["username"]
+        if user not in keys:
+            raise ImageError(f"'{directory}/keys.psk' has no key of the user '{user}'")
+        context.set_psk_client_callback(lambda hint: (user, keys[user]))
+    return Credentials(server, context)
+
+
+def _directory(values: Mapping[str, Any]) -> str:
+    if values["priority"] is not None:
+        raise ImageError("'priority' of TLS credentials is not supported yet; leave it out")
+    if not values["dir"]:
+        raise ImageError("'dir' is missing; name the directory that has the keys")
+    return str(values["dir"])
+
+
+def _shared_keys(path: str) -> dict[str, bytes]:
+    keys: dict[str, bytes] = {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                name, colon, digits = line.strip().partition(":")
+                if colon:
+                    keys[name] = bytes.fromhex(digits)
+    except OSError as error:
+        raise ImageError(f"Unable to access credentials {path}: {error.strerror}") from None
+    except ValueError:
+        raise ImageError(f"'{path}' has a line that is not name:hex digits") from None
+    return keys
+
+
+def authorize_simple(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Authorization:
+    """authz-simple: one name."""
+    return Authorization(((values["identity"], False, True),))
+
+
+def authorize_file(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Authorization:
+    """authz-listfile: rules in a JSON file."""
+    import json
+
+    path = values["filename"]
+    try:
+        with open(path, encoding="utf-8") as file:
+            tree = json.load(file)
+        rules = tuple(
+            (str(rule["match"]), rule.get("format") == "glob", rule.get("policy") == "allow")
+            for rule in tree.get("rules", ())
+        )
+        return Authorization(rules, tree.get("policy") == "allow")
+    except OSError as error:
+        raise ImageError(f"Unable to read '{path}': {error.strerror}") from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ImageError(f"'{path}' is no list of rules in JSON") from None
+
+
+SIMPLE_KEYS = (Key("identity", Text("str"), "the name that may come", required=True),)
+
+FILE_KEYS = (
+    Key("filename", Text("path"), "JSON file of rules", required=True),
+    Key("refresh", Bool(), "read it again when it changes", default=False),
+)
