@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pemu.block.error import ImageError
 from pemu.block.nbd import protocol as nbd
 from pemu.block.nbd.export import Export
 from tests.block.nbd.serving import SIZE, Client, dialogue, open_raw
@@ -136,6 +135,6 @@ def test_client_that_cannot_be_answered_is_sent_away(
 
 def test_options_without_end_are_not_answered_for_ever(client: Client) -> None:
     client.greet()
-    with pytest.raises((ImageError, OSError)):
-        for _ in range(1001):
-            client.option(nbd.OPT_LIST)
+    for _ in range(1000):
+        client.option(nbd.OPT_LIST)
+    assert client.closed()
