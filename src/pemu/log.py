@@ -6,29 +6,32 @@ import os
 from _thread import allocate_lock
 
 from pemu.options.error import HelpRequest, OptionError, quoted, unknown
-from pemu.options.types import ValueType
+from pemu.options.types import Int, ValueType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 ITEMS = {
+    "out_asm": "host instructions of each compiled region",
     "in_asm": "guest instructions of each translated block",
     "op": "what the translator makes of them: ops, and LLVM IR where they are compiled",
-    "out_asm": "host instructions of each compiled region",
-    "int": "exceptions and interrupts, one line each",
+    "op_opt": "LLVM IR after optimization",
+    "op_ind": "nothing: there is no such step",
+    "int": "exceptions and faults",
     "exec": "each block as it is run (very long; -d exec,nochain misses none)",
     "cpu": "registers before each block is run (very long)",
     "fpu": "with 'cpu': floating-point registers, too",
-    "nochain": "do not chain blocks, so that 'exec' and 'cpu' show every one",
-    "page": "mapped pages at the start of user mode",
-    "strace": "system calls, as -strace",
+    "mmu": "system emulation: addresses that are translated",
+    "pcall": "nothing for MIPS processors",
+    "cpu_reset": "system emulation: registers before a processor is reset",
     "unimp": "what a guest asked for and Pemu does not have yet",
     "guest_errors": "what a guest did that the architecture leaves undefined",
+    "page": "mapped pages at the start of user mode",
+    "nochain": "do not chain blocks, so that 'exec' and 'cpu' show every one",
+    "plugin": "nothing: there are no plugins",
+    "strace": "system calls, as -strace",
 }
-
-PROGRAM_ITEMS = ("in_asm", "op", "out_asm", "exec", "cpu", "fpu", "int", "nochain", "page")
-"""Items that only user mode has at present."""
 
 EVENTS = {
     "guest_user_syscall": "a system call's number and arguments",
@@ -53,7 +56,9 @@ class LogItems(ValueType):
         super().__init__("item[,...]")
 
     def parse(self, text: str) -> tuple[str, ...]:
-        names = [name for name in text.split(",") if name]
+        names: list[str] = []
+        for name in text.split(","):
+            names += ITEMS if name == "all" else [name] if name else []
         if "help" in names or "?" in names:
             rows = "".join(f"{name:<15} {what}\n" for name, what in ITEMS.items())
             rows += "trace:PATTERN   trace events, as -trace\n"
@@ -61,6 +66,8 @@ class LogItems(ValueType):
         for name in names:
             if name == TRACE + "help":
                 raise HelpRequest(events_help())
+            if name == "tid":
+                raise OptionError("log item 'tid': not supported yet; -D with %d has a file each")
             if name not in ITEMS and not name.startswith(TRACE):
                 raise unknown(
                     f"unknown log item {quoted(name)}", name, ITEMS, "-d help lists the items"
@@ -88,15 +95,47 @@ class LogFile(ValueType):
         return text
 
 
+class Ranges(ValueType):
+    """The value of -dfilter: ranges of addresses, first and last, separated by commas."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("range[,...]")
+
+    def parse(self, text: str) -> list[tuple[int, int]]:
+        return [self._range(part) for part in text.split(",")] if text else []
+
+    def _range(self, text: str) -> tuple[int, int]:
+        number = Int(name="address")
+        for mark in ("..", "+", "-"):
+            first, found, second = text.partition(mark)
+            if found:
+                start, other = number.parse(first), number.parse(second)
+                if mark == "..":
+                    ends = start, other
+                elif mark == "+":
+                    ends = start, start + other - 1
+                else:
+                    ends = start - other + 1, start
+                if 0 <= ends[0] <= ends[1]:
+                    return ends
+        raise OptionError(f"{quoted(text)} is no range; write start..end, start+size or start-size")
+
+    def format(self, value: Iterable[tuple[int, int]]) -> str:
+        return ",".join(f"{first:#x}..{last:#x}" for first, last in value)
+
+
 class Log:
     """Where log lines go, and which are wanted. Safe with threads and across fork.
 
-    `items` are names of `ITEMS`, `events` of `EVENTS`. `path` is a file, in which %d stands for the
-    process number; empty for standard error. `append` keeps what the file holds, for a program
-    that goes on in another's log. Raises `OptionError` where the file cannot be opened.
+    `items` are names of `ITEMS`, `events` of `EVENTS`; of code only what lies in one of `ranges` is
+    shown, if there are any. `path` is a file, in which %d stands for the process number; empty for
+    standard error. `append` keeps what the file holds, for a program that goes on in another's.
+    Raises `OptionError` where the file cannot be opened.
     """
 
-    __slots__ = ("_lock", "events", "fd", "items")
+    __slots__ = ("_lock", "events", "fd", "items", "ranges")
 
     def __init__(
         self,
@@ -105,9 +144,11 @@ class Log:
         *,
         append: bool = False,
         events: Iterable[str] = (),
+        ranges: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.items = frozenset(items)
         self.events = frozenset(events)
+        self.ranges = ranges
         self.fd = 2
         self._lock = allocate_lock()
         if self.items or self.events:

@@ -54,7 +54,7 @@ def eventually_there(path: Path) -> None:
         (["-M", "none", "-device", "foo"], "-device foo: 'foo' is not a valid device model name"),
         (["-M", "none", "-smp", "2"], "-smp 2: board none has at most 1 processor"),
         (["-M", "none", "-cpu", "24Kx"], "-cpu: CPU model '24Kx' is not known"),
-        (["-d", "in_asm"], "-d in_asm: not supported yet for machines"),
+        (["-d", "tid"], "-d: log item 'tid': not supported yet"),
         (["-smp", "4,sockets=1,cores=2"], "-smp: '4,sockets=1,cores=2': there is no room for 4"),
         (["-m", "foo"], "-m: size: 'foo' is not a size"),
         (["-m", "16,slots=2"], "-m: slots are given without maxmem"),

@@ -22,6 +22,7 @@ VALUES = {
     "R": "1G",
     "d": "strace,unimp",
     "D": "/tmp/log-%d",
+    "dfilter": "0x400000..0x40ffff,0x80000000..0x80000fff",
     "p": "8192",
     "seed": "7",
     "trace": "guest_*",

@@ -240,10 +240,21 @@ def test_unknown_item_is_answered_with_the_nearest(pemu: Run, tmp_path: Path) ->
     assert done.stderr == "pemu-mips: -d: unknown log item 'in_asn'; did you mean 'in_asm'?\n"
 
 
+def test_a_filter_leaves_out_other_code(pemu: Run, tmp_path: Path) -> None:
+    program = build("mips", tmp_path)
+    twice = address_of(("mips", program), "twice")
+    places = f"{twice:#x}+4,{twice - 0x400:#x}..{twice - 0x300:#x}"
+    log = pemu("mips", "-d", "in_asm,exec,cpu,op", "-dfilter", places, program).stderr
+    assert re.findall("^IN: (.*)$", log, re.MULTILINE) == ["twice"]
+    assert {pc for pc, _ in traced(log)} == {twice}
+    assert {int(state[0], 16) for state in dumps(log)} == {twice}
+
+
 def test_help_lists_every_item(pemu: Run) -> None:
     done = pemu("mips", "-d", "help")
     assert done.returncode == 1
-    items = "in_asm op out_asm int exec cpu fpu nochain page strace unimp guest_errors".split()
+    items = "out_asm in_asm op op_opt op_ind int exec cpu fpu mmu pcall cpu_reset".split()
+    items += "unimp guest_errors page nochain plugin strace".split()
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == [*items, "trace:PATTERN"]
 
 

@@ -43,6 +43,8 @@ def maker(machine: Machine, target: Target, options: SystemOptions) -> Callable[
         # What a machine runs is found by its code; the name only keeps different ones apart.
         software = options.kernel or options.bios or (options.drives or [("", "")])[0][1]
         processor.engine.open_regions(f"machine {software}", "")
+        if options.log_items:
+            processor.choose_log()
         if options.singlestep:
             processor.engine.set_single_step(True)
         return processor

@@ -19,7 +19,6 @@ from pemu.cli.system_values import (
     Machine,
     Memory,
     NotYet,
-    Ranges,
     Set,
     Smp,
     Uuid,
@@ -34,7 +33,7 @@ from pemu.cli.system_values import (
     smp_group,
 )
 from pemu.cli.user_options import Cpu, Lazy, LogPath, Trace, jit_group, trace_group
-from pemu.log import LogItems
+from pemu.log import LogItems, Ranges
 from pemu.options.command import Command, Option
 from pemu.options.types import Int, Text
 
@@ -229,7 +228,7 @@ OPTIONS = (
     Option("singlestep", help="translate one instruction at a time", dest="singlestep"),
     Option("d", LogItems(), "item[,...]", "log the given items (-d help)", dest="log_items"),
     Option("D", LogPath(), "logfile", "log to 'logfile' (default stderr)", dest="log_file"),
-    Option("dfilter", Ranges("range"), "range[,...]", "log code there only", dest="log_ranges"),
+    Option("dfilter", Ranges(), "range[,...]", "log code there only", dest="log_ranges"),
     Option(
         "trace",
         Trace("pattern", trace_group),

@@ -17,7 +17,6 @@ from pemu.cli.system_defaults import ports
 from pemu.cli.system_options import SystemOptions
 from pemu.cli.tracelog import open_log
 from pemu.devices import DRIVERS
-from pemu.log import PROGRAM_ITEMS
 from pemu.machine import board as boards
 from pemu.machine import catalogue
 from pemu.machine.board import Board
@@ -69,7 +68,13 @@ class Session:
         self.options = options
         self.board = board
         self.program = f"pemu-system-{target.name}"
-        log = open_log(self.program, options.log_items, options.log_file, options.trace)
+        log = open_log(
+            self.program,
+            options.log_items,
+            options.log_file,
+            options.trace,
+            ranges=options.log_ranges,
+        )
         self.machine = Machine(target.order, log)
         control = self.machine.control
         control.reboot = options.reboot
@@ -308,10 +313,5 @@ def _check(options: SystemOptions) -> None:
             raise OptionError(f"-{name} is for kernels; give one with -kernel")
     if options.daemonize and options.nographic:
         raise OptionError("-nographic needs a terminal, which -daemonize leaves; use -display none")
-    for item in PROGRAM_ITEMS:
-        if item in options.log_items:
-            raise OptionError(f"-d {item}: not supported yet for machines")
-    if options.log_ranges:
-        raise OptionError("-dfilter: not supported yet")
     if "help" in options.directories or "?" in options.directories:
         raise HelpRequest("".join(f"{path}\n" for path in options.directories if path != "help"))

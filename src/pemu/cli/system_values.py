@@ -83,29 +83,6 @@ class Uuid(ValueType):
         )
 
 
-class Ranges(ValueType):
-    """The value of -dfilter: start..end, start+size, start-size, separated by commas."""
-
-    def parse(self, text: str) -> list[tuple[int, int]]:
-        return [self._range(part) for part in text.split(",")]
-
-    def _range(self, text: str) -> tuple[int, int]:
-        number = Int(name="address")
-        for mark in ("..", "+", "-"):
-            first, found, second = text.partition(mark)
-            if found:
-                start, other = number.parse(first), number.parse(second)
-                if mark == "..":
-                    ends = start, other
-                elif mark == "+":
-                    ends = start, start + other - 1
-                else:
-                    ends = start - other + 1, start
-                if ends[0] <= ends[1] and ends[0] >= 0:
-                    return ends
-        raise OptionError(f"{quoted(text)} is no range; write start..end, start+size or start-size")
-
-
 class Global(ValueType):
     """The value of -global: driver.property=value, or the three as a comma list."""
 

@@ -19,8 +19,11 @@ def open_log(
     trace: Sequence[dict[str, Any]],
     *,
     append: bool = False,
+    ranges: Sequence[tuple[int, int]] = (),
 ) -> Log:
     """The log of `items` (of -d) and what the -trace options `trace` name, in file `path`.
+
+    ranges: of -dfilter.
 
     Raises OptionError; warns of patterns that name nothing.
     """
@@ -38,7 +41,7 @@ def open_log(
         events, unmatched = trace_events(patterns)
         for name in unmatched:
             outcome.fail(program, f"warning: trace event {quoted(name)} does not exist")
-    return Log(plain, path, append=append, events=events)
+    return Log(plain, path, append=append, events=events, ranges=ranges)
 
 
 def _lines(path: str) -> list[str]:

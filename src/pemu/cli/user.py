@@ -236,7 +236,14 @@ def _log(target: str, options: UserOptions) -> Log:
         return Log()
     from pemu.cli.tracelog import open_log
 
-    return open_log(f"pemu-{target}", items, options.log_file, options.trace, append=options.child)
+    return open_log(
+        f"pemu-{target}",
+        items,
+        options.log_file,
+        options.trace,
+        append=options.child,
+        ranges=options.log_ranges,
+    )
 
 
 def _environ() -> list[bytes]:

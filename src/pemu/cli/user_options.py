@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pemu.log import Log, LogFile, LogItems
+from pemu.log import Log, LogFile, LogItems, Ranges
 from pemu.options.command import Option
 from pemu.options.error import HelpRequest, OptionError, quoted
 from pemu.options.types import Bool, Int, Size, Text, ValueType
@@ -32,7 +32,8 @@ class UserOptions:
     uname: what uname() says is the kernel's release; empty for the host's (-r).
     guest_base: host address of guest address 0, None for any (-B).
     reserved_va: bytes of address space the guest may use, 0 for all (-R).
-    log_items, log_file: the items of -d and the template of -D; `log` is the open log.
+    log_items, log_file, log_ranges: the items of -d, the template of -D, the ranges of -dfilter;
+        `log` is the open log.
     page_size: bytes of a page as the host would have them (-p).
     singlestep: make every block one instruction long (-singlestep).
     strace: log system calls (-strace).
@@ -66,6 +67,7 @@ class UserOptions:
         "jit_mode",
         "log",
         "log_file",
+        "log_ranges",
         "log_items",
         "page_size",
         "prefix",
@@ -91,6 +93,7 @@ class UserOptions:
         self.reserved_va = 0
         self.log_items: tuple[str, ...] = ()
         self.log_file = ""
+        self.log_ranges: list[tuple[int, int]] = []
         self.log = Log()
         self.page_size = 4096
         self.singlestep = False
@@ -341,6 +344,14 @@ OPTIONS = (
         "log the given items (-d help lists them)",
         dest="log_items",
         env=_env("LOG"),
+    ),
+    Option(
+        "dfilter",
+        Ranges(),
+        "range[,...]",
+        "log only code at these guest-virtual addresses (start..end, start+size, start-size)",
+        dest="log_ranges",
+        env=_env("DFILTER"),
     ),
     Option(
         "D",

@@ -56,9 +56,10 @@ class BlockReader:
         return self._decoders[mode](word)
 
     def place(self, block: int) -> tuple[int, int]:
-        """Guest-virtual address and translation mode of a block."""
+        """Guest-virtual address and translation mode (an index in `modes`) of a block."""
         pc = _u64(block + c.BLOCK_PC)
-        return pc, (_u64(block + c.TAG) ^ pc) >> c.MODE_SHIFT
+        mode = (_u64(block + c.TAG) ^ pc) >> c.MODE_SHIFT
+        return pc, mode & (1 << c.MMU_SHIFT) - 1
 
     def size(self, block: int) -> int:
         """Bytes that a block takes."""
@@ -81,14 +82,17 @@ class BlockReader:
             if runtime and runtime != "pemu_reserved":
                 ops.append(Op(pc, 0, False, runtime, False))
             else:
-                word = self._word(pc)
+                word = self._word(block, pc)
                 ops.append(Op(pc, word, in_slot, self._text(at, word, mode, runtime), True))
             at += c.OP
         return ops
 
-    def _word(self, pc: int) -> int:
+    def _word(self, block: int, pc: int) -> int:
+        start = _u64(block + c.BLOCK_PC)
+        second = _u64(block + c.SECOND_AT)
+        at = second if second and pc >> 12 != start >> 12 else _u64(block + c.CODE_AT) + pc - start
         try:
-            return int.from_bytes(self._engine.memory.read(pc, self._unit), self._order)  # type: ignore[arg-type]
+            return int.from_bytes(self._engine.memory.read(at, self._unit), self._order)  # type: ignore[arg-type]
         except GuestFault:  # the page has gone since
             return 0
 

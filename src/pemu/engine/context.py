@@ -51,7 +51,9 @@ SCATTERED = 392  # the list of blocks that have, or stand for, code in other pag
 WATCHES = 400  # host address of watched ranges of guest-virtual addresses, WATCH_BYTES each
 WATCH_COUNT = 408
 WATCHING = 416  # 1: accesses to them leave native code (EXIT_WATCH); 0: they are let pass
-FUNCTIONS = 424  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
+ON_EXCEPTION = 424  # host address of what is told of exceptions (`runtime.report`), 0 for nothing
+ON_FILL = 432  # the same for translated addresses
+FUNCTIONS = 440  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
 SIZE = 1024
 
 FUNCTION_NAMES = (

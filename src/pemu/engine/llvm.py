@@ -81,6 +81,14 @@ def assembly(text: str, *, level: int = 1) -> str:
         return str(machine.emit_assembly(module))
 
 
+def optimized(text: str) -> str:
+    """Return a module as LLVM's passes leave it (for logs)."""
+    with LOCK:
+        module = llvm.parse_assembly(text)
+        _optimize(module, _machine(1))
+        return str(module)
+
+
 def host_name() -> str:
     """Name and features of the host processor, and LLVM's version: part of cache keys."""
     version = ".".join(map(str, llvm.llvm_version_info))

@@ -17,7 +17,7 @@ from pemu.engine.vcpu import Cpu
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from pemu.engine.engine import Engine
     from pemu.engine.machinememory import MachineMemory
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PHYSICAL_BITS = 36
 """Guest-physical addresses below 2 to the power of this may be memory; all may be devices."""
 
+_LISTENER = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 _DEVICE = ctypes.CFUNCTYPE(
     ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
 )
@@ -114,6 +115,7 @@ class MachineCpu(Cpu):
         self._set(s.TLB_TABLES, self._tables)
         self._set(s.MEMORY_BASE, self._tables)
         self._failure: BaseException | None = None
+        self._listeners: list[object] = []
         self._callback = _DEVICE(self._on_device_access)
         address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
         engine.context[c.DEVICE_ACCESS >> 3] = address
@@ -147,6 +149,36 @@ class MachineCpu(Cpu):
             self._set32(s.BUS_ERROR, 1)
             return 0
         return result
+
+    def report(
+        self,
+        exceptions: Callable[[int, bool], None] | None,
+        fills: Callable[[int, int], None] | None,
+    ) -> None:
+        """Have exceptions told, with their codes, before and after each is entered, and addresses
+        that are translated, with what `System.translate` says. While the cpu stands.
+        """
+        self._listeners = []
+        for field, told in ((c.ON_EXCEPTION, exceptions), (c.ON_FILL, fills)):
+            address = 0
+            if told is not None:
+                listener = _LISTENER(self._guarded(told))
+                self._listeners.append(listener)
+                address = ctypes.cast(listener, ctypes.c_void_p).value or 0
+            self.engine.context[field >> 3] = address
+
+    def _guarded(self, told: Callable[[int, Any], None]) -> Callable[[int, int], int]:
+        """`told`, whose errors cannot pass through native code: `run` raises them."""
+
+        def tell(first: int, second: int) -> int:
+            try:
+                told(first, second)
+            except BaseException as error:
+                self._failure = error
+                self.kick()
+            return 0
+
+        return tell
 
     def flush_tlb(self) -> None:
         """Forget all translated addresses. Only while the cpu stands still."""

@@ -95,6 +95,7 @@ def functions(arch: Architecture, system: System) -> Staged:
     _architecture(staged, arch, system)
     for function in (
         *softtlb.functions(),
+        _enter_exception(),
         *slowaccess.functions(arch, system),
         _clock(arch),
         _lookup(arch, system),
@@ -135,10 +136,23 @@ def _architecture(staged: Staged, arch: Architecture, system: System) -> None:
     parameters = "ptr %state, i64 %address, i32 %access, i32 %mmu"
     staged.stage(arch, f"hidden i64 @pemu_translate_address({parameters}) {how}", translate)
     parameters = "ptr %state, i32 %code, i64 %argument"
-    staged.stage(arch, f"hidden void @pemu_enter_exception({parameters}) {how}", enter_exception)
+    staged.stage(arch, f"internal void @pemu_begin_exception({parameters}) {how}", enter_exception)
     staged.stage(arch, f"hidden i1 @pemu_take_interrupt(ptr %state) {how}", take_interrupt)
     staged.stage(arch, f"internal i32 @pemu_current_mode(ptr %state) {how}", current_mode)
     staged.stage(arch, f"internal i1 @pemu_fixed(ptr %state, i64 %address) {how}", fixed)
+
+
+def _enter_exception() -> Function:
+    """`pemu_enter_exception(state, code, argument)`: enter one, and tell who wants to know."""
+    f = Function(
+        "hidden void @pemu_enter_exception(ptr %state, i32 %code, i64 %argument) nounwind noinline"
+    )
+    code = f.name("%code", 32).zext(64)
+    softtlb.report(f, c.ON_EXCEPTION, code, f.const(0, 64))
+    f.do("call void @pemu_begin_exception(ptr %state, i32 %code, i64 %argument)")
+    softtlb.report(f, c.ON_EXCEPTION, code, f.const(1, 64))
+    f.do("ret void")
+    return f
 
 
 def _clock(arch: Architecture) -> Function:

@@ -15,7 +15,15 @@ from pemu.engine.architecture import (
 from pemu.engine.exits import EXIT_TRACK, EXIT_WATCH
 from pemu.engine.pages import CODE, VOLATILE
 from pemu.engine.runtime import Function
-from pemu.engine.softtlb import DEVICE, HOLDS_CODE, RAM, WRITABLE, is_watched, mmu_mode
+from pemu.engine.softtlb import (
+    DEVICE,
+    HOLDS_CODE,
+    RAM,
+    WRITABLE,
+    call_python,
+    is_watched,
+    mmu_mode,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,11 +74,8 @@ def _device_access(system: System) -> Function:
         "i64 %address) nounwind noinline"
     )
     function = f.pointer(f.at(f.context(), c.DEVICE_ACCESS))
-    for intrinsic, field in (("stmxcsr", s.GUEST_MXCSR), ("ldmxcsr", s.HOST_MXCSR)):
-        f.do(f"call void @llvm.x86.sse.{intrinsic}(ptr {f.state_field(field)})")
     arguments = "ptr %state, i64 %physical, i64 %what, i64 %value"
-    result = f.name(f.op(f"call i64 {function}({arguments})"), 64)
-    f.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {f.state_field(s.GUEST_MXCSR)})")
+    result = f.name(call_python(f, "i64", function, arguments), 64)
     failed = f.get(s.BUS_ERROR).ne(0)
     f.put(s.BUS_ERROR, 0)
     _raise(f, failed, system.bus_error[0], f.name("%address", 64))

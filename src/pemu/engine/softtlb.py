@@ -195,6 +195,22 @@ def _watched() -> Function:
     return f
 
 
+def call_python(f: Function, kind: str, function: str, arguments: str) -> str:
+    """Emit a call of a Python function, with the host's own floating-point mode; its result."""
+    for intrinsic, field in (("stmxcsr", s.GUEST_MXCSR), ("ldmxcsr", s.HOST_MXCSR)):
+        f.do(f"call void @llvm.x86.sse.{intrinsic}(ptr {f.state_field(field)})")
+    result = f.op(f"call {kind} {function}({arguments})")
+    f.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {f.state_field(s.GUEST_MXCSR)})")
+    return result
+
+
+def report(f: Function, listener: int, first: Value, second: Value) -> None:
+    """Emit: tell a listener (a field of the context), if there is one."""
+    function = f.at(f.context(), listener)
+    with f.if_(function.ne(0), unlikely=True):
+        call_python(f, "i64", f.pointer(function), f"i64 {first.ir}, i64 {second.ir}")
+
+
 def is_watched(f: Function, first: Value, size: Value | int, kinds: int) -> Value:
     """Emit: one bit, whether an access of `kinds` to a range is watched."""
     arguments = f"ptr %state, i64 {first.ir}, i64 {(first + size - 1).ir}, i64 {kinds}"
@@ -208,6 +224,7 @@ def _fill() -> Function:
     mode = mmu_mode(f)
     arguments = f"ptr %state, i64 %address, i32 %access, i32 {mode.trunc(32).ir}"
     found = f.name(f.op(f"call i64 @pemu_translate_address({arguments})"), 64)
+    report(f, c.ON_FILL, address, found)
     with f.if_((found & PAGE_FAULT).ne(0), unlikely=True):
         f.do(f"ret i64 {found.ir}")
         f.place(f.label("dead"))

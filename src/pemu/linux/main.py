@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pemu.linux.target import Target
 
 
-CODE_ITEMS = ("cpu", "exec", "fpu", "guest_errors", "in_asm", "op", "out_asm")
-"""The log items about code, which `codelog` writes."""
+CODE_ITEMS = ("cpu", "exec", "fpu", "guest_errors", "in_asm", "op", "op_opt", "out_asm")
+"""The log items about code, which `pemu.isa.mips.codelog` writes."""
 
 
 def run_user(
@@ -153,9 +153,9 @@ def _observe(process: Process) -> None:
 
         process.tracer = Tracer(process.options.child)
     if not log.items.isdisjoint(CODE_ITEMS):
-        from pemu.linux.codelog import CodeLog
+        from pemu.linux.codelog import observe
 
-        CodeLog(process)
+        observe(process)
     elif log.enabled("nochain"):
         process.engine.set_options(chain=False)
 

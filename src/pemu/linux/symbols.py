@@ -1,36 +1,30 @@
-"""Names of guest addresses, from the symbol tables of the files that are mapped there.
-
-Source: System V ABI, chapter 4 (sections, symbol table).
-"""
+"""Names of guest addresses, from the symbol tables of the files that are mapped there."""
 
 from __future__ import annotations
 
 import os
 import struct
-from bisect import bisect_right
 
 from pemu.linux.elf import Elf, ElfError
+from pemu.symboltable import Functions, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.memory import AddressSpace
     from pemu.linux.target import Target
 
-_SHT_SYMTAB, _SHT_DYNSYM = 2, 11
-_STT_FUNC = 2
-_SHN_LORESERVE = 0xFF00
 _LARGEST_FILE = 1 << 30
 _PAGE = 4096
 
 
 class _File:
-    """The functions of an ELF file: first addresses, sorted, with sizes and names."""
+    """The names of an ELF file."""
 
-    __slots__ = ("addresses", "functions", "name", "segments", "starts")
+    __slots__ = ("addresses", "functions", "name", "segments")
 
     def __init__(self, path: str, target: Target) -> None:
         self.name = os.path.basename(path)
-        self.functions: list[tuple[int, int, str]] = []
+        self.functions = Functions()
         self.addresses: dict[str, int] = {}
         self.segments: list[tuple[int, int, int]] = []
         try:
@@ -38,43 +32,16 @@ class _File:
                 with open(path, "rb") as file:
                     self._read(file.read(), target)
         except (OSError, ElfError, struct.error, OverflowError):
-            # A file without readable tables has no names.
-            self.functions.clear()
-            self.addresses.clear()
-        self.functions.sort()
-        self.starts = [start for start, *_ in self.functions]
+            pass  # A file without readable tables has no names.
 
     def _read(self, content: bytes, target: Target) -> None:
         elf = Elf(memoryview(content), target)
         self.segments = [(load.offset, load.filesz, load.vaddr) for load in elf.loads]
-        order = ">" if target.big_endian else "<"
-        wide = target.elf_class == 2
-        section = struct.Struct(order + ("IIQQQQIIQQ" if wide else "10I"))
-        (table,) = struct.unpack_from(order + ("Q" if wide else "I"), content, 40 if wide else 32)
-        (count,) = struct.unpack_from(order + "H", content, 60 if wide else 48)
-        sections = [section.unpack_from(content, table + i * section.size) for i in range(count)]
-        tables = [part for part in sections if part[1] in (_SHT_SYMTAB, _SHT_DYNSYM)]
-        if not tables:
-            return
-        chosen = min(tables, key=lambda part: part[1])
-        start, size, link = chosen[4:7]
-        if link >= count:
-            return
-        text, text_size = sections[link][4:6]
-        names = content[text : text + text_size]
-        symbol = struct.Struct(order + ("IBBHQQ" if wide else "IIIBBH"))
-        for at in range(start, min(start + size, len(content)) - symbol.size + 1, symbol.size):
-            if wide:
-                name, info, _, where, value, length = symbol.unpack_from(content, at)
-            else:
-                name, value, length, info, _, where = symbol.unpack_from(content, at)
-            kind = info & 15
-            if kind <= _STT_FUNC and where and 0 < name < len(names):
-                text_name = names[name : names.find(b"\0", name)].decode("utf-8", "replace")
-                if kind == _STT_FUNC:
-                    self.functions.append((value, length, text_name))
-                if where < _SHN_LORESERVE and (info >> 4 or text_name not in self.addresses):
-                    self.addresses[text_name] = value
+        symbols = list(read(content, target.elf_class == 2, target.big_endian))
+        self.functions = Functions(symbols)
+        for symbol in symbols:
+            if symbol.placed and (symbol.exported or symbol.name not in self.addresses):
+                self.addresses[symbol.name] = symbol.address
 
     def bias(self, offset: int) -> int | None:
         """What to take from where a file offset is mapped to get its address in the file."""
@@ -87,18 +54,8 @@ class _File:
         """Distance from the function around a file offset, and its name."""
         for start, size, vaddr in self.segments:
             if start <= offset < start + size:
-                address = offset - start + vaddr
-                break
-        else:
-            return None
-        index = bisect_right(self.starts, address) - 1
-        if index < 0:
-            return None
-        first, size, name = self.functions[index]
-        # Functions written in assembler often have no size.
-        if size and address >= first + size:
-            return None
-        return address - first, name
+                return self.functions.find(offset - start + vaddr)
+        return None
 
 
 class Symbols:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pemu.machine.board import load_file
 from pemu.machine.region import Order
 from pemu.options.error import OptionError, quoted
+from pemu.symboltable import Functions, read
 
 LARGEST = 1 << 30
 """Bytes of a kernel file, and of what it decompresses to: more than any board's memory at once."""
@@ -42,15 +43,18 @@ class Program(NamedTuple):
 
 def load(path: str, machine: int, order: Order, bits: int, said: str = "-kernel") -> Program:
     """Read a kernel. `bits`: of the processor. Raises OptionError for what it cannot run."""
-    data = load_file(path, said, LARGEST)
-    if data[:2] == b"\x1f\x8b":
-        data = _decompressed(data, path, said)
+    data = _contents(path, said)
     try:
         return _parse(data, machine, order, bits)
     except struct.error:
         raise OptionError(f"{said}: {quoted(path)} is cut short") from None
     except ValueError as error:
         raise OptionError(f"{said}: {quoted(path)} {error}") from None
+
+
+def _contents(path: str, said: str) -> bytes:
+    data = load_file(path, said, LARGEST)
+    return _decompressed(data, path, said) if data[:2] == b"\x1f\x8b" else data
 
 
 def _decompressed(data: bytes, path: str, said: str) -> bytes:
@@ -105,3 +109,27 @@ def _parse(data: bytes, machine: int, order: Order, bits: int) -> Program:
     if not segments:
         raise ValueError("has nothing to load")
     return Program(entry, segments, wide)
+
+
+class Names:
+    """The functions of a kernel, read when they are first asked for."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._functions: Functions | None = None
+
+    def __call__(self, address: int) -> str:
+        """The function around a guest-virtual address; empty if nothing tells."""
+        if self._functions is None:
+            self._functions = self._read()
+        found = self._functions.find(address)
+        if found is None and address >> 32 == 0xFFFFFFFF:  # a kernel of 32 bits
+            found = self._functions.find(address & 0xFFFFFFFF)
+        return found[1] if found else ""
+
+    def _read(self) -> Functions:
+        try:
+            data = _contents(self._path, "-kernel")
+            return Functions(read(data, _CLASSES[data[4]] == 64, _ORDERS[data[5]] == "big"))
+        except (OptionError, struct.error, LookupError):
+            return Functions()  # a file that has gone or changed since

@@ -41,6 +41,7 @@ class Machine:
     backends: by kind ('chardev', 'drive', 'netdev'), a function from an id to the object;
         OptionError for an unknown id.
     new_cpu: makes a processor of a model.
+    function_name: the function around a guest-virtual address of the kernel, for logs.
     roms: what each reset puts into memory. at_reset: functions called at the end of each reset,
         after that and the processors': what a boot loader does to memory and registers.
     """
@@ -55,6 +56,7 @@ class Machine:
         self.input = Input(self.clocks.virtual)
         self.control = Control(self)
         self.cpus: list[Vcpu] = []
+        self.function_name: Callable[[int], str] = lambda address: ""
         self.roms: list[Rom] = []
         self.at_reset: list[Callable[[], object]] = []
         self.memory = AddressSpace("memory", Region("system", 1 << 64), order, self.log)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pemu.engine.codecache import CodeCache
     from pemu.machine.machine import Machine
+    from pemu.machine.mips_log import ProcessorLog
 
 HARDWARE_LINES = 6
 """Interrupt inputs: IP2 to IP7 of the Cause register."""
@@ -60,6 +61,7 @@ class MipsProcessor(Processor):
         self.debug_architecture = debug.architecture_name(arch)
         self.variables = debug.variables(arch)
         self._timer = machine.clocks.virtual.timer(self.wake)
+        self._log: ProcessorLog | None = None
 
     def line(self, number: int) -> Callable[[int], None]:
         """Interrupt input `number`, 0 for IP2: a function of its level."""
@@ -78,6 +80,10 @@ class MipsProcessor(Processor):
 
     def reset(self) -> None:
         """Be as after power-on."""
+        log = self.machine.log
+        if log.enabled("cpu_reset"):
+            number = self.machine.cpus.index(self)
+            log.write(f"CPU Reset (CPU {number})\n{self.registers_text()}")
         self._timer.cancel()
         lines = self.cpu.irq_lines
         reset(self.cpu, self.count_ns)
@@ -131,6 +137,22 @@ class MipsProcessor(Processor):
         if address >= DEBUG_PHYSICAL:
             return debug_unit_access(address, value, self.machine.order == "big")
         return super()._device_access(address, size, value)
+
+    # Logs
+
+    def choose_log(self) -> None:
+        items = self.machine.log.items
+        if self._log is None and items:
+            from pemu.machine import mips_log
+
+            if not items.isdisjoint(mips_log.ITEMS):
+                self._log = mips_log.ProcessorLog(self)
+        if self._log is not None:
+            self._log.choose()
+
+    def at_block(self) -> None:
+        if self._log is not None:
+            self._log.run(self.cpu)
 
     # For monitors and debuggers
 

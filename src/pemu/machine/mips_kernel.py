@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from pemu.machine import elf
@@ -33,12 +34,13 @@ class Kernel(NamedTuple):
     """A kernel as it is put into memory.
 
     roms: its segments. entry: virtual address, sign-extended to 64 bits. end: physical address
-    after it.
+    after it. function_name: the function around a guest-virtual address.
     """
 
     roms: list[Rom]
     entry: int
     end: int
+    function_name: Callable[[int], str]
 
 
 def load_kernel(path: str, order: Order, bits: int, room: int) -> Kernel:
@@ -63,4 +65,4 @@ def load_kernel(path: str, order: Order, bits: int, room: int) -> Kernel:
         roms.append(Rom(name, start, segment.data.ljust(segment.size, b"\0")))
         end = max(end, start + segment.size)
     entry = program.entry - (1 << 32) if program.entry >> 31 == 1 else program.entry
-    return Kernel(roms, entry, end)
+    return Kernel(roms, entry, end, elf.Names(path))

@@ -40,7 +40,7 @@ class Debugger(Protocol):
         """Run one instruction, and pause the machine if it is to stand then."""
 
     def at_hook(self) -> None:
-        """The processor has come to one of the engine's hooks."""
+        """The processor has come to a breakpoint."""
 
     def at_watch(self, address: int) -> None:
         """The next instruction accesses a watched range, `address` being the first it accesses."""
@@ -160,6 +160,7 @@ class Processor:
             if cpu.exit_reason == EXIT_INTERRUPT:
                 return
             if cpu.exit_reason == EXIT_HOOK:
+                self.at_block()
                 if self.debugger is not None and cpu.pc in self._breakpoints:
                     self.debugger.at_hook()
                     return
@@ -170,6 +171,12 @@ class Processor:
                 self.debugger.at_watch(cpu.exit_addr)
                 return
             self.settle_exit()
+
+    def at_block(self) -> None:
+        """Log the block that begins at the present pc, if that is wanted."""
+
+    def choose_log(self) -> None:
+        """Have logged of the processor what the machine's log wants by now. While it stands."""
 
     def step(self, interrupts: bool) -> None:
         """Run one instruction, with its delay slot; `interrupts`: unless one is taken before.

@@ -38,13 +38,13 @@ DEBUG_INTERRUPT = 74
 
 NAMES = {
     INTERRUPT: "interrupt",
-    TLB_MODIFIED: "TLB modified",
+    TLB_MODIFIED: "TLB modify",
     TLB_LOAD: "TLB load",
     TLB_STORE: "TLB store",
     ADDRESS_LOAD: "address error load",
     ADDRESS_STORE: "address error store",
-    BUS_FETCH: "bus error fetch",
-    BUS_DATA: "bus error data",
+    BUS_FETCH: "instruction bus error",
+    BUS_DATA: "data bus error",
     SYSCALL: "syscall",
     BREAKPOINT: "break",
     RESERVED_INSTRUCTION: "reserved instruction",

@@ -180,6 +180,7 @@ class Malta(Board):
         """Have the kernel loaded at each reset, and the boot loader start it."""
         room = min(self.ram_size, LOW_RAM)
         kernel = load_kernel(path, self.machine.order, bits, room)
+        self.machine.function_name = kernel.function_name
         roms = self.machine.roms
         roms += kernel.roms
         words = []

@@ -77,6 +77,7 @@ class Mipssim(Board):
         config, machine = self.config, self.machine
         room = min(self.ram_size, FIRMWARE)
         kernel = load_kernel(config.kernel, machine.order, cpu.bits, room)
+        machine.function_name = kernel.function_name
         machine.roms += kernel.roms
         if config.initrd:
             disk = load_file(config.initrd, "-initrd", FIRMWARE)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pemu.log import EVENTS, ITEMS, PROGRAM_ITEMS, TRACE, LogItems, trace_events
+from pemu.log import EVENTS, ITEMS, TRACE, LogItems, trace_events
+from pemu.machine.processor import Processor
 from pemu.monitor.schema import COMMANDS, INFO, Complaint, Expression, MonitorError, Word
 from pemu.options.error import HelpRequest, OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pemu.machine.machine import Machine
     from pemu.monitor.human import Monitor
 
 DEFAULT_PLACE = "tcp::1234"
@@ -32,7 +36,7 @@ def log_items() -> str:
 def log(monitor: Monitor, items: str) -> None:
     machine = monitor.instance.machine
     if items == "none":
-        machine.log.choose((), ())
+        _choose(machine, (), ())
         return
     try:
         names = LogItems().parse(items)
@@ -43,11 +47,16 @@ def log(monitor: Monitor, items: str) -> None:
         monitor.write(log_items())
         return
     plain = [name for name in names if not name.startswith(TRACE)]
-    for name in plain:
-        if name in PROGRAM_ITEMS:
-            raise MonitorError(f"log {name}: not supported yet for machines")
     patterns = [name.removeprefix(TRACE) for name in names if name.startswith(TRACE)]
-    machine.log.choose(plain, trace_events(patterns)[0])
+    _choose(machine, plain, trace_events(patterns)[0])
+
+
+def _choose(machine: Machine, items: Iterable[str], events: Iterable[str]) -> None:
+    machine.log.choose(items, events)
+    with machine.control.standing():
+        for cpu in machine.cpus:
+            if isinstance(cpu, Processor):
+                cpu.choose_log()
 
 
 @COMMANDS.command("logfile", Word("filename"), help="output logs to 'filename'")
