@@ -38,6 +38,7 @@ PROTOCOLS = {
     "ftp": "pemu.block.protocols.web",
     "ftps": "pemu.block.protocols.web",
     "nbd": "pemu.block.protocols.nbd",
+    "ssh": "pemu.block.protocols.ssh",
 }
 """What images are kept in: `name:` before a file's name chooses one."""
 

@@ -100,7 +100,8 @@ def _open(opening: Opening) -> Image:
 
 
 def _create(creation: Creation) -> None:
-    options = {"preallocation": creation.options["preallocation"] or "off"}
+    mode = creation.options["preallocation"] or "off"
+    options = {} if mode == "off" else {"preallocation": mode}
     size = -(-creation.size // SECTOR) * SECTOR
     creation.file(size=size, options=options).close()
 
