@@ -1,7 +1,6 @@
 """What stretches of a chain of images are made of: which image has them, and data or zeros.
 
-`Image.status` tells what one image knows; here what is below it, the end of what is below, and
-holes of its file count, too.
+`Image.status` tells what one image knows; here what is below it and the end of that count, too.
 """
 
 from __future__ import annotations
@@ -44,22 +43,13 @@ def chain(image: Image) -> list[Image]:
 
 
 def status(image: Image, offset: int, length: int) -> Extent:
-    """As `Image.status`, but nothing below reads as zeros, and so do holes of its file."""
+    """As `Image.status`, but where nothing is below there are zeros."""
     image = unfiltered(image)
     found = image.status(offset, length)
-    if found.zero:
+    if found.zero or found.present:
         return found
-    if not found.present:
-        below = image.backing
-        return found._replace(zero=below is None or offset >= below.size)
-    if found.sparse and found.offset is not None and found.file is not None:
-        held = found.file
-        inside = min(found.length, held.size - found.offset)
-        if inside <= 0:
-            return found._replace(zero=True)
-        below_it = held.status(found.offset, inside)
-        return found._replace(length=below_it.length, zero=below_it.zero)
-    return found
+    below = image.backing
+    return found._replace(zero=below is None or offset >= below.size)
 
 
 def mapped(image: Image, offset: int, length: int) -> Stretch:

@@ -37,7 +37,7 @@ class Extent(NamedTuple):
     length: bytes. present: this image itself says what is there; otherwise what is below it does.
     zero: it is known to read as zeros. data: it takes room in the file, zeros or not.
     offset: where in `file` the contents are as they read, in bytes, or None (compressed,
-    encrypted, elsewhere). sparse: `file` may have holes there, which read as zeros.
+    encrypted, elsewhere).
     """
 
     length: int
@@ -47,7 +47,6 @@ class Extent(NamedTuple):
     offset: int | None = None
     file: Image | None = None
     compressed: bool = False
-    sparse: bool = False
 
     def refined(self) -> Extent:
         """The same with what the file knows: where that has a hole, it reads as zeros."""
@@ -86,6 +85,19 @@ class Snapshot:
     state_size: int = 0
     size: int = 0
     instructions: int = -1
+
+
+class Bitmap(NamedTuple):
+    """A dirty bitmap that is kept in an image. granularity: bytes for which one bit stands.
+
+    enabled: writes are noted in it. inconsistent: it was in use when the image was not closed
+    properly; it can only be removed.
+    """
+
+    name: str
+    granularity: int
+    enabled: bool = True
+    inconsistent: bool = False
 
 
 @dataclass
@@ -262,6 +274,47 @@ class Image:
     def show_snapshot(self, key: str) -> None:
         """From now on read as the snapshot with id or name `key` (read-only). Raises ImageError."""
         raise ImageError(f"Image format driver '{self.format}' does not support snapshots")
+
+    def make_empty(self) -> None:
+        """Have nothing any more, so that what is below shows; what is below is at least as long.
+
+        Raises ImageError where the format cannot.
+        """
+        raise ImageError(f"Image format driver '{self.format}' cannot be emptied")
+
+    def bitmaps(self) -> list[Bitmap]:
+        """The dirty bitmaps that are kept in the image; none where the format has none."""
+        return []
+
+    def add_bitmap(self, name: str, granularity: int = 0) -> None:
+        """Make a bitmap, which is clear and enabled. granularity: bytes, 0 for a default.
+
+        Raises ImageError.
+        """
+        raise ImageError(f"Image format driver '{self.format}' does not support bitmaps")
+
+    def remove_bitmap(self, name: str) -> None:
+        """Remove a bitmap. Raises ImageError."""
+        raise ImageError(f"Dirty bitmap '{name}' not found")
+
+    def clear_bitmap(self, name: str) -> None:
+        """Note in a bitmap that nothing has been written. Raises ImageError."""
+        raise ImageError(f"Dirty bitmap '{name}' not found")
+
+    def enable_bitmap(self, name: str, *, enabled: bool) -> None:
+        """Have writes noted in a bitmap from now on, or not. Raises ImageError."""
+        raise ImageError(f"Dirty bitmap '{name}' not found")
+
+    def merge_bitmap(self, name: str, source: Image, source_name: str) -> None:
+        """Note in a bitmap what a bitmap of `source` (or of this image) has, too.
+
+        Raises ImageError.
+        """
+        raise ImageError(f"Dirty bitmap '{name}' not found")
+
+    def dirty_ranges(self, name: str) -> Iterator[tuple[int, int]]:
+        """The ranges that a bitmap notes as written: offset and length. Raises ImageError."""
+        raise ImageError(f"Dirty bitmap '{name}' not found")
 
     def limits(self) -> Limits:
         """The units of requests."""
