@@ -196,20 +196,74 @@ class Stream:
 
     def other_mode(self) -> list[int]:
         """Go to supervisor or user mode, run something there, and come back."""
-        mode = self.random.choice(self.modes)
+        inside: list[int] = []
+        for _ in range(self.random.randrange(1, 5)):
+            inside += self.random.choice((self.access, self.access, self.access_in_slot))()
+        if self.random.random() < 0.3:
+            inside.append(self.random.choice((w.TLBP, w.ERET, w.mfc0(V0, w.PRID), w.WAIT)))
+        return self.in_mode(self.random.choice(self.modes), inside)
+
+    def in_mode(self, mode: int, inside: Sequence[int], before: Sequence[int] = ()) -> list[int]:
+        """Run words in supervisor or user mode, after some in kernel mode, and come back."""
         words = [
+            *before,
             w.mfc0(V0, w.STATUS),
             w.ori(V0, V0, mode | EXL),
             w.mtc0(V0, w.STATUS),
         ]
         here = CODE_VIRTUAL + 4 * (len(self.words) + len(words) + 4)
         words += [*w.li(T9, here), w.mtc0(T9, w.EPC), w.ERET]
-        for _ in range(self.random.randrange(1, 5)):
-            piece = self.random.choice((self.access, self.access, self.access_in_slot))()
-            words += piece
-        if self.random.random() < 0.3:
-            words.append(self.random.choice((w.TLBP, w.ERET, w.mfc0(V0, w.PRID), w.WAIT)))
-        return [*words, w.SYSCALL]
+        return [*words, *inside, w.SYSCALL]
+
+    def coprocessors(self) -> list[int]:
+        """Make some coprocessors usable, others not, and use one of them."""
+        r = self.random
+        address = self.unmapped() + FRAMES + (r.randrange(1 << 18) & ~7)
+        words = [
+            *self.constant(T9, self.boot & 0x0FFFFFFF | r.getrandbits(3) << 29),
+            w.mtc0(T9, w.STATUS),
+            *self.constant(T9, address),
+        ]
+        for _ in range(r.randrange(1, 4)):
+            kind = r.randrange(3)
+            if kind == 0:  # loads and stores of coprocessors 1 and 2
+                opcode = r.choice((0xC4, 0xC8, 0xD4, 0xD8, 0xE4, 0xE8, 0xF4, 0xF8)) << 24
+                words.append(opcode | T9 << 21 | 2 * r.randrange(16) << 16 | 8 * r.randrange(16))
+            elif kind == 1:  # mfc1, cfc1
+                words.append(0x44000000 | V0 << 16 | r.choice((0, 2 << 21)) | 31 << 11)
+            else:  # a reserved function of coprocessors 1 and 3
+                words.append(r.choice((0x4600003B, 0x4C00003F, 0x4C000001)))
+        return [*words, *self.save(V0)]
+
+    def linked(self) -> list[int]:
+        """LL and SC, with what comes between them now and then, and LLAddr."""
+        r = self.random
+        sure = r.random() < 0.5
+        address = (0x80000000 + FRAMES + 64) if sure else self.address() & ~7
+        if sure and self.bits == 64:
+            address |= 0xFFFFFFFF << 32
+        offset = r.choice((0, 0, 4, 8))
+        words = [
+            *self.constant(T9, address),
+            0xC0000000 | T9 << 21 | V0 << 16,  # ll v0, (t9)
+            *self.save(V0),
+            w.addiu(V0, 0, r.randrange(100)),
+        ]
+        if sure:
+            words += [w.mfc0(V0, w.LLADDR), *self.save(V0), w.addiu(V0, 0, 5)]
+        if r.random() < 0.2:
+            words.append(w.SYSCALL)
+        words.append(0xE0000000 | T9 << 21 | V0 << 16 | offset)  # sc v0, offset(t9)
+        return [*words, *self.save(V0)]
+
+    def hardware_registers(self) -> list[int]:
+        """Read one by RDHWR, in the kernel and as a program."""
+        r = self.random
+        number = r.choice((0, 1, 3, 5))
+        read = 0x7C00003B | V0 << 16 | number << 11
+        words = [*self.constant(T9, r.getrandbits(4)), w.mtc0(T9, 7), w.addiu(V0, 0, 7)]
+        words += [read, *self.save(V0)]
+        return self.in_mode(r.choice(self.modes), [w.addiu(V0, 0, 8), read, *self.save(V0)], words)
 
     def trap(self) -> list[int]:
         return [self.random.choice((w.SYSCALL, w.BREAK, 0x00000034, 0x4C00003F))]
@@ -228,6 +282,9 @@ class Stream:
             (self.status_write, 1),
             (self.other_mode, 3),
             (self.trap, 1),
+            (self.coprocessors, 1),
+            (self.linked, 1),
+            (self.hardware_registers, 1),
         )
         operations = [operation for operation, _ in choices]
         weights = [weight for _, weight in choices]
