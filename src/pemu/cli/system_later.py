@@ -18,7 +18,6 @@ LATER = (
     "msg",
     "netdev",
     "numa",
-    "object",
     "option-rom",
     "overcommit",
     "plugin",

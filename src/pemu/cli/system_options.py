@@ -56,6 +56,7 @@ class SystemOptions:
     dtb: str = ""
     bios: str = ""
     drives: list[tuple[str, str]] = field(default_factory=list)
+    object: list[str] = field(default_factory=list)
     blockdev: list[str] = field(default_factory=list)
     snapshot: bool = False
     serial: list[str] = field(default_factory=list)
@@ -149,6 +150,14 @@ OPTIONS = (
     _drive("mtdblock", "image of on-board flash"),
     _drive("sd", "image of an SD card"),
     Option("drive", Text("options"), "[file=file][,if=type][,...]", "a drive (-drive help)"),
+    Option(
+        "object",
+        Text("options"),
+        "type,id=id[,...]",
+        "a secret, say, that other options refer to",
+        dest="object",
+        repeat=True,
+    ),
     Option(
         "blockdev",
         Text("options"),

@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import Any
 
+from pemu.block.objects import add_object
 from pemu.chardev.interface import Chardev, Host
 from pemu.chardev.registry import Chardevs
 from pemu.cli import background, outcome
@@ -102,6 +103,11 @@ class Session:
             machine.icount = InstructionCount(shift, given["sleep"], given["align"])
         drives = given_drives(options, self.board)
         self.drives = drives.drives
+        for text in options.object:
+            try:
+                add_object(drives.graph.objects, text)
+            except OptionError as error:
+                raise error.within(f"-object {text.partition(',')[0]}") from None
         for drive in self.drives:
             open_drive(drive, drives, machine)
         for text in options.blockdev:

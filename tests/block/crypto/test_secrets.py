@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from pemu.block.crypto.secrets import add_secret, secret
+from pemu.block.crypto.secrets import secret
+from pemu.block.objects import add_object
 from pemu.options.error import OptionError
 
 KEY, IV = bytes(range(32)), bytes(range(16))
@@ -18,7 +19,7 @@ KEY, IV = bytes(range(32)), bytes(range(16))
 def given(*texts: str) -> dict[str, Any]:
     objects: dict[str, Any] = {}
     for text in texts:
-        add_secret(objects, text)
+        add_object(objects, text if text.startswith("{") else f"secret,{text}")
     return objects
 
 
@@ -38,10 +39,11 @@ def test_secret_is_given_in_many_ways(tmp_path: Path) -> None:
         f"id=b,file={tmp_path / 'file'}",
         f"id=c,data={base64.b64encode(b'packed').decode()},format=base64",
         f"id=k,data={master},format=base64",
+        '{"qom-type": "secret", "id": "j", "data": "by JSON"}',
         f"id=d,data={encrypted(b'sealed')},format=base64,keyid=k,iv={iv}",
     )
-    values = [secret(objects, id) for id in "abcd"]
-    assert values == [b"plain,text", b"from a file", b"packed", b"sealed"]
+    values = [secret(objects, id) for id in "abcdj"]
+    assert values == [b"plain,text", b"from a file", b"packed", b"sealed", b"by JSON"]
 
 
 @pytest.mark.parametrize(

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from pemu.block.error import ImageError
-from pemu.options.keyval import Group, Key
-from pemu.options.types import Enum, Id, Text
+from pemu.options.keyval import Key
+from pemu.options.types import Enum, Text
 
 LONGEST = 1 << 20
 """Bytes of a file with a secret: more is a mistake."""
 
-SECRET = Group(
-    "secret",
-    (
-        Key("id", Id(), "how options refer to it", required=True),
-        Key("data", Text(), "the secret itself"),
-        Key("file", Text(empty=False), "a file with the secret"),
-        Key("format", Enum(("raw", "base64")), "how it is written", default="raw"),
-        Key("keyid", Text(empty=False), "a secret that this one is encrypted with (AES-256-CBC)"),
-        Key("iv", Text(empty=False), "initialization vector of that, in base64"),
-    ),
+KEYS = (
+    Key("data", Text("data"), "the secret itself"),
+    Key("file", Text("filename", empty=False), "file that has the secret"),
+    Key("format", Enum(("raw", "base64")), "how it is written", default="raw"),
+    Key("keyid", Text("id", empty=False), "secret with which it is encrypted (AES-256-CBC)"),
+    Key("iv", Text("base64", empty=False), "initialization vector for that"),
 )
+"""The keys of a secret."""
 
 
-def add_secret(objects: dict[str, Any], text: str) -> None:
-    """Put the secret that `text` (after `secret,`) describes among the objects, as bytes.
-
-    Raises ImageError where it cannot be read or decrypted.
-    """
-    given = SECRET.parse(text)
-    if given["id"] in objects:
-        raise ImageError(f"attempt to add duplicate property '{given['id']}' to object")
-    objects[given["id"]] = _value(objects, given)
-
-
-def secret(objects: dict[str, Any], id: str) -> bytes:
+def secret(objects: Mapping[str, Any], id: str) -> bytes:
     """The secret called `id`. Raises ImageError."""
     found = objects.get(id)
     if not isinstance(found, bytes):
@@ -44,10 +31,13 @@ def secret(objects: dict[str, Any], id: str) -> bytes:
     return found
 
 
-def _value(objects: dict[str, Any], given: dict[str, Any]) -> bytes:
+def make_secret(given: Mapping[str, Any], objects: Mapping[str, Any]) -> bytes:
+    """The secret that values of KEYS describe, among other objects. Raises ImageError."""
     if (given["data"] is None) == (given["file"] is None):
         raise ImageError("secret: exactly one of 'data' and 'file' must be given")
-    data = _file(given["file"]) if given["file"] else given["data"].encode()
+    data = (
+        _file(given["file"]) if given["file"] else given["data"].encode("utf-8", "surrogateescape")
+    )
     if given["keyid"]:
         return _decrypted(objects, given, data)
     if given["iv"]:
@@ -75,7 +65,7 @@ def _unpacked(text: bytes | str, what: str) -> bytes:
         raise ImageError(f"secret: '{what}' is not valid base64") from None
 
 
-def _decrypted(objects: dict[str, Any], given: dict[str, Any], data: bytes) -> bytes:
+def _decrypted(objects: Mapping[str, Any], given: Mapping[str, Any], data: bytes) -> bytes:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
     key = secret(objects, given["keyid"])

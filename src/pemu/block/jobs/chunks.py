@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+from pemu.block.extents import stretches
 from pemu.block.image import Image
 
 CHUNK = 1 << 16
@@ -72,20 +73,6 @@ def copy(source: Image, target: Image, offset: int, length: int) -> None:
 
 def present(image: Image, base: Image | None) -> Iterator[tuple[int, int]]:
     """The ranges (offset, length) that images from `image` down to above `base` have."""
-    offset = 0
-    while offset < image.size:
-        length = image.size - offset
-        layer: Image | None = image
-        found = False
-        while layer is not None and layer is not base:
-            if offset >= layer.size:
-                break
-            extent = layer.status(offset, min(length, layer.size - offset))
-            length = extent.length
-            if extent.present:
-                found = True
-                break
-            layer = layer.file if layer.filter else layer.backing
-        if found:
-            yield offset, length
-        offset += length
+    for found in stretches(image, base):
+        if found.extent.present:
+            yield found.offset, found.extent.length

@@ -7,18 +7,11 @@ from typing import ClassVar
 
 from pemu.block.backend import Backend
 from pemu.block.error import ImageError
+from pemu.block.extents import chain
 from pemu.block.image import Image
 from pemu.block.jobs.chunks import copy, present
 from pemu.block.jobs.job import Job
 from pemu.block.jobs.mirror import Mirror
-
-
-def chain(image: Image) -> list[Image]:
-    """`image` and those below it, from the top."""
-    found = [image]
-    while (below := found[-1].backing) is not None:
-        found.append(below)
-    return found
 
 
 class ActiveCommit(Mirror):

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from pemu.block.backend import Backend
 from pemu.block.error import ImageError
+from pemu.block.extents import chain
 from pemu.block.image import Image
 from pemu.block.jobs.chunks import CHUNK, present
-from pemu.block.jobs.commit import chain, put_below
+from pemu.block.jobs.commit import put_below
 from pemu.block.jobs.job import Job
 
 
