@@ -13,6 +13,12 @@ ABSENT = -1
 ZERO = -2
 """The cluster reads as zeros."""
 
+OTHER = -3
+"""The cluster is in the file, but not as it reads (compressed): `read_other` has the contents."""
+
+LONGEST_RUN = 1 << 16
+"""Steps through the table for one answer."""
+
 
 class ClusterImage(Image):
     """The base of formats with a table of clusters in `children["file"]`.
@@ -32,8 +38,16 @@ class ClusterImage(Image):
         self.cluster = cluster
 
     def locate(self, index: int) -> int:
-        """Where in the file cluster `index` begins, bytes; or ABSENT, or ZERO. Raises OSError."""
+        """Where in the file cluster `index` begins, bytes, ABSENT, ZERO, OTHER. Raises OSError."""
         raise NotImplementedError
+
+    def stretch(self, index: int) -> tuple[int, int]:
+        """As `locate`, and for how many clusters that is known to hold. Raises OSError."""
+        return self.locate(index), 1
+
+    def read_other(self, index: int) -> bytes | memoryview:
+        """The contents of a cluster that is OTHER, all of it. Raises OSError."""
+        raise damaged()
 
     def allocate(self, index: int, count: int) -> tuple[int, int]:
         """Room in the file for clusters from `index` on, none of which has any: (offset, count).
@@ -68,18 +82,20 @@ class ClusterImage(Image):
             self.flush()
 
     def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
-        """The pieces of a range: offset, length, and where they are (file offset, ABSENT, ZERO)."""
+        """The pieces of a range: offset, length, and where they are (as from `locate`)."""
         size, end = self.cluster, offset + length
         while offset < end:
             index, inside = divmod(offset, size)
-            place = self.locate(index)
-            stop = (index + 1) * size
-            while stop < end:
-                index += 1
-                expected = place + stop - (offset - inside) if place >= 0 else place
-                if self.locate(index) != expected:
+            place, count = self.stretch(index)
+            stop = (index + count) * size
+            for _ in range(LONGEST_RUN):
+                if stop >= end:
                     break
-                stop += size
+                expected = place + stop - (offset - inside) if place >= 0 else place
+                after, count = self.stretch(stop // size)
+                if after != expected:
+                    break
+                stop += count * size
             stop = min(stop, end)
             yield offset, stop - offset, place + inside if place >= 0 else place
             offset = stop
@@ -94,22 +110,40 @@ class ClusterImage(Image):
         for at, length, place in runs:
             taken, rest = take(rest, length) if len(runs) > 1 else (rest, [])
             if place >= 0:
-                self._read_place(place, length, taken)
+                self._read_place(at, place, taken)
+            elif place == OTHER:
+                self._read_others(at, taken)
             elif place == ABSENT and self.backing is not None:
                 self.read_below(at, taken)
             else:
                 for view in taken:
                     clear(view)
 
-    def _read_place(self, place: int, length: int, buffers: Buffers) -> None:
-        """Read what is in the file; what is missing of the last cluster there reads as zeros."""
+    def _read_others(self, offset: int, buffers: Buffers) -> None:
+        """Read clusters that are OTHER."""
+        for view in buffers:
+            done = 0
+            while done < len(view):
+                index, inside = divmod(offset + done, self.cluster)
+                piece = self.read_other(index)[inside : inside + len(view) - done]
+                view[done : done + len(piece)] = piece
+                done += len(piece)
+            offset += len(view)
+
+    def _read_place(self, offset: int, place: int, buffers: Buffers) -> None:
+        """Read what is at `offset`, and in the file at `place`; what the file lacks is zeros."""
         file = self._file()
+        length = sum(map(len, buffers))
         if place + length > file.size:
             self._check_place(place)
             buffers, rest = take(buffers, file.size - place)
             for view in rest:
                 clear(view)
         file.read_into(place, buffers)
+
+    def _write_place(self, offset: int, place: int, pieces: Pieces) -> None:
+        """Write what belongs at `offset`, and in the file at `place`."""
+        self._file().write_from(place, pieces)
 
     def _check_place(self, place: int) -> None:
         """Raise OSError where a table points to what is beyond the end of the file."""
@@ -123,7 +157,7 @@ class ClusterImage(Image):
                 taken, rest = take(rest, length)
                 if place >= 0:
                     self._check_place(place)
-                    self._file().write_from(place, taken)
+                    self._write_place(at, place, taken)
                 else:
                     self._write_new(at, length, taken)
             if self.changes() > self.most_changes:
@@ -142,14 +176,14 @@ class ClusterImage(Image):
             start = place + inside
             before = self._old(offset - inside, inside)
             after = self._old(offset + part, end - start - part)
-            if place >= old_end and not before and not after:  # the rest of it reads as zeros
-                file.write_from(start, taken)
+            if place >= old_end and not before and not after and not self.encrypted:
+                file.write_from(start, taken)  # the rest of it reads as zeros
                 if file.size < end:
                     file.truncate(end)
             else:
                 before = before or zeroes(inside)
                 after = after or zeroes(end - start - part)
-                file.write_from(place, [*before, *taken, *after])
+                self._write_place(offset - inside, place, [*before, *taken, *after])
             self.connect(first, got, place)
             offset += part
             length -= part
@@ -157,10 +191,15 @@ class ClusterImage(Image):
     def _old(self, offset: int, length: int) -> list[memoryview]:
         """What `length` bytes at `offset` in a cluster without room read as, [] for zeros."""
         known = min(offset + length, self.size) - offset
-        below = self.backing
-        if known <= 0 or below is None or offset >= below.size:
+        if known <= 0:
             return []
-        if self.locate(offset // self.cluster) != ABSENT:
+        index, inside = divmod(offset, self.cluster)
+        place = self.locate(index)
+        if place == OTHER:
+            data = bytearray(self.read_other(index)[inside : inside + length])
+            return [memoryview(data)]
+        below = self.backing
+        if place != ABSENT or below is None or offset >= below.size:
             return []
         data = bytearray(length)
         view = memoryview(data)
@@ -170,10 +209,10 @@ class ClusterImage(Image):
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         with self.lock:
             for at, part, place in list(self.runs(offset, length)):
-                if place >= 0:
+                if place >= 0 and not self.encrypted:
                     self._check_place(place)
                     self._file().write_zeroes(place, part)
-                elif place == ABSENT and self.backing is not None:
+                elif place >= 0 or place == OTHER or (place == ABSENT and self.backing is not None):
                     super()._write_zeroes(at, part, unmap=unmap)
 
     def read_cached(self, offset: int, buffers: Buffers) -> bool:
@@ -184,11 +223,18 @@ class ClusterImage(Image):
             runs = list(self.runs(offset, length))
         finally:
             self.lock.release()
-        return len(runs) == 1 and runs[0][2] >= 0 and self._file().read_cached(runs[0][2], buffers)
+        return (
+            len(runs) == 1
+            and runs[0][2] >= 0
+            and not self.encrypted
+            and self._file().read_cached(runs[0][2], buffers)
+        )
 
     def _status(self, offset: int, length: int) -> Extent:
         with self.lock:
             _, found, place = next(self.runs(offset, length))
+        if place == OTHER or (place >= 0 and self.encrypted):
+            return Extent(found, compressed=place == OTHER)
         if place >= 0:
             return Extent(found, offset=place, file=self.file)
         if place == ZERO or self.backing is None:

@@ -25,6 +25,8 @@ FORMATS = {
     "qcow2": "pemu.block.formats.qcow2",
     "raw": "pemu.block.formats.raw",
     "parallels": "pemu.block.formats.parallels",
+    "qcow": "pemu.block.formats.qcow",
+    "qed": "pemu.block.formats.qed",
     "vdi": "pemu.block.formats.vdi",
     "vpc": "pemu.block.formats.vpc",
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from pemu.block.image import Image
+from pemu.block.image import Image, damaged
 
 PAGE = 4096
 """Bytes of a table that are read and written at once."""
@@ -128,3 +128,91 @@ def write_entries(
         data = memoryview(piece).cast("B")
         file.write(offset, data)
         offset += len(data)
+
+
+class TableTree:
+    """A table whose entries say where further tables are, which have the entries proper.
+
+    count: entries of one of these. unit: what the first table's entries count in, bytes.
+    first: bytes of the file's beginning where no table can be. A table that is not there has zeros.
+    """
+
+    def __init__(
+        self, top: Table, count: int, code: str, byte_order: str, *, unit: int, first: int
+    ) -> None:
+        self.top = top
+        self.count = count
+        self._code = code
+        self._byte_order = byte_order
+        self._unit = unit
+        self._first = first
+        self.bytes = count * struct.calcsize(code)
+        """Bytes of one of the tables."""
+        self._most = max(LARGEST * PAGE // self.bytes, 16)
+        self._tables: dict[int, Table] = {}
+
+    def place(self, number: int) -> int:
+        """Where in the file table `number` is, bytes; 0 for nowhere. Raises OSError."""
+        place = self.top[number] * self._unit
+        if place and (place < self._first or place + self.bytes > self.top.file.size):
+            raise damaged()
+        return place
+
+    def table(self, number: int) -> Table | None:
+        """Table `number`, None where there is none. Raises OSError."""
+        table = self._tables.get(number)
+        if table is None and (place := self.place(number)):
+            table = self._keep(number, place)
+        return table
+
+    def _keep(self, number: int, place: int) -> Table:
+        if len(self._tables) >= self._most:
+            self._tables = {key: one for key, one in self._tables.items() if one.changed}
+        table = Table(self.top.file, place, self.count, self._code, self._byte_order)
+        self._tables[number] = table
+        return table
+
+    def add(self, number: int, place: int) -> None:
+        """Have table `number`, which has none yet, be at `place`, where there are zeros."""
+        self.top[number] = place // self._unit
+        self._keep(number, place)
+
+    def __getitem__(self, index: int) -> int:
+        number, inside = divmod(index, self.count)
+        table = self._tables.get(number) or self.table(number)
+        return table[inside] if table is not None else 0
+
+    def __setitem__(self, index: int, value: int) -> None:
+        number, inside = divmod(index, self.count)
+        table = self.table(number)
+        assert table is not None, "the table has been added before"
+        table[inside] = value
+
+    def remove(self, number: int) -> None:
+        """Forget table `number`."""
+        self.top[number] = 0
+        self._tables.pop(number, None)
+
+    def stretch(self, index: int, place: Callable[[int], int], absent: int) -> tuple[int, int]:
+        """What `place` makes of entry `index`, and for how many entries that is known to hold.
+
+        absent: what it is where there is no table.
+        """
+        number, inside = divmod(index, self.count)
+        table = self._tables.get(number) or self.table(number)
+        if table is None:
+            return absent, self.count - inside
+        return place(table[inside]), 1
+
+    @property
+    def changed(self) -> int:
+        """How many pages of all tables are to be written."""
+        return self.top.changed + sum(one.changed for one in self._tables.values())
+
+    def write(self) -> None:
+        """Write what has been changed, the first table last. Raises OSError."""
+        for table in self._tables.values():
+            table.write()
+        if self.top.changed:
+            self.top.file.flush()
+            self.top.write()

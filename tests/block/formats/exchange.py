@@ -79,11 +79,14 @@ class Contents:
             else:
                 assert image.read(offset, length) == self.data[offset:end], (offset, length)
 
-    def write_with_qemu(self, path: Path, format: str, count: int, largest: int = 1 << 20) -> None:
-        """Have qemu-io do random writes."""
+    def write_with_qemu(
+        self, path: Path, format: str, count: int, largest: int = 1 << 20, unit: int = 512
+    ) -> None:
+        """Have qemu-io do random writes, all of whole units."""
         commands = []
         for _ in range(count):
-            offset, length = self.request(largest)
+            offset, length = (-(-one // unit) * unit for one in self.request(largest))
+            length = min(length, len(self.data) - offset)
             kind = self.chance.randrange(1, 5)
             value = 0 if kind == 1 else self.chance.randrange(256)
             self.data[offset : offset + length] = bytes([value]) * length
@@ -117,11 +120,15 @@ Stretch = tuple[int, int, bool, bool, bool, int | None]
 """Part of a map: start, length, present, zero, data, offset."""
 
 
-def qemu_map(path: Path, format: str) -> list[Stretch]:
-    """What qemu-img map says of an image."""
+def qemu_map(path: Path, format: str, depth: int | None = None) -> list[Stretch]:
+    """What qemu-img map says of an image, or of the image `depth` below it."""
     done = qemu("qemu-img", "map", "--output=json", "-f", format, path)
     keys = ("start", "length", "present", "zero", "data")
-    return [(*(one[key] for key in keys), one.get("offset")) for one in json.loads(done.stdout)]
+    return [
+        (*(one[key] for key in keys), one.get("offset"))
+        for one in json.loads(done.stdout)
+        if depth is None or one["depth"] == depth
+    ]
 
 
 def our_map(path: Path, format: str) -> list[Stretch]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pemu.block.formats import parallels, vdi, vpc
+from pemu.block.formats import parallels, qcow, qed, vdi, vpc
 from pemu.block.graph import Graph
 from tests.block.formats.exchange import create, open_image
 from tests.block.mutation import Field, entries, exercise, fields_of, mutations
@@ -55,7 +55,22 @@ def parallels_fields(data: bytes) -> list[Field]:
     return [*fields_of(parallels.Header), *entries("table", parallels.Header.SIZE, 4, 6)]
 
 
+def qed_fields(data: bytes) -> list[Field]:
+    l1 = qed.Header.parse(data).l1_offset
+    l2 = int.from_bytes(data[l1 : l1 + 8], "little")
+    return [*fields_of(qed.Header), *entries("l1", l1, 8, 2), *entries("l2", l2, 8, 3)]
+
+
+def qcow_fields(data: bytes) -> list[Field]:
+    l1 = qcow.Header.parse(data).l1_offset
+    l2 = int.from_bytes(data[l1 : l1 + 8], "big")
+    tables = [*entries("l1", l1, 8, 2, "big"), *entries("l2", l2, 8, 3, "big")]
+    return [*fields_of(qcow.Header), *tables]
+
+
 CASES = [
+    Damage("qcow", qcow_fields, checks=False),
+    Damage("qed", qed_fields, {"table_size": "1"}),
     Damage("parallels", parallels_fields),
     Damage("vdi", vdi_fields),
     Damage("vpc", vpc_fields, seal=seal_vpc, checks=False),

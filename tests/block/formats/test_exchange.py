@@ -41,13 +41,17 @@ CASES = [
     Case("parallels"),
     Case("parallels", {"cluster_size": "4k"}),
     Case("parallels", {"cluster_size": "1000"}, 5000001),
+    Case("qcow"),
+    Case("qcow", {}, 3000001),
+    Case("qed"),
+    Case("qed", {"cluster_size": "4k", "table_size": "2"}, 2000001),
     Case("vpc"),
     Case("vpc", {"force_size": "on"}, 3000001),
     Case("vpc", {"subformat": "fixed"}),
     Case("vpc", {"subformat": "fixed", "force_size": "on"}, 512),
 ]
 
-CHECKED = {"parallels", "vdi"}
+CHECKED = {"parallels", "qed", "vdi"}
 """Formats that have checks."""
 
 
@@ -118,6 +122,11 @@ def open_and_close(path: Path, format: str) -> int:
         ("parallels", 4 << 50, {}),
         ("parallels", 1 << 20, {"cluster_size": "2G"}),
         ("parallels", 1 << 20, {"cluster_size": "0"}),
+        ("qcow", 0, {}),
+        ("qed", 100 << 40, {}),
+        ("qed", 1 << 20, {"cluster_size": "3000"}),
+        ("qed", 1 << 20, {"cluster_size": "1k"}),
+        ("qed", 1 << 20, {"table_size": "32"}),
         ("vpc", (2040 << 30) + 512, {}),
     ],
 )
