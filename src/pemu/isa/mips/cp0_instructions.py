@@ -33,32 +33,26 @@ def cop0(cpu: SystemCpu) -> None:
     cpu.trap(RESERVED_INSTRUCTION)
 
 
-def _interrupt_enable(cpu: SystemCpu, rt: Value, enable: bool) -> None:
-    status = cpu.status
-    set_word(cpu, rt, status)
-    cpu.status = status | c.IE if enable else status & ~c.IE
-    if enable:
-        cpu.update_mode()
+def _declare_interrupt_switch(name: str, bit: int, enable: bool) -> None:
+    """Declare DI or EI."""
+
+    def meaning(cpu: SystemCpu, rt: Value) -> None:
+        status = cpu.status
+        set_word(cpu, rt, status)
+        cpu.status = status | c.IE if enable else status & ~c.IE
+        if enable:
+            cpu.update_mode()
+
+    privileged(
+        f"010000 01011 rt:5 01100 00000 {bit}00000",
+        f"{name} {{rt}}",
+        name=f"{name}_system",
+        needs="mips32r2",
+    )(meaning)
 
 
-@privileged(
-    "010000 01011 rt:5 01100 00000 000000",
-    "di {rt}",
-    name="di_system",
-    needs="mips32r2",
-)
-def di(cpu: SystemCpu, rt: Value) -> None:
-    _interrupt_enable(cpu, rt, False)
-
-
-@privileged(
-    "010000 01011 rt:5 01100 00000 100000",
-    "ei {rt}",
-    name="ei_system",
-    needs="mips32r2",
-)
-def ei(cpu: SystemCpu, rt: Value) -> None:
-    _interrupt_enable(cpu, rt, True)
+_declare_interrupt_switch("di", 0, enable=False)
+_declare_interrupt_switch("ei", 1, enable=True)
 
 
 @privileged(
@@ -71,39 +65,33 @@ def wait(cpu: SystemCpu) -> None:
     cpu.exit(EXIT_WAIT)
 
 
-@privileged(
-    "101111 base:5 op:5 offset:16",
-    "cache {op:x}, {offset:d}({base})",
-    name="cache_system",
-    needs="mips3_32",
-)
-def cache(cpu: SystemCpu) -> None:
-    pass
+def cache(cpu: SystemCpu, base: Value, offset: Value) -> None:
+    """Other operations: nothing to be seen of them."""
 
 
-@privileged(
-    "101111 base:5 10000 offset:16",
-    "cache 0x10, {offset:d}({base})",
-    name="cache_hit_invalidate_i",
-    needs="mips3_32",
-    overrides="cache_system",
-)
-def cache_hit_invalidate_i(cpu: SystemCpu, base: Value, offset: Value) -> None:
+def hit_invalidate_i(cpu: SystemCpu, base: Value, offset: Value) -> None:
     cpu.flush_code(effective_address(cpu, base, offset))
 
 
-@privileged(
-    "101111 base:5 00000 offset:16",
-    "cache 0, {offset:d}({base})",
-    name="cache_index_invalidate_i",
-    needs="mips3_32",
-    overrides="cache_system",
-)
-def cache_index_invalidate_i(cpu: SystemCpu, base: Value, offset: Value) -> None:
+def index_invalidate_i(cpu: SystemCpu, base: Value, offset: Value) -> None:
     """Guests go through all lines of at least a page: one of them stands for the others."""
     address = effective_address(cpu, base, offset)
     with cpu.if_((address & 0xFE0).eq(0), unlikely=True):
         cpu.exit(EXIT_CACHE)
+
+
+for _op, _written, _name, _meaning in (
+    ("op:5", "{op:x}", "cache_system", cache),
+    ("10000", "0x10", "cache_hit_invalidate_i", hit_invalidate_i),
+    ("00000", "0", "cache_index_invalidate_i", index_invalidate_i),
+):
+    privileged(
+        f"101111 base:5 {_op} offset:16",
+        f"cache {_written}, {{offset:d}}({{base}})",
+        name=_name,
+        needs="mips3_32",
+        overrides="" if _meaning is cache else "cache_system",
+    )(_meaning)
 
 
 # Hardware registers: HWREna says which of them programs may read.

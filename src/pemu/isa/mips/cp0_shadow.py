@@ -1,7 +1,8 @@
 """Shadow sets of the general registers.
 
 The set in use (SRSCtl.CSS) is `gpr`; the others wait in `shadow`. Exceptions enter the set that
-SRSCtl.ESS or, for an interrupt with a vector of its own, SRSMap names; ERET goes back to PSS.
+SRSCtl.ESS or, for an interrupt with a vector of its own, SRSMap or an external controller (EICSS)
+names; ERET goes back to PSS.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pemu.engine.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
-_CSS, _PSS, _ESS = 0, 6, 12
+_CSS, _PSS, _ESS, _EICSS = 0, 6, 12, 18
 """Lowest bits of SRSCtl's fields of four bits."""
 
 
@@ -41,8 +42,11 @@ def enter(cpu: SystemCpu, code: Value, boot: Value) -> None:
         new = cpu.var(32, _field(cpu, _ESS))
         spaced = (cpu.cause & c.IV).ne(0) & (cpu.intctl & 0x3E0).ne(0)
         with cpu.if_(code.eq(e.INTERRUPT) & spaced):
-            number = interrupts.vector(cpu, interrupts.cause(cpu))
-            new.value = cpu.srsmap.lshr((number & 7) << 2) & 15
+            if "veic" in cpu.features:
+                new.value = _field(cpu, _EICSS)
+            else:
+                number = interrupts.vector(cpu, interrupts.cause(cpu))
+                new.value = cpu.srsmap.lshr((number & 7) << 2) & 15
         cpu.srsctl = (cpu.srsctl & ~(15 << _PSS)) | (_field(cpu, _CSS) << _PSS)
         _select(cpu, new.value)
 
@@ -54,40 +58,38 @@ def leave(cpu: SystemCpu, status: Value) -> None:
             _select(cpu, _field(cpu, _PSS))
 
 
-def _other(cpu: SystemCpu) -> Value | None:
-    """One if PSS is another set than the one in use; None if there is only one."""
-    if "shadow" not in cpu.features:
-        return None
+def _elsewhere(cpu: SystemCpu) -> Value:
+    """One if the previous set is another than the one in use."""
     return _field(cpu, _PSS).ne(_field(cpu, _CSS))
 
 
-@privileged(
-    "010000 01010 rt:5 rd:5 00000000000",
-    "rdpgpr {rd}, {rt}",
-    name="rdpgpr_system",
-    needs="mips32r2",
-)
+def _previous(cpu: SystemCpu, number: Value) -> Value:
+    """Where `shadow` has a register of the previous set."""
+    return (_field(cpu, _PSS) << 5) + number.zext(32)
+
+
 def rdpgpr(cpu: SystemCpu, rt: Value, rd: Value) -> None:
-    other = _other(cpu)
     value = cpu.gpr[rt]
-    if other is not None:
-        value = other.select(cpu.shadow[(_field(cpu, _PSS) << 5) + rt.zext(32)], value)
+    if "shadow" in cpu.features:
+        value = _elsewhere(cpu).select(cpu.shadow[_previous(cpu, rt)], value)
     cpu.gpr[rd] = value
 
 
-@privileged(
-    "010000 01110 rt:5 rd:5 00000000000",
-    "wrpgpr {rd}, {rt}",
-    name="wrpgpr_system",
-    needs="mips32r2",
-)
 def wrpgpr(cpu: SystemCpu, rt: Value, rd: Value) -> None:
-    other = _other(cpu)
     value = cpu.gpr[rt]
-    if other is None:
-        cpu.gpr[rd] = value
-        return
-    with cpu.if_(other) as arm, cpu.if_(rd.ne(0)):
-        cpu.shadow[(_field(cpu, _PSS) << 5) + rd.zext(32)] = value
-    with arm.otherwise():
-        cpu.gpr[rd] = value
+    if "shadow" in cpu.features:
+        elsewhere = _elsewhere(cpu)
+        with cpu.if_(elsewhere & rd.ne(0)):
+            cpu.shadow[_previous(cpu, rd)] = value
+        value = elsewhere.select(cpu.gpr[rd], value)
+    cpu.gpr[rd] = value
+
+
+for _code, _meaning in (("01010", rdpgpr), ("01110", wrpgpr)):
+    _name = _meaning.__name__
+    privileged(
+        f"010000 {_code} rt:5 rd:5 00000000000",
+        f"{_name} {{rd}}, {{rt}}",
+        name=f"{_name}_system",
+        needs="mips32r2",
+    )(_meaning)

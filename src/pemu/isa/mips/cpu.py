@@ -9,6 +9,7 @@ from pemu.isa.mips.state import layout
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.insn import InstructionSet
+    from pemu.isa.mips.cp0_models import Control
 
 MODE_FR0, MODE_FR1 = 0, 1
 """Translation modes: indices into the modes of the architecture."""
@@ -86,12 +87,17 @@ def system_architecture(
     64-bit target. Raises `models.UnknownModel`, `models.UnsupportedModel`.
     """
     from pemu.isa.mips.cp0_models import BY_NAME
+
+    return architecture_with(BY_NAME[model(model_name, xlen).name], big_endian, counts=counts)
+
+
+def architecture_with(control: Control, big_endian: bool, *, counts: bool = False) -> Architecture:
+    """Return the description of a processor that is a coprocessor 0 and its model."""
     from pemu.isa.mips.cp0_state import system_layout
     from pemu.isa.mips.cp0_system import system_of
     from pemu.isa.mips.cp0_usable import WIDE, WIDE_PART
 
-    chosen = model(model_name, xlen)
-    control = BY_NAME[chosen.name]
+    chosen = control.model
     features = chosen.features | control.features
     modes = _FPU_MODES if chosen.fir else (frozenset[str](),)
     parts = _PARTS

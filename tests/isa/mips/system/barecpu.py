@@ -12,8 +12,9 @@ from pemu.engine.exits import EXIT_SYSTEM
 from pemu.engine.machinecpu import PhysicalMap
 from pemu.engine.machinememory import MachineMemory
 from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_WAIT
+from pemu.isa.mips.cp0_models import Control
 from pemu.isa.mips.cp0_reset import reset
-from pemu.isa.mips.cpu import system_architecture
+from pemu.isa.mips.cpu import architecture_with, system_architecture
 from tests.isa.mips.machines import encode
 
 RAM_BYTES = 16 << 20
@@ -23,8 +24,13 @@ ROM, ROM_BYTES = 0x1FC00000, 0x40000
 class BareMachine:
     """One processor, RAM from address 0 on, and writable memory at the reset vector."""
 
-    def __init__(self, model: str, *, big_endian: bool = True, mode: str = "auto") -> None:
-        self.arch = system_architecture(model, big_endian, 64)
+    def __init__(
+        self, model: str | Control, *, big_endian: bool = True, mode: str = "auto"
+    ) -> None:
+        if isinstance(model, Control):
+            self.arch = architecture_with(model, big_endian)
+        else:
+            self.arch = system_architecture(model, big_endian, 64)
         self.memory = MachineMemory(big_endian)
         self.ram = self.memory.allocate(RAM_BYTES)
         self.rom = self.memory.allocate(ROM_BYTES)
