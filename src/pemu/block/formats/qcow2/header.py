@@ -141,6 +141,17 @@ class Header:
 
     def emit(self) -> bytes:
         """The first cluster. Raises ImageError where it is too small for all of it."""
+        data = self._emit(names=self.fields.version >= 3)
+        if len(data) > self.cluster:
+            data = self._emit(names=False)  # for readers that do not know all features
+        if len(data) > self.cluster:
+            raise ImageError(
+                f"The header needs {len(data)} bytes, a cluster has {self.cluster}; choose larger "
+                "clusters, or a shorter name of the backing file"
+            )
+        return data + bytes(self.cluster - len(data))
+
+    def _emit(self, *, names: bool) -> bytes:
         more = self.fields.version >= 3
         extensions = []
         if self.backing_format:
@@ -149,7 +160,7 @@ class Header:
             extensions.append((_DATA_FILE, self.data_file.encode("utf-8", "surrogateescape")))
         if self.crypt is not None:
             extensions.append((_CRYPT, self.crypt.emit()))
-        if more:
+        if names:
             extensions.append((_FEATURE_NAMES, _feature_table()))
         if self.bitmaps is not None:
             extensions.append((_BITMAPS, self.bitmaps.emit()))
@@ -168,13 +179,7 @@ class Header:
         if more:
             head += self.more.emit()
             head += CompressionField(compression_type=self.compression_type).emit() + self.tail
-        data = head + body + name
-        if len(data) > self.cluster:
-            raise ImageError(
-                f"The header needs {len(data)} bytes, a cluster has {self.cluster}; choose larger "
-                "clusters, or a shorter name of the backing file"
-            )
-        return data + bytes(self.cluster - len(data))
+        return head + body + name
 
 
 def parse_header(data: bytes) -> Header:

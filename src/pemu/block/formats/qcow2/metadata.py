@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import errno
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pemu.block.formats.qcow2.header import (
     CORRUPT,
     DIRTY,
-    LAZY_REFCOUNTS,
     Fields,
     Header,
     MoreFields,
@@ -58,11 +57,14 @@ class Metadata:
         self.readonly = True
         self.warn = warn
         self.broken = False
+        self.lazy = False
+        """Whether refcounts in the file may be behind while the image is in use."""
         fields = header.fields
         self.refcounts = Refcounts(
             file, layout, fields.refcount_table_offset, fields.refcount_table_clusters, self.corrupt
         )
         self.refcounts.moved = self._table_moved
+        self.refcounts.guard = self.guard
         self.l1_offset = fields.l1_table_offset
         self.l1 = load_words(file, fields.l1_table_offset, fields.l1_size)
         self._most = max(cached // layout.cluster, 4)
@@ -73,6 +75,8 @@ class Metadata:
         self._operations = 0
         self.active: set[int] = set()
         """Operations under way that use clusters without the lock."""
+        self.packed_end = 0
+        """Where the cluster with compressed data that was written last has room left."""
         self.owners: dict[int, str] = {}
         """What clusters with tables are, by cluster: contents must never go there."""
 
@@ -232,20 +236,79 @@ class Metadata:
 
     # Clusters
 
+    def own_clusters(self, snapshots: Iterable[tuple[int, int]] = ()) -> None:
+        """Find out which clusters have tables, so that nothing else is written there.
+
+        snapshots: offsets and lengths of further tables.
+        """
+        size = self.layout.cluster
+        fields = self.header.fields
+        self.owners = {0: "qcow2 header"}
+
+        def note(what: str, offset: int, length: int) -> None:
+            for cluster in range(offset // size, -(-(offset + length) // size)):
+                self.owners[cluster] = what
+
+        note("active L1 table", self.l1_offset, len(self.l1) * 8)
+        note("refcount table", fields.refcount_table_offset, self.refcounts.clusters * size)
+        for block in self.refcounts.blocks():
+            note("refcount block", block, size)
+        for entry in self.l1:
+            if entry & OFFSET:
+                note("active L2 table", entry & OFFSET, size)
+        for offset, length in snapshots:
+            note("snapshot table", offset, length)
+
+    def guard(self, cluster: int, count: int, what: str) -> None:
+        """Refuse to write to clusters that have tables. Raises OSError."""
+        if not self.owners.keys().isdisjoint(range(cluster, cluster + count)):
+            owner = next(
+                self.owners[i] for i in range(cluster, cluster + count) if i in self.owners
+            )
+            raise self.corrupt(
+                f"Preventing invalid write on {owner} (for {what or 'contents'})", fatal=True
+            )
+        if what:
+            for i in range(cluster, cluster + count):
+                self.owners[i] = what
+
+    def take(self, count: int) -> tuple[int, int]:
+        """Clusters in a row for contents, up to `count`: the first one, and how many."""
+        self.begin_writing()
+        return self.refcounts.allocate(count, whole=False)
+
+    def take_bytes(self, count: int) -> int:
+        """Room for compressed data, less than a cluster: its offset. Raises OSError."""
+        self.begin_writing()
+        size = self.layout.cluster
+        refcounts = self.refcounts
+        place, self.packed_end = self.packed_end, 0
+        cluster = place // size
+        if place and refcounts.get(cluster) < self.layout.refcount_max:
+            inside = count <= size - place % size
+            if inside or refcounts.take_after(cluster + 1):
+                refcounts.add(cluster, 1, 1)
+                self._packed_until(place + count)
+                return place
+        place = refcounts.allocate(1)[0] * size
+        self._packed_until(place + count)
+        return place
+
+    def _packed_until(self, end: int) -> None:
+        """The next compressed data may follow, if there is room left in the cluster."""
+        self.packed_end = end if end % self.layout.cluster else 0
+
     def take_table(self, clusters: int, what: str) -> int:
         """Clusters in a row for a table: their offset. Raises OSError."""
-        first, _ = self.refcounts.allocate(clusters, what=what)
         self.begin_writing()
-        for cluster in range(first, first + clusters):
-            self.owners[cluster] = what
+        first, _ = self.refcounts.allocate(clusters, what=what)
         return first * self.layout.cluster
 
     def begin_writing(self) -> None:
         """Refcounts have changed: with lazy refcounts, say in the file that they are not up to
         date, once."""
-        if self.header.more.compatible & LAZY_REFCOUNTS and not self.header.has(DIRTY):
-            if self.header.fields.version >= 3:
-                self.set_incompatible(DIRTY, on=True)
+        if self.lazy and not self.header.has(DIRTY):
+            self.set_incompatible(DIRTY, on=True)
 
     def free(self, offset: int, length: int, *, discard: bool = False) -> None:
         """Lower the refcounts of clusters, after the tables that do not name them are written."""
@@ -277,6 +340,8 @@ class Metadata:
             self.refcounts.add(one.cluster, one.clusters, -1)
             for cluster in range(one.cluster, one.cluster + one.clusters):
                 self.owners.pop(cluster, None)
+            if one.cluster <= self.packed_end // self.layout.cluster < one.cluster + one.clusters:
+                self.packed_end = 0
             if one.discard:
                 self._discard(one.cluster, one.clusters)
 
@@ -311,8 +376,7 @@ class Metadata:
         What is written is on stable storage afterwards, but for refcounts that were lowered.
         Raises OSError.
         """
-        lazy = self.header.has(DIRTY) and bool(self.header.more.compatible & LAZY_REFCOUNTS)
-        if not lazy or accurate or self.refcounts.crowded:
+        if accurate or not (self.lazy and self.header.has(DIRTY)) or self.refcounts.crowded:
             self.refcounts.write()
         if self._dirty:
             self.sync()

@@ -6,6 +6,7 @@ from typing import Any
 
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
+from pemu.block.formats.qcow2.creation import CREATION, create_image
 from pemu.block.formats.qcow2.header import (
     NO_CRYPT,
     SMALLEST_CLUSTER,
@@ -61,8 +62,6 @@ def read_header(file: Image) -> Header:
 def open_image(opening: Opening) -> Image:
     """Open a qcow2 image. Raises ImageError, OSError."""
     options, mode = opening.options, opening.mode
-    if not mode.readonly:
-        raise ImageError("Writing to qcow2 images is not supported yet; open it read-only")
     file = opening.file()
     header = read_header(file)
     check_tables(header, Layout(header))
@@ -79,6 +78,8 @@ def open_image(opening: Opening) -> Image:
     below = opening.backing(header.backing_file, header.backing_format)
     if below is not None:
         image.children["backing"] = below
+    if not mode.readonly:
+        image.begin_writing(repairs=mode.repair)
     return image
 
 
@@ -148,4 +149,6 @@ DRIVER = Driver(
     open_image,
     keys=KEYS,
     children=("file", "backing", "data-file"),
+    create=create_image,
+    creation=CREATION,
 )

@@ -120,9 +120,10 @@ class Qcow2Reading(Image):
                 read_into_padded(self.metadata.data, run.place, buffers)
         elif kind == PACKED:
             self._read_packed(run, buffers)
-        elif kind in (NOTHING, NOTHING_ALLOCATED) and run.offset < self.size:
-            self.read_below(run.offset, buffers)
         else:
+            if kind in (NOTHING, NOTHING_ALLOCATED) and run.offset < self.size:
+                below, buffers = take(buffers, self.size - run.offset)
+                self.read_below(run.offset, below)
             for view in buffers:
                 clear(view)
 

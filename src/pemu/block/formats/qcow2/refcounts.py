@@ -137,6 +137,15 @@ class Refcounts:
             block[start:stop] = array(block.typecode, [value]) * (stop - start)
             self._mark(index, start, stop)
 
+    def last(self) -> int:
+        """The last cluster that is in use."""
+        for index in reversed(range(len(self.table))):
+            block = self._block(index)
+            if block is not None and any(block):
+                inside = max(i for i, count in enumerate(block) if count)
+                return index * self._layout.refcounts_per_block + inside
+        return 0
+
     # Taking clusters
 
     def allocate(self, count: int, *, whole: bool = True, what: str = "") -> tuple[int, int]:

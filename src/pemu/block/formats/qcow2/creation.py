@@ -1,0 +1,184 @@
+"""Making qcow2 images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pemu.block.creation import Creation
+from pemu.block.error import ImageError
+from pemu.block.formats.qcow2.clearing import PREALLOCATION
+from pemu.block.formats.qcow2.header import (
+    COMPRESSION,
+    COMPRESSIONS,
+    EXTENDED_L2,
+    EXTERNAL_DATA,
+    LARGEST_CLUSTER,
+    LARGEST_L1,
+    LAZY_REFCOUNTS,
+    RAW_EXTERNAL_DATA,
+    SMALLEST_CLUSTER,
+    Fields,
+    Header,
+    MoreFields,
+)
+from pemu.block.formats.qcow2.image import Qcow2
+from pemu.block.formats.qcow2.layout import Layout
+from pemu.block.formats.qcow2.reading import Settings
+from pemu.block.formats.qcow2.words import to_bytes, zeros
+from pemu.block.image import SECTOR
+from pemu.options.keyval import Key
+from pemu.options.types import Bool, Enum, Int, Size, Text
+
+COMPAT = Enum(("0.10", "1.1"), {"v2": "0.10", "v3": "1.1"})
+
+CREATION = (
+    Key("backing_file", Text(), "File name of a base image"),
+    Key("backing_fmt", Text(), "Image format of the base image"),
+    Key("cluster_size", Size(), "qcow2 cluster size", default=65536),
+    Key("compat", COMPAT, "Compatibility level (v2 [0.10] or v3 [1.1])", default="1.1"),
+    Key(
+        "compression_type",
+        Enum(COMPRESSIONS),
+        "Compression method used for image cluster compression",
+        default="zlib",
+    ),
+    Key("data_file", Text(), "File name of an external data file"),
+    Key("data_file_raw", Bool(), "The external data file must stay valid as a raw image"),
+    Key("extended_l2", Bool(), "Extended L2 tables", default=False),
+    Key("lazy_refcounts", Bool(), "Postpone refcount updates", default=False),
+    Key(
+        "preallocation",
+        Enum(PREALLOCATION),
+        "Preallocation mode (allowed values: off, metadata, falloc, full)",
+        default="off",
+    ),
+    Key("refcount_bits", Int(), "Width of a reference count entry in bits", default=16),
+)
+
+
+def new_header(options: dict[str, Any], size: int) -> Header:
+    """The header of a new image without tables. Raises ImageError for what cannot be."""
+    cluster = options["cluster_size"]
+    bits = cluster.bit_length() - 1
+    if cluster & (cluster - 1) or not SMALLEST_CLUSTER <= bits <= LARGEST_CLUSTER:
+        raise ImageError(
+            f"Cluster size must be a power of two between {1 << SMALLEST_CLUSTER} and "
+            f"{(1 << LARGEST_CLUSTER) >> 10}k"
+        )
+    version = 2 if options["compat"] == "0.10" else 3
+    order = options["refcount_bits"].bit_length() - 1
+    if options["refcount_bits"] not in (1, 2, 4, 8, 16, 32, 64):
+        raise ImageError("Refcount width must be a power of two and may not exceed 64 bits")
+    more = MoreFields(refcount_order=order)
+    header = Header(
+        Fields(
+            version=version,
+            cluster_bits=bits,
+            size=size,
+            l1_size=0,
+            l1_table_offset=0,
+            refcount_table_offset=cluster,
+            refcount_table_clusters=1,
+        ),
+        more,
+        compression_type=COMPRESSIONS.index(options["compression_type"]),
+        backing_file=options["backing_file"] or "",
+        backing_format=options["backing_fmt"] or "",
+    )
+    if header.compression_type:
+        more.incompatible |= COMPRESSION
+    if options["lazy_refcounts"]:
+        more.compatible |= LAZY_REFCOUNTS
+    _choose_extended(options, header)
+    _choose_data_file(options, header)
+    if version < 3:
+        _check_old(options, header)
+    if Layout(header).l1_entries(size) * 8 > LARGEST_L1:
+        raise ImageError(
+            f"The image size is too large for a cluster size of {cluster} bytes; choose larger "
+            "clusters"
+        )
+    return header
+
+
+def _choose_extended(options: dict[str, Any], header: Header) -> None:
+    if not options["extended_l2"]:
+        if options["preallocation"] != "off" and header.backing_file:
+            raise ImageError(
+                "Backing file and preallocation can only be used at the same time if extended_l2 "
+                "is enabled"
+            )
+        return
+    if options["cluster_size"] < 1 << 14:
+        raise ImageError(
+            "Extended L2 entries are only supported with cluster sizes of at least 16k"
+        )
+    header.more.incompatible |= EXTENDED_L2
+
+
+def _choose_data_file(options: dict[str, Any], header: Header) -> None:
+    raw = options["data_file_raw"]
+    if not options["data_file"]:
+        if raw:
+            raise ImageError("data-file-raw requires data-file")
+        return
+    if raw and header.backing_file:
+        raise ImageError("Backing file and data-file-raw cannot be used at the same time")
+    header.more.incompatible |= EXTERNAL_DATA
+    header.data_file = options["data_file"]
+    if raw:
+        header.more.autoclear |= RAW_EXTERNAL_DATA
+
+
+def _check_old(options: dict[str, Any], header: Header) -> None:
+    """What version 2 cannot have."""
+    for wrong, what in (
+        (options["lazy_refcounts"], "Lazy refcounts"),
+        (options["refcount_bits"] != 16, "Different refcount widths than 16 bits"),
+        (header.compression_type, "Non-zlib compression type"),
+        (options["extended_l2"], "Extended L2 entries"),
+        (options["data_file"], "External data files"),
+    ):
+        if wrong:
+            raise ImageError(
+                f"{what} are only supported with compatibility level 1.1 and above (use version=v3 "
+                "or greater)"
+            )
+
+
+def create_image(creation: Creation) -> None:
+    """Make a qcow2 image. Raises ImageError, OSError."""
+    options = creation.options
+    size = -(-creation.size // SECTOR) * SECTOR
+    header = new_header(options, size)
+    header.fields.size = 0
+    data = creation.file(options["data_file"]) if options["data_file"] else None
+    try:
+        file = creation.file()
+    except BaseException:
+        if data is not None:
+            data.close()
+        raise
+    layout = Layout(header)
+    cluster = layout.cluster
+    try:
+        block = zeros(layout.refcounts_per_block, layout.refcount_bits)
+        block[0] = block[1] = block[2] = 1
+        head = header.emit()
+        table = (2 * cluster).to_bytes(8, "big").ljust(cluster, b"\0")
+        file.write_from(0, [head, table, to_bytes(block, layout.refcount_bits)])
+        image = Qcow2(
+            creation.name, file, header, Settings(), readonly=False, warn=creation.graph.warn
+        )
+    except BaseException:
+        file.close()
+        if data is not None:
+            data.close()
+        raise
+    try:
+        if data is not None:
+            image.use_data_file(data)
+        image.begin_writing()
+        image.truncate(size, preallocation=options["preallocation"])
+    finally:
+        image.close()

@@ -1,0 +1,212 @@
+"""qcow2 images that are made and written here: a model in memory and QEMU's tools judge them."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pemu.block.graph import Graph
+from pemu.block.image import Image
+from pemu.block.opening import Mode
+from tests.block.formats.test_qcow2_reading import run
+
+SIZE = (3 << 20) + 1536
+BELOW = 2 << 20
+
+OPTIONS = (
+    "",
+    "compat=0.10",
+    "cluster_size=512",
+    "cluster_size=2M",
+    "refcount_bits=1",
+    "refcount_bits=2",
+    "refcount_bits=64",
+    "cluster_size=4k,refcount_bits=8",
+    "extended_l2=on",
+    "extended_l2=on,cluster_size=16k",
+    "data_file=contents.raw",
+    "data_file=contents.raw,data_file_raw=on",
+    "lazy_refcounts=on",
+    "compression_type=zstd",
+    "preallocation=metadata",
+    "preallocation=falloc",
+    "preallocation=full",
+    "extended_l2=on,preallocation=metadata",
+)
+
+
+class Model:
+    """An image beside what it should contain."""
+
+    def __init__(self, path: Path, options: str, seed: int, *, below: bool) -> None:
+        self.path = path
+        self.chance = random.Random(seed)
+        self.data = bytearray(SIZE)
+        given = dict(one.split("=") for one in options.split(",") if one)
+        self.old = given.get("compat") == "0.10"
+        if below:
+            base = path.with_name("below")
+            base.write_bytes(self.chance.randbytes(BELOW))
+            self.data[:BELOW] = base.read_bytes()
+            given |= {"backing_file": "below", "backing_fmt": "raw"}
+        self.below = below
+        self.packs = "data_file" not in given
+        self.graph = Graph(self.complain)
+        self.graph.create("qcow2", str(path), SIZE, given)
+        self.image: Image = self.graph.open_name(str(path), mode=Mode(discard=True))
+        self.cluster = self.image.limits().cluster
+
+    def complain(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def reopen(self) -> None:
+        self.image.close()
+        self.image = self.graph.open_name(str(self.path), mode=Mode(discard=True))
+
+    def place(self) -> tuple[int, int]:
+        """A range, of whole sectors more often than not."""
+        offset = self.chance.randrange(len(self.data))
+        length = self.chance.choice((1, 512, 4096, 65536, 200000, 1000000))
+        if self.chance.random() < 0.6:
+            offset, length = offset // 512 * 512, max(length // 512 * 512, 512)
+        return offset, min(length, len(self.data) - offset)
+
+    def write(self) -> None:
+        offset, length = self.place()
+        data = self.chance.randbytes(length)
+        self.image.write(offset, data)
+        self.data[offset : offset + length] = data
+
+    def write_zeroes(self) -> None:
+        offset, length = self.place()
+        self.image.write_zeroes(offset, length, unmap=self.chance.random() < 0.5)
+        self.data[offset : offset + length] = bytes(length)
+
+    def discard(self) -> None:
+        """Whole clusters read as zeros afterwards; version 2 cannot have that with one below."""
+        offset, length = self.place()
+        self.image.discard(offset, length)
+        start = -(-offset // self.cluster) * self.cluster
+        stop = offset + length
+        if stop < len(self.data):
+            stop = stop // self.cluster * self.cluster
+        if start < stop and not (self.old and self.below):
+            self.data[start:stop] = bytes(stop - start)
+
+    def write_compressed(self) -> None:
+        if not self.packs:
+            return
+        offset = self.place()[0] // self.cluster * self.cluster
+        length = min(self.cluster, len(self.data) - offset)
+        data = (self.chance.randbytes(8) * (self.cluster // 8))[:length]
+        self.image.write_compressed(offset, data)
+        self.data[offset : offset + length] = data
+
+    def read(self) -> None:
+        offset, length = self.place()
+        assert self.image.read(offset, length) == self.data[offset : offset + length]
+
+    def flush(self) -> None:
+        self.image.flush()
+
+    def step(self) -> None:
+        often = (self.write, self.write, self.write, self.read, self.write_zeroes, self.discard)
+        rarely = (self.write_compressed, self.flush)
+        self.chance.choice(often + rarely)()
+
+    def judge(self) -> None:
+        """Close it, and have it judged by QEMU's tools."""
+        assert self.image.read(0, len(self.data)) == self.data
+        self.image.close()
+        assert "No errors were found" in run("qemu-img", "check", self.path)
+        expected = self.path.with_name("expected")
+        expected.write_bytes(self.data)
+        run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", expected, self.path)
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["alone", "overlay"])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_random_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, below: bool
+) -> None:
+    if below and ("raw=on" in options or options.startswith("preallocation")):
+        return  # such images cannot be made
+    monkeypatch.chdir(tmp_path)
+    model = Model(tmp_path / "disk", options, len(options), below=below)
+    for _ in range(60):
+        model.step()
+        if model.chance.random() < 0.03:
+            model.reopen()
+    model.judge()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
+def test_many_random_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = OPTIONS[seed % 12]
+    model = Model(tmp_path / "disk", options, seed, below="raw=on" not in options and seed % 2 == 1)
+    for _ in range(1000):
+        model.step()
+    model.judge()
+
+
+def test_image_written_by_qemu_is_written_here(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    run("qemu-img", "create", "-f", "qcow2", path, "10M")
+    run("qemu-io", "-c", "write -P 1 0 1M", path)
+    image = Graph().open_name(str(path))
+    image.write(500000, bytes(1000))
+    image.write(5 << 20, b"\2" * 65536)
+    image.close()
+    for pattern in ("-P 1 0 500000", "-P 0 500000 1000", "-P 1 501000 500000", "-P 2 5M 64k"):
+        assert "verification failed" not in run("qemu-io", "-c", f"read {pattern}", path)
+    assert "No errors were found" in run("qemu-img", "check", path)
+
+
+def test_write_to_a_cluster_of_tables_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    graph = Graph()
+    graph.create("qcow2", str(path), 1 << 20, {})
+    image = graph.open_name(str(path))
+    image.write(0, b"x" * 65536)
+    image.close()
+    data = bytearray(path.read_bytes())
+    l1 = int.from_bytes(data[40:48], "big")
+    l2 = int.from_bytes(data[l1 : l1 + 8], "big") & ~(1 << 63)
+    data[l2 : l2 + 8] = (1 << 63 | l1).to_bytes(8, "big")
+    path.write_bytes(data)
+    said: list[str] = []
+    image = Graph(said.append).open_name(str(path))
+    with pytest.raises(OSError, match="overlaps|Preventing invalid write on active L1 table"):
+        image.write(0, b"y" * 512)
+    with pytest.raises(OSError, match="corrupt"):
+        image.read(0, 1)
+    image.close()
+    assert "Marking image as corrupt" in said[0]
+    with pytest.raises(Exception, match="corrupt; cannot be opened read/write"):
+        Graph().open_name(str(path))
+    command = ("qemu-io", "-c", "read 0 512", str(path))
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "corrupt" in found.stderr
+
+
+def test_image_can_grow_and_shrink(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    graph = Graph()
+    graph.create("qcow2", str(path), 1 << 20, {"cluster_size": "4k"})
+    image = graph.open_name(str(path))
+    image.write(0, b"a" * (1 << 20))
+    image.truncate(700 * 512)
+    image.truncate(5 << 20)
+    assert image.read(0, 5 << 20) == b"a" * (700 * 512) + bytes((5 << 20) - 700 * 512)
+    image.write((5 << 20) - 512, b"b" * 512)
+    image.truncate(64 << 30)
+    image.write((64 << 30) - 512, b"c" * 512)
+    image.close()
+    assert "No errors were found" in run("qemu-img", "check", path)
+    assert os.path.getsize(path) < 2 << 20
