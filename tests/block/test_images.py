@@ -103,7 +103,7 @@ def test_guest_cannot_make_another_format_of_a_guessed_raw_image(tmp_path: Path)
     [
         ("none", "raw", "Could not open '{path}': No such file or directory"),
         ("", "raw", "requires '{path}' to be a regular file"),
-        ("qcow2", "", "Writing to qcow2 images is not supported yet"),
+        ("qcow2", "", "Unsupported cluster size"),
         ("raw", "rwa", "Unknown driver 'rwa'"),
     ],
 )
