@@ -329,8 +329,12 @@ class Image:
         return self.file.allocated() if self.file is not None else None
 
     def grow(self) -> None:
-        """Allow writes beyond the end from now on, which make it longer. Raises ImageError."""
-        raise ImageError(f"'{self.name}' cannot grow")
+        """Allow writes, if any, beyond the end from now on, which make it longer.
+
+        Raises ImageError.
+        """
+        if not self.readonly:
+            raise ImageError(f"'{self.name}' cannot grow")
 
     def reopen(self, *, readonly: bool) -> None:
         """Allow writes or refuse them from now on; nothing may be under way. Raises ImageError."""

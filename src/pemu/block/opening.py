@@ -25,7 +25,7 @@ class Mode:
     readonly: nothing is written. direct, no_flush: cache.direct, cache.no-flush. share: others may
     write meanwhile (-U). repair: to be checked; what only `check_image` can mend is no obstacle.
     describe: only what is to be told of it counts; no key is needed. backing: open what is below,
-    too. grows: writes beyond the end make the file longer.
+    too. grows: writes, if allowed, make the file longer where they are beyond its end.
     discard: `discard` has an effect. zeroes: 'off', 'on' or 'unmap': what becomes of writes of
     zeros. depth: how many images it is below the one that the user named.
     """
@@ -44,7 +44,7 @@ class Mode:
 
     def of_file(self, *, grows: bool = True) -> Mode:
         """The mode of what holds an image that is opened in this mode."""
-        return replace(self, grows=grows and not self.readonly, discard=True, zeroes="off")
+        return replace(self, grows=grows, discard=True, zeroes="off")
 
     def of_backing(self) -> Mode:
         """The mode of what is below an image that is opened in this mode."""

@@ -174,7 +174,7 @@ class File(Image):
     def grow(self) -> None:
         if self._locks and not self.grows and not self.readonly:
             lock(self.fd, self.path, readonly=False, grows=True)
-        self.grows = not self.readonly
+        self.grows = True
 
     def reopen(self, *, readonly: bool) -> None:
         if readonly == self.readonly:
@@ -182,7 +182,7 @@ class File(Image):
         if self._locks:
             unlock(self.fd)
         try:
-            mode = Mode(readonly=readonly, grows=self.grows and not readonly)
+            mode = Mode(readonly=readonly, grows=self.grows)
             other = type(self)(self.path, mode, locks=self._locks)
         except BaseException as error:
             if self._locks:
@@ -192,7 +192,7 @@ class File(Image):
             raise
         os.dup2(other.fd, self.fd, inheritable=False)
         os.close(other.fd)
-        self.readonly, self.grows = readonly, other.grows
+        self.readonly = readonly
 
     def _close(self) -> None:
         os.close(self.fd)

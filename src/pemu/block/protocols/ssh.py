@@ -145,7 +145,7 @@ class SshFile(Image):
             self._write_from(size - 1, [b"\0"])
 
     def grow(self) -> None:
-        self.grows = not self.readonly
+        self.grows = True
 
     def allocated(self) -> int | None:
         return None
