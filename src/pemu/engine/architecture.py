@@ -91,6 +91,10 @@ class System:
         self.bus_error = bus_error
 
 
+COUNTED = "counted"
+"""Feature of a translation mode: native code counts the instructions that are run in it (see
+`InsnBuilder.instructions`)."""
+
 PAGE_READ, PAGE_WRITE, PAGE_EXECUTE, PAGE_FAULT, PAGE_ASK = 1, 2, 4, 8, 16
 PAGE_FAULT_SHIFT = 16
 ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH, ACCESS_LOOK = 0, 1, 2, 3

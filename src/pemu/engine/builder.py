@@ -319,6 +319,14 @@ class InsnBuilder(Code):
         function = self.runtime_function("pemu_clock")
         return self.name(self.op(f"call preserve_mostcc i64 {function}(ptr %state)"), 64)
 
+    def instructions(self) -> Value:
+        """How many instructions have been run, 64 bits, with the rest of the present block.
+
+        Where the architecture counts all of them, or in the modes that count.
+        """
+        end = self.raw_load(self.field(s.BUDGET_END), 64, align=8)
+        return end - self.raw_load(self.field(s.BUDGET), 64, align=8)
+
     # What is the same in both.
 
     def swap(self, value: Value) -> Value:

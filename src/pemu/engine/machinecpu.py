@@ -29,6 +29,9 @@ PHYSICAL_BITS = 36
 """Guest-physical addresses below 2 to the power of this may be memory; all may be devices."""
 
 _LISTENER = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+MOST_INSTRUCTIONS = 1 << 62
+"""Are never run."""
+
 _DEVICE = ctypes.CFUNCTYPE(
     ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
 )
@@ -115,6 +118,7 @@ class MachineCpu(Cpu):
         self._set(s.TLB_TABLES, self._tables)
         self._set(s.MEMORY_BASE, self._tables)
         self._failure: BaseException | None = None
+        self.grant(MOST_INSTRUCTIONS)
         self._listeners: list[object] = []
         self._callback = _DEVICE(self._on_device_access)
         address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0

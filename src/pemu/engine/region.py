@@ -7,7 +7,9 @@ Ways out of blocks are `regionexits`'; `regiontext` turns what has been staged i
 
 from __future__ import annotations
 
+from pemu.engine import context as c
 from pemu.engine import state as s
+from pemu.engine.architecture import COUNTED
 from pemu.engine.guestblock import GuestBlock, liveness, region_base
 from pemu.engine.insn import bind
 from pemu.engine.regionexits import RegionExits
@@ -59,7 +61,8 @@ class RegionBuilder(RegionExits):
         # Where instructions are counted, interrupts are taken at the same ones as in tier 0.
         if block.is_loop_head or block.is_entry or self.arch.counts:
             self._poll(block)
-        if self.arch.counts:
+        decoded = self._mode & (1 << c.MMU_SHIFT) - 1
+        if self.arch.counts or COUNTED in self.arch.modes[decoded]:
             self._count(block)
         size = self.arch.insn_bytes
         pc = block.pc

@@ -388,6 +388,10 @@ def exits(arch: Architecture) -> list[str]:
         hook.place(hook.label("dead"))
     hook.put(s.EXIT_BLOCK, hook.address(hook.block_of_op()))
     hook.leave(EXIT_HOOK)
+    counts = handler("pemu_count", "hidden ")
+    size = counts.at(counts.block_of_op(), c.GUEST_BYTES, 32).zext(64)
+    counts.put(s.BUDGET, counts.get(s.BUDGET) - size.udiv(arch.insn_bytes))
+    counts.run_op(counts.offset("%op", c.OP))
     left = handler("pemu_leave_region", "hidden ")
     left.do("ret void")
     call = handler("pemu_system_call", "hidden ")
@@ -401,7 +405,7 @@ def exits(arch: Architecture) -> list[str]:
     flush.store_op_pc()
     flush.put(s.PC, flush.get(s.PC) + arch.insn_bytes)
     flush.leave(EXIT_FLUSH)
-    found = [hook, left, call, miss, flush]
+    found = [hook, counts, left, call, miss, flush]
     if arch.system is None:
         raised = handler("pemu_raise", "hidden ")
         raised.store_op_pc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pemu.engine import context as c
 from pemu.engine import runtime
 from pemu.engine import state as s
-from pemu.engine.architecture import PAGE_FAULT, PAGE_FAULT_SHIFT
+from pemu.engine.architecture import COUNTED, PAGE_FAULT, PAGE_FAULT_SHIFT
 from pemu.engine.exits import (
     EXIT_FAULT,
     EXIT_FULL,
@@ -210,6 +210,12 @@ def translator(arch: Architecture) -> Function:
 
     put_handler("pemu_enter_block")
     finish_op(f.const(0, 32))
+    counted = sum((COUNTED in mode) << number for number, mode in enumerate(arch.modes))
+    if counted:
+        mode = mode_tag.lshr(c.MODE_SHIFT) & ((1 << c.MMU_SHIFT) - 1)
+        with f.if_(f.const(counted, 64).lshr(mode).bit(0), unlikely=True):
+            put_handler("pemu_count")
+            finish_op(f.const(0, 32))
 
     hooked_here = f.var(1, (f.at(ctx, c.OPTIONS) & c.OPTION_HOOK_BLOCKS).ne(0))
     hook_count = f.at(ctx, c.HOOK_COUNT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pemu.isa.mips import cp0_performance as performance
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips import debug, dump
@@ -13,6 +14,7 @@ from pemu.isa.mips.cp0_display import status_lines, tlb_lines
 from pemu.isa.mips.cp0_exits import (
     EXIT_CACHE,
     EXIT_COMPARE,
+    EXIT_COUNTERS,
     EXIT_HOOKS,
     EXIT_STEP,
     EXIT_WAIT,
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from pemu.engine.codecache import CodeCache
     from pemu.machine.machine import Machine
     from pemu.machine.mips_log import ProcessorLog
+
+LEAST_COUNTED = 100_000
+"""Virtual time in ns by which the interrupt of a performance counter may come late."""
 
 HARDWARE_LINES = 6
 """Interrupt inputs: IP2 to IP7 of the Cause register."""
@@ -61,6 +66,7 @@ class MipsProcessor(Processor):
         self.debug_architecture = debug.architecture_name(arch)
         self.variables = debug.variables(arch)
         self._timer = machine.clocks.virtual.timer(self.wake)
+        self._counters = machine.clocks.virtual.timer(self._watch_counters)
         self._log: ProcessorLog | None = None
 
     def line(self, number: int) -> Callable[[int], None]:
@@ -85,6 +91,7 @@ class MipsProcessor(Processor):
             number = self.machine.cpus.index(self)
             log.write(f"CPU Reset (CPU {number})\n{self.registers_text()}")
         self._timer.cancel()
+        self._counters.cancel()
         lines = self.cpu.irq_lines
         reset(self.cpu, self.count_ns)
         self.set_own_hooks(set())
@@ -105,12 +112,22 @@ class MipsProcessor(Processor):
                     self._timer.arm(argument)
         elif number == EXIT_CACHE:
             self._memory.drop_volatile()
+        elif number == EXIT_COUNTERS:
+            self._watch_counters()
         elif number == EXIT_HOOKS:
             found = watch.watched_instructions(self.cpu)
             # A hook in a delay slot is not seen: the branch before it has one, too.
             self.set_own_hooks(found | {address - 4 for address in found})
         elif number == EXIT_STEP:
             self._step_once()
+
+    def _watch_counters(self) -> None:
+        """Look again for interrupts by performance counters until all that may come have."""
+        self.wake()
+        with self.machine.lock:
+            delay = performance.overflow_in(self.cpu)
+            if delay is not None:
+                self._counters.arm_in(max(delay // 2, LEAST_COUNTED))
 
     def at_own_hook(self) -> bool:
         cpu = self.cpu

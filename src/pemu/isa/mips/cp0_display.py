@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from pemu.engine import context
+from pemu.isa.mips import cp0_performance as performance
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips.cp0_registers import REGISTERS, ControlRegister, of_model
@@ -43,6 +44,10 @@ def cause_value(cpu: MachineCpu) -> int:
         value |= 1 << c.IP_SHIFT + c.TIMER_LINE
         if "mips32r2" in cpu.engine.arch.features:
             value |= c.TI
+    if performance.interrupts(cpu):
+        value |= 1 << c.IP_SHIFT + c.TIMER_LINE
+        if "mips32r2" in cpu.engine.arch.features:
+            value |= performance.PCI
     return value
 
 

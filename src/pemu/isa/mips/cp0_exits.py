@@ -17,4 +17,7 @@ EXIT_HOOKS = 4
 EXIT_STEP = 5
 """DERET with Debug.SSt: the machine goes to DEPC, runs one instruction, and enters debug mode."""
 
+EXIT_COUNTERS = 6
+"""Performance counters that interrupt have been written."""
+
 NEVER = (1 << 64) - 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pemu.isa.mips import cp0_performance, cp0_timer
 from pemu.isa.mips import cp0_state as c
-from pemu.isa.mips import cp0_timer
 from pemu.isa.mips.cp0_tcstatus import IXMT
 
 TYPE_CHECKING = False
@@ -21,10 +21,17 @@ STORED = 0x8000007C | 3 << c.CE_SHIFT | c.DC | c.IV | c.WP | SOFTWARE
 def cause(cpu: SystemCpu) -> Value:
     """The register Cause."""
     timer = cp0_timer.expired(cpu).zext(32)
+    counters = cpu.const(0, 32)
+    if "performance" in cpu.features:
+        counters = cp0_performance.overflowed(cpu).zext(32)
     value = cpu.cause | ((cpu.irq_lines & 0x3F) << (c.IP_SHIFT + 2))
     if "veic" not in cpu.features:
-        value = value | (timer << (c.IP_SHIFT + c.TIMER_LINE))
-    return value | (timer << 30) if "mips32r2" in cpu.features else value
+        value = value | ((timer | counters) << (c.IP_SHIFT + c.TIMER_LINE))
+    return (
+        value | (timer << 30) | (counters * cp0_performance.PCI)
+        if "mips32r2" in cpu.features
+        else value
+    )
 
 
 def pending(cpu: SystemCpu, value: Value) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pemu.engine.context import MMU_SHIFT
+from pemu.isa.mips import cp0_performance as performance
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips.cp0_translate import MODE_ERROR, MODE_KERNEL, MODE_USER
 
@@ -16,7 +17,7 @@ _FS_AND_ENABLES = 0x01000F80
 
 
 def current_mode(cpu: SystemCpu) -> Value:
-    """As `engine.architecture.System` says: FR, exact FPU, no 64 bits, from bit 0 on."""
+    """As `engine.architecture.System` says: FR, exact FPU, no 64 bits, counted, from bit 0 on."""
     status = cpu.status
     privilege = status.lshr(c.KSU_SHIFT) & 3
     exempt = (status & c.EXL).ne(0)
@@ -36,4 +37,9 @@ def current_mode(cpu: SystemCpu) -> Value:
             wide = cpu.const(c.UX | c.PX, 32)
         narrow = mmu.eq(MODE_USER) & (status & wide).eq(0)
         mode = mode | (narrow.zext(32) << bits)
+        bits += 1
+    if "performance" in cpu.features:
+        counted = performance.counts_instructions(cpu)
+        if not cpu.arch.counts:
+            mode = mode | (counted.zext(32) << bits)
     return mode | (mmu << MMU_SHIFT)

@@ -63,6 +63,13 @@ class Control:
         return len(self.configs) > 1 and self.configs[0] >> 7 & 7 == CONFIG_MT_FIXED
 
     @property
+    def counters(self) -> int:
+        """How many performance counters there are."""
+        if not self.config(1) & CONFIG1_PERFORMANCE:
+            return 0
+        return 1 if self.model.name == "20Kc" else 2
+
+    @property
     def lladdr_shift(self) -> int:
         """By how much LLAddr is an address shifted down."""
         return 0 if self.model.name in _WHOLE_LLADDR else 4
@@ -79,7 +86,7 @@ class Control:
                 ("vint", config3 & CONFIG3_VINT),
                 ("veic", config3 & CONFIG3_VEIC),
                 ("ulri", config3 & CONFIG3_ULRI),
-                ("performance", config1 & CONFIG1_PERFORMANCE),
+                ("performance", self.counters),
                 ("watch", config1 & CONFIG1_WATCH),
                 ("shadow", self.shadow_sets > 1),
                 ("ebase_wg", self.model.name in _WIDE_BASES),

@@ -35,7 +35,7 @@ _DIAGNOSTIC = 22
 def read(cpu: SystemCpu, register: ControlRegister, sel: Selection = None) -> Value:
     """The value of a register; `sel`: where it is a file, which one of it."""
     if register.read is not None:
-        return register.read(cpu)
+        return register.read(cpu) if sel is None else register.read(cpu, sel)
     if register.constant:
         return cpu.const(of_model(register.reset, c.control_of(cpu)), 32)
     value: Value = getattr(cpu, register.name) if sel is None else getattr(cpu, register.name)[sel]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pemu.engine.architecture import ACCESS_LOOK, PAGE_FAULT
 from pemu.engine.builder import Procedure
 from pemu.isa.mips import cp0_interrupts as interrupts
+from pemu.isa.mips import cp0_performance as performance
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_tcstatus as tcstatus
 from pemu.isa.mips import cp0_timer as timer
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from pemu.isa.mips.cp0_state import SystemCpu
 
     Number: TypeAlias = int | Callable[[Control], int]
-    Read: TypeAlias = Callable[[SystemCpu], Value]
+    Read: TypeAlias = Callable[..., Value]
     Write: TypeAlias = Callable[..., None]
-    """Of the cpu and the value; for one of a file of registers also the selection."""
+    """Of the cpu (and the value); for one of a file of registers also the selection."""
 
 ALL = -1
 
@@ -95,6 +96,11 @@ def _xcontext(control: Control) -> int:
 
 def _hwrena(control: Control) -> int:
     return 0x0F | (1 << 29 if "ulri" in control.features else 0)
+
+
+def _intctl(control: Control) -> int:
+    """The timer and the performance counters interrupt by IP7."""
+    return 0xE0000000 | (c.TIMER_LINE << 26 if control.counters else 0)
 
 
 def _srsconf(number: int) -> Callable[[Control], int]:
@@ -261,7 +267,7 @@ REGISTERS = (
     ControlRegister(10, 0, "entryhi", write=_write_entryhi),
     ControlRegister(11, 0, "compare", write=timer.write_compare),
     ControlRegister(12, 0, "status", reset=c.STATUS_RESET, write=_write_status),
-    ControlRegister(12, 1, "intctl", 0x3E0, reset=0xE0000000, needs=_R2),
+    ControlRegister(12, 1, "intctl", 0x3E0, reset=_intctl, needs=_R2),
     ControlRegister(
         *(12, 2, "srsctl", 0xF3C0), reset=lambda m: (m.shadow_sets - 1) << 26, needs=_R2
     ),
@@ -282,7 +288,7 @@ REGISTERS = (
     ControlRegister(21, 0, "framemask", ALL),
     ControlRegister(23, 0, "debug", 0x13300120, reset=0x02008000, needs=_R1),
     ControlRegister(24, 0, "depc", ALL, needs=_R1),
-    ControlRegister(25, 0, "perfctl", 0x7FF, needs=_R1),
+    ControlRegister(25, None, "perf", needs=_R1, read=performance.read, write=performance.write),
     ControlRegister(26, 0, "errctl", 0x30000000),
     ControlRegister(27, 0, "cacheerr", constant=True),
     ControlRegister(28, None, "taglo", write=_write_taglo),

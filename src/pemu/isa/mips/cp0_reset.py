@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pemu.engine.values import signed
+from pemu.isa.mips import cp0_performance as performance
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips.cp0_exits import NEVER
@@ -45,6 +46,8 @@ def reset(cpu: MachineCpu, count_ns: int = COUNT_NS) -> None:
         for index in range(8):
             file[index] = value
     cpu.watchhi[watch.PAIRS - 1] &= ~_WATCH_MORE
+    if control.counters > 1:
+        cpu.perf[0] = performance.MORE
     if not arch.big_endian:
         cpu.config &= ~_BIG_ENDIAN
     cpu.fcr0 = control.model.fir

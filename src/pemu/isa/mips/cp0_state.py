@@ -53,8 +53,12 @@ if TYPE_CHECKING:
         framemask: _Single
         debug: _Single
         depc: _Single
-        perfctl: _Single
-        perfcnt: _Single
+        perf: RegisterFile
+        perf_enabled: _Single
+        perf_running: _Single
+        perf_instructions: _Single
+        perf_cycle: _Single
+        perf_instruction: _Single
         errctl: _Single
         taglo: RegisterFile
         taghi: RegisterFile
@@ -178,7 +182,8 @@ def system_layout(xlen: int, control: Control) -> Layout:
             *long("xcontext"),
             *word("framemask", "debug"),
             *long("depc"),
-            *word("perfctl", "perfcnt", "errctl"),
+            words("perf", 8),
+            *word("errctl"),
             words("taglo", 8),
             words("taghi", 8),
             *long("errorepc", "desave"),
@@ -195,6 +200,13 @@ def system_layout(xlen: int, control: Control) -> Layout:
             hidden("shadow", xlen, 32 * control.shadow_sets),
             # Bit n is set if watch register n watches anything.
             hidden("watch_active", 32),
+            # Performance counters that are to count in some mode; that count now; instructions.
+            hidden("perf_enabled", 32),
+            hidden("perf_running", 32),
+            hidden("perf_instructions", 32),
+            # Cycles and instructions that had been run when they were last looked at.
+            hidden("perf_cycle", 64),
+            hidden("perf_instruction", 64),
             # Hardware interrupts: IP2 and up from bit 0 on. Native code only reads it.
             hidden("irq_lines", 32),
             # Not 0: an NMI, the debug interrupt is asked for. Taken once.

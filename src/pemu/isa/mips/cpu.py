@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pemu.engine.architecture import Architecture, SystemCall
+from pemu.engine.architecture import COUNTED, Architecture, SystemCall
 from pemu.isa.mips.models import model
 from pemu.isa.mips.state import layout
 
@@ -108,6 +108,9 @@ def architecture_with(control: Control, big_endian: bool, *, counts: bool = Fals
         modes = (*(mode | wide for mode in modes), *modes)
         parts = {name: of_modes | wide for name, of_modes in _PARTS.items()}
         parts[WIDE_PART] = wide
+    if control.counters and not counts:
+        # While the guest counts instructions.
+        modes = (*modes, *(mode | {COUNTED} for mode in modes))
     return Architecture(
         f"mips-{chosen.name}-{'be' if big_endian else 'le'}-system{'-icount' * counts}",
         source=_system_instructions,

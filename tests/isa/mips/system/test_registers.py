@@ -31,12 +31,15 @@ THREADS = {(0, 1), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (2, 4)}
 WATCHES, WAITS, MODE_OF_EXCEPTIONS = 7, 1 << 22, 1 << 16
 OLD, MICROMIPS = ("R4000", "VR5432"), ("M14K", "M14Kc")
 WHOLE_LLADDR = ("34Kf", "20Kc", "MIPS64R2-generic", "mips64dspr2")
+COUNTING = tuple(name for name, control in BY_NAME.items() if control.counters)
 DIFFERENT: dict[tuple[int, int], tuple[int | None, tuple[str, ...]]] = {
     **{(18, sel): (WATCHES, ()) for sel in range(8)},
     (13, 0): (WAITS, ()),
     (16, 3): (MODE_OF_EXCEPTIONS, MICROMIPS),
     (17, 0): (None, (*OLD, *WHOLE_LLADDR)),  # QEMU's ERET changes it
-    **{(number, 0): (None, OLD) for number in (23, 24, 25, 31)},
+    (12, 1): (7 << 26, COUNTING),
+    **{(25, sel): (None, (*OLD, *COUNTING)) for sel in range(4)},
+    **{(number, 0): (None, OLD) for number in (23, 24, 31)},
 }
 
 
