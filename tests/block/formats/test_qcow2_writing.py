@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pemu.block.error import ImageError
 from pemu.block.graph import Graph
-from pemu.block.image import Image
+from pemu.block.image import Image, Snapshot
 from pemu.block.opening import Mode
 from tests.block.formats.test_qcow2_reading import run
 
@@ -54,6 +55,8 @@ class Model:
             self.data[:BELOW] = base.read_bytes()
             given |= {"backing_file": "below", "backing_fmt": "raw"}
         self.below = below
+        self.kept: dict[str, bytes] = {}
+        self.number = 0
         self.packs = "data_file" not in given
         self.graph = Graph(self.complain)
         self.graph.create("qcow2", str(path), SIZE, given)
@@ -113,15 +116,55 @@ class Model:
     def flush(self) -> None:
         self.image.flush()
 
-    def step(self) -> None:
+    def take_snapshot(self) -> None:
+        if len(self.kept) < 4:
+            self.number += 1
+            self.image.create_snapshot(Snapshot("", f"s{self.number}"))
+            self.kept[f"s{self.number}"] = bytes(self.data)
+
+    def go_back(self) -> None:
+        for name in self.some():
+            if not self.old or len(self.kept[name]) == len(self.data):
+                self.image.apply_snapshot(name)
+                self.data[:] = self.kept[name]
+
+    def forget(self) -> None:
+        for name in self.some():
+            self.image.delete_snapshot(name)
+            del self.kept[name]
+
+    def some(self) -> list[str]:
+        return self.chance.sample(sorted(self.kept), min(len(self.kept), 1))
+
+    def resize(self) -> None:
+        """What was cut off and comes back reads as zeros."""
+        if self.old and self.kept:
+            return
+        size = SIZE + self.chance.randrange(-(1 << 20), 1 << 20) // 512 * 512
+        self.image.truncate(size)
+        del self.data[size:]
+        self.data.extend(bytes(size - len(self.data)))
+
+    def step(self, *, snapshots: bool = False) -> None:
         often = (self.write, self.write, self.write, self.read, self.write_zeroes, self.discard)
         rarely = (self.write_compressed, self.flush)
-        self.chance.choice(often + rarely)()
+        more = (self.take_snapshot, self.go_back, self.forget, self.resize) if snapshots else ()
+        self.chance.choice(often * 2 + rarely * 2 + more)()
 
     def judge(self) -> None:
         """Close it, and have it judged by QEMU's tools."""
         assert self.image.read(0, len(self.data)) == self.data
+        assert sorted(one.name for one in self.image.snapshots()) == sorted(self.kept)
         self.image.close()
+        for name, data in self.kept.items():
+            image = self.graph.open_name(str(self.path), mode=Mode(readonly=True))
+            image.show_snapshot(name)
+            assert image.read(0, len(data)) == data
+            image.close()
+        image = self.graph.open_name(str(self.path), mode=Mode(readonly=True))
+        check = image.check_image()
+        image.close()
+        assert (check.corruptions, check.leaks) == (0, 0)
         assert "No errors were found" in run("qemu-img", "check", self.path)
         expected = self.path.with_name("expected")
         expected.write_bytes(self.data)
@@ -144,6 +187,34 @@ def test_random_writes(
     model.judge()
 
 
+SNAPSHOT_OPTIONS = [one for one in OPTIONS if "data_file" not in one and "refcount_bits=1" != one]
+
+
+@pytest.mark.parametrize("seed", range(len(SNAPSHOT_OPTIONS)))
+def test_random_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = SNAPSHOT_OPTIONS[seed]
+    below = seed % 2 == 1 and "preallocation" not in options
+    model = Model(tmp_path / "disk", options, seed, below=below)
+    for _ in range(80):
+        model.step(snapshots=not options.startswith("refcount_bits=2"))
+        if model.chance.random() < 0.03:
+            model.reopen()
+    model.judge()
+
+
+def test_more_references_than_fit_are_refused(tmp_path: Path) -> None:
+    graph = Graph()
+    graph.create("qcow2", str(tmp_path / "disk"), 1 << 20, {"refcount_bits": "1"})
+    image = graph.open_name(str(tmp_path / "disk"))
+    image.write(0, b"x" * 100000)
+    with pytest.raises(ImageError, match="more than 1 references"):
+        image.create_snapshot(Snapshot("", "one"))
+    image.write(0, b"y" * 100000)
+    image.close()
+    assert "No errors were found" in run("qemu-img", "check", tmp_path / "disk")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_many_random_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
@@ -151,7 +222,7 @@ def test_many_random_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, see
     options = OPTIONS[seed % 12]
     model = Model(tmp_path / "disk", options, seed, below="raw=on" not in options and seed % 2 == 1)
     for _ in range(1000):
-        model.step()
+        model.step(snapshots="data_file" not in options and "refcount_bits" not in options)
     model.judge()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.block.error import ImageError
-from pemu.block.formats.qcow2.clearing import Qcow2Clearing
+from pemu.block.formats.qcow2.check import Checker
 from pemu.block.formats.qcow2.header import (
     BITMAPS,
     CORRUPT,
@@ -11,9 +11,11 @@ from pemu.block.formats.qcow2.header import (
     LAZY_REFCOUNTS,
     RAW_EXTERNAL_DATA,
 )
+from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots
+from pemu.block.image import Check
 
 
-class Qcow2(Qcow2Clearing):
+class Qcow2(Qcow2Snapshots):
     """A qcow2 image with all that it can do."""
 
     def begin_writing(self, *, repairs: bool = False) -> None:
@@ -25,6 +27,10 @@ class Qcow2(Qcow2Clearing):
         metadata.readonly = False
         if self.header.has(CORRUPT) and not repairs:
             raise ImageError("qcow2: Image is corrupt; cannot be opened read/write")
+        if self.header.has(DIRTY) and not repairs:
+            found = Checker(self, "all").run()
+            if found.corruptions or found.errors:
+                raise ImageError("Could not repair dirty image: some damage is left; check it")
         if more.autoclear & ~(BITMAPS | RAW_EXTERNAL_DATA):
             more.autoclear &= BITMAPS | RAW_EXTERNAL_DATA
             metadata.write_more("autoclear")
@@ -34,7 +40,13 @@ class Qcow2(Qcow2Clearing):
         else:
             metadata.lazy = bool(more.compatible & LAZY_REFCOUNTS)
         if self.settings.overlap:
-            metadata.own_clusters()
+            self.own_clusters()
+
+    def check_image(self, repair: str = "") -> Check:
+        with self.lock:
+            if not self.readonly:
+                self.metadata.commit(accurate=True)
+            return Checker(self, repair).run()
 
     def settle(self) -> None:
         """Write all that is still to be written. Raises OSError."""

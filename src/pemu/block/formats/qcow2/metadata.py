@@ -261,6 +261,8 @@ class Metadata:
 
     def guard(self, cluster: int, count: int, what: str) -> None:
         """Refuse to write to clusters that have tables. Raises OSError."""
+        if not self.owners:
+            return
         if not self.owners.keys().isdisjoint(range(cluster, cluster + count)):
             owner = next(
                 self.owners[i] for i in range(cluster, cluster + count) if i in self.owners
@@ -343,9 +345,9 @@ class Metadata:
             if one.cluster <= self.packed_end // self.layout.cluster < one.cluster + one.clusters:
                 self.packed_end = 0
             if one.discard:
-                self._discard(one.cluster, one.clusters)
+                self.tell_free(one.cluster, one.clusters)
 
-    def _discard(self, cluster: int, count: int) -> None:
+    def tell_free(self, cluster: int, count: int) -> None:
         """Tell the host of clusters that nobody uses any more."""
         end = cluster + count
         while cluster < end:

@@ -146,6 +146,10 @@ class Refcounts:
                 return index * self._layout.refcounts_per_block + inside
         return 0
 
+    def rewind(self, cluster: int) -> None:
+        """A cluster may be free: look for free ones from there on."""
+        self._hint = min(self._hint, cluster)
+
     # Taking clusters
 
     def allocate(self, count: int, *, whole: bool = True, what: str = "") -> tuple[int, int]:

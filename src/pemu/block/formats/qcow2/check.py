@@ -1,0 +1,365 @@
+"""Checking and repairing qcow2 images: do the refcounts say what the tables refer to?"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from pemu.block.error import ImageError
+from pemu.block.formats.qcow2.header import CORRUPT, DIRTY, LARGEST_REFCOUNT_TABLE
+from pemu.block.formats.qcow2.layout import (
+    COMPRESSED,
+    COPIED,
+    OFFSET,
+    REFCOUNT_OFFSET,
+    ZERO,
+)
+from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots, emit_table
+from pemu.block.formats.qcow2.words import load_words, to_bytes, zeros
+from pemu.block.image import Check
+
+MOST_CLUSTERS = 1 << 29
+"""Clusters of a file that is checked: 4 bytes of memory for each."""
+
+_L1_RESERVED = ~(COPIED | OFFSET)
+_L2_RESERVED = 0x3F00_0000_0000_01FE
+
+
+class Checker:
+    """One check of an image, which nobody else uses meanwhile."""
+
+    def __init__(self, image: Qcow2Snapshots, repair: str) -> None:
+        self.image = image
+        self.metadata = image.metadata
+        self.layout = image.layout
+        self.repair = repair
+        self.check = Check(total_clusters=self.layout.clusters(image.size))
+        self.clusters = self.layout.clusters(self.metadata.file.size)
+        if self.clusters > MOST_CLUSTERS:
+            raise ImageError(
+                f"'{image.name}' has {self.clusters} clusters; at most {MOST_CLUSTERS} are checked"
+            )
+        self.references = zeros(self.clusters, 32)
+        self.rebuild = False
+        self.structures: list[int] = []
+        """Clusters of the refcount table and its blocks, as often as they were counted."""
+
+    def run(self) -> Check:
+        """Do it all. Raises OSError, ImageError."""
+        self._count_all()
+        self._count_refcounts()
+        if self.rebuild and self.repair == "all":
+            self._say("Rebuilding refcount structure")
+            self._rebuild()
+            self.check.corruptions_fixed += self.check.corruptions
+            self.check.corruptions = 0
+        elif self.rebuild:
+            self._say("ERROR need to rebuild refcount structures")
+        self._compare()
+        self._check_flags()
+        self.check.end = self._end() * self.layout.cluster
+        if self.repair:
+            self.metadata.commit(accurate=True)
+            self.metadata.refcounts.write()
+            self.metadata.sync()
+            damage = DIRTY | CORRUPT if not self.check.corruptions else 0
+            if self.metadata.header.more.incompatible & damage:
+                self.metadata.set_incompatible(damage, on=False)
+        return self.check
+
+    def _say(self, text: str) -> None:
+        self.check.messages.append(text)
+
+    def _bad(self, text: str) -> None:
+        self.check.corruptions += 1
+        self._say(text)
+
+    # Counting references
+
+    def _count(self, offset: int, length: int) -> bool:
+        """There is a reference to this range of the file."""
+        if length <= 0:
+            return True
+        size = self.layout.cluster
+        first, last = offset // size, (offset + length - 1) // size
+        if last >= self.clusters:
+            self._bad(
+                "ERROR: counting reference for region exceeding the end of the file by one cluster "
+                f"or more: offset {offset:#x} size {length:#x}"
+            )
+            return False
+        for cluster in range(first, last + 1):
+            self.references[cluster] += 1
+        return True
+
+    def _count_all(self) -> None:
+        metadata, image = self.metadata, self.image
+        self._count(0, self.layout.cluster)
+        self._count_l1(metadata.l1_offset, metadata.l1, active=True)
+        stored = image.stored()
+        for one in stored:
+            l1 = load_words(metadata.file, one.l1_offset, one.l1_size)
+            self._count_l1(one.l1_offset, l1, active=False)
+        if stored:
+            self._count(metadata.header.fields.snapshots_offset, len(emit_table(stored)))
+        crypt = metadata.header.crypt
+        if crypt is not None:
+            self._count(crypt.offset, crypt.length)
+        for offset, length in image.bitmap_areas():
+            self._count(offset, length)
+
+    def _count_l1(self, offset: int, l1: array[int], *, active: bool) -> None:
+        self._count(offset, len(l1) * 8)
+        follows = 0
+        for index, entry in enumerate(l1):
+            if entry & _L1_RESERVED:
+                self._bad(f"ERROR found L1 entry with reserved bits set: {entry:x}")
+            place = entry & OFFSET
+            if not place:
+                continue
+            if place % self.layout.cluster:
+                self._bad(f"ERROR l2_offset={place:x}: Table is not cluster aligned; L1 entry "
+                          "corrupted")  # fmt: skip
+                continue
+            if self._count(place, self.layout.cluster):
+                follows = self._count_l2(index, place, active=active, follows=follows)
+
+    def _count_l2(self, index: int, offset: int, *, active: bool, follows: int) -> int:
+        """Count what an L2 table refers to; returns where the last cluster of data ends."""
+        layout, check = self.layout, self.check
+        cluster, words = layout.cluster, layout.words
+        table = self.metadata.table_at(offset)
+        references, clusters, bits = self.references, self.clusters, layout.cluster_bits
+        allocated = 0
+        for at in range(0, len(table), words):
+            entry = table[at]
+            if not entry:
+                continue
+            if entry & COMPRESSED:
+                self._count_packed(entry)
+                check.allocated_clusters += active
+                check.compressed_clusters += active
+                check.fragmented_clusters += active
+                continue
+            place = entry & OFFSET
+            if entry & _L2_RESERVED or (words == 2 and entry & ZERO):
+                self._bad(f"ERROR found l2 entry with reserved bits set: {entry:x}")
+            if words == 2 and table[at + 1] & (table[at + 1] >> 32) & 0xFFFFFFFF:
+                self._bad(f"ERROR found l2 entry with wrong subclusters: {table[at + 1]:x}")
+            if layout.external:
+                allocated += 1 if entry & COPIED else 0
+                continue
+            if not place:
+                continue
+            if place & (cluster - 1):
+                self._unaligned(table, at, offset, place, fix=active and bool(entry & ZERO))
+                continue
+            number = place >> bits
+            if number < clusters:
+                references[number] += 1
+            else:
+                self._count(place, cluster)
+            allocated += 1
+            if active:
+                if follows and place != follows:
+                    check.fragmented_clusters += 1
+                follows = place + cluster
+        if active:
+            check.allocated_clusters += allocated
+        return follows
+
+    def _count_packed(self, entry: int) -> None:
+        if entry & COPIED:
+            self._bad(
+                f"ERROR: coffset={entry & self.layout.packed_offset:x}: copied flag must never be "
+                "set for compressed clusters"
+            )
+        if self.layout.external:
+            self._bad(f"ERROR compressed cluster in image with data file: {entry:x}")
+            return
+        self._count(*self.layout.packed(entry))
+
+    def _unaligned(self, table: array[int], at: int, offset: int, place: int, *, fix: bool) -> None:
+        what = f"offset={place:x}: Preallocated cluster is not properly aligned" if fix else ""
+        if fix and self.repair == "all" and self.layout.words == 1:
+            self._say(f"Repairing {what}; L2 entry corrupted.")
+            table[at] = ZERO
+            self.metadata.mark(offset, at, at + 1)
+            self.check.corruptions_fixed += 1
+            return
+        what = what or f"offset={place:x}: Cluster is not properly aligned"
+        self._bad(f"ERROR {what}; L2 entry corrupted.")
+
+    def _count_refcounts(self) -> None:
+        """Count the refcount table and its blocks."""
+        refcounts, size = self.metadata.refcounts, self.layout.cluster
+        found = self.structures
+        if not self._count(refcounts.start, refcounts.clusters * size):
+            self.rebuild = True
+            return
+        first = refcounts.start // size
+        found += range(first, min(first + refcounts.clusters, self.clusters))
+        for index, entry in enumerate(refcounts.table):
+            place = entry & REFCOUNT_OFFSET
+            if entry & ~REFCOUNT_OFFSET:
+                self._broken(f"ERROR refcount table entry {index} has reserved bits set")
+            if not place:
+                continue
+            if place % size:
+                self._broken(
+                    f"ERROR refcount block {index} is not cluster aligned; refcount table entry "
+                    "corrupted"
+                )
+            elif place // size >= self.clusters:
+                self._broken(f"ERROR refcount block {index} is outside image")
+            else:
+                self.references[place // size] += 1
+                found.append(place // size)
+                if self.references[place // size] != 1:
+                    count = self.references[place // size]
+                    self._broken(f"ERROR refcount block {index} refcount={count}")
+
+    def _broken(self, text: str) -> None:
+        self.rebuild = True
+        self._bad(text)
+
+    # Comparing
+
+    def _blocks(self) -> Iterator[tuple[int, array[int]]]:
+        """The refcounts of all clusters of the file, and the number of the first one of each."""
+        refcounts, per = self.metadata.refcounts, self.layout.refcounts_per_block
+        for first in range(0, self.clusters, per):
+            count = min(per, self.clusters - first)
+            try:
+                block = refcounts.load(first // per)
+            except OSError:
+                block = None
+            yield first, (block[:count] if block is not None else zeros(count, 8))
+
+    def _compare(self) -> None:
+        missing = False
+        for first, block in self._blocks():
+            wanted = self.references[first : first + len(block)]
+            if block == wanted:
+                continue
+            for i, (has, needs) in enumerate(zip(block, wanted, strict=True)):
+                if has != needs:
+                    missing |= self._differs(first + i, has, needs)
+        if missing and self.repair == "all":
+            self._rebuild()
+
+    def _differs(self, cluster: int, has: int, needs: int) -> bool:
+        """A refcount is wrong; returns whether it cannot be set right in its place."""
+        leaked = has > needs
+        fix = self.repair == "all" or (leaked and self.repair == "leaks")
+        if needs > self.layout.refcount_max:
+            fix = False
+        what = "Repairing" if fix else "Leaked" if leaked else "ERROR"
+        self._say(f"{what} cluster {cluster} refcount={has} reference={needs}")
+        if leaked:
+            self.check.leaks_fixed += fix
+            self.check.leaks += not fix
+        else:
+            self.check.corruptions_fixed += fix
+            self.check.corruptions += not fix
+        if not fix:
+            return False
+        refcounts = self.metadata.refcounts
+        if refcounts.load(cluster // self.layout.refcounts_per_block) is None:
+            return True
+        refcounts.set(cluster, 1, needs)
+        refcounts.rewind(cluster)
+        return False
+
+    def _check_flags(self) -> None:
+        """An entry of an active table has the flag COPIED if there is exactly one reference."""
+        if self.layout.external and not self.metadata.l1:
+            return
+        metadata, bits = self.metadata, self.layout.cluster_bits
+        for index, entry in enumerate(metadata.l1):
+            place = entry & OFFSET
+            if not place or place % self.layout.cluster or place >> bits >= self.clusters:
+                continue
+            count = metadata.refcounts.get(place >> bits)
+            if (count == 1) != bool(entry & COPIED):
+                if self._flag(f"L2 cluster: l1_index={index} l1_entry={entry:x}", count):
+                    metadata.l1[index] = entry & ~COPIED | (COPIED if count == 1 else 0)
+                    metadata.mark_l1(index)
+            if not self.layout.external:
+                self._check_l2_flags(place)
+
+    def _check_l2_flags(self, offset: int) -> None:
+        metadata, bits = self.metadata, self.layout.cluster_bits
+        table = metadata.table_at(offset)
+        refcounts = metadata.refcounts
+        per = self.layout.refcounts_per_block
+        mask = self.layout.cluster - 1
+        number, block = -1, None
+        for at in range(0, len(table), self.layout.words):
+            entry = table[at]
+            place = entry & OFFSET
+            if not place or entry & COMPRESSED or place & mask:
+                continue
+            cluster = place >> bits
+            if cluster // per != number:
+                number = cluster // per
+                block = refcounts.load(number)
+            count = block[cluster % per] if block is not None else 0
+            if (count == 1) == (entry >> 63):
+                continue
+            if self._flag(f"data cluster: l2_entry={entry:x}", count):
+                table[at] = entry & ~COPIED | (COPIED if count == 1 else 0)
+                metadata.mark(offset, at, at + 1)
+
+    def _flag(self, text: str, count: int) -> bool:
+        """The flag COPIED is wrong; returns whether it is to be set right."""
+        fix = self.repair == "all"
+        self._say(f"{'Repairing' if fix else 'ERROR'} OFLAG_COPIED {text} refcount={count}")
+        self.check.corruptions_fixed += fix
+        self.check.corruptions += not fix
+        return fix
+
+    def _end(self) -> int:
+        """The number of the cluster after the last one with references."""
+        end = 0
+        for first, block in self._blocks():
+            if any(block):
+                end = first + max(i for i, count in enumerate(block) if count) + 1
+        return end
+
+    # Rebuilding
+
+    def _rebuild(self) -> None:
+        """Write all refcounts anew, behind everything else, and have the header name them."""
+        layout, metadata = self.layout, self.metadata
+        per, size = layout.refcounts_per_block, layout.cluster
+        for cluster in self.structures:
+            self.references[cluster] -= 1
+        self.structures = []
+        used = self.clusters
+        blocks = table = 1
+        while True:
+            wanted = -(-(used + blocks + table) // per), -(-blocks * 8 // size)
+            if wanted == (blocks, table):
+                break
+            blocks, table = max(wanted[0], blocks), max(wanted[1], table)
+        if table * size > LARGEST_REFCOUNT_TABLE:
+            raise ImageError("The refcount table would be too large")
+        if max(self.references, default=0) > layout.refcount_max:
+            raise ImageError(f"There are more than {layout.refcount_max} references to a cluster")
+        counts = zeros(blocks * per, layout.refcount_bits)
+        counts[:used] = array(counts.typecode, self.references)
+        counts[used : used + blocks + table] = array(counts.typecode, [1]) * (blocks + table)
+        metadata.file.write(used * size, to_bytes(counts, layout.refcount_bits))
+        words = array("Q", range(used * size, (used + blocks) * size, size))
+        start = (used + blocks) * size
+        metadata.write_table(start, words)
+        metadata.file.flush()
+        fields = metadata.header.fields
+        fields.refcount_table_offset, fields.refcount_table_clusters = start, table
+        metadata.write_fields("refcount_table_offset", "refcount_table_clusters")
+        refcounts = metadata.refcounts
+        refcounts.start, refcounts.clusters = start, table
+        refcounts.forget()
+        self.references.extend(array("I", [1]) * (blocks + table))
+        self.clusters += blocks + table
