@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "cache"
     kept = CodeCache(str(place))
     kept.store_tier0("mips-24Kf-be-o32", bytes(4096), {"enter": 16})
-    module = Module(bytes(4096), b"", 9, [(0, [0x400000], [(0x400000, b"word")])], {}, [])
+    module = Module(bytes(4096), b"", 9, [(0, [0x400000], [(0x400000, b"word")], False)], {}, [])
     kept.store(REGIONS, IDENTITY, pack(IDENTITY, [module]))
     long_ago = time.time() - 10 * DAY
     os.utime(stored(place, "regions"), (long_ago, long_ago))

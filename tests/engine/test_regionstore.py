@@ -17,7 +17,7 @@ PAGE = 4096
 
 def module(*tags: int, pages: int = 1, fill: int = 1, data: bytes = b"") -> Module:
     """A module with one region for each tag, all of one guest instruction."""
-    regions = [(64 * number, [tag], [(tag, b"code")]) for number, tag in enumerate(tags)]
+    regions = [(64 * number, [tag], [(tag, b"code")], False) for number, tag in enumerate(tags)]
     code = bytes([fill]) * (pages * PAGE)
     return Module(code, data, len(tags), regions, {".debug_line": b"lines"}, [(0, tags[0])])
 
@@ -108,7 +108,7 @@ def test_every_entry_is_found_in_the_table(
     expected = {}
     start = 0
     for one in packed:
-        for offset, entries, code in one.regions:
+        for offset, entries, code, _ in one.regions:
             for number, tag in enumerate(entries):
                 expected[tag] = (start + offset, number, [copy for _, copy in code])
         start += len(one.code) + (len(one.data) + PAGE - 1) // PAGE * PAGE

@@ -57,8 +57,9 @@ class System:
     number of the `mmu_mode` from bit `context.MMU_SHIFT` on. `fixed(cpu, address)`: one bit: 1 if
     an address always leads to the same memory while the mode stays.
 
-    `misaligned`: exception codes of misaligned loads, stores. `bus_error`: those of accesses to
-    where nothing answers, and of instruction fetches from there.
+    `jump_bits`: a jump to what is no fixed distance away gives so many bits of the address; the
+    others are the delay slot's. `misaligned`: exception codes of misaligned loads, stores.
+    `bus_error`: those of accesses to where nothing answers, and of instruction fetches from there.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class System:
         "current_mode",
         "enter_exception",
         "fixed",
+        "jump_bits",
         "misaligned",
         "take_interrupt",
         "translate",
@@ -79,6 +81,7 @@ class System:
         translate: Callable[[Any, Value, Value, Value], Value],
         current_mode: Callable[[Any], Value],
         fixed: Callable[[Any, Value], Value],
+        jump_bits: int,
         misaligned: tuple[int, int],
         bus_error: tuple[int, int],
     ) -> None:
@@ -87,6 +90,7 @@ class System:
         self.translate = translate
         self.current_mode = current_mode
         self.fixed = fixed
+        self.jump_bits = jump_bits
         self.misaligned = misaligned
         self.bus_error = bus_error
 

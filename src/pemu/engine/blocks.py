@@ -47,6 +47,7 @@ class BlockReader:
         self._engine = engine
         arch = engine.arch
         self._unit = arch.insn_bytes
+        self._xlen = arch.xlen
         self._order = "big" if arch.big_endian else "little"
         self._decoders = ModeDecoders(arch)
         self._runtime = {address: name for name, address in engine.symbols.items()}
@@ -57,8 +58,11 @@ class BlockReader:
 
     def place(self, block: int) -> tuple[int, int]:
         """Guest-virtual address and translation mode (an index in `modes`) of a block."""
-        pc = _u64(block + c.BLOCK_PC)
-        mode = (_u64(block + c.TAG) ^ pc) >> c.MODE_SHIFT
+        key = pc = _u64(block + c.BLOCK_PC)
+        if _u32(block + c.STATUS) & c.FLOATING:  # where it has first been seen
+            pc += _u64(block + c.BASE)
+            key = _u64(block + c.CODE_AT)
+        mode = (_u64(block + c.TAG) ^ key) >> c.MODE_SHIFT
         return pc, mode & (1 << c.MMU_SHIFT) - 1
 
     def size(self, block: int) -> int:
@@ -77,7 +81,7 @@ class BlockReader:
             pc = start + ((place & ~_SLOT_MARK) + in_slot) * self._unit
             runtime = self._runtime.get(_u64(at), "")
             if runtime in _ENDS:
-                ops.append(Op(pc, 0, False, self._end(at, runtime), False))
+                ops.append(Op(pc, 0, False, self._end(block, at, runtime), False))
                 break
             if runtime and runtime != "pemu_reserved":
                 ops.append(Op(pc, 0, False, runtime, False))
@@ -106,10 +110,17 @@ class BlockReader:
         ]
         return insn.name + "".join(operands)
 
-    def _end(self, at: int, runtime: str) -> str:
-        places = {"taken": c.PC_TAKEN, "next": c.PC_NEXT}
-        targets = [f" {name}={_u64(at + places[name]):#x}" for name in _ENDS[runtime]]
-        return runtime + "".join(targets)
+    def _end(self, block: int, at: int, runtime: str) -> str:
+        targets = ""
+        for name in _ENDS[runtime]:
+            target = _u64(at + {"taken": c.PC_TAKEN, "next": c.PC_NEXT}[name])
+            is_floating = _u32(block + c.STATUS) & c.FLOATING
+            if is_floating and not (
+                name == "taken" and ctypes.c_uint8.from_address(at + c.ABSOLUTE).value
+            ):
+                target = (target + _u64(block + c.BASE)) & (1 << self._xlen) - 1
+            targets += f" {name}={target:#x}"
+        return runtime + targets
 
 
 def _u64(address: int) -> int:

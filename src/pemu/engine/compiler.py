@@ -11,13 +11,13 @@ import threading
 from time import monotonic
 
 from pemu.engine import context as c
-from pemu.engine.forming import Former, u32, u64
+from pemu.engine.forming import Former, Shape, u32
 from pemu.engine.guestblock import GuestBlock, order, region_base
 from pemu.engine.lines import LineTable
 from pemu.engine.llvm import LOCK, compile_ir
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
 from pemu.engine.pages import VOLATILE, WRITE
-from pemu.engine.regionstore import Module, guest_pc
+from pemu.engine.regionstore import CODE_TAG, FIRST_SHIFT, FLOATING_PAGE, Module, guest_pc
 from pemu.engine.tier0 import helper_definitions
 
 TYPE_CHECKING = False
@@ -48,15 +48,26 @@ SAVE_INTERVAL = 5.0
 class Region:
     """A compiled region: its entries' host addresses, and the guest code that it stands for.
 
-    `code`: by guest address; `shift`: from there to the places where it lies (CODE_AT).
+    `code`: by guest address; `shift`: from there to the places where it lies (CODE_AT). `tags`: by
+    which its entries are found when it is stored. `floats`: it serves any page with its code.
     """
 
-    __slots__ = ("code", "entries", "name", "ranges")
+    __slots__ = ("code", "entries", "floats", "name", "ranges", "tags")
 
-    def __init__(self, name: str, entries: list[int], code: Ranges, shift: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        entries: list[int],
+        code: Ranges,
+        shift: int,
+        tags: list[int],
+        floats: bool,
+    ) -> None:
         self.name = name
         self.entries = entries
         self.code = code
+        self.tags = tags
+        self.floats = floats
         places = [((pc + shift) & 0xFFFFFFFFFFFFFFFF, content) for pc, content in code]
         self.ranges = [(place, place + len(content)) for place, content in places]
 
@@ -183,7 +194,7 @@ class Compiler:
         flags = self._engine.memory.flags
         changing = VOLATILE if self._engine.arch.system is not None else WRITE
         kept = [
-            (blob.symbols[region.name], [u64(e + c.TAG) for e in region.entries], region.code)
+            (blob.symbols[region.name], region.tags, region.code, region.floats)
             for region in regions
             if not any(
                 flags[page] & changing
@@ -247,9 +258,9 @@ class Compiler:
                 shape = self._former.form(head)
                 if shape is None:
                     continue
-                formed.append((head, u64(head + c.BLOCK_PC), *shape))
-                words += sum(len(b.words) for b in shape[1].values())
-                for block in shape[1].values():
+                formed.append((head, shape))
+                words += sum(len(b.words) for b in shape.blocks.values())
+                for block in shape.blocks.values():
                     if block.is_entry:
                         covered.add(block.header)
                     elif block.header:
@@ -264,7 +275,7 @@ class Compiler:
             try:
                 base = engine.place_code(blob.code, blob.data)
             except MemoryError:
-                for head, _, _, _ in formed:
+                for head, _ in formed:
                     self._count_again(head)
                 return []
             bases = sorted(
@@ -286,7 +297,7 @@ class Compiler:
         return left
 
     def _text(
-        self, formed: list[tuple[int, int, int, dict[int, GuestBlock]]]
+        self, formed: list[tuple[int, Shape]]
     ) -> tuple[str, list[tuple[Region, list[GuestBlock]]]]:
         functions: list[str] = []
         declarations: set[str] = set()
@@ -305,29 +316,45 @@ class Compiler:
             "!llvm.module.flags = !{!2, !3}",
         ]
         regions: list[tuple[Region, list[GuestBlock]]] = []
-        for _, head_pc, mode, blocks in formed:
+        for _, shape in formed:
             self._serial += 1
             name = f"r{self._serial}"
             scope = 8 + len(regions)
-            ordered = order(head_pc, blocks)
+            ordered = order(shape.start, shape.blocks)
             base = region_base(ordered)
             metadata.append(
                 f'!{scope} = distinct !DISubprogram(name: "{base:x}", scope: !4, file: !4, '
                 "line: 0, type: !6, unit: !5, spFlags: DISPFlagDefinition)"
             )
-            decoded = mode & (1 << c.MMU_SHIFT) - 1
+            decoded = shape.mode & (1 << c.MMU_SHIFT) - 1
             builder = self._former.builder(decoded)
             decoder = self._former.decoders[decoded]
-            functions.append(builder.build(name, scope, mode, ordered, decoder))
+            functions.append(builder.build(name, scope, shape, ordered, decoder))
             declarations |= builder.declarations
             helpers.update(builder.helpers)
             entries = [block.header for block in ordered if block.is_entry]
             shift = ordered[0].place - ordered[0].pc
-            regions.append((Region(name, entries, self._code(ordered), shift), ordered))
+            tags = self._tags(shape, ordered)
+            code = self._code(ordered)
+            regions.append((Region(name, entries, code, shift, tags, shape.floats), ordered))
         for definition, needed in helper_definitions(helpers, self._engine.arch):
             functions.append(definition)
             declarations |= needed
         return "\n".join([*sorted(declarations), *functions, *metadata, ""]), regions
+
+    def _tags(self, shape: Shape, blocks: list[GuestBlock]) -> list[int]:
+        """Return the tags by which a region's entries are found when it is stored."""
+        mode = shape.mode << c.MODE_SHIFT
+        tags = []
+        for block in blocks:
+            if block.is_entry:
+                tag = block.pc
+                if shape.floats:
+                    first = struct.pack(self._former.word_format, block.words[0])
+                    tag = int.from_bytes(first, "little") << FIRST_SHIFT
+                    tag |= block.pc - FLOATING_PAGE | CODE_TAG
+                tags.append(tag ^ mode)
+        return tags
 
     def _code(self, blocks: list[GuestBlock]) -> Ranges:
         """Return the guest code of blocks, adjoining ones together."""

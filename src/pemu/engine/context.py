@@ -74,6 +74,7 @@ from FUNCTIONS."""
 SYSTEM_FUNCTION_NAMES = (
     *FUNCTION_NAMES,
     "pemu_poll",
+    "pemu_enter_block",
     "pemu_raise_here",
     "pemu_slow_load",
     "pemu_slow_store",
@@ -101,10 +102,10 @@ OPTION_REPORT_BLOCKS = 2  # leave native code at each new block
 OPTION_HOOK_BLOCKS = 4  # each new block begins with a hook
 
 # A block: header, then ops. Offsets in the header.
-TAG = 0  # guest pc combined with the translation mode
+TAG = 0  # what it is found by: guest pc, or PLACE_TAG and CODE_AT, and the translation mode
 FAST_ENTRY = 8  # native entry for compiled regions; `pemu_tier0` until a region is installed
 NEXT = 16  # next block with the same hash
-BLOCK_PC = 24
+BLOCK_PC = 24  # guest address; on a whole processor it counts from `state.CODE_BASE`
 COUNTER = 32  # i32: executions left before the block is hot
 GUEST_BYTES = 36  # i32: bytes of guest code, delay slot included
 STATUS = 40  # i32, see below
@@ -114,10 +115,16 @@ REGION = 56  # host address of the record of its region, if that is a stored one
 CODE_AT = 64  # where its guest code lies, from RAM_BASE on; in user mode the guest address
 SECOND_AT = 72  # the same for a delay slot on the page after, 0 if there is none
 PAGE_NEXT = 80  # next block of the same list for dropping blocks (PAGE_TABLE, SCATTERED)
+BASE = 88  # what BLOCK_PC counted from when the block was translated
 HEADER = 96
 
-VALID, STALE, COMPILED, WARM, INNER, HEATED, SINGLE, FIXED = 1, 2, 4, 8, 16, 32, 64, 128
-"""Bits of STATUS. FIXED: the block's guest-virtual address always leads to the same memory."""
+VALID, STALE, COMPILED, WARM, INNER, HEATED, SINGLE, FLOATING, SPREAD = (1 << n for n in range(9))
+"""Bits of STATUS. FLOATING: the block serves all guest-virtual addresses where its page appears;
+the others appear at one address, which always leads to the same memory, and count from 0. SPREAD:
+the stored region in its place has code in other pages, too."""
+
+PLACE_TAG = 1
+"""Bit of a floating block's tag."""
 
 OP = 16
 """Bytes of an op: handler (8), operands (6), slot of the op in its block (1), place (1)."""
@@ -128,8 +135,10 @@ PLACE = 15  # instruction index in the block; bit 7: in a delay slot (of the bra
 
 # A block's last op, when it ends in a known place: op, two chains, two addresses.
 CHAIN_TAKEN, CHAIN_NEXT, PC_TAKEN, PC_NEXT = 16, 24, 32, 40
-NEAR_TAKEN, NEAR_NEXT = OPERANDS, OPERANDS + 1
-"""Bytes in such an op, 1 if an address is on the block's own page (whole processors)."""
+NEAR_TAKEN, NEAR_NEXT, ABSOLUTE = OPERANDS, OPERANDS + 1, OPERANDS + 2
+"""Bytes in such an op, for whole processors: 1 if an address is on the block's own page; 1 if a
+floating block goes to an address that is not at a fixed distance from it (`System.jump_bits`). The
+addresses count from `state.CODE_BASE`, but for those."""
 MISSES = CHAIN_NEXT  # where a register decides: how often it was not the block in CHAIN_TAKEN
 END_BYTES = 48
 

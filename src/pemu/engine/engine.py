@@ -13,6 +13,7 @@ from pemu.engine.codecache import CodeCache
 from pemu.engine.hostmemory import MAP_FIXED, MAP_NORESERVE, host_map, host_unmap, reserve
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
 from pemu.engine.native import NativeContext
+from pemu.engine.pages import PAGE
 from pemu.engine.vcpu import Cpu, cpu_class
 
 TYPE_CHECKING = False
@@ -316,6 +317,8 @@ class Engine(NativeContext):
 
     def is_hooked(self, start: int, end: int) -> bool:
         """True if a hook is set in a guest range; such code is not compiled."""
+        if self.arch.system is not None:  # a page may appear at several addresses
+            return any((address - start) % PAGE < end - start for address in self._hooks)
         return any(start <= address < end for address in self._hooks)
 
     def set_options(

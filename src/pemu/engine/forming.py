@@ -15,6 +15,7 @@ from pemu.engine.faults import GuestFault
 from pemu.engine.guestblock import GuestBlock, join
 from pemu.engine.machinememory import MachineMemory
 from pemu.engine.region import RegionBuilder
+from pemu.engine.regionstore import FLOATING_PAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +42,40 @@ def u64(address: int) -> int:
     return ctypes.c_uint64.from_address(address).value
 
 
+def u8(address: int) -> int:
+    """The byte at a host address."""
+    return ctypes.c_uint8.from_address(address).value
+
+
 def u32(address: int) -> int:
     """The 32-bit number at a host address."""
     return ctypes.c_uint32.from_address(address).value
+
+
+class Shape:
+    """A region that is to be compiled: translation mode, address of its head, blocks by address.
+
+    `floats`: it serves all pages with its code; its addresses are as if it was in FLOATING_PAGE.
+    `page`: where else it serves only the guest-virtual page at this address; None where each
+    address always leads to the same memory.
+    """
+
+    __slots__ = ("blocks", "floats", "mode", "page", "start")
+
+    def __init__(
+        self,
+        mode: int,
+        start: int,
+        blocks: dict[int, GuestBlock],
+        *,
+        floats: bool = False,
+        page: int | None = None,
+    ) -> None:
+        self.mode = mode
+        self.start = start
+        self.blocks = blocks
+        self.floats = floats
+        self.page = page
 
 
 class Former:
@@ -57,6 +89,7 @@ class Former:
         self._builder = with_registers(RegionBuilder, arch)
         self._calls: dict[str, bool] = {}
         self._explorers: dict[int, explore.Explorer] = {}
+        self._origin = 0  # what the addresses of blocks count from
         order_of_bytes = ">" if arch.big_endian else "<"
         self.word_format = order_of_bytes + {2: "H", 4: "I"}[arch.insn_bytes]
         self._ends = {
@@ -72,21 +105,22 @@ class Former:
     def find(self, pc: int, near: int) -> int:
         """Host address of the block that control reaches at `pc` from the block at `near`, or 0.
 
-        On a whole processor only where that needs no look at how addresses are mapped: on the same
-        page, or where both are FIXED.
+        From a floating one only on the same page.
         """
         engine = self._engine
-        tag = pc ^ u64(near + c.TAG) ^ u64(near + c.BLOCK_PC)
-        place = (u64(near + c.CODE_AT) - u64(near + c.BLOCK_PC) + pc) & _MASK
-        is_machine = engine.arch.system is not None
-        fixed = u32(near + c.STATUS) & c.FIXED
-        if is_machine and not fixed and (pc ^ u64(near + c.BLOCK_PC)) // PAGE:
-            return 0
+        before = u64(near + c.BLOCK_PC) + self._origin
+        place = (u64(near + c.CODE_AT) - before + pc) & _MASK
+        if u32(near + c.STATUS) & c.FLOATING:
+            if (pc ^ before) // PAGE:
+                return 0
+            tag = u64(near + c.TAG) ^ u64(near + c.CODE_AT) ^ place
+        else:
+            tag = u64(near + c.TAG) ^ before ^ pc
         slot = (tag >> 2) & (c.BLOCK_TABLE_ENTRIES - 1)
         block = u64(engine.context[c.BLOCK_TABLE >> 3] + 8 * slot)
         while block:
             if u64(block + c.TAG) == tag and u64(block + c.CODE_AT) == place:
-                return block if not fixed or u32(block + c.STATUS) & c.FIXED else 0
+                return block
             block = u64(block + c.NEXT)
         return 0
 
@@ -111,7 +145,7 @@ class Former:
         if u32(header + c.STATUS) & c.STALE:
             return None
         engine = self._engine
-        pc = u64(header + c.BLOCK_PC)
+        pc = u64(header + c.BLOCK_PC) + self._origin
         size = u32(header + c.GUEST_BYTES)
         place = u64(header + c.CODE_AT)
         if engine.is_hooked(pc, pc + size) or u64(header + c.SECOND_AT):
@@ -125,10 +159,18 @@ class Former:
         kind = self._ends.get(u64(end), "")
         taken = after = None
         if kind:
-            taken = u64(end + c.PC_TAKEN) if kind != "register" else None
-            after = u64(end + c.PC_NEXT) if kind == "branch" else None
+            taken = self._address(u64(end + c.PC_TAKEN)) if kind != "register" else None
+            after = self._address(u64(end + c.PC_NEXT)) if kind == "branch" else None
+        system = engine.arch.system
+        is_absolute = False
+        if system is not None and kind == "jump" and u8(end + c.ABSOLUTE):
+            is_absolute = True
+            slot = self._address(u64(end + c.PC_NEXT)) - engine.arch.insn_bytes
+            low = (1 << system.jump_bits) - 1
+            taken = slot & ~low | u64(end + c.PC_TAKEN) & low
         block = GuestBlock(pc, header, words, taken, after)
         block.place = place
+        block.is_absolute = is_absolute
         branch_at = len(words) - (2 if engine.arch.delay_slots else 1)
         if kind and branch_at >= 0:
             insn = self.decoders[mode](words[branch_at])
@@ -141,12 +183,25 @@ class Former:
             block.guess = self._guess(header, end)
         return block
 
+    def _address(self, counted: int) -> int:
+        """The guest address that one in a block stands for."""
+        return (
+            (counted + self._origin) & (1 << self._engine.arch.xlen) - 1
+            if self._origin
+            else counted
+        )
+
     def _guess(self, header: int, end: int) -> int | None:
         """Where a block's jump by a register has led to, if it was mostly one place."""
         last = u64(end + c.CHAIN_TAKEN)
         if not last or u64(end + c.MISSES) * UNSTEADY > self.executed(header):
             return None
-        return u64(last + c.BLOCK_PC)
+        if (u32(last + c.STATUS) ^ u32(header + c.STATUS)) & c.FLOATING:
+            return None
+        is_floating = u32(header + c.STATUS) & c.FLOATING
+        if is_floating and (u64(last + c.CODE_AT) ^ u64(header + c.CODE_AT)) // PAGE:
+            return None
+        return u64(last + c.BLOCK_PC) + self._origin
 
     def _explore(self, pc: int, mode: int) -> GuestBlock | None:
         """Read a block that tier 0 has not seen."""
@@ -172,10 +227,31 @@ class Former:
             return None
         return block
 
-    def form(self, head: int) -> tuple[int, dict[int, GuestBlock]] | None:
-        """Choose the region around a hot block: (mode, blocks by guest address)."""
-        start = u64(head + c.BLOCK_PC)
-        mode = (u64(head + c.TAG) ^ start) >> c.MODE_SHIFT
+    def form(self, head: int) -> Shape | None:
+        """Choose the region around a hot block."""
+        if not u32(head + c.STATUS) & c.FLOATING:
+            self._origin = 0
+            mode = (u64(head + c.TAG) ^ u64(head + c.BLOCK_PC)) >> c.MODE_SHIFT
+            blocks = self._form(head, mode)
+            return None if blocks is None else Shape(mode, u64(head + c.BLOCK_PC), blocks)
+        mode = u64(head + c.TAG) >> c.MODE_SHIFT
+        # What is told of compiled code shows addresses that the guest knows.
+        if self._engine.on_compiled is None:
+            self._origin = FLOATING_PAGE
+            blocks = self._form(head, mode)
+            if blocks is None:
+                return None
+            if not any(block.is_absolute for block in blocks.values()):
+                start = u64(head + c.BLOCK_PC) + self._origin
+                return Shape(mode, start, blocks, floats=True)
+        self._origin = u64(head + c.BASE)
+        blocks = self._form(head, mode)
+        if blocks is None:
+            return None
+        return Shape(mode, u64(head + c.BLOCK_PC) + self._origin, blocks, page=self._origin)
+
+    def _form(self, head: int, mode: int) -> dict[int, GuestBlock] | None:
+        start = u64(head + c.BLOCK_PC) + self._origin
         decoded = mode & (1 << c.MMU_SHIFT) - 1
         if decoded >= len(self._features):
             return None
@@ -193,11 +269,11 @@ class Former:
                     blocks = around
                     break
         join(blocks)
-        return mode, blocks
+        return blocks
 
     def _collect(self, head: int, mode: int) -> dict[int, GuestBlock]:
         """Return the blocks that are worth compiling together with a hot block."""
-        start = u64(head + c.BLOCK_PC)
+        start = u64(head + c.BLOCK_PC) + self._origin
         least = max(1, self.executed(head) // SELDOM)
         eager = self._engine.mode == "tier1"
         most_blocks, most_words = (

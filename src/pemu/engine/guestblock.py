@@ -17,7 +17,7 @@ class GuestBlock:
     its tier 0 block, or 0. `taken`, `after`: guest addresses of what may follow, where known.
     After a call (`is_call`), `taken` is what is called and `after` where that returns to.
     `is_indirect`: it ends in a jump, not a call, to an address that a register holds. `guess`:
-    where a register has mostly led to.
+    where a register has mostly led to. `is_absolute`: it jumps to what is no fixed distance away.
     """
 
     __slots__ = (
@@ -27,6 +27,7 @@ class GuestBlock:
         "edges",
         "guess",
         "header",
+        "is_absolute",
         "is_call",
         "is_entry",
         "is_indirect",
@@ -51,6 +52,7 @@ class GuestBlock:
         self.after = after
         self.successors: list[int] = []
         self.guess: int | None = None
+        self.is_absolute = False
         self.is_call = False
         self.is_indirect = False
         self.is_entry = False

@@ -64,7 +64,7 @@ class Tier0Builder(StateBuilder):
         slot = self.raw_load(self.offset("%op", c.SLOT), 8).zext(64)
         block = self.offset("%op", -(slot << 4))
         place = self.raw_load(self.offset("%op", c.PLACE), 8)
-        start = self.raw_load(self.offset(block, c.BLOCK_PC), 64)
+        start = runtime.based(self, self.arch, self.raw_load(self.offset(block, c.BLOCK_PC), 64))
         index = (place & 0x7F).zext(64)
         return (start + index * self.arch.insn_bytes).trunc(self.arch.xlen)
 

@@ -99,7 +99,7 @@ def functions(arch: Architecture, system: System) -> Staged:
         *slowaccess.functions(arch, system),
         _clock(arch),
         _lookup(arch, system),
-        _blame(),
+        _blame(arch),
         *_handlers(arch),
     ):
         staged.add(function)
@@ -206,37 +206,41 @@ def _lookup(arch: Architecture, system: System) -> Function:
     ctx = f.context()
     host = (found & -softmmu.PAGE) | (pc & (softmmu.PAGE - 1))
     place = host - f.at(ctx, c.RAM_BASE)
-    tag = runtime.tag_of(f, pc)
-    block = runtime.find_at(f, ctx, tag, pc, place)
-    with f.if_(block.ne(0)):
-        f.do(f"ret i64 {block.ir}")
-        f.place(f.label("dead"))
-    made = f.name(f.op(f"call i64 @pemu_translate(ptr %state, i64 {place.ir})"), 64)
-    with f.if_(made.eq(FAULTED), unlikely=True):
-        f.do("br label %again")
-        f.place(f.label("dead"))
-    f.do(f"ret i64 {made.ir}")
+    fixed = f.name(f.op(f"call i1 @pemu_fixed(ptr %state, i64 {pc.ir})"), 1)
+    tag = runtime.tag_of(f, fixed.select(pc, place | c.PLACE_TAG))
+    block = f.var(64, runtime.find_at(f, ctx, tag, place))
+    with f.if_(block.value.eq(0), unlikely=True):
+        made = f.name(f.op(f"call i64 @pemu_translate(ptr %state, i64 {place.ir})"), 64)
+        with f.if_(made.eq(FAULTED), unlikely=True):
+            f.do("br label %again")
+            f.place(f.label("dead"))
+        with f.if_(made.eq(0), unlikely=True):
+            f.do("ret i64 0")
+            f.place(f.label("dead"))
+        block.value = made
+    softmmu.arrive(f, f.pointer(block.value), pc)
+    f.do(f"ret i64 {block.value.ir}")
     return f
 
 
-def _blame() -> Function:
+def _blame(arch: Architecture) -> Function:
     """`pemu_blame(op, state)`: store which instruction a tier 0 op belongs to."""
     f = Function("hidden preserve_mostcc void @pemu_blame(ptr %op, ptr %state) nounwind noinline")
-    _store_place(f)
+    _store_place(f, arch)
     f.do("ret void")
     return f
 
 
-def _store_place(f: Function) -> None:
+def _store_place(f: Function, arch: Architecture) -> None:
     """Emit: store where the present op's instruction is: address, and whether in a delay slot."""
-    place = f.store_op_pc()
+    place = f.store_op_pc(arch)
     f.put(s.IN_SLOT, place.lshr(7).zext(32))
 
 
 def _handlers(arch: Architecture) -> list[Function]:
     """The handlers that whole processors have instead of, or beside, those of `runtime`."""
     raised = handler("pemu_raise", "hidden ")
-    _store_place(raised)
+    _store_place(raised, arch)
     raised.tail("@pemu_raise_here")
     here = handler("pemu_raise_here", "hidden ")
     code, argument = here.get(s.EXIT_CODE).trunc(32), here.get(s.EXIT_ADDRESS)
@@ -251,7 +255,7 @@ def _handlers(arch: Architecture) -> list[Function]:
     poll.op("call i1 @pemu_take_interrupt(ptr %state)")
     poll.tail("@pemu_dispatch")
     out = handler("pemu_exit", "hidden ")
-    out.store_op_pc()
+    out.store_op_pc(arch)
     out.put(s.PC, out.get(s.PC) + arch.insn_bytes)
     out.leave(EXIT_SYSTEM)
     return [raised, here, poll, out, _enter_crossing(arch)]
@@ -265,14 +269,14 @@ def _enter_crossing(arch: Architecture) -> Function:
     f = handler("pemu_enter_crossing", "hidden ")
     block = f.offset("%op", -c.HEADER)
     size = f.at(block, c.GUEST_BYTES, 32).zext(64)
-    slot = f.at(block, c.BLOCK_PC) + size - arch.insn_bytes
+    slot = f.block_pc(arch, block) + size - arch.insn_bytes
     found = f.name(f.op(f"call i64 @pemu_probe_fetch(ptr %state, i64 {slot.ir})"), 64)
     host = f.at(f.context(), c.RAM_BASE) + f.at(block, c.SECOND_AT)
     same = (found & (-softmmu.PAGE | RAM | PAGE_FAULT)).eq((host & -softmmu.PAGE) | RAM)
     with f.if_(same):
         f.tail("@pemu_enter_block")
         f.place(f.label("dead"))
-    f.put(s.PC, f.at(block, c.BLOCK_PC))
+    f.put(s.PC, f.block_pc(arch, block))
     f.set_at(block, c.TAG, f.const(-1, 64))
     f.set_at(block, c.STATUS, f.at(block, c.STATUS, 32) | c.STALE)
     f.do(f"store ptr @pemu_stale_block, ptr {f.offset(block, c.HEADER)}, align 8")

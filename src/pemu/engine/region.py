@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.engine.architecture import Architecture
+    from pemu.engine.forming import Shape
     from pemu.engine.guestblock import Key
     from pemu.engine.insn import Insn
 
@@ -77,7 +78,7 @@ class RegionBuilder(RegionExits):
                 pc += size
                 continue
             if pending[0] == "next":
-                self._go_by_dispatch(self.const(pc + size, self.arch.xlen))
+                self._go_by_dispatch(self._from_page(self.const(pc + size, self.arch.xlen)))
                 return
             self._stage_branch(pending, pc, next(words, None), decode)
             return
@@ -122,7 +123,9 @@ class RegionBuilder(RegionExits):
             self._slot_changes = False
             # A likely branch is taken where its slot has run.
             certain = kind == "jump" or likely
-            self._go_by_dispatch(target if certain else condition.select(target, after))
+            by_register = kind == "jump" and target.known is None
+            goal = target if certain else condition.select(target, after)
+            self._go_by_dispatch(goal.zext(64) if by_register else self._from_page(goal))
             if likely:
                 self._unsure -= 1
                 self.go_on(not_taken)
@@ -154,9 +157,9 @@ class RegionBuilder(RegionExits):
         self._edge(after)
 
     def _go_by_dispatch(self, target: Value) -> None:
-        """Go to an address in the translation mode that is now in the state."""
+        """Go to an address (64 bits) in the translation mode that is now in the state."""
         self._flush()
-        self.raw_store(self.field(s.PC), target.zext(64), align=8)
+        self.raw_store(self.field(s.PC), target, align=8)
         self._runtime("pemu_dispatch")
 
     def _take_pending(self) -> tuple[str, Value, Value, bool] | None:
@@ -213,22 +216,25 @@ class RegionBuilder(RegionExits):
         self,
         name: str,
         scope: int,
-        mode: int,
+        shape: Shape,
         blocks: list[GuestBlock],
         decode: Callable[[int], Insn | None],
     ) -> str:
-        """Stage `blocks` (in reverse post-order) and return the function's IR text.
+        """Stage the blocks of `shape` (in reverse post-order) and return the function's IR text.
 
         `scope`: number of the metadata node of the function's DISubprogram.
         """
         self._name = name
         self._scope = scope
-        self._mode = mode
+        self._mode = shape.mode
+        self._floats = shape.floats
+        self._page = shape.page
         self._base = region_base(blocks)
         self._blocks = {block.pc: block for block in blocks}
+        guard = self._guard()
         for block in blocks:
             self._stage_block(block, decode)
         self._place_tails()
         liveness(blocks, self._blocks)
         text = RegionText(name, scope, self._kinds, self._registers, self._hot)
-        return text.render(blocks, self.entry_lines, self.lines, self._slots)
+        return text.render(blocks, self.entry_lines, guard, self.lines, self._slots)

@@ -12,7 +12,8 @@ from pemu.engine.exits import (
     EXIT_INTERRUPT,
     EXIT_SYSTEM,
 )
-from pemu.engine.regionregisters import RegionRegisters
+from pemu.engine.regionregisters import PagePc, RegionRegisters
+from pemu.engine.regionstore import FLOATING_PAGE
 from pemu.engine.regiontext import READ
 from pemu.engine.values import Value
 
@@ -39,6 +40,8 @@ class _Tail:
 
 
 _LINK = _Tail("link", "ptr")
+_LINK_PAGE = _Tail("link_page", "ptr")
+"""To the page of the region's own code, which may have copies."""
 _LINK_FAR = _Tail("link_far", "ptr")
 """To an address that may be mapped elsewhere by now."""
 _LOOK_UP = _Tail("look_up", "i64")
@@ -49,20 +52,27 @@ _BUDGET = _Tail("budget", "i64")
 class RegionExits(RegionRegisters):
     """Emits what ends a block, and what may end it."""
 
-    __slots__ = ("_mode", "_name", "_slots", "_tails")
+    __slots__ = ("_mode", "_name", "_page", "_slots", "_tails")
 
     def __init__(self, arch: Architecture, features: frozenset[str]) -> None:
         super().__init__(arch, features)
         self._slots: list[int] = []
         self._tails: set[_Tail] = set()
         self._mode = 0
+        self._page: int | None = None
         self._name = ""
 
     def branch(self, condition: Value, target: Value, *, likely: bool = False) -> None:
-        self._pending = ("branch", condition, target, likely)
+        self._pending = ("branch", condition, self._settled(target), likely)
 
     def jump(self, target: Value) -> None:
-        self._pending = ("jump", self.const(1, 1), target, False)
+        self._pending = ("jump", self.const(1, 1), self._settled(target), False)
+
+    def _settled(self, target: Value) -> Value:
+        """Where a branch leads, as the addresses of the region's blocks are counted."""
+        if isinstance(target, PagePc):
+            return self.const(FLOATING_PAGE + target.distance, self.arch.xlen)
+        return target
 
     def trap(self, code: int, when: Value | None = None, argument: Value | int = 0) -> None:
         if isinstance(argument, int):
@@ -101,7 +111,7 @@ class RegionExits(RegionRegisters):
     # Whole processors.
 
     def blame(self) -> None:
-        self.do(f"store i64 {self._address}, ptr {self.field(s.PC)}, align 8")
+        self.do(f"store i64 {self._shown(self._address)}, ptr {self.field(s.PC)}, align 8")
         self.do(f"store i32 {int(self._in_slot)}, ptr {self.field(s.IN_SLOT)}, align 4")
 
     def resume_at(self, target: Value) -> None:
@@ -129,17 +139,28 @@ class RegionExits(RegionRegisters):
         self._ended = not self._unsure
         self.place(self.label("dead"))
 
+    def _shown(self, pc: int) -> str:
+        """Operand of 64 bits: the address that the guest knows an address by."""
+        return (self.page_base() + (pc - FLOATING_PAGE)).ir if self._floats else str(pc)
+
+    def _from_page(self, target: Value) -> Value:
+        """The same for one that is known only when running, of 64 bits."""
+        wide = target.zext(64)
+        return wide + (self.page_base() - FLOATING_PAGE) if self._floats else wide
+
     def _leave(self, reason: int, pc: int | str) -> None:
+        if isinstance(pc, int):
+            pc = self._shown(pc)
         self.do(f"store i64 {pc}, ptr {self.field(s.PC)}, align 8")
         self.do(f"store i32 {reason}, ptr {self.field(s.EXIT_REASON)}, align 4")
         self.do("ret void")
 
-    def _runtime(self, name: str, carry: str = "poison") -> None:
+    def _runtime(self, name: str, carry: str = "poison", op: str = "%op") -> None:
         """Go on in a runtime function; everything is in the state structure."""
         function = self.runtime_function(name)
         poison = ", ".join(["i64 poison"] * runtime.PASSED)
         self.do(
-            f"musttail call preserve_nonecc void {function}(ptr %op, ptr %state, ptr %mem, "
+            f"musttail call preserve_nonecc void {function}(ptr {op}, ptr %state, ptr %mem, "
             f"i64 {carry}, {poison})"
         )
         self.do("ret void")
@@ -226,16 +247,38 @@ class RegionExits(RegionRegisters):
             return
         self._flush()
         number = len(self._slots)
-        self._slots.append(target)
-        tail = _LINK if self._is_near(target) else _LINK_FAR
+        self._slots.append(target - FLOATING_PAGE if self._floats else target)
+        tail = self._link_to(target)
         self._go(tail, f"getelementptr (i8, ptr @{self._name}_slots, i64 {SLOT_BYTES * number})")
 
-    def _is_near(self, target: int) -> bool:
-        """True if an address leads where it has led to when a block was found there."""
+    def _link_to(self, target: int) -> _Tail:
+        """What looks if an address leads where it has led to when a block was found there."""
         system = self.arch.system
-        if system is None or (target ^ self._block.pc) < softmmu.PAGE:
-            return True
-        return bool(system.fixed(self, self.const(target, self.arch.xlen)).known)
+        if system is None:
+            return _LINK
+        if (target ^ self._block.pc) < softmmu.PAGE:
+            return _LINK if self._is_fixed else _LINK_PAGE
+        is_fixed = system.fixed(self, self.const(target, self.arch.xlen)).known
+        return _LINK if self._is_fixed and is_fixed else _LINK_FAR
+
+    @property
+    def _is_fixed(self) -> bool:
+        """Whether each of the region's addresses always leads to the same memory."""
+        return not self._floats and self._page is None
+
+    def _guard(self) -> list[str]:
+        """What a region for one page begins with: at other addresses tier 0 runs."""
+        if self._page is None:
+            return []
+        before, self.lines = self.lines, []
+        here, elsewhere = self.label("here"), self.label("elsewhere")
+        same = self.page_base().eq(self._page)
+        self.do(f"br i1 {same.ir}, label %{here}, label %{elsewhere}, !prof !1")
+        self.place(elsewhere)
+        self._runtime("pemu_enter_block", op=self.offset("%op", c.HEADER))
+        self.place(here)
+        guard, self.lines = self.lines, before
+        return guard
 
     def _indirect(self, target: Value) -> None:
         """Go to an address that a register holds; ends the basic block.
@@ -249,7 +292,8 @@ class RegionExits(RegionRegisters):
             likely.append(self._block.guess)
         for pc in likely:
             here, elsewhere = self.label("here"), self.label("elsewhere")
-            self.do(f"br i1 {target.eq(pc).ir}, label %{here}, label %{elsewhere}")
+            there = self._from_page(self.const(pc, self.arch.xlen)).trunc(self.arch.xlen)
+            self.do(f"br i1 {target.eq(there).ir}, label %{here}, label %{elsewhere}")
             values = dict(self._values)
             self.go_on(here)
             self._edge(pc)
@@ -266,14 +310,14 @@ class RegionExits(RegionRegisters):
 
     def _place_tails(self) -> None:
         """Emit the tails that have been used; everything is in the state structure there."""
-        for tail in (_LINK, _LINK_FAR, _LOOK_UP, _INTERRUPT, _BUDGET):
+        for tail in (_LINK, _LINK_PAGE, _LINK_FAR, _LOOK_UP, _INTERRUPT, _BUDGET):
             if tail not in self._tails:
                 continue
             self.entry_lines.append(f"  {tail.variable} = alloca {tail.kind}")
             self.place(tail.label)
             operand = self.op(f"load {tail.kind}, ptr {tail.variable}")
             if tail.kind == "ptr":
-                self._link_tail(operand, tail is _LINK_FAR)
+                self._link_tail(operand, tail)
             elif tail is _LOOK_UP:
                 self._look_up_tail(self.name(operand, 64))
             elif tail is _BUDGET:
@@ -284,40 +328,59 @@ class RegionExits(RegionRegisters):
             else:
                 self._leave(EXIT_INTERRUPT, operand)
 
-    def _link_tail(self, slot: str, far: bool) -> None:
-        """Go to the block of a slot, or have `pemu_link` find it. `far`: look if it is there."""
+    def _link_tail(self, slot: str, tail: _Tail) -> None:
+        """Go to the block of a slot, or have `pemu_link` find it."""
         block = self.op(f"load ptr, ptr {slot}, align 8")
         missing = self.op(f"icmp eq ptr {block}, null")
         miss, known = self.label("miss"), self.label("known")
         self.do(f"br i1 {missing}, label %{miss}, label %{known}, !prof !0")
         self.place(miss)
-        target = self.raw_load(self.offset(slot, 8), 64, align=8)
-        self.raw_store(self.field(s.PC), target, align=8)
+        self.raw_store(self.field(s.PC), self._slot_target(slot), align=8)
         self.do(f"store ptr {slot}, ptr {self.field(s.LINK_SLOT)}, align 8")
         self._runtime("pemu_link")
         self.place(known)
-        if far:
+        if tail is not _LINK:
             there = self.label("there")
-            same = softmmu.still_there(self, block)
+            target = self._slot_target(slot)
+            if tail is _LINK_FAR:
+                same = softmmu.arrives(self, block, target)
+            else:
+                place = self.raw_load(self.offset(block, c.CODE_AT), 64, align=8)
+                own = self.raw_load(self.offset("%op", c.CODE_AT), 64, align=8)
+                same = (place ^ own).ult(softmmu.PAGE)
             self.do(f"br i1 {same.ir}, label %{there}, label %{miss}, !prof !1")
             self.place(there)
+            if tail is _LINK_FAR:
+                softmmu.arrive(self, block, target)
         self._enter_block(block)
+
+    def _slot_target(self, slot: str) -> Value:
+        """The guest address (64 bits) that a slot leads to."""
+        target = self.raw_load(self.offset(slot, 8), 64, align=8)
+        return target + self.page_base() if self._floats else target
 
     def _look_up_tail(self, target: Value) -> None:
         """Go to the block at `target`, found in the table of blocks or by `pemu_jump_miss`."""
+        miss = self.label("miss")
         tag = target ^ (self._mode << c.MODE_SHIFT)
+        if not self._is_fixed and self.arch.system is not None:
+            mapped, place = softmmu.fetched_from(self, target)
+            seen = self.label("seen")
+            self.do(f"br i1 {mapped.ir}, label %{seen}, label %{miss}, !prof !1")
+            self.place(seen)
+            tag = (place | c.PLACE_TAG) ^ (self._mode << c.MODE_SHIFT)
         table = self.op(f"load ptr, ptr {self.field(s.BLOCK_TABLE)}, align 8")
         slot = (tag.lshr(2) & (c.BLOCK_TABLE_ENTRIES - 1)) << 3
         block = self.op(f"load ptr, ptr {self.offset(table, slot)}, align 8")
         empty = self.op(f"icmp eq ptr {block}, null")
-        check, known, miss = self.label("check"), self.label("known"), self.label("miss")
+        check, known = self.label("check"), self.label("known")
         self.do(f"br i1 {empty}, label %{miss}, label %{check}, !prof !0")
         self.place(check)
         found = self.raw_load(block, 64, align=8).eq(tag)
-        if self.arch.system is not None:
-            found = found & softmmu.still_there(self, block)
         self.do(f"br i1 {found.ir}, label %{known}, label %{miss}, !prof !1")
         self.place(known)
+        if not self._is_fixed and self.arch.system is not None:
+            softmmu.arrive(self, block, target)
         self._enter_block(block)
         self.place(miss)
         self._runtime("pemu_jump_miss", target.ir)
@@ -329,7 +392,7 @@ class RegionExits(RegionRegisters):
         self.do(f"br i1 {asked.ir}, label %{leave}, label %{stay}, !prof !0")
         self.go_on(leave)
         self._flush()
-        self._go(_INTERRUPT, str(block.pc))
+        self._go(_INTERRUPT, self._shown(block.pc))
         self.go_on(stay)
 
     def _count(self, block: GuestBlock) -> None:
@@ -339,6 +402,6 @@ class RegionExits(RegionRegisters):
         self.do(f"br i1 {budget.sle(0).ir}, label %{leave}, label %{stay}, !prof !0")
         self.go_on(leave)
         self._flush()
-        self._go(_BUDGET, str(block.pc))
+        self._go(_BUDGET, self._shown(block.pc))
         self.go_on(stay)
         self.raw_store(self.field(s.BUDGET), budget - len(block.words), align=8)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+from pemu.engine import state as s
 from pemu.engine.builder import InsnBuilder
 from pemu.engine.guestblock import GuestBlock
 from pemu.engine.handlers import guest_offset
+from pemu.engine.regionstore import FLOATING_PAGE
 from pemu.engine.regiontext import FLUSH, READ, WRITE
-from pemu.engine.values import StagingError, Value
+from pemu.engine.values import StagingError, Value, signed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,33 @@ if TYPE_CHECKING:
     from pemu.engine.architecture import Architecture
     from pemu.engine.guestblock import Key
     from pemu.engine.state import Register
+
+
+class PagePc(Value):
+    """A guest address at a known distance from where the region's page appears."""
+
+    __slots__ = ("distance",)
+
+    def __init__(self, builder: RegionRegisters, distance: int) -> None:
+        super().__init__(builder, builder.arch.xlen, None, None)
+        self.distance = distance
+
+    @property
+    def symbol(self) -> str | None:
+        builder = self.emitter
+        assert isinstance(builder, RegionRegisters)
+        return (builder.page_base().trunc(self.width) + self.distance).ir
+
+    @symbol.setter
+    def symbol(self, symbol: str | None) -> None:
+        """It is computed where it is used."""
+
+    def __add__(self, other: Value | int) -> Value:
+        known = other if isinstance(other, int) else other.known
+        assert known is not None
+        builder = self.emitter
+        assert isinstance(builder, RegionRegisters)
+        return PagePc(builder, self.distance + signed(known, self.width))
 
 
 class RegionRegisters(InsnBuilder):
@@ -35,6 +64,7 @@ class RegionRegisters(InsnBuilder):
         "_debug",
         "_dirty",
         "_ended",
+        "_floats",
         "_has_loaded",
         "_hot",
         "_in_slot",
@@ -65,6 +95,7 @@ class RegionRegisters(InsnBuilder):
         self._has_loaded = False
         self._in_slot = False
         self._ended = False
+        self._floats = False
         self._pending: tuple[str, Value, Value, bool] | None = None
         self._blocks: dict[int, GuestBlock] = {}
         self._block = GuestBlock(0, 0, [], None, None)
@@ -222,7 +253,13 @@ class RegionRegisters(InsnBuilder):
 
     @property
     def pc(self) -> Value:
+        if self._floats:
+            return PagePc(self, self._address - FLOATING_PAGE)
         return self.const(self._address, self.arch.xlen)
+
+    def page_base(self) -> Value:
+        """Guest-virtual address (64 bits) of the page where the region now runs; it floats."""
+        return self.raw_load(self.field(s.CODE_BASE), 64, align=8)
 
     def before_access(self) -> None:
         self._flush()

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     Tags = list[int]
     Ranges = list[tuple[int, bytes]]
-    Regions = list[tuple[int, Tags, Ranges]]
+    Regions = list[tuple[int, Tags, Ranges, bool]]
 
-MAGIC = b"pemuREG2"
+MAGIC = b"pemuREG3"
 
 _HEADER = struct.Struct("<8s14I")
 """Magic; checksum and end of the index; table: offset, entries less one; modules: offset, count;
@@ -48,10 +48,25 @@ region's entries it is."""
 
 ENTRY_TAG, ENTRY_RECORD, ENTRY_NUMBER, ENTRY_BYTES = 0, 8, 12, 16
 
-_RECORD = struct.Struct("<III4x")
-"""Of a region: offset of its code, number of its module, ranges of guest code that follow."""
+_RECORD = struct.Struct("<IIII")
+"""Of a region: offset of its code, number of its module, ranges of code that follow, flags."""
 
-RECORD_CODE, RECORD_MODULE, RECORD_COUNT, RECORD_BYTES = 0, 4, 8, 16
+RECORD_CODE, RECORD_MODULE, RECORD_COUNT, RECORD_FLAGS, RECORD_BYTES = 0, 4, 8, 12, 16
+
+FLOATS, SPREADS = 1, 2
+"""Flags: the region serves any page (of a machine) with its code; it has code of several pages."""
+
+FLOATING_PAGE = 1 << 30
+"""Where the page of a region that floats is taken to be when it is compiled. No branch leads from
+here across an end of the address space."""
+
+FIRST_SHIFT = 12
+CODE_TAG = 2
+"""The tag of an entry of such a region: offset in the page, the first instruction FIRST_SHIFT bits
+above, and CODE_TAG, combined with the translation mode."""
+
+HASH_SHIFTS = 13, 29
+"""What is folded into a tag's bits from 2 on, which say where an entry's place in the table is."""
 
 _RANGE = struct.Struct("<QII")
 """Guest address, bytes, and the offset of a copy of them."""
@@ -72,7 +87,7 @@ class Module:
 
     `code`: machine code and constants, whole pages. `data`: initial contents of the writable part,
     directly behind. `words`: guest instructions. `regions`: for each the offset of its code, the
-    tags of the blocks that are its entries, in order, and the guest code that it stands for.
+    tags of its entries, in order, the guest code that it stands for, and whether it floats.
     `lines`, `bases`: DWARF sections by name, and (offset of a function, guest address that its
     lines count from), for locating faults.
     """
@@ -219,7 +234,7 @@ def _entries(module: Module, one_memory: bool) -> list[list[tuple[int, int]]]:
     In a program's memory the tag is enough; on a machine many programs have the same addresses.
     """
     found = []
-    for _, tags, ranges in module.regions:
+    for _, tags, ranges, _ in module.regions:
         code = 0 if one_memory else zlib.crc32(b"".join(content for _, content in ranges))
         found.append([(tag, code) for tag in tags])
     return found
@@ -259,13 +274,15 @@ def pack(identity: str, modules: list[Module], one_memory: bool = True) -> list[
     for number, module in enumerate(modules):
         starts.append(code_bytes)
         known = _entries(module, one_memory)
-        for (offset, _, ranges), own in zip(module.regions, known, strict=True):
+        for (offset, _, ranges, floats), own in zip(module.regions, known, strict=True):
             copies = []
             for _, content in ranges:
                 copies.append(len(index))
                 index += content.ljust((len(content) + 7) // 8 * 8, b"\0")
             record = len(index)
-            index += _RECORD.pack(code_bytes + offset, number, len(ranges))
+            pages = {at // PAGE for pc, code in ranges for at in (pc, pc + len(code) - 1)}
+            flags = (FLOATS if floats else 0) | (SPREADS if len(pages) > 1 else 0)
+            index += _RECORD.pack(code_bytes + offset, number, len(ranges), flags)
             for (pc, content), copy in zip(ranges, copies, strict=True):
                 index += _RANGE.pack(pc, len(content), copy)
             for which, entry in enumerate(own):
@@ -304,7 +321,7 @@ def _table(entries: dict[tuple[int, int], tuple[int, int]]) -> bytes:
         size *= 2
     table: list[bytes] = [bytes(ENTRY_BYTES)] * size
     for (tag, _), (record, which) in entries.items():
-        slot = (tag >> 2) & (size - 1)
+        slot = (tag ^ tag >> HASH_SHIFTS[0] ^ tag >> HASH_SHIFTS[1]) >> 2 & (size - 1)
         while table[slot] != bytes(ENTRY_BYTES):
             slot = (slot + 1) & (size - 1)
         table[slot] = _ENTRY.pack(tag, record, which)

@@ -65,12 +65,18 @@ class RegionText:
         return [(f"{name}.{at}", self._half_type(key, at), at) for at in halves]
 
     def render(
-        self, blocks: list[GuestBlock], entry_lines: list[str], lines: list[Any], slots: list[int]
+        self,
+        blocks: list[GuestBlock],
+        entry_lines: list[str],
+        guard: list[str],
+        lines: list[Any],
+        slots: list[int],
     ) -> str:
         """Return the function's text.
 
-        `entry_lines`: what its entry begins with. `lines`: the rest, with accesses to registers as
-        tuples. `slots`: guest addresses that its ways out lead to.
+        `entry_lines`: what its entry begins with. `guard`: what may lead elsewhere from there.
+        `lines`: the rest, with accesses to registers as tuples. `slots`: guest addresses that its
+        ways out lead to.
         """
         out = [
             f"define hidden preserve_nonecc void @{self._name}({runtime.PARAMETER_LIST}) "
@@ -92,6 +98,7 @@ class RegionText:
             else:
                 out.append(f"  %hot{position} = trunc i64 {passed} to i{bits}")
                 out.append(f"  store i{bits} %hot{position}, ptr {pointer}")
+        out += guard
         entries = [block for block in blocks if block.is_entry]
         if len(entries) == 1:
             out.append(f"  br label %E{entries[0].pc:x}")

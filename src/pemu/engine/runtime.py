@@ -26,6 +26,7 @@ from pemu.engine.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.architecture import Architecture
+    from pemu.engine.values import Emitter
 
 # How an instruction ends, as the decoder reports it.
 PLAIN, BRANCH, LIKELY, JUMP, JUMP_REGISTER, STOP, STOP_NEXT = range(7)
@@ -120,20 +121,28 @@ class Function(Code):
         self.put(s.EXIT_REASON, reason)
         self.do("ret void")
 
-    def store_op_pc(self) -> Value:
+    def store_op_pc(self, arch: Architecture) -> Value:
         """Store the address of the present op's instruction in the state's pc; return `place`."""
         place = self.at("%op", c.PLACE, 8)
-        return self._op_pc(self.block_of_op(), place)
+        index = (place & 0x7F).zext(64)
+        self.put(s.PC, self.block_pc(arch, self.block_of_op()) + index * arch.insn_bytes)
+        return place
+
+    def block_pc(self, arch: Architecture, block: str) -> Value:
+        """The guest-virtual address of a block that is about to run."""
+        return based(self, arch, self.at(block, c.BLOCK_PC))
 
     def block_of_op(self) -> str:
         """Pointer operand of the present op's block."""
         slot = self.at("%op", c.SLOT, 8).zext(64)
         return self.offset("%op", -(slot << 4))
 
-    def _op_pc(self, block: str, place: Value) -> Value:
-        index = (place & 0x7F).zext(64)
-        self.put(s.PC, self.at(block, c.BLOCK_PC) + (index << 2))
-        return place
+
+def based(e: Emitter, arch: Architecture, address: Value) -> Value:
+    """The guest-virtual address that an address (64 bits) of the running block stands for."""
+    if arch.system is None:
+        return address
+    return address + e.raw_load(e.offset("%state", s.CODE_BASE.offset), 64, align=8)
 
 
 def handler(name: str, linkage: str = "internal ") -> Function:
@@ -156,16 +165,15 @@ def find(f: Function, ctx: str, tag: Value) -> Value:
     return found.value
 
 
-def find_at(f: Function, ctx: str, tag: Value, pc: Value, place: Value) -> Value:
-    """As `find`, for the block whose code lies at `place` (CODE_AT) and appears at `pc`."""
+def find_at(f: Function, ctx: str, tag: Value, place: Value) -> Value:
+    """As `find`, for the block whose code lies at `place` (CODE_AT)."""
     slot = (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3
     table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
     found = f.var(64, f.raw_load(f.offset(table, slot), 64, align=8))
     searching = f.var(1, 1)
     with f.while_(lambda: found.value.ne(0) & searching.value):
         block = f.pointer(found.value)
-        same = f.at(block, c.TAG).eq(tag) & f.at(block, c.CODE_AT).eq(place)
-        with f.if_(same & f.at(block, c.BLOCK_PC).eq(pc)) as arm:
+        with f.if_(f.at(block, c.TAG).eq(tag) & f.at(block, c.CODE_AT).eq(place)) as arm:
             searching.value = 0
         with arm.otherwise():
             found.value = f.at(block, c.NEXT)
@@ -173,7 +181,7 @@ def find_at(f: Function, ctx: str, tag: Value, pc: Value, place: Value) -> Value
 
 
 def tag_of(f: Function, pc: Value) -> Value:
-    """The tag of the block at `pc` in the present translation mode."""
+    """The tag of what is at `pc` in the present translation mode."""
     return pc ^ f.get(s.MODE_TAG)
 
 
@@ -250,7 +258,7 @@ def block_entry(arch: Architecture) -> str:
             f.put(s.STEP, 0)
             f.run_op(f.offset("%op", c.OP))
             f.place(f.label("dead"))
-        f.put(s.PC, f.at(block, c.BLOCK_PC))
+        f.put(s.PC, f.block_pc(arch, block))
         if arch.system is not None:
             f.tail("@pemu_poll")
         else:
@@ -261,14 +269,14 @@ def block_entry(arch: Architecture) -> str:
     f.raw_store(counter, left, align=4)
     with f.if_(left.eq(0), unlikely=True):
         f.put(s.EXIT_BLOCK, f.address(block))
-        f.put(s.PC, f.at(block, c.BLOCK_PC))
+        f.put(s.PC, f.block_pc(arch, block))
         f.leave(EXIT_HOT)
         f.place(f.label("dead"))
     if arch.counts:
         size = f.at(block, c.GUEST_BYTES, 32).zext(64)
         budget = f.get(s.BUDGET)
         with f.if_(budget.sle(0), unlikely=True):
-            f.put(s.PC, f.at(block, c.BLOCK_PC))
+            f.put(s.PC, f.block_pc(arch, block))
             f.leave(EXIT_BUDGET)
             f.place(f.label("dead"))
         f.put(s.BUDGET, budget - size.udiv(arch.insn_bytes))
@@ -276,15 +284,32 @@ def block_entry(arch: Architecture) -> str:
     return f.text
 
 
-def stale_block() -> str:
+def stale_block(arch: Architecture) -> str:
     """`pemu_stale_block`: first op of a block whose guest code has changed."""
     f = handler("pemu_stale_block", "hidden ")
-    f.put(s.PC, f.at(f.offset("%op", -c.HEADER), c.BLOCK_PC))
+    f.put(s.PC, f.block_pc(arch, f.offset("%op", -c.HEADER)))
     f.tail("@pemu_dispatch")
     return f.text
 
 
-def _follow(f: Function, arch: Architecture, chain: int, pc: int, near: int) -> None:
+def _next(f: Function, arch: Architecture) -> Value:
+    """Where the present op, a block's last, goes to if it does not branch."""
+    return based(f, arch, f.at("%op", c.PC_NEXT))
+
+
+def _taken(f: Function, arch: Architecture) -> Value:
+    """Where the present op, a block's last, branches to."""
+    given = f.at("%op", c.PC_TAKEN)
+    target = based(f, arch, given)
+    if arch.system is None:
+        return target
+    low = (1 << arch.system.jump_bits) - 1
+    slot = _next(f, arch) - arch.insn_bytes
+    absolute = f.at("%op", c.ABSOLUTE, 8).ne(0)
+    return absolute.select((slot & ~low) | (given & low), target)
+
+
+def _follow(f: Function, arch: Architecture, chain: int, target: Value, near: int) -> None:
     """Emit: go to the block of a chain, or find it and chain it."""
     known = f.at("%op", chain)
     with f.if_(known.ne(0)):
@@ -296,10 +321,11 @@ def _follow(f: Function, arch: Architecture, chain: int, pc: int, near: int) -> 
             with f.if_(f.at("%op", near, 8).ne(0)):
                 f.run_block(block)
                 f.place(f.label("dead"))
-            with f.if_(softmmu.still_there(f, block)):
+            with f.if_(softmmu.arrives(f, block, target)):
+                softmmu.arrive(f, block, target)
                 f.run_block(block)
                 f.place(f.label("dead"))
-    f.put(s.PC, f.at("%op", pc))
+    f.put(s.PC, target)
     f.put(s.LINK_SLOT, f.address(f.offset("%op", chain)))
     f.tail("@pemu_link")
 
@@ -314,7 +340,7 @@ def link_miss(arch: Architecture) -> str:
     chains = (f.at(ctx, c.OPTIONS) & c.OPTION_NO_CHAIN).eq(0)
     if arch.system is not None:
         # Not the vector of an exception that was met on the way.
-        chains = chains & f.at(f.pointer(block), c.BLOCK_PC).eq(wanted)
+        chains = chains & f.get(s.PC).eq(wanted)
     with f.if_(chains):
         f.raw_store(f.pointer(slot), block, align=8)
     f.run_block(f.pointer(block))
@@ -328,20 +354,20 @@ def block_ends(arch: Architecture) -> list[str]:
     """
     two = handler("pemu_end_branch", "hidden ")
     with two.if_(two.name("%carry", 64).ne(0)) as arm:
-        _follow(two, arch, c.CHAIN_TAKEN, c.PC_TAKEN, c.NEAR_TAKEN)
+        _follow(two, arch, c.CHAIN_TAKEN, _taken(two, arch), c.NEAR_TAKEN)
         two.place(two.label("dead"))
     with arm.otherwise():
-        _follow(two, arch, c.CHAIN_NEXT, c.PC_NEXT, c.NEAR_NEXT)
+        _follow(two, arch, c.CHAIN_NEXT, _next(two, arch), c.NEAR_NEXT)
         two.place(two.label("dead"))
     two.do("unreachable")
     one = handler("pemu_end_jump", "hidden ")
-    _follow(one, arch, c.CHAIN_TAKEN, c.PC_TAKEN, c.NEAR_TAKEN)
+    _follow(one, arch, c.CHAIN_TAKEN, _taken(one, arch), c.NEAR_TAKEN)
     nowhere = handler("pemu_end_next", "hidden ")
-    nowhere.put(s.PC, nowhere.at("%op", c.PC_TAKEN))
+    nowhere.put(s.PC, _taken(nowhere, arch))
     nowhere.tail("@pemu_dispatch")
     either = handler("pemu_end_branch_next", "hidden ")
     taken = either.name("%carry", 64).ne(0)
-    either.put(s.PC, taken.select(either.at("%op", c.PC_TAKEN), either.at("%op", c.PC_NEXT)))
+    either.put(s.PC, taken.select(_taken(either, arch), _next(either, arch)))
     either.tail("@pemu_dispatch")
     return [two.text, one.text, _register_end(arch), nowhere.text, either.text]
 
@@ -352,36 +378,62 @@ def _register_end(arch: Architecture) -> str:
     target = f.name("%carry", 64)
     tag = tag_of(f, target)
 
-    def is_it(block: str) -> Value:
-        same = f.at(block, c.TAG).eq(tag)
-        return same if arch.system is None else same & softmmu.still_there(f, block)
+    def go(block: str) -> None:
+        if arch.system is not None:
+            softmmu.arrive(f, block, target)
+        f.run_block(block)
+        f.place(f.label("dead"))
 
     last = f.at("%op", c.CHAIN_TAKEN)
     with f.if_(last.ne(0)):
         block = f.pointer(last)
-        with f.if_(is_it(block)):
-            f.run_block(block)
-            f.place(f.label("dead"))
+        same = f.at(block, c.TAG).eq(tag) if arch.system is None else None
+        with f.if_(softmmu.arrives(f, block, target) if same is None else same):
+            go(block)
     ctx = f.context()
     table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
-    slot = (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3
-    first = f.raw_load(f.offset(table, slot), 64, align=8)
-    with f.if_(first.ne(0)):
-        block = f.pointer(first)
-        with f.if_(is_it(block)):
-            f.set_at("%op", c.CHAIN_TAKEN, first)
-            f.set_at("%op", c.MISSES, f.at("%op", c.MISSES) + 1)
-            f.run_block(block)
-            f.place(f.label("dead"))
+
+    def try_first(tag: Value) -> None:
+        slot = (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3
+        first = f.raw_load(f.offset(table, slot), 64, align=8)
+        with f.if_(first.ne(0)):
+            block = f.pointer(first)
+            with f.if_(f.at(block, c.TAG).eq(tag)):
+                f.set_at("%op", c.CHAIN_TAKEN, first)
+                f.set_at("%op", c.MISSES, f.at("%op", c.MISSES) + 1)
+                go(block)
+
+    try_first(tag)
+    if arch.system is not None:
+        mapped, place = softmmu.fetched_from(f, target)
+        with f.if_(mapped):
+            try_first(tag_of(f, place | c.PLACE_TAG))
     f.put(s.PC, target)
     f.tail("@pemu_dispatch")
     return f.text
 
 
+def _pass_unless_hooked(f: Function) -> None:
+    """Emit: go on unless the pc is hooked; the page of a floating block has several addresses."""
+    ctx = f.context()
+    hooked = f.var(1, (f.at(ctx, c.OPTIONS) & c.OPTION_HOOK_BLOCKS).ne(0))
+    at = f.var(64, f.at(ctx, c.HOOKS))
+    end = at.value + (f.at(ctx, c.HOOK_COUNT) << 3)
+    pc = f.get(s.PC)
+    with f.while_(lambda: at.value.ult(end)):
+        hooked.value = hooked.value | f.at(f.pointer(at.value), 0).eq(pc)
+        at.value = at.value + 8
+    with f.if_(~hooked.value):
+        f.run_op(f.offset("%op", c.OP))
+        f.place(f.label("dead"))
+
+
 def exits(arch: Architecture) -> list[str]:
     """Handlers that leave native code from within a block."""
     hook = handler("pemu_hook", "hidden ")
-    hook.store_op_pc()
+    hook.store_op_pc(arch)
+    if arch.system is not None:
+        _pass_unless_hooked(hook)
     with hook.if_(hook.get(s.SKIP_HOOK).eq(~hook.get(s.PC))):
         hook.put(s.SKIP_HOOK, 0)
         hook.run_op(hook.offset("%op", c.OP))
@@ -395,20 +447,20 @@ def exits(arch: Architecture) -> list[str]:
     left = handler("pemu_leave_region", "hidden ")
     left.do("ret void")
     call = handler("pemu_system_call", "hidden ")
-    call.store_op_pc()
+    call.store_op_pc(arch)
     call.put(s.PC, call.get(s.PC) + arch.insn_bytes)
     call.tail("@pemu_native_call")
     miss = handler("pemu_jump_miss", "hidden ")
     miss.put(s.PC, miss.name("%carry", 64))
     miss.tail("@pemu_dispatch")
     flush = handler("pemu_flush", "hidden ")
-    flush.store_op_pc()
+    flush.store_op_pc(arch)
     flush.put(s.PC, flush.get(s.PC) + arch.insn_bytes)
     flush.leave(EXIT_FLUSH)
     found = [hook, counts, left, call, miss, flush]
     if arch.system is None:
         raised = handler("pemu_raise", "hidden ")
-        raised.store_op_pc()
+        raised.store_op_pc(arch)
         raised.leave(EXIT_EXCEPTION)
         found.append(raised)
     return [f.text for f in found]

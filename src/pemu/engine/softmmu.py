@@ -54,19 +54,30 @@ def entry_offset(wide: Value) -> Value:
     return wide.lshr(12 - ENTRY_SHIFT) & (ENTRIES - 1 << ENTRY_SHIFT)
 
 
-def still_there(e: Emitter, block: str) -> Value:
-    """One bit: a block's address leads to its code, as far as the soft TLB knows."""
+def _at(e: Emitter, pointer: str, offset: int, width: int = 64) -> Value:
+    return e.raw_load(e.offset(pointer, offset), width)
 
-    def at(pointer: str, offset: int, width: int = 64) -> Value:
-        return e.raw_load(e.offset(pointer, offset), width)
 
-    pc = at(block, c.BLOCK_PC)
-    fixed = (at(block, c.STATUS, 32) & c.FIXED).ne(0)
-    entry = e.offset("%mem", entry_offset(pc))
-    mapped = at(entry, FETCH_TAG).eq(pc & -PAGE)
+def fetched_from(e: Emitter, address: Value) -> tuple[Value, Value]:
+    """Whether the soft TLB knows (one bit) the place (CODE_AT) of code at an address, and that."""
+    entry = e.offset("%mem", entry_offset(address))
+    mapped = _at(e, entry, FETCH_TAG).eq(address & -PAGE)
     context = e.op(f"load ptr, ptr {e.offset('%state', s.CONTEXT.offset)}, align 8")
-    host = at(context, c.RAM_BASE) + at(block, c.CODE_AT)
-    return fixed | mapped & (pc + at(entry, ADDEND)).eq(host)
+    return mapped, address + _at(e, entry, ADDEND) - _at(e, context, c.RAM_BASE)
+
+
+def arrives(e: Emitter, block: str, address: Value) -> Value:
+    """One bit: an address (64 bits) leads to a block, as far as the soft TLB knows."""
+    floating = (_at(e, block, c.STATUS, 32) & c.FLOATING).ne(0)
+    mapped, place = fetched_from(e, address)
+    there = mapped & place.eq(_at(e, block, c.CODE_AT))
+    return floating.select(there, _at(e, block, c.BLOCK_PC).eq(address))
+
+
+def arrive(e: Emitter, block: str, address: Value) -> None:
+    """Emit: a block is about to run at an address that leads to it."""
+    base = address - _at(e, block, c.BLOCK_PC)
+    e.raw_store(e.offset("%state", s.CODE_BASE.offset), base, align=8)
 
 
 def _look_up(cpu: InsnBuilder, wide: Value, tag_at: int, size: int) -> tuple[str, str, str, str]:

@@ -172,7 +172,7 @@ def base_text(arch: Architecture) -> str:
         runtime.tier0_entry(),
         runtime.region_entry(arch),
         runtime.block_entry(arch),
-        runtime.stale_block(),
+        runtime.stale_block(arch),
         runtime.link_miss(arch),
         *runtime.block_ends(arch),
         *runtime.exits(arch),

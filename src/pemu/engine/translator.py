@@ -87,9 +87,23 @@ class _ProgramCode:
         """One bit: a chain to an address needs no check; None where none does."""
         return None
 
-    def fields(self) -> list[tuple[int, Value]]:
-        """What else the block's header says."""
-        return [(c.CODE_AT, self._start), (c.SECOND_AT, self._f.const(0, 64))]
+    def counted(self, address: Value, absolute: Value | None = None) -> Value:
+        """What stands for a guest address in the block. `absolute`: it is at no fixed distance."""
+        return address
+
+    def hooked(self, pc: Value, hook: Value) -> Value:
+        """One bit: there may be a hook at `pc` because there is one at `hook`."""
+        return hook.eq(pc)
+
+    def fields(self, mode_tag: Value) -> list[tuple[int, Value]]:
+        """What the block's header says of where it is."""
+        start = self._start
+        return [
+            (c.TAG, start ^ mode_tag),
+            (c.BLOCK_PC, start),
+            (c.CODE_AT, start),
+            (c.SECOND_AT, self._f.const(0, 64)),
+        ]
 
     def status(self) -> Value:
         """Bits for the block's STATUS."""
@@ -104,6 +118,9 @@ class _MachineCode(_ProgramCode):
         self._place = f.name("%place", 64)
         self._base = f.at(f.context(), c.RAM_BASE)
         self._second = f.var(64, 0)
+        fixed = f.name(f.op(f"call i1 @pemu_fixed(ptr %state, i64 {start.ir})"), 1)
+        self.floating = ~fixed
+        self._origin = fixed.select(f.const(0, 64), start & ~4095)
 
     def begin(self) -> None:
         watch(self._f, self._place)
@@ -136,13 +153,25 @@ class _MachineCode(_ProgramCode):
     def near(self, target: Value) -> Value | None:
         return ((target ^ self._start) & ~4095).eq(0)
 
-    def fields(self) -> list[tuple[int, Value]]:
-        return [(c.CODE_AT, self._place), (c.SECOND_AT, self._second.value)]
+    def counted(self, address: Value, absolute: Value | None = None) -> Value:
+        distance = address - self._origin
+        return distance if absolute is None else absolute.select(address, distance)
+
+    def hooked(self, pc: Value, hook: Value) -> Value:
+        return hook.eq(pc) | self.floating & ((hook ^ pc) & 4095).eq(0)
+
+    def fields(self, mode_tag: Value) -> list[tuple[int, Value]]:
+        key = self.floating.select(self._place | c.PLACE_TAG, self._start)
+        return [
+            (c.TAG, key ^ mode_tag),
+            (c.BLOCK_PC, self._start - self._origin),
+            (c.BASE, self._origin),
+            (c.CODE_AT, self._place),
+            (c.SECOND_AT, self._second.value),
+        ]
 
     def status(self) -> Value:
-        f = self._f
-        fixed = f.name(f.op(f"call i1 @pemu_fixed(ptr %state, i64 {self._start.ir})"), 1)
-        return fixed.select(f.const(c.FIXED, 32), 0)
+        return self.floating.select(self._f.const(c.FLOATING, 32), 0)
 
 
 def _out(f: Function, reason: int) -> None:
@@ -190,11 +219,12 @@ def translator(arch: Architecture) -> Function:
     def put_handler(name: str) -> None:
         f.do(f"store ptr @{name}, ptr {op_at()}, align 8")
 
-    def decode(address: Value) -> Value:
+    def decode(address: Value, claimed: Value | None = None) -> Value:
         word = f.raw_load(code.pointer(address), unit, volatile=True, align=4)
         if arch.big_endian:
             word = word.bswap()
-        given = f"(i{unit} {word.ir}, ptr {op_at()}, ptr %target, i64 {address.ir})"
+        seen_at = address if claimed is None else claimed
+        given = f"(i{unit} {word.ir}, ptr {op_at()}, ptr %target, i64 {seen_at.ir})"
         result = f.var(32, f.name(f.op(f"call i32 @pemu_decode{given}"), 32))
         with f.if_(result.value.uge(runtime.ELSEWHERE), unlikely=True):
             part = (result.value - runtime.ELSEWHERE).zext(64)
@@ -233,7 +263,8 @@ def translator(arch: Architecture) -> Function:
         op = op_at()
         finish_op(count.value)
         f.set_at(op, c.CHAIN_TAKEN, f.const(0, 64))
-        f.set_at(op, c.PC_TAKEN, address)
+        f.set_at(op, c.PC_TAKEN, code.counted(address))
+        f.set_at(op, c.ABSOLUTE, f.const(0, 8))
         mark_near(op, c.NEAR_TAKEN, address)
         at.value = at.value + (c.END_BYTES - c.OP)
         last.value = 1
@@ -243,13 +274,21 @@ def translator(arch: Architecture) -> Function:
             index = f.var(64, 0)
             with f.while_(lambda: index.value.ult(hook_count)):
                 hooked = f.raw_load(f.offset(hooks, index.value << 3), 64)
-                hooked_here.value = hooked_here.value | hooked.eq(pc.value)
+                hooked_here.value = hooked_here.value | code.hooked(pc.value, hooked)
                 index.value = index.value + 1
         with f.if_(hooked_here.value, unlikely=True):
             put_handler("pemu_hook")
             finish_op(count.value)
             hooked_here.value = 0
         ending.value = decode(pc.value)
+        absolute = f.var(1, 0)
+        if isinstance(code, _MachineCode):
+            with f.if_(ending.value.eq(runtime.JUMP) & code.floating, unlikely=True):
+                target = f.raw_load("%target", 64, align=8)
+                decode(pc.value, pc.value + 4096)
+                moved = f.raw_load("%target", 64, align=8) - target
+                absolute.value = moved.ne(4096)
+                f.raw_store("%target", target, align=8)
         finish_op(count.value)
         pc.value = pc.value + arch.insn_bytes
         count.value = count.value + 1
@@ -293,11 +332,14 @@ def translator(arch: Architecture) -> Function:
                 for offset, value in (
                     (c.CHAIN_TAKEN, f.const(0, 64)),
                     (c.CHAIN_NEXT, f.const(0, 64)),
-                    (c.PC_TAKEN, target),
-                    (c.PC_NEXT, pc.value),
+                    (c.PC_TAKEN, code.counted(target, absolute.value)),
+                    (c.PC_NEXT, code.counted(pc.value)),
+                    (c.ABSOLUTE, absolute.value.zext(8)),
                 ):
                     f.set_at(op, offset, value)
                 mark_near(op, c.NEAR_TAKEN, target)
+                with f.if_(absolute.value, unlikely=True):
+                    f.set_at(op, c.NEAR_TAKEN, f.const(0, 8))
                 mark_near(op, c.NEAR_NEXT, pc.value)
                 at.value = at.value + (c.END_BYTES - c.OP)
                 last.value = 1
@@ -313,13 +355,11 @@ def translator(arch: Architecture) -> Function:
 
     size = at.value
     for offset, value in (
-        (c.TAG, start ^ mode_tag),
-        (c.BLOCK_PC, start),
         (c.COUNTER, f.at(ctx, c.HOT_THRESHOLD).trunc(32)),
         (c.GUEST_BYTES, (pc.value - start).trunc(32)),
         (c.STATUS, steps.select(f.const(c.VALID | c.SINGLE, 32), c.VALID) | code.status()),
         (c.BYTES, size.trunc(32)),
-        *code.fields(),
+        *code.fields(mode_tag),
     ):
         f.set_at("%buf", offset, value)
     f.do(f"store ptr @pemu_tier0, ptr {f.offset('%buf', c.FAST_ENTRY)}, align 8")
@@ -331,12 +371,12 @@ def translator(arch: Architecture) -> Function:
         with f.if_(f.at("%buf", c.SECOND_AT).ne(0), unlikely=True):
             f.do(f"store ptr @pemu_enter_crossing, ptr {f.offset('%buf', c.HEADER)}, align 8")
     f.do(f"call void @pemu_lock(ptr {ctx})")
-    tag = start ^ mode_tag
+    tag = f.at("%buf", c.TAG)
     f.do(f"call void @pemu_confirm(ptr {ctx}, ptr %buf)")
     if arch.system is None:
         again = runtime.find(f, ctx, tag)
     else:
-        again = runtime.find_at(f, ctx, tag, start, f.name("%place", 64))
+        again = runtime.find_at(f, ctx, tag, f.name("%place", 64))
     with f.if_(again.ne(0), unlikely=True):
         f.do(f"call void @pemu_unlock(ptr {ctx})")
         f.do(f"ret i64 {again.ir}")

@@ -2,7 +2,8 @@
 
 A block that has just been translated is looked up among the stored regions (`regionstore`). If one
 begins with it, and the guest code is what that was compiled from, the region takes the block's
-place at once.
+place at once. A floating block's region is looked up by what its code is; only if it was compiled
+for one address, by that.
 """
 
 from __future__ import annotations
@@ -28,15 +29,23 @@ _ADLER = 65521
 
 def functions(arch: Architecture) -> list[str]:
     """Return the functions' texts."""
-    return [_warm(), _same_code(arch), _good_module(), _confirm(), *_invalidate()]
+    return [_warm(arch), _same_code(arch), _good_module(), _confirm(arch), *_invalidate(arch)]
 
 
-def _shift(f: Function, block: str) -> Value:
+def _shift(f: Function, arch: Architecture, block: str, region: str) -> Value:
     """From a guest-virtual address of a block's region to the place of the code (CODE_AT)."""
-    return f.at(block, c.CODE_AT) - f.at(block, c.BLOCK_PC)
+    start = f.at(block, c.BLOCK_PC)
+    if arch.system is not None:
+        floats = (f.at(region, r.RECORD_FLAGS, 32) & r.FLOATS).ne(0)
+        start += floats.select(f.const(r.FLOATING_PAGE, 64), f.at(block, c.BASE))
+    return f.at(block, c.CODE_AT) - start
 
 
-def _warm() -> str:
+def _hash(tag: Value) -> Value:
+    return (tag ^ tag.lshr(r.HASH_SHIFTS[0]) ^ tag.lshr(r.HASH_SHIFTS[1])).lshr(2)
+
+
+def _warm(arch: Architecture) -> str:
     """`pemu_warm(ctx, base, block, state)`: let a stored region take the place of a new block.
 
     `base`: what places of code count from. `block` is not in use yet. Guest memory is read, which
@@ -50,12 +59,32 @@ def _warm() -> str:
     with f.if_(table_at.eq(0)):
         f.do("ret void")
         f.place(f.label("dead"))
-    table = f.pointer(table_at)
-    image = f.pointer(f.at("%ctx", c.WARM_IMAGE))
     tag = f.at("%block", c.TAG)
+    if arch.system is None:
+        _search(f, arch, tag)
+        f.do("ret void")
+        return f.text
+    mode = tag & -(1 << c.MODE_SHIFT)
+    start = f.at("%block", c.BLOCK_PC)
+    with f.if_((f.at("%block", c.STATUS, 32) & c.FLOATING).eq(0)) as arm:
+        _search(f, arch, tag)
+    with arm.otherwise():
+        first = f.raw_load(f.offset("%base", f.at("%block", c.CODE_AT)), arch.insn_bytes * 8)
+        code = first.zext(64) << r.FIRST_SHIFT | start | r.CODE_TAG
+        _search(f, arch, code ^ mode)
+        with f.if_((f.at("%block", c.STATUS, 32) & c.WARM).eq(0)):
+            _search(f, arch, (start + f.at("%block", c.BASE)) ^ mode)
+    f.do("ret void")
+    return f.text
+
+
+def _search(f: Function, arch: Architecture, tag: Value) -> None:
+    """Emit: look for a region by the tag of an entry."""
+    table = f.pointer(f.at("%ctx", c.WARM_TABLE))
+    image = f.pointer(f.at("%ctx", c.WARM_IMAGE))
     mask = f.at("%ctx", c.WARM_MASK)
-    slot = f.var(64, tag.lshr(2) & mask)
-    searching = f.var(1, 1)
+    slot = f.var(64, _hash(tag) & mask)
+    searching = f.var(1, f.address(table).ne(0))
     with f.while_(lambda: searching.value):
         entry = f.offset(table, slot.value * r.ENTRY_BYTES)
         slot.value = (slot.value + 1) & mask
@@ -63,17 +92,17 @@ def _warm() -> str:
         with f.if_(record.eq(0)) as arm:
             searching.value = 0
         with arm.otherwise(), f.if_(f.at(entry, r.ENTRY_TAG).eq(tag)):
-            _try(f, entry, f.offset(image, record), image, searching)
-    f.do("ret void")
-    return f.text
+            _try(f, arch, entry, f.offset(image, record), image, searching)
 
 
-def _try(f: Function, entry: str, region: str, image: str, searching: Variable) -> None:
+def _try(
+    f: Function, arch: Architecture, entry: str, region: str, image: str, searching: Variable
+) -> None:
     """Emit: put the region of a table's entry in the block's place, if its code is the same."""
     module = f.at(region, r.RECORD_MODULE, 32).zext(64) * r.MODULE_BYTES
     description = f.offset(f.pointer(f.at("%ctx", c.WARM_MODULES)), module)
     code = f.pointer(f.at("%ctx", c.WARM_CODE))
-    shift = _shift(f, "%block").ir
+    shift = _shift(f, arch, "%block", region).ir
     arguments = f"ptr %ctx, ptr %base, ptr {image}, ptr {region}, i64 {shift}, ptr %state"
     same = f.call(1, "@pemu_same_code", arguments, "ptr, ptr, ptr, ptr, i64, ptr")
     with f.if_(same):
@@ -86,7 +115,9 @@ def _try(f: Function, entry: str, region: str, image: str, searching: Variable) 
             f.set_at("%block", c.FAST_ENTRY, f.address(f.offset(code, start)))
             f.set_at("%block", c.REGION, f.address(region))
             status = f.at("%block", c.STATUS, 32) | (c.COMPILED | c.WARM)
-            f.set_at("%block", c.STATUS, status)
+            spreads = (f.at(region, r.RECORD_FLAGS, 32) & r.SPREADS).ne(0)
+            spread = spreads.select(f.const(c.SPREAD, 32), 0)
+            f.set_at("%block", c.STATUS, status | spread)
             f.do(f"store ptr @pemu_enter_region, ptr {f.offset('%block', c.HEADER)}, align 8")
             f.set_at("%ctx", c.WARM_COUNT, f.at("%ctx", c.WARM_COUNT) + 1)
 
@@ -114,7 +145,7 @@ def _good_module() -> str:
     return f.text
 
 
-def _confirm() -> str:
+def _confirm(arch: Architecture) -> str:
     """`pemu_confirm(ctx, block)`: take a stored region back if it has become unusable meanwhile.
 
     `block` is about to be put in use, the lock is held. Since the region was chosen all code may
@@ -130,7 +161,7 @@ def _confirm() -> str:
     index = f.var(64, 0)
     with f.while_(lambda: good.value & index.value.ult(f.at(region, r.RECORD_COUNT, 32).zext(64))):
         here = f.offset(region, index.value * r.RANGE_BYTES + r.RECORD_BYTES)
-        start = f.at(here, r.RANGE_PC) + _shift(f, "%block")
+        start = f.at(here, r.RANGE_PC) + _shift(f, arch, "%block", region)
         last = (start + f.at(here, r.RANGE_SIZE, 32).zext(64) - 1).lshr(12)
         page = f.var(64, start.lshr(12))
         with f.while_(lambda: page.value.ule(last)):
@@ -200,7 +231,9 @@ def _take_back(f: Function, block: str) -> None:
     f.do(f"store atomic ptr @pemu_enter_block, ptr {f.offset(block, c.HEADER)} release, align 8")
 
 
-def _retire(f: Function, block: str, first: Value, end: Value, taken_back: Variable) -> None:
+def _retire(
+    f: Function, arch: Architecture, block: str, first: Value, end: Value, taken_back: Variable
+) -> None:
     """Emit: if a stored region in a block's place holds code of a guest range, take it back."""
     status = f.at(block, c.STATUS, 32)
     with f.if_((status & (c.WARM | c.STALE)).eq(c.WARM), unlikely=True):
@@ -209,7 +242,7 @@ def _retire(f: Function, block: str, first: Value, end: Value, taken_back: Varia
         index = f.var(64, 0)
         with f.while_(lambda: index.value.ult(count)):
             here = f.offset(region, index.value * r.RANGE_BYTES + r.RECORD_BYTES)
-            start = f.at(here, r.RANGE_PC) + _shift(f, block)
+            start = f.at(here, r.RANGE_PC) + _shift(f, arch, block, region)
             size = f.at(here, r.RANGE_SIZE, 32).zext(64)
             index.value = index.value + 1
             with f.if_(start.ult(end) & (start + size).ugt(first)):
@@ -223,7 +256,7 @@ def list_of(f: Function, ctx: str, block: str) -> str:
     place = f.at(block, c.CODE_AT)
     last = place + f.at(block, c.GUEST_BYTES, 32).zext(64) - 1
     inside = (place ^ last).ult(PAGE) & f.at(block, c.SECOND_AT).eq(0)
-    inside = inside & (f.at(block, c.STATUS, 32) & c.WARM).eq(0)
+    inside = inside & (f.at(block, c.STATUS, 32) & c.SPREAD).eq(0)
     scattered = f.address(f.offset(ctx, c.SCATTERED))
     return f.pointer(inside.select(_list_of_page(f, ctx, place.lshr(12)), scattered))
 
@@ -232,7 +265,7 @@ def _list_of_page(f: Function, ctx: str, page: Value) -> Value:
     return f.at(ctx, c.PAGE_TABLE) + ((page & (c.PAGE_TABLE_ENTRIES - 1)) << 3)
 
 
-def _invalidate() -> list[str]:
+def _invalidate(arch: Architecture) -> list[str]:
     """`pemu_invalidate(ctx, start, end)`: drop blocks of a range of places (CODE_AT).
 
     A dropped block leaves the hash table, and its first op sends whoever still goes there back to
@@ -258,10 +291,10 @@ def _invalidate() -> list[str]:
             page.value = page.value + 1
     f.do("call void @pemu_unlock(ptr %ctx)")
     f.do(f"ret i64 {taken_back.value.ir}")
-    return [f.text, _drop()]
+    return [f.text, _drop(arch)]
 
 
-def _drop() -> str:
+def _drop(arch: Architecture) -> str:
     """`pemu_drop(ctx, head, start, end)`: what `pemu_invalidate` does with a list of blocks."""
     f = Function(
         "internal i64 @pemu_drop(ptr %ctx, ptr %head, i64 %from, i64 %to) nounwind noinline"
@@ -287,7 +320,7 @@ def _drop() -> str:
             )
             f.do(f"store ptr @pemu_tier0, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
             _unhash(f, block, at.value)
-        _retire(f, block, first, end, taken_back)
+        _retire(f, arch, block, first, end, taken_back)
         following = f.at(block, c.PAGE_NEXT)
         with f.if_((f.at(block, c.STATUS, 32) & c.STALE).ne(0)) as gone:
             f.raw_store(f.pointer(link.value), following, align=8)

@@ -33,7 +33,7 @@ def virtual_time(cpu: MachineCpu) -> int:
 
 def _count(cpu: MachineCpu) -> int:
     value: int = cpu.count_base
-    if not cpu.cause & c.DC and cpu.count_ns:  # which is 0 before the first reset
+    if not cpu.cause & c.DC and cpu.count_begun:
         value += virtual_time(cpu) // cpu.count_ns
     return value & 0xFFFFFFFF
 

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         debug_request: _Single
         timer_deadline: _Single
         count_base: _Single
+        count_begun: _Single
         count_ns: _Single
 
 
@@ -128,7 +129,10 @@ class MipsSystem(System):
 
     def __init__(self, control: Control, **functions: Any) -> None:
         super().__init__(
-            misaligned=(ADDRESS_LOAD, ADDRESS_STORE), bus_error=(BUS_DATA, BUS_FETCH), **functions
+            misaligned=(ADDRESS_LOAD, ADDRESS_STORE),
+            bus_error=(BUS_DATA, BUS_FETCH),
+            jump_bits=28,
+            **functions,
         )
         self.control = control
 
@@ -216,6 +220,7 @@ def system_layout(xlen: int, control: Control) -> Layout:
             hidden("timer_deadline", 64),
             # What Count is at virtual time 0 (while it stands still: what it is), ns in between.
             hidden("count_base", 32),
+            hidden("count_begun", 32),  # 1: the guest has looked at Count since the reset
             hidden("count_ns", 32),
         )
     )

@@ -3,6 +3,10 @@
 Count is not stored: it is computed from the clock when it is read. Whether the timer's interrupt is
 pending follows from the virtual time at which Count reaches Compare, which is computed when one
 of them is written; the machine is then told (exit COMPARE) to wake the processor at that time.
+
+After a reset Count begins when the guest first looks at it. Kernels that choose their own address
+at random, by the time that has gone by, so choose the same one each time, and the code cache has
+what it had compiled when they ran before.
 """
 
 from __future__ import annotations
@@ -21,15 +25,24 @@ def ticks(cpu: SystemCpu) -> Value:
     return cpu.clock().udiv(cpu.count_ns.zext(64))
 
 
+def _begin(cpu: SystemCpu, now: Value) -> None:
+    """Let Count begin with 0 if it has not. `now`: ticks, 32 bits."""
+    with cpu.if_(cpu.count_begun.eq(0), unlikely=True):
+        cpu.count_begun = cpu.const(1, 32)
+        cpu.count_base = -now
+
+
 def _stopped(cpu: SystemCpu) -> Value:
     return (cpu.cause & c.DC).ne(0)
 
 
 def count(cpu: SystemCpu) -> Value:
     """The register Count."""
+    now = ticks(cpu).trunc(32)
+    _begin(cpu, now)
     running = cpu.var(32, cpu.count_base)
     with cpu.if_(~_stopped(cpu)):
-        running.value = running.value + ticks(cpu).trunc(32)
+        running.value = running.value + now
     return running.value
 
 
@@ -53,6 +66,7 @@ def _deadline(cpu: SystemCpu) -> Value:
 
 def write_compare(cpu: SystemCpu, value: Value) -> None:
     """Set Compare; the pending interrupt is no more."""
+    _begin(cpu, ticks(cpu).trunc(32))
     cpu.compare = value.trunc(32)
     cpu.timer_deadline = _deadline(cpu)
     cpu.exit(EXIT_COMPARE, cpu.timer_deadline)
@@ -60,6 +74,7 @@ def write_compare(cpu: SystemCpu, value: Value) -> None:
 
 def write_count(cpu: SystemCpu, value: Value) -> None:
     """Set Count. An interrupt that is pending stays so until Compare is written."""
+    _begin(cpu, ticks(cpu).trunc(32))
     pending = expired(cpu)
     value = value.trunc(32)
     with cpu.if_(_stopped(cpu)) as arm:
@@ -72,6 +87,7 @@ def write_count(cpu: SystemCpu, value: Value) -> None:
 
 def stop_or_start(cpu: SystemCpu, stop: Value) -> None:
     """Stop Count, or let it go on from where it is, as Cause.DC is to be. Ends the meaning."""
+    _begin(cpu, ticks(cpu).trunc(32))
     with cpu.if_(stop.ne(_stopped(cpu))):
         now = ticks(cpu).trunc(32)
         base = cpu.count_base
