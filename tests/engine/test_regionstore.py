@@ -40,7 +40,7 @@ def found(store: RegionStore, content: bytes, tag: int) -> tuple[int, int, list[
 
     `content` is that of the file.
     """
-    slot = (tag >> 2) & store.table_mask
+    slot = r.hashed(tag) & store.table_mask
     while True:
         here = store.table_at + slot * r.ENTRY_BYTES
         known, record, number = r._ENTRY.unpack_from(content, here)
@@ -49,7 +49,7 @@ def found(store: RegionStore, content: bytes, tag: int) -> tuple[int, int, list[
         if known == tag:
             break
         slot = (slot + 1) & store.table_mask
-    code, _module, count = r._RECORD.unpack_from(content, record)
+    code, _module, count, _flags = r._RECORD.unpack_from(content, record)
     copies = []
     for index in range(count):
         at = record + r.RECORD_BYTES + index * r.RANGE_BYTES
@@ -67,6 +67,7 @@ regions = st.lists(
         st.integers(0, PAGE - 1),
         st.lists(tags, min_size=1, max_size=5, unique=True),
         ranges,
+        st.booleans(),
     ),
     min_size=1,
     max_size=4,

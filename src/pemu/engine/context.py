@@ -152,4 +152,8 @@ MMU_SHIFT = 4
 
 BLOCK_TABLE_ENTRIES = 1 << 17
 
+MACHINE_FOLD = 17
+"""Whole processors: by how much a tag is shifted and combined with itself, for a place in the table
+of blocks, whose number begins with bit 2."""
+
 PAGE_TABLE_ENTRIES = 1 << 15

@@ -116,7 +116,8 @@ class Former:
             tag = u64(near + c.TAG) ^ u64(near + c.CODE_AT) ^ place
         else:
             tag = u64(near + c.TAG) ^ before ^ pc
-        slot = (tag >> 2) & (c.BLOCK_TABLE_ENTRIES - 1)
+        folded = tag if engine.arch.system is None else tag ^ tag >> c.MACHINE_FOLD
+        slot = (folded >> 2) & (c.BLOCK_TABLE_ENTRIES - 1)
         block = u64(engine.context[c.BLOCK_TABLE >> 3] + 8 * slot)
         while block:
             if u64(block + c.TAG) == tag and u64(block + c.CODE_AT) == place:

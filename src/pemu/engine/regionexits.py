@@ -370,7 +370,8 @@ class RegionExits(RegionRegisters):
             self.place(seen)
             tag = (place | c.PLACE_TAG) ^ (self._mode << c.MODE_SHIFT)
         table = self.op(f"load ptr, ptr {self.field(s.BLOCK_TABLE)}, align 8")
-        slot = (tag.lshr(2) & (c.BLOCK_TABLE_ENTRIES - 1)) << 3
+        machine = self.arch.system is not None
+        slot = softmmu.block_slot(self, tag, c.BLOCK_TABLE_ENTRIES - 1, machine=machine)
         block = self.op(f"load ptr, ptr {self.offset(table, slot)}, align 8")
         empty = self.op(f"icmp eq ptr {block}, null")
         check, known = self.label("check"), self.label("known")

@@ -314,6 +314,11 @@ def pack(identity: str, modules: list[Module], one_memory: bool = True) -> list[
     return parts
 
 
+def hashed(tag: int) -> int:
+    """What the place of an entry in the table follows from."""
+    return (tag ^ tag >> HASH_SHIFTS[0] ^ tag >> HASH_SHIFTS[1]) >> 2
+
+
 def _table(entries: dict[tuple[int, int], tuple[int, int]]) -> bytes:
     """A hash table with linear probing, at most half full."""
     size = 16
@@ -321,7 +326,7 @@ def _table(entries: dict[tuple[int, int], tuple[int, int]]) -> bytes:
         size *= 2
     table: list[bytes] = [bytes(ENTRY_BYTES)] * size
     for (tag, _), (record, which) in entries.items():
-        slot = (tag ^ tag >> HASH_SHIFTS[0] ^ tag >> HASH_SHIFTS[1]) >> 2 & (size - 1)
+        slot = hashed(tag) & (size - 1)
         while table[slot] != bytes(ENTRY_BYTES):
             slot = (slot + 1) & (size - 1)
         table[slot] = _ENTRY.pack(tag, record, which)

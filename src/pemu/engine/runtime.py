@@ -152,7 +152,7 @@ def handler(name: str, linkage: str = "internal ") -> Function:
 
 def find(f: Function, ctx: str, tag: Value) -> Value:
     """Emit a search for the block with `tag`; yields its address or 0."""
-    slot = ((tag.lshr(2)) & f.at(ctx, c.BLOCK_MASK)) << 3
+    slot = softmmu.block_slot(f, tag, f.at(ctx, c.BLOCK_MASK), machine=False)
     table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
     found = f.var(64, f.raw_load(f.offset(table, slot), 64, align=8))
     searching = f.var(1, 1)
@@ -167,7 +167,7 @@ def find(f: Function, ctx: str, tag: Value) -> Value:
 
 def find_at(f: Function, ctx: str, tag: Value, place: Value) -> Value:
     """As `find`, for the block whose code lies at `place` (CODE_AT)."""
-    slot = (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3
+    slot = softmmu.block_slot(f, tag, f.at(ctx, c.BLOCK_MASK), machine=True)
     table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
     found = f.var(64, f.raw_load(f.offset(table, slot), 64, align=8))
     searching = f.var(1, 1)
@@ -394,7 +394,8 @@ def _register_end(arch: Architecture) -> str:
     table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
 
     def try_first(tag: Value) -> None:
-        slot = (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3
+        machine = arch.system is not None
+        slot = softmmu.block_slot(f, tag, f.at(ctx, c.BLOCK_MASK), machine=machine)
         first = f.raw_load(f.offset(table, slot), 64, align=8)
         with f.if_(first.ne(0)):
             block = f.pointer(first)

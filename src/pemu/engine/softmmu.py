@@ -54,6 +54,15 @@ def entry_offset(wide: Value) -> Value:
     return wide.lshr(12 - ENTRY_SHIFT) & (ENTRIES - 1 << ENTRY_SHIFT)
 
 
+def block_slot(e: Emitter, tag: Value, mask: Value | int, *, machine: bool) -> Value:
+    """Offset in the table of blocks of the list that has those with a tag.
+
+    A machine's code lies all over its memory.
+    """
+    folded = tag ^ tag.lshr(c.MACHINE_FOLD) if machine else tag
+    return (folded.lshr(2) & mask) << 3
+
+
 def _at(e: Emitter, pointer: str, offset: int, width: int = 64) -> Value:
     return e.raw_load(e.offset(pointer, offset), width)
 

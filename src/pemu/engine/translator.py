@@ -18,7 +18,7 @@ from pemu.engine.exits import (
 from pemu.engine.pages import CODE, READ, TRACK, VOLATILE, WRITE
 from pemu.engine.privileged import FAULTED
 from pemu.engine.runtime import Function
-from pemu.engine.softmmu import MAP_RAM
+from pemu.engine.softmmu import MAP_RAM, block_slot
 from pemu.engine.softtlb import watch
 from pemu.engine.warm import list_of
 
@@ -387,7 +387,8 @@ def translator(arch: Architecture) -> Function:
         _out(f, EXIT_FULL)
     f.set_at(ctx, c.ARENA_NEXT, block + size)
     table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
-    head = f.offset(table, (tag.lshr(2) & f.at(ctx, c.BLOCK_MASK)) << 3)
+    machine = arch.system is not None
+    head = f.offset(table, block_slot(f, tag, f.at(ctx, c.BLOCK_MASK), machine=machine))
     f.set_at("%buf", c.NEXT, f.raw_load(head, 64, align=8))
     listed = list_of(f, ctx, "%buf")
     f.set_at("%buf", c.PAGE_NEXT, f.raw_load(listed, 64, align=8))

@@ -12,6 +12,7 @@ from pemu.engine import context as c
 from pemu.engine import regionstore as r
 from pemu.engine.pages import CODE, PAGE, READ, TRACK, VOLATILE, WRITE
 from pemu.engine.runtime import Function
+from pemu.engine.softmmu import block_slot
 from pemu.engine.softtlb import watch
 
 TYPE_CHECKING = False
@@ -319,7 +320,7 @@ def _drop(arch: Architecture) -> str:
                 "align 8"
             )
             f.do(f"store ptr @pemu_tier0, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
-            _unhash(f, block, at.value)
+            _unhash(f, arch, block, at.value)
         _retire(f, arch, block, first, end, taken_back)
         following = f.at(block, c.PAGE_NEXT)
         with f.if_((f.at(block, c.STATUS, 32) & c.STALE).ne(0)) as gone:
@@ -331,9 +332,10 @@ def _drop(arch: Architecture) -> str:
     return f.text
 
 
-def _unhash(f: Function, block: str, address: Value) -> None:
+def _unhash(f: Function, arch: Architecture, block: str, address: Value) -> None:
     """Emit: take a block out of the hash table."""
-    slot = (f.at(block, c.TAG).lshr(2) & f.at("%ctx", c.BLOCK_MASK)) << 3
+    machine = arch.system is not None
+    slot = block_slot(f, f.at(block, c.TAG), f.at("%ctx", c.BLOCK_MASK), machine=machine)
     table = f.pointer(f.at("%ctx", c.BLOCK_TABLE))
     link = f.var(64, f.address(f.offset(table, slot)))
     looking = f.var(1, 1)
