@@ -28,6 +28,7 @@ FORMATS = {
     "qcow": "pemu.block.formats.qcow",
     "qed": "pemu.block.formats.qed",
     "vdi": "pemu.block.formats.vdi",
+    "vmdk": "pemu.block.formats.vmdk",
     "vpc": "pemu.block.formats.vpc",
 }
 """Formats, and the module of each."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pemu.block.formats import parallels, qcow, qed, vdi, vpc
+from pemu.block.formats import parallels, qcow, qed, vdi, vmdk_extent, vpc
 from pemu.block.graph import Graph
 from tests.block.formats.exchange import create, open_image
 from tests.block.mutation import Field, entries, exercise, fields_of, mutations
@@ -68,7 +68,18 @@ def qcow_fields(data: bytes) -> list[Field]:
     return [*fields_of(qcow.Header), *tables]
 
 
+def vmdk_fields(data: bytes) -> list[Field]:
+    header = vmdk_extent.SparseHeader.parse(data)
+    directory = header.directory * 512
+    table = int.from_bytes(data[directory : directory + 4], "little") * 512
+    tables = [*entries("directory", directory, 4, 1), *entries("table", table, 4, 3)]
+    text = [Field(f"descriptor[{at}]", at, 1) for at in range(512, 512 + 340, 7)]
+    return [*fields_of(vmdk_extent.SparseHeader), *tables, *text]
+
+
 CASES = [
+    Damage("vmdk", vmdk_fields),
+    Damage("vmdk", vmdk_fields, {"subformat": "streamOptimized"}),
     Damage("qcow", qcow_fields, checks=False),
     Damage("qed", qed_fields, {"table_size": "1"}),
     Damage("parallels", parallels_fields),

@@ -1,0 +1,136 @@
+"""VMDK: several extents, images below, stream-optimized files, descriptors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pemu.block.error import ImageError
+from tests.block.formats.exchange import Contents, create, info, open_image, qemu
+
+SIZE = 6 << 20
+
+
+@pytest.mark.parametrize("subformat", ["twoGbMaxExtentSparse", "twoGbMaxExtentFlat"])
+def test_writes_across_extents(tmp_path: Path, subformat: str) -> None:
+    path = tmp_path / "disk.vmdk"
+    create("vmdk", path, 5 << 30, {"subformat": subformat})
+    names = sorted(one.name for one in tmp_path.iterdir())
+    letter = subformat[14].lower()
+    assert names == ["disk.vmdk", *(f"disk-{letter}00{n}.vmdk" for n in (1, 2, 3))][1:] + [
+        "disk.vmdk"
+    ]
+    image = open_image(path)
+    image.write((2 << 30) - 4096, b"ab" * 4096)
+    image.write((5 << 30) - 512, b"z" * 512)
+    image.close()
+    qemu("qemu-io", "-c", f"read -P 122 {(5 << 30) - 512} 512", path)
+    there = qemu("qemu-io", "-c", f"read -v {(2 << 30) - 16} 32", path).stdout
+    assert there.count("61 62 61 62 61 62 61 62 61 62 61 62 61 62 61 62") == 2
+
+
+@pytest.mark.parametrize("maker", ["pemu", "qemu"])
+def test_image_over_another(tmp_path: Path, maker: str) -> None:
+    base, path = tmp_path / "base.vmdk", tmp_path / "disk.vmdk"
+    contents = Contents(SIZE)
+    create("vmdk", base, SIZE, {})
+    image = open_image(base)
+    contents.write(image, 20, 1 << 20)
+    image.close()
+    if maker == "pemu":
+        create("vmdk", path, SIZE, {"backing_file": "base.vmdk", "backing_fmt": "vmdk"})
+    else:
+        qemu("qemu-img", "create", "-q", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", path)
+    before = base.read_bytes()
+    image = open_image(path)
+    contents.write(image, 20, 1 << 20)
+    image.close()
+    contents.check(path, "vmdk", tmp_path / "scratch")
+    contents.write_with_qemu(path, "vmdk", 10)
+    contents.check(path, "vmdk", tmp_path / "scratch")
+    assert base.read_bytes() == before
+
+
+def test_image_below_that_has_changed_is_noticed(tmp_path: Path) -> None:
+    base, path = tmp_path / "base.vmdk", tmp_path / "disk.vmdk"
+    create("vmdk", base, SIZE, {})
+    create("vmdk", path, SIZE, {"backing_file": "base.vmdk"})
+    cid = info(base, "vmdk")["format-specific"]["data"]["cid"]
+    image = open_image(base)
+    image.write(0, b"x" * 512)
+    image.close()
+    assert info(base, "vmdk")["format-specific"]["data"]["cid"] != cid
+    image = open_image(path)
+    with pytest.raises(OSError, match="has been changed since"):
+        image.read(0, 512)
+    image.close()
+    assert qemu("qemu-io", "-r", "-c", "read 0 512", path, check=False).returncode == 1
+
+
+def test_stream_optimized(tmp_path: Path) -> None:
+    contents = Contents(SIZE)
+    contents.data[:] = (b"compressible " * 1000).ljust(SIZE // 3, b"\0") * 3
+    raw, theirs, ours = tmp_path / "raw", tmp_path / "theirs.vmdk", tmp_path / "ours.vmdk"
+    raw.write_bytes(contents.data)
+    options = ["-O", "vmdk", "-o", "subformat=streamOptimized"]
+    qemu("qemu-img", "convert", "-f", "raw", *options, raw, theirs)
+    contents.check(theirs, "vmdk", tmp_path / "scratch")
+    create("vmdk", ours, SIZE, {"subformat": "streamOptimized"})
+    image = open_image(ours)
+    cluster = image.limits().cluster
+    for offset in range(0, SIZE, cluster):
+        image.write_compressed(offset, bytes(contents.data[offset : offset + cluster]))
+    assert image.details() == {
+        **image.details(),
+        "create-type": "streamOptimized",
+    }
+    image.close()
+    contents.check(ours, "vmdk", tmp_path / "scratch")
+    image = open_image(ours)
+    contents.write(image, 30, 1 << 20)
+    image.close()
+    contents.check(ours, "vmdk", tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("options", [{}, {"subformat": "twoGbMaxExtentFlat"}])
+def test_details_are_those_of_qemu(tmp_path: Path, options: dict[str, str]) -> None:
+    path = tmp_path / "disk.vmdk"
+    create("vmdk", path, 3 << 30, options)
+    image = open_image(path)
+    details = image.details()
+    image.close()
+    assert details == info(path, "vmdk")["format-specific"]["data"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("createType", "invalid VMDK image descriptor"),
+        ('createType="seSparse"', "Unsupported image type 'seSparse'"),
+        ('createType="custom"\nRW 1 FLAT', "Invalid extent line: 'RW 1 FLAT'"),
+        ('createType="custom"\nRW x FLAT "a"', "Invalid extent line"),
+        ('createType="custom"\nRW 1 SESPARSE "a"', "Unsupported extent type 'SESPARSE'"),
+        ('createType="custom"\nRW 1 FLAT "missing" 0', "Could not open 'missing': No such file"),
+        ('createType="custom"', "names no extents"),
+        ('createType="custom"\nRW 900 FLAT "disk.vmdk" 0', "."),
+        ('CID=xyz\ncreateType="custom"', "CID=xyz is no content id"),
+    ],
+)
+def test_descriptors_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "disk.vmdk"
+    path.write_text(f"# Disk DescriptorFile\n{text}\n")
+    with pytest.raises(ImageError, match=message):
+        open_image(path)
+
+
+def test_zero_extent(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vmdk"
+    (tmp_path / "part").write_bytes(b"a" * 1024)
+    path.write_text(
+        '# Disk DescriptorFile\ncreateType="custom"\nRW 2 ZERO\nRDONLY 2 FLAT "part" 0\n'
+    )
+    image = open_image(path)
+    assert image.read(0, 2048) == bytes(1024) + b"a" * 1024
+    assert image.readonly
+    image.close()
