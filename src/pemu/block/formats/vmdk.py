@@ -71,9 +71,15 @@ class Vmdk(Image):
     format: ClassVar[str] = "vmdk"
 
     def __init__(
-        self, file: Image, descriptor: Descriptor, place: tuple[int, int | None], extents: list[Image],
-        lines: list[tuple[str, str]], *, readonly: bool,
-    ) -> None:  # fmt: skip
+        self,
+        file: Image,
+        descriptor: Descriptor,
+        place: tuple[int, int | None],
+        extents: list[Image],
+        lines: list[tuple[str, str]],
+        *,
+        readonly: bool,
+    ) -> None:
         super().__init__(file.name, sum(one.size for one in extents), readonly=readonly)
         self.children["file"] = file
         for number, extent in enumerate(extents):
