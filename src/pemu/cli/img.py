@@ -18,14 +18,21 @@ if TYPE_CHECKING:
 PROGRAM = "pemu-img"
 
 COMMANDS = (
+    "amend",
+    "bench",
+    "bitmap",
     "check",
+    "commit",
     "compare",
     "convert",
     "create",
+    "dd",
     "info",
     "map",
     "measure",
+    "rebase",
     "resize",
+    "snapshot",
 )
 
 _HINT = f"\nTry '{PROGRAM} --help' for more information"

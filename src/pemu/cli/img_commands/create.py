@@ -22,7 +22,6 @@ from pemu.cli.img_commands.session import (
     number,
     say,
     usage,
-    warn,
 )
 from pemu.options.error import OptionError
 
@@ -106,7 +105,7 @@ def create(
     if backing:
         if resolve(backing, name) == name:
             raise OptionError(
-                "Trying to create an image with the same filename as the backing file"
+                "Error: Trying to create an image with the same filename as the backing file"
             )
         if not unsafe:
             size = _below(session.graph, backing, name, values.get("backing_fmt", ""), size)
@@ -124,17 +123,11 @@ def _below(graph: Graph, backing: str, name: str, format: str, size: int | None)
     """The size of the image, after a look at what is below it. Raises OptionError."""
     full = resolve(backing, name)
     if format and not known_format(format):
-        raise OptionError(f"Unknown backing file format '{format}'")
+        raise OptionError(f"Unknown driver '{format}'\nCould not open backing image.")
     try:
         below = graph.open_name(full, format=format, mode=Mode(readonly=True, backing=False))
     except ImageError as error:
-        if size is None:
-            raise OptionError(f"{error}\nCould not open backing image.") from None
-        warn(
-            f"warning: {error}\n"
-            "Could not verify backing image. This may become an error in future versions."
-        )
-        return size
+        raise OptionError(f"{error}\nCould not open backing image.") from None
     try:
         if not format:
             raise OptionError(

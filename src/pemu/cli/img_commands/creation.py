@@ -43,13 +43,18 @@ def creation_keys(driver: Driver) -> list[Key]:
 
 
 def check_options(driver: Driver, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """`pairs`, all of whose keys the driver knows. Raises OptionError."""
-    keys = {key.name: key for key in creation_keys(driver)}
-    for key, value in pairs:
-        if key not in keys:
-            raise unknown(f"Invalid parameter '{key}'", key, keys, "-o help lists the options")
-        _check_type(keys[key], value)
+    """`pairs`, all of which a new image of the driver can have. Raises OptionError."""
+    check_keys(creation_keys(driver), pairs)
     return list(pairs)
+
+
+def check_keys(keys: Iterable[Key], pairs: Iterable[tuple[str, str]]) -> None:
+    """Raise OptionError where `pairs` has what is none of `keys`, or a value of a wrong type."""
+    known = {key.name: key for key in keys}
+    for name, value in pairs:
+        if name not in known:
+            raise unknown(f"Invalid parameter '{name}'", name, known, "-o help lists the options")
+        _check_type(known[name], value)
 
 
 def _check_type(key: Key, text: str) -> None:
