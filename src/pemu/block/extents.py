@@ -56,7 +56,8 @@ def mapped(image: Image, offset: int, length: int) -> Stretch:
     """What is at `offset` as `map` shows it: of the first image that has data there, or zeros."""
     layers = chain(image)
     for depth, layer in enumerate(layers):
-        found = status(layer, offset, length)
+        # what is beyond the end of a layer has been told as zeros by the one above it
+        found = status(layer, offset, min(length, layer.size - offset))
         if found.zero or found.data or depth + 1 == len(layers):
             return Stretch(offset, depth, found)
         length = found.length
