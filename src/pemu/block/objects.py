@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
-from pemu.block.crypto import secrets
 from pemu.block.error import ImageError
 from pemu.block.tree import from_json, typed
 from pemu.options.error import OptionError, listed, quoted
 from pemu.options.keyval import Group, Key, Select
 from pemu.options.types import Id
 
-KINDS: dict[str, tuple[tuple[Key, ...], Callable[[Mapping[str, Any], Mapping[str, Any]], Any]]] = {
-    "secret": (secrets.KEYS, secrets.make_secret),
+KINDS = {
+    "secret": "pemu.block.crypto.secrets",
+    "tls-creds-x509": "pemu.block.nbd.tls",
+    "tls-creds-psk": "pemu.block.nbd.tls",
+    "authz-simple": "pemu.block.nbd.tls",
+    "authz-listfile": "pemu.block.nbd.tls",
 }
-"""The keys of each kind of object, and what makes one of their values and the other objects."""
+"""Kinds of objects, and the module of each; its OBJECTS have keys, and what makes one of them."""
+
+Maker = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+"""Makes an object of its keys' values and the other objects. Raises ImageError."""
+
+
+def _kind(name: str) -> tuple[Sequence[Key], Maker] | None:
+    if name not in KINDS:
+        return None
+    found: tuple[Sequence[Key], Maker] = import_module(KINDS[name]).OBJECTS[name]
+    return found
+
 
 _ID = Key("id", Id(), "name of the object", required=True)
 
@@ -26,7 +41,7 @@ OBJECT = Group(
     select=Select(
         "qom-type",
         lambda: tuple(KINDS),
-        lambda kind: KINDS[kind][0] if kind in KINDS else None,
+        lambda name: found[0] if (found := _kind(name)) else None,
         "kind of object",
     ),
 )
@@ -40,15 +55,17 @@ def add_object(objects: dict[str, Any], text: str) -> None:
     try:
         if text.startswith("{"):
             tree = from_json(text)
-            kind = str(tree.pop("qom-type", ""))
-            if kind not in KINDS:
-                raise ImageError(f"'qom-type' {quoted(kind)} is none of {listed(KINDS)}")
-            values = typed(tree, (_ID, *KINDS[kind][0]), f"Object '{kind}'")
+            name = str(tree.pop("qom-type", ""))
+            kind = _kind(name)
+            if kind is None:
+                raise ImageError(f"'qom-type' {quoted(name)} is none of {listed(KINDS)}")
+            values = typed(tree, (_ID, *kind[0]), f"Object '{name}'")
         else:
             values = OBJECT.parse(text)
-            kind = values["qom-type"]
+            kind = _kind(values["qom-type"])
+            assert kind is not None
         if values["id"] in objects:
             raise ImageError(f"attempt to add duplicate property {quoted(values['id'])}")
-        objects[values["id"]] = KINDS[kind][1](values, objects)
+        objects[values["id"]] = kind[1](values, objects)
     except OptionError as error:
         raise ImageError(str(error)) from None

@@ -46,22 +46,25 @@ def leave_terminal() -> Launcher:
 
 
 @contextmanager
-def pid_file(path: str) -> Iterator[None]:
-    """While the body runs, `path` (if not empty) holds this process's number, and is locked."""
+def pid_file(path: str, option: str = "-pidfile") -> Iterator[None]:
+    """While the body runs, `path` (if not empty) holds this process's number, and is locked.
+
+    option: what messages call it.
+    """
     if not path:
         yield
         return
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise OptionError(f"-pidfile: {quoted(path)} cannot be made ({error.strerror})") from None
+        raise OptionError(f"{option}: {quoted(path)} cannot be made ({error.strerror})") from None
     place = os.path.abspath(path)
     try:
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise OptionError(
-                f"-pidfile: {quoted(path)} is that of a machine that runs; give another"
+                f"{option}: {quoted(path)} is that of a machine that runs; give another"
             ) from None
         os.ftruncate(fd, 0)
         os.write(fd, f"{os.getpid()}\n".encode())

@@ -83,3 +83,6 @@ def _decrypted(objects: Mapping[str, Any], given: Mapping[str, Any], data: bytes
     if not 1 <= padding <= 16 or plain[-padding:] != bytes([padding]) * padding:
         raise ImageError(f"secret: it cannot be decrypted with '{given['keyid']}'")
     return plain[:-padding]
+
+
+OBJECTS = {"secret": (KEYS, make_secret)}

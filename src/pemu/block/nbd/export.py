@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pemu.block.error import ImageError
-from pemu.block.image import Extent, Image
+from pemu.block.extents import above
+from pemu.block.image import Image
 from pemu.block.nbd import protocol as nbd
 
 MAX_EXTENTS = 8192
@@ -22,8 +23,8 @@ class Export:
     """An image that clients find under `name`.
 
     bitmaps: names of persistent dirty bitmaps that they may read. depth: whether they may ask how
-    far down a chain data are. shared: whether several may write at once, so that one client may
-    use several connections.
+    far down a chain data are. shared: whether there may be several clients, or one with several
+    connections. writethrough: whether each write is flushed.
     """
 
     image: Image
@@ -33,6 +34,7 @@ class Export:
     bitmaps: Sequence[str] = ()
     depth: bool = False
     shared: bool = False
+    writethrough: bool = False
     contexts: dict[str, StatusAt] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,17 +55,16 @@ class Export:
         flags = nbd.HAS_FLAGS | nbd.SEND_FLUSH | nbd.SEND_FUA | nbd.SEND_CACHE
         if structured:
             flags |= nbd.SEND_DF
+        if self.shared:
+            flags |= nbd.CAN_MULTI_CONN
         if self.readonly:
-            return flags | nbd.READ_ONLY | nbd.CAN_MULTI_CONN
-        flags |= nbd.SEND_TRIM | nbd.SEND_WRITE_ZEROES | nbd.SEND_FAST_ZERO
-        return flags | (nbd.CAN_MULTI_CONN if self.shared else 0)
+            return flags | nbd.READ_ONLY
+        return flags | nbd.SEND_TRIM | nbd.SEND_WRITE_ZEROES | nbd.SEND_FAST_ZERO
 
     def block_size(self) -> tuple[int, int, int]:
         """The least, the best and the greatest length of a request, bytes."""
-        limits = self.image.limits()
-        least = min(max(limits.alignment, 1), 65536)
-        best = min(max(least, limits.cluster, 4096), nbd.MAX_REQUEST)
-        return least, best, nbd.MAX_REQUEST
+        least = min(max(self.image.limits().alignment, 1), 65536)
+        return least, max(least, 4096), nbd.MAX_REQUEST
 
     def matching(self, query: str) -> list[str]:
         """The contexts that a client's query is about; one that ends in ':' is about several."""
@@ -93,31 +94,13 @@ class Export:
         return struct.pack(f">{len(pairs)}I", *pairs)
 
     def _allocation(self, offset: int, length: int) -> tuple[int, int]:
-        extent, _ = chain_status(self.image, offset, length)
+        extent = above(self.image, None, offset, length).extent
         hole = 0 if extent.data and not extent.zero else nbd.STATUS_HOLE
         return extent.length, hole | (nbd.STATUS_ZERO if extent.zero else 0)
 
     def _depth(self, offset: int, length: int) -> tuple[int, int]:
-        extent, depth = chain_status(self.image, offset, length)
-        return extent.length, depth
-
-
-def chain_status(image: Image, offset: int, length: int) -> tuple[Extent, int]:
-    """What an image reads as at `offset`, and how far down that is: 1 for itself, 0 for nowhere."""
-    depth = 1
-    while True:
-        if offset >= image.size:
-            return Extent(length, zero=True, data=False), 0
-        extent = image.status(offset, min(length, image.size - offset))
-        if extent.present:
-            return extent, depth
-        length = extent.length
-        while image.filter and image.file is not None:
-            image = image.file
-        if image.backing is None:
-            return Extent(length, zero=True, data=False), 0
-        image = image.backing
-        depth += 1
+        found = above(self.image, None, offset, length)
+        return found.extent.length, found.depth + 1 if found.extent.present else 0
 
 
 def _bitmap(image: Image, name: str) -> StatusAt:

@@ -14,9 +14,9 @@ from queue import SimpleQueue
 from time import perf_counter
 
 from pemu.block.error import ImageError
+from pemu.block.extents import above
 from pemu.block.nbd import protocol as nbd
 from pemu.block.nbd.channel import Gone
-from pemu.block.nbd.export import chain_status
 from pemu.block.nbd.handshake import Agreement, Refused
 
 INLINE = 256 << 10
@@ -99,6 +99,7 @@ class Session:
         self._image = agreement.export.image
         self._structured = agreement.structured
         self._contexts = agreement.contexts
+        self._always = nbd.FUA if agreement.export.writethrough else 0
         self._trace = trace
         self._output = memoryview(bytearray(OUTPUT))
         self._filled = 0
@@ -133,11 +134,11 @@ class Session:
                         raise Refused(f"a write of {length} bytes")
                     data = buffer[start : min(start + length, end)]
                     start += len(data)
-                    self._write(flags, cookie, offset, length, data)
+                    self._write(flags | self._always, cookie, offset, length, data)
                 elif kind == nbd.DISCONNECT:
                     return
                 else:
-                    self._other(kind, flags, cookie, offset, length)
+                    self._other(kind, flags | self._always, cookie, offset, length)
         finally:
             self._finish()
 
@@ -281,7 +282,7 @@ class Session:
         buffer = memoryview(bytearray(min(length, PIECE)))
         end = offset + length
         while offset < end:
-            extent, _ = chain_status(self._image, offset, end - offset)
+            extent = above(self._image, None, offset, end - offset).extent
             step = extent.length if extent.zero else min(extent.length, PIECE)
             flags = nbd.CHUNK_DONE if offset + step == end else 0
             if extent.zero:

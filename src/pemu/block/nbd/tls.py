@@ -204,3 +204,10 @@ FILE_KEYS = (
     Key("filename", Text("path"), "JSON file of rules", required=True),
     Key("refresh", Bool(), "read it again when it changes", default=False),
 )
+
+OBJECTS = {
+    "tls-creds-x509": (X509_KEYS, x509),
+    "tls-creds-psk": (PSK_KEYS, psk),
+    "authz-simple": (SIMPLE_KEYS, authorize_simple),
+    "authz-listfile": (FILE_KEYS, authorize_file),
+}

@@ -1,0 +1,210 @@
+"""`pemu-nbd`: serves disk images over NBD, with qemu-nbd's command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from pemu.cli import outcome
+from pemu.cli.switches import Given, parse
+from pemu.options.error import OptionError
+
+if TYPE_CHECKING:
+    from pemu.block.graph import Graph
+    from pemu.block.nbd.tls import Credentials
+    from pemu.chardev.address import Address
+
+PROGRAM = "pemu-nbd"
+
+_HINT = f"\nTry `{PROGRAM} --help' for more information."
+
+_OPTIONS = (
+    "h|help V|version p|port= b|bind= k|socket= e|shared= t|persistent v|verbose x|export-name= "
+    "D|description= o|offset= A|allocation-depth B|bitmap= L|list object= tls-creds= "
+    "tls-hostname= tls-authz= T|trace= fork pid-file= selinux-label= c|connect= d|disconnect "
+    "f|format= r|read-only s|snapshot l|load-snapshot= n|nocache cache= aio= discard= "
+    "detect-zeroes= image-opts"
+)
+
+USAGE = f"""usage: {PROGRAM} [options] FILE
+       {PROGRAM} -L [options]
+       {PROGRAM} -d DEVICE
+Serves a disk image over NBD, or lists what a server has
+
+  -h, --help                 print this help
+  -V, --version              print the version
+
+Connections:
+  -p, --port=PORT            port to listen on (10809)
+  -b, --bind=ADDRESS         address to listen at (0.0.0.0)
+  -k, --socket=PATH          listen on a Unix socket instead
+  -e, --shared=NUMBER        serve so many clients at a time, 0 for any number (1)
+  -t, --persistent           go on when the last client has gone
+  -x, --export-name=NAME     name of the export (empty)
+  -D, --description=TEXT     what the export is, for people
+  -v, --verbose              say what goes wrong with clients
+
+What is served:
+  -o, --offset=OFFSET        only what begins there
+  -A, --allocation-depth     let clients ask how far down a chain data are
+  -B, --bitmap=NAME          let clients read a persistent dirty bitmap
+  -f, --format=FORMAT        format of the image; without it how the file begins decides
+  -r, --read-only            for reading only
+  -s, --snapshot             writes go to a temporary file and are lost at the end
+  -l, --load-snapshot=WHICH  serve a snapshot inside the image, for reading: its id or name, or
+                             snapshot.id=ID,snapshot.name=NAME
+      --cache=MODE           none, writeback (the default), writethrough, directsync or unsafe
+  -n, --nocache              --cache=none
+      --aio=MODE             threads, native or io_uring: all the same here
+      --discard=MODE         ignore (the default) or unmap: what becomes of discarding
+      --detect-zeroes=MODE   off, on or unmap: what becomes of writes of zeros
+      --image-opts           FILE is a list of a node's keys, driver=qcow2,file.filename=disk
+
+The rest:
+  -L, --list                 list the exports of another server
+      --object TYPE,id=ID,.. make a secret, tls-creds-x509, tls-creds-psk or authz-...
+      --tls-creds=ID         use TLS, with these credentials
+      --tls-authz=ID         serve only whom these rules let in
+      --tls-hostname=NAME    with -L: the name in the server's certificate
+  -T, --trace=PATTERN        write each request to standard error; the event is nbd_request
+      --fork                 go on in the background when clients can come
+      --pid-file=PATH        write the server's process number there
+  -c, --connect=DEVICE       make the image the kernel's block device /dev/nbd0, ...
+  -d, --disconnect           take a device from the kernel
+"""
+
+
+def entry() -> NoReturn:
+    """Be the console command `pemu-nbd`."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command line `words` (without the program's name) and return the exit status."""
+    return outcome.run(PROGRAM, lambda: _run(words))
+
+
+def _run(words: Sequence[str]) -> int:
+    given = parse(words, _OPTIONS, _HINT)
+    if "h" in given:
+        return outcome.show(USAGE)
+    if "V" in given:
+        from pemu.version import VERSION
+
+        return outcome.show(f"{PROGRAM} version {VERSION}")
+    if "selinux-label" in given:
+        raise OptionError("--selinux-label is not supported yet")
+    if "d" in given:
+        return _disconnect(given)
+    if "L" in given:
+        return _list(given)
+    from pemu.block.error import ImageError
+    from pemu.cli.nbd_serve import serve
+
+    if len(given.words) != 1:
+        raise OptionError(f"Invalid number of arguments{_HINT}")
+    try:
+        return serve(given)
+    except ImageError as error:
+        raise OptionError(str(error)) from None
+
+
+def _disconnect(given: Given) -> int:
+    from pemu.block.nbd.device import disconnect
+
+    if len(given.words) != 1:
+        raise OptionError(f"Invalid number of arguments{_HINT}")
+    (name,) = given.words
+    try:
+        disconnect(name)
+    except OSError as error:
+        raise OptionError(f"Cannot open {name}: {error.strerror}") from None
+    return outcome.show(f"{name} disconnected")
+
+
+def _list(given: Given) -> int:
+    """List what a server has."""
+    from pemu.block.error import ImageError
+    from pemu.block.nbd import protocol as nbd
+    from pemu.block.nbd.channel import Channel, Gone
+    from pemu.block.nbd.client import Negotiation
+    from pemu.chardev.address import connect
+
+    if given.words:
+        raise OptionError("List mode is incompatible with a file name")
+    if any(name in given for name in ("o", "A", "B", "s", "l", "r", "D", "c", "fork", "pid-file")):
+        raise OptionError("List mode is incompatible with per-device settings")
+    if "tls-authz" in given:
+        raise OptionError("TLS authorization is incompatible with export list")
+    graph = new_graph(given)
+    credentials = tls_credentials(given, graph, server=False)
+    where = address(given)
+    hostname = given.get("tls-hostname") or (given.get("b") or None)
+    sock = connect(where)
+    channel = Channel(sock)
+    try:
+        negotiation = Negotiation(channel, credentials, hostname)
+        channel = negotiation.channel
+        found = negotiation.exports()
+        negotiation.leave()
+    except (ImageError, Gone) as error:
+        reason = error.strerror if isinstance(error, Gone) else str(error)
+        raise OptionError(f"Failed to list the exports of {str(where)!r}: {reason}") from None
+    finally:
+        channel.close()
+    lines = [f"exports available: {len(found)}"]
+    for info in found:
+        lines.append(f" export: '{info.name}'")
+        if info.description:
+            lines.append(f"  description: {info.description}")
+        if info.flags & nbd.HAS_FLAGS:
+            names = [name for bit, name in nbd.FLAG_NAMES.items() if info.flags & bit]
+            lines.append(f"  size:  {info.size}")
+            lines.append(f"  flags: 0x{info.flags:x} ({''.join(f' {one}' for one in names)} )")
+        if info.sizes_told:
+            lines.append(f"  min block: {info.least}")
+            lines.append(f"  opt block: {info.best}")
+            lines.append(f"  max block: {info.most}")
+        if info.offered:
+            lines.append(f"  available meta contexts: {len(info.offered)}")
+            lines += [f"   {name}" for name in info.offered]
+    return outcome.show("\n".join(lines))
+
+
+def new_graph(given: Given) -> Graph:
+    """A graph with the objects of the command line."""
+    from pemu.cli import image_options
+
+    return image_options.new_graph(given.all("object"))
+
+
+def address(given: Given) -> Address:
+    """Where to listen or connect."""
+    from pemu.block.nbd.protocol import DEFAULT_PORT
+    from pemu.chardev.address import Inet, Unix
+
+    path = given.get("k")
+    if path:
+        if not path.startswith("/"):
+            raise OptionError("socket path must be absolute")
+        return Unix(path)
+    return Inet(given.get("b") or "0.0.0.0", given.get("p") or str(DEFAULT_PORT))
+
+
+def tls_credentials(given: Given, graph: Graph, *, server: bool) -> Credentials | None:
+    """The credentials that the command line names."""
+    from pemu.block.error import ImageError
+
+    if "tls-creds" not in given:
+        if "tls-authz" in given:
+            raise OptionError("--tls-authz is not permitted without --tls-creds")
+        if "tls-hostname" in given:
+            raise OptionError("--tls-hostname is not permitted without --tls-creds")
+        return None
+    from pemu.block.nbd.tls import find_credentials
+
+    try:
+        return find_credentials(graph.objects, given.get("tls-creds"), server=server)
+    except ImageError as error:
+        raise OptionError(f"Failed to get TLS creds: {error}") from None

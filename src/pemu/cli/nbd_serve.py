@@ -1,0 +1,246 @@
+"""pemu-nbd as a server: opens the image, listens, and goes on until nobody needs it."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from pemu.block.error import ImageError
+from pemu.block.filters.overlay import Overlay
+from pemu.block.formats.raw import Raw
+from pemu.block.graph import Graph
+from pemu.block.image import Image
+from pemu.block.nbd.device import Device
+from pemu.block.nbd.export import Export
+from pemu.block.nbd.server import Server
+from pemu.block.nbd.tls import TlsServer, find_authorization
+from pemu.block.opening import Mode
+from pemu.chardev.address import listen
+from pemu.cli.background import leave_terminal, pid_file
+from pemu.cli.image_options import WRITETHROUGH, cached, image_tree
+from pemu.cli.nbd import PROGRAM, address, new_graph, tls_credentials
+from pemu.cli.switches import Given
+from pemu.options.error import OptionError
+from pemu.options.keyval import split
+
+SWITCH_INTERVAL = 0.0002
+"""Seconds for which a thread may keep others that have a request from running."""
+
+FIRST_INHERITED = 3
+"""The descriptor of the first socket that systemd hands over."""
+
+_EVENT = "nbd_request"
+
+
+def serve(given: Given) -> int:
+    """Serve what the command line says. Raises OptionError, ImageError."""
+    shared = _number(given.get("e", "1"), "shared device number")
+    mode = _mode(given)
+    offset = _number(given.get("o", "0"), "offset")
+    graph = new_graph(given)
+    credentials = tls_credentials(given, graph, server=True)
+    if "tls-hostname" in given:
+        raise OptionError("TLS hostname is only supported with export list")
+    tls = None
+    if credentials is not None:
+        if "c" in given:
+            raise OptionError("TLS is not supported with a host device")
+        rules = given.get("tls-authz")
+        tls = TlsServer(credentials, find_authorization(graph.objects, rules) if rules else None)
+    trace = _trace(given)
+    inherited = _inherited()
+    if inherited is not None and any(name in given for name in "pbk"):
+        raise OptionError("Cannot use --port, --bind or --socket with socket activation")
+    where = address(given)
+    background = "fork" in given or ("c" in given and "v" not in given)
+    launcher = leave_terminal() if background else None
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    done = threading.Event()
+    with ExitStack() as stack:
+        image = _open(given, graph, mode, offset)
+        stack.callback(image.close)
+        export = _export(given, image, shared)
+        sockets: list[socket.socket] = []
+        if inherited is not None:
+            sockets = [inherited]
+        elif "c" not in given:
+            sockets = [listen(where)]
+            sockets[0].listen(128)
+        persistent = "t" in given
+
+        def gone(left: int) -> None:
+            if not left and not persistent:
+                done.set()
+
+        server = Server(
+            sockets, [export], limit=shared, tls=tls, gone=gone, warn=_warn(given), trace=trace
+        )
+        stack.callback(server.stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: done.set())
+        stack.enter_context(pid_file(given.get("pid-file"), "--pid-file"))
+        server.start()
+        if "c" in given:
+            stack.enter_context(_connected(given.get("c"), server, export))
+        if launcher is not None:
+            launcher.ready()
+        done.wait()
+    return 0
+
+
+def _number(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 63:
+        raise OptionError(f"Invalid {what} '{text}'")
+    return int(text)
+
+
+def _mode(given: Given) -> Mode:
+    if ("n" in given) + len(given.all("cache")) > 1:
+        raise OptionError("-n and --cache can only be specified once")
+    mode = Mode(readonly=any(name in given for name in "rsl"))
+    try:
+        mode = cached(mode, "none" if "n" in given else given.get("cache"))
+    except OptionError:
+        raise OptionError(f"Invalid cache mode `{given.get('cache')}'") from None
+    if given.get("aio", "threads") not in ("threads", "native", "io_uring"):
+        raise OptionError(f"Invalid aio mode '{given.get('aio')}'")
+    discard = given.get("discard", "ignore")
+    if discard not in ("ignore", "off", "unmap", "on"):
+        raise OptionError(f"Invalid discard mode `{discard}'")
+    unmap = discard in ("unmap", "on")
+    zeroes = given.get("detect-zeroes", "off")
+    if zeroes not in ("off", "on", "unmap"):
+        raise OptionError(f"Failed to parse detect-zeroes mode: invalid parameter value: {zeroes}")
+    if zeroes == "unmap" and not unmap:
+        raise OptionError(
+            "setting detect-zeroes to unmap is not allowed without setting discard operation to "
+            "unmap"
+        )
+    return replace(mode, discard=unmap, zeroes=zeroes)
+
+
+def _open(given: Given, graph: Graph, mode: Mode, offset: int) -> Image:
+    (name,) = given.words
+    try:
+        if "image-opts" not in given:
+            image = graph.open_name(name, format=given.get("f"), mode=mode)
+        elif "f" in given:
+            raise OptionError("--image-opts and -f are mutually exclusive")
+        else:
+            image = graph.open_name("", mode=mode, options=image_tree(name))
+    except ImageError as error:
+        raise OptionError(f"Failed to blk_new_open '{name}': {error}") from None
+    try:
+        if "l" in given:
+            _show_snapshot(image, given.get("l"))
+        if "s" in given:
+            image = Overlay(image)
+            image.unmap = mode.discard
+        if offset:
+            image = Raw(image, offset=offset)
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
+def _show_snapshot(image: Image, which: str) -> None:
+    keys = dict(split(which)) if "=" in which else {"snapshot.id": which, "snapshot.name": which}
+    if set(keys) - {"snapshot.id", "snapshot.name"}:
+        raise OptionError(
+            f"'{which}' is no snapshot; write its id or name, or snapshot.id=.., snapshot.name=.."
+        )
+    exact = "=" in which
+    for one in image.snapshots():
+        same_id = one.id == keys.get("snapshot.id", one.id)
+        same_name = one.name == keys.get("snapshot.name", one.name)
+        if (same_id and same_name) if exact else (same_id or same_name):
+            image.show_snapshot(one.id)
+            return
+    raise OptionError("Failed to load snapshot: Can't find snapshot")
+
+
+def _export(given: Given, image: Image, shared: int) -> Export:
+    name, text = given.get("x"), given.get("D")
+    for what, value in (("export name", name), ("description", text)):
+        if len(value.encode("utf-8", "surrogateescape")) > 4096:
+            raise OptionError(f"{what} '{value[:20]}...' is longer than 4096 bytes")
+    return Export(
+        image,
+        name,
+        text,
+        readonly=any(one in given for one in "rl"),
+        bitmaps=given.all("B"),
+        depth="A" in given,
+        shared=shared != 1,
+        writethrough=given.get("cache") in WRITETHROUGH,
+    )
+
+
+def _inherited() -> socket.socket | None:
+    """The listening socket that systemd or another supervisor has handed over."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = os.environ.get("LISTEN_FDS", "")
+    if count != "1":
+        raise OptionError(f"LISTEN_FDS is '{count}'; {PROGRAM} takes one socket")
+    os.environ.pop("LISTEN_PID")
+    os.environ.pop("LISTEN_FDS")
+    try:
+        return socket.socket(fileno=FIRST_INHERITED)
+    except OSError as error:
+        raise OptionError(f"the socket that was handed over: {error.strerror}") from None
+
+
+def _warn(given: Given) -> Callable[[str], object]:
+    if "v" not in given:
+        return lambda text: None
+    return lambda text: _say(f"{PROGRAM}: {text}\n")
+
+
+def _say(text: str) -> None:
+    try:
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # nobody listens
+
+
+def _trace(given: Given) -> Callable[[str], object] | None:
+    patterns = []
+    for text in given.all("T"):
+        for key, value in split(text, implied="enable"):
+            if key != "enable":
+                raise OptionError(f"'{key}' of --trace is not supported yet; write an event's name")
+            patterns.append(value or "")
+    if not any(fnmatch.fnmatchcase(_EVENT, pattern) for pattern in patterns):
+        if patterns:
+            _say(f"{PROGRAM}: --trace: there is one event, {_EVENT}\n")
+        return None
+    return lambda text: _say(f"{_EVENT} {text}\n")
+
+
+@contextmanager
+def _connected(path: str, server: Server, export: Export) -> Iterator[None]:
+    """While the body runs, a device of the kernel is a client of `server`."""
+    try:
+        device = Device(path)
+    except OSError as error:
+        raise OptionError(f"Failed to open {path}: {error.strerror}") from None
+    ours, theirs = socket.socketpair()
+    server.serve(theirs)
+    try:
+        device.connect(ours, export.name)
+    except OSError as error:
+        device.close()
+        raise OptionError(f"Failed to set NBD socket of {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        device.close()
