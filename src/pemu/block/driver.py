@@ -28,6 +28,7 @@ FORMATS = {
     "qcow": "pemu.block.formats.qcow",
     "qed": "pemu.block.formats.qed",
     "vdi": "pemu.block.formats.vdi",
+    "vhdx": "pemu.block.formats.vhdx",
     "vmdk": "pemu.block.formats.vmdk",
     "vpc": "pemu.block.formats.vpc",
 }

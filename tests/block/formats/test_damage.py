@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pemu.block.formats import parallels, qcow, qed, vdi, vmdk_extent, vpc
+from pemu.block.formats import parallels, qcow, qed, vdi, vhdx_layout, vmdk_extent, vpc
 from pemu.block.graph import Graph
 from tests.block.formats.exchange import create, open_image
 from tests.block.mutation import Field, entries, exercise, fields_of, mutations
@@ -77,7 +77,34 @@ def vmdk_fields(data: bytes) -> list[Field]:
     return [*fields_of(vmdk_extent.SparseHeader), *tables, *text]
 
 
+def vhdx_fields(data: bytes) -> list[Field]:
+    start = vhdx_layout.REGION_TABLES[0]
+    places = [
+        int.from_bytes(data[start + at : start + at + 8], "little") for at in (16 + 16, 48 + 16)
+    ]
+    layout = vhdx_layout
+    fields = [Field("identifier", 0, 8)]
+    for offset in layout.HEADERS:
+        fields += fields_of(layout.Header, offset, f"header at {offset}: ")
+    fields += fields_of(layout.RegionHeader, start)
+    fields += fields_of(layout.Region, start + 16, "bat ")
+    fields += fields_of(layout.Region, start + 48, "metadata ")
+    fields += entries("bat", places[0], 8, 3)
+    fields += fields_of(layout.MetadataHeader, places[1])
+    for number in range(5):
+        fields += fields_of(layout.MetadataItem, places[1] + 32 + number * 32, f"item {number} ")
+    return [*fields, *entries("metadata", places[1] + layout.ITEMS_START, 4, 10)]
+
+
+def seal_vhdx(data: bytearray) -> None:
+    for offset in vhdx_layout.HEADERS:
+        data[offset : offset + 4096] = vhdx_layout.sealed(bytes(data[offset : offset + 4096]))
+    for offset in vhdx_layout.REGION_TABLES:
+        data[offset : offset + 65536] = vhdx_layout.sealed(bytes(data[offset : offset + 65536]))
+
+
 CASES = [
+    Damage("vhdx", vhdx_fields, {"block_size": "1M"}, seal=seal_vhdx),
     Damage("vmdk", vmdk_fields),
     Damage("vmdk", vmdk_fields, {"subformat": "streamOptimized"}),
     Damage("qcow", qcow_fields, checks=False),
