@@ -10,8 +10,7 @@ from tests.isa.mips.system import words as w
 from tests.machine.mips_machine import ROM, MipsMachine
 
 MODELS = ("24Kf", "MIPS64R2-generic", "4Km")
-SDBBP = 0x7000003F
-DEBUG, DEPC, DESAVE, WATCHLO, WATCHHI = 23, 24, 31, 18, 19
+WATCHLO, WATCHHI = 18, 19
 SST, DSS, DBP, DM, BD = 1 << 8, 1 << 0, 1 << 1, 1 << 30, 1 << 31
 EXL, IE, IM0, GLOBAL, FETCH = 2, 1, 1 << 8, 1 << 30, 4
 PROGRAM, DEBUG_VECTOR = 0x80010000, 0x480
@@ -83,8 +82,8 @@ def test_instruction_is_watched_only_while_the_register_says_so(machine_of: Mach
 def stepper() -> list[int]:
     """A handler for debug mode: notes DEPC, steps over SDBBP, and goes on stepping."""
     return [
-        w.mfc0(w.K0, DEBUG),
-        w.mfc0(w.K1, DEPC),
+        w.mfc0(w.K0, w.DEBUG),
+        w.mfc0(w.K1, w.DEPC),
         w.sw(w.K1, S0),
         w.addiu(S0, S0, 4),
         w.addiu(S1, S1, -1),
@@ -92,12 +91,12 @@ def stepper() -> list[int]:
         0x10000000 | w.K0 << 21 | 3,  # beq k0, zero: a step
         w.NOP,
         w.addiu(w.K1, w.K1, 4),
-        w.mtc0(w.K1, DEPC),
+        w.mtc0(w.K1, w.DEPC),
         *w.li(w.K0, SST),
         0x1C000000 | S1 << 21 | 2,  # bgtz s1: on stepping
         w.NOP,
         w.addiu(w.K0, 0, 0),
-        w.mtc0(w.K0, DEBUG),
+        w.mtc0(w.K0, w.DEBUG),
         w.DERET,
     ]
 
@@ -116,7 +115,7 @@ def stepped(machine: MipsMachine, program: Sequence[int], count: int) -> list[in
 def test_each_step_is_one_instruction_and_a_branch_with_its_slot(
     machine_of: MachineOf, model: str
 ) -> None:
-    program = [SDBBP, w.NOP, w.addiu(w.T0, 0, 1), w.beq(0, 0, 2), w.addiu(w.T0, w.T0, 1), 0, 0]
+    program = [w.SDBBP, w.NOP, w.addiu(w.T0, 0, 1), w.beq(0, 0, 2), w.addiu(w.T0, w.T0, 1), 0, 0]
     machine = machine_of(model)
     assert stepped(machine, program, 5) == [0, 2, 3, 6, 7]
     assert machine.gprs((w.T0,)) == [2]
@@ -124,11 +123,11 @@ def test_each_step_is_one_instruction_and_a_branch_with_its_slot(
 
 def test_step_into_an_exception_comes_to_its_vector(machine_of: MachineOf) -> None:
     vector = (0x80000180 - PROGRAM) // 4 - 3
-    assert stepped(machine_of("24Kf"), [SDBBP, w.NOP, w.SYSCALL], 3) == [0, 2, vector]
+    assert stepped(machine_of("24Kf"), [w.SDBBP, w.NOP, w.SYSCALL], 3) == [0, 2, vector]
 
 
 def test_pending_interrupt_comes_before_the_step(machine_of: MachineOf) -> None:
-    program = [*w.set_cp0(w.CAUSE, IM0), *w.set_cp0(w.STATUS, EXL | IE | IM0), SDBBP]
+    program = [*w.set_cp0(w.CAUSE, IM0), *w.set_cp0(w.STATUS, EXL | IE | IM0), w.SDBBP]
     program += w.set_cp0(w.STATUS, IE | IM0)
     vector = (0x80000180 - PROGRAM) // 4 - 3
     places = stepped(machine_of("24Kf"), program, 5)
@@ -139,7 +138,7 @@ def test_debug_control_register_offers_no_breakpoints(machine_of: MachineOf) -> 
     machine = machine_of("24Kf")
     handler = [*w.li(w.K0, 0xFF300000), w.lw(S0, w.K0), w.lw(S1, w.K0, 0x1000), *w.stop()]
     machine.write(ROM + DEBUG_VECTOR, handler)
-    start(machine, [SDBBP])
+    start(machine, [w.SDBBP])
     control, others = machine.gprs((S0, S1))
     assert control >> 16 & 3 == 0
     assert control >> 29 & 1
@@ -149,7 +148,7 @@ def test_debug_control_register_offers_no_breakpoints(machine_of: MachineOf) -> 
 def test_without_a_probe_its_memory_is_a_bus_error_in_debug_mode(machine_of: MachineOf) -> None:
     machine = machine_of("24Kf")
     handler = [
-        w.mfc0(S0, DEBUG),
+        w.mfc0(S0, w.DEBUG),
         0x30000000 | S0 << 21 | S1 << 16 | DBP,  # andi s1, s0, DBp
         0x10000000 | S1 << 21 | 4,  # beq s1, zero
         w.NOP,
@@ -158,7 +157,7 @@ def test_without_a_probe_its_memory_is_a_bus_error_in_debug_mode(machine_of: Mac
         *w.stop(),
     ]
     machine.write(ROM + DEBUG_VECTOR, handler)
-    start(machine, [SDBBP])
+    start(machine, [w.SDBBP])
     (debug,) = machine.gprs((S0,))
     assert debug >> 10 & 31 == 7
     assert debug & DM

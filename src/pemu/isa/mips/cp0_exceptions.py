@@ -65,14 +65,12 @@ def _enter_debug(cpu: SystemCpu, code: Value, in_slot: Value, already: Value) ->
     """Enter debug mode; an exception in debug mode enters it once more, and is noted."""
     kept = cpu.debug & ~c.DEBUG_CAUSES
     slot = in_slot.select(cpu.const(c.DBD, 32), 0)
-    why = cpu.var(32, c.DBP)
-    with cpu.if_(code.eq(e.DEBUG_STEP)):
-        why.value = cpu.const(c.DSS, 32)
-    with cpu.if_(code.eq(e.DEBUG_INTERRUPT)):
-        why.value = cpu.const(c.DINT, 32)
-    with cpu.if_(already):
-        number = code.eq(e.DEBUG_BREAKPOINT).select(cpu.const(e.BREAKPOINT, 32), code & 0x1F)
-        why.value = number << c.DEBUG_CODE_SHIFT
+    point = code.eq(e.DEBUG_BREAKPOINT)
+    number = point.select(cpu.const(e.BREAKPOINT, 32), code & 0x1F)
+    why = cpu.var(32, number << c.DEBUG_CODE_SHIFT)
+    with cpu.if_(~already):
+        cause = code.eq(e.DEBUG_STEP).select(cpu.const(c.DSS, 32), c.DINT)
+        why.value = point.select(why.value | c.DBP, cause)
     cpu.debug = kept | slot | why.value | c.DM
     cpu.depc = cpu.pc
     cpu.flush_tlb()  # the debug unit's registers appear

@@ -42,6 +42,7 @@ class Stream:
         self.random = random.Random(seed)
         self.bits = control.model.bits
         self.entries = control.tlb
+        self.debug_unit = "mips32" in control.model.features
         self.virtual_bits = control.virtual_bits
         self.modes = [bits for bits in (SUPERVISOR, USER) if bits & control.status_mask]
         self.words: list[int] = []
@@ -265,6 +266,12 @@ class Stream:
         words += [read, *self.save(V0)]
         return self.in_mode(r.choice(self.modes), [w.addiu(V0, 0, 8), read, *self.save(V0)], words)
 
+    def break_point(self) -> list[int]:
+        """One for the debug unit, in the kernel or in a program. QEMU knows no DBD."""
+        if self.random.random() < 0.5:
+            return [w.SDBBP]
+        return self.in_mode(self.random.choice(self.modes), [w.SDBBP, w.DERET])
+
     def trap(self) -> list[int]:
         return [self.random.choice((w.SYSCALL, w.BREAK, 0x00000034, 0x4C00003F))]
 
@@ -285,6 +292,7 @@ class Stream:
             (self.coprocessors, 1),
             (self.linked, 1),
             (self.hardware_registers, 1),
+            (self.break_point, 1 if self.debug_unit else 0),
         )
         operations = [operation for operation, _ in choices]
         weights = [weight for _, weight in choices]
@@ -325,6 +333,18 @@ class Stream:
             w.ERET,
         ]
 
+    def debug_handler(self) -> list[int]:
+        """The same for debug mode, which break points enter."""
+        return [
+            w.mfc0(K0, w.DEBUG),
+            *self.save(K0),
+            self.move_from(T8, w.DEPC),
+            *self.save(T8),
+            w.addiu(T8, T8, 4),
+            self.move_to(T8, w.DEPC),
+            w.DERET,
+        ]
+
     def images(self) -> tuple[list[tuple[int, list[int]]], list[tuple[int, list[int]]]]:
         """(address, words) of what lies in the ROM (from its start), and in memory."""
         rom: list[tuple[int, list[int]]] = []
@@ -334,6 +354,7 @@ class Stream:
                 words = w.beq(0, 0, (_HANDLER - base - vector) // 4 - 1)
                 image.append((base + vector, [words, w.addiu(K0, 0, base + vector)]))
         rom.append((_HANDLER, self.handler()))
+        rom.append((0x480, self.debug_handler()))
         ram.append((_HANDLER, self.handler()))
         start = [*self.constant(K1, (-1 << 32 | 0xA0000000 + LOG + 64) & (1 << self.bits) - 1)]
         start += w.set_cp0(w.STATUS, BEV | (KX_SX_UX if self.bits == 64 else 0))
