@@ -58,7 +58,7 @@ class LogItems(ValueType):
     def parse(self, text: str) -> tuple[str, ...]:
         names: list[str] = []
         for name in text.split(","):
-            names += ITEMS if name == "all" else [name] if name else []
+            names += ITEMS if name == "all" else [name]
         if "help" in names or "?" in names:
             rows = "".join(f"{name:<15} {what}\n" for name, what in ITEMS.items())
             rows += "trace:PATTERN   trace events, as -trace\n"
@@ -151,7 +151,7 @@ class Log:
         self.ranges = ranges
         self.fd = 2
         self._lock = allocate_lock()
-        if self.items or self.events:
+        if self.items or self.events or path:
             self.fd = _open(path, append)
             os.register_at_fork(after_in_child=self.after_fork)
 

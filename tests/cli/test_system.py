@@ -55,7 +55,19 @@ def eventually_there(path: Path) -> None:
         (["-M", "none", "-smp", "2"], "-smp 2: board none has at most 1 processor"),
         (["-M", "none", "-cpu", "24Kx"], "-cpu: CPU model '24Kx' is not known"),
         (["-d", "tid"], "-d: log item 'tid': not supported yet"),
-        (["-smp", "4,sockets=1,cores=2"], "-smp: '4,sockets=1,cores=2': there is no room for 4"),
+        (["-smp", "4,sockets=3"], "-smp: sockets=3 make 3 processors, not maxcpus=4"),
+        (["-smp", "2,maxcpus=1"], "-smp: maxcpus=1 is less than cpus=2"),
+        (["-smp", "1,dies=2"], "-smp: dies=2: no board here has more than one"),
+        (["-M", "none", "-smp", "1,maxcpus=2"], "-smp 2: board none has at most 1 processor"),
+        (["-M", "none", "-accel", "tcg", "-M", "accel=tcg"], "-accel and -M accel= say the same"),
+        (["-M", "none,accel=kvm:xen"], "-M accel=kvm: there is no such accelerator"),
+        (["-accel", "tcg,split-wx=on"], "-accel: split-wx: not supported yet"),
+        (["-boot", "once=d"], "-boot once: boards of this architecture have no boot order"),
+        (["-boot", "reboot-timeout=-2"], "-boot: reboot-timeout: '-2' is out of range"),
+        (["-m", "16,slots=2,maxmem=32"], "-m: maxmem (32 bytes) is less than the size"),
+        (["-M", "none", "-D", "/nonexistent/x"], "-D: log file '/nonexistent/x' cannot be opened"),
+        (["-M", "none", "-kernel", "x"], "-kernel: board none starts nothing"),
+        (["-d", ""], "-d: unknown log item ''"),
         (["-m", "foo"], "-m: size: 'foo' is not a size"),
         (["-m", "16,slots=2"], "-m: slots are given without maxmem"),
         (["-append", "x"], "-append is for kernels; give one with -kernel"),
@@ -68,7 +80,7 @@ def eventually_there(path: Path) -> None:
         (["-icount", "rr=record"], "-icount: rr: not supported yet"),
         (["-uuid", "x"], "-uuid: 'x' is no UUID"),
         (["-display", "gtk"], "-display: 'gtk' is not supported yet"),
-        (["-accel", "kvm"], "-accel: accel: 'kvm' is none of tcg"),
+        (["-accel", "kvm"], "-accel kvm: there is no such accelerator"),
         (["-boot", "cc"], "-boot: order: boot device 'c' was given twice"),
         (["-boot", "x"], "-boot: order: 'x' is no boot device"),
         (["-dfilter", "5..3"], "-dfilter: '5..3' is no range"),
@@ -183,6 +195,27 @@ def test_options_to_a_file_and_back(tmp_path: Path) -> None:
     before.writeconfig = ""
     before.drives = [("drive", "id=d0,file=a,,b.img,if=none")]
     assert after == before
+
+
+def test_short_options_have_a_general_form_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    words = ["-hdb", "b,c.img", "-cdrom", "d.iso", "-kernel", "vmlinux", "-append", "a=b,c d"]
+    words += ["-bios", "f", "-accel", "tcg,tb-size=8", "-smp", "1,cores=1", "-boot", "dc"]
+    words += ["-name", "n,process=p", "-icount", "3", "-mon", "m", "disk.img"]
+    before = options(*words, "-writeconfig", str(path))
+    after = options("-readconfig", str(path))
+    assert after.machine == [
+        [("kernel", "vmlinux")],
+        [("append", "a=b,c d")],
+        [("firmware", "f")],
+    ]
+    assert after.drives == [
+        ("drive", "file=b,,c.img,index=1"),
+        ("drive", "file=d.iso,index=2,media=cdrom"),
+        ("drive", "file=disk.img,index=0"),
+    ]
+    for same in ("accel", "smp", "boot", "name", "icount", "mon"):
+        assert getattr(after, same) == getattr(before, same)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from pemu.cli.system_defaults import INTERFACES
 from pemu.options.error import OptionError, listed, quoted, unknown
 from pemu.options.keyval import split
 
@@ -48,6 +49,15 @@ IMPLIED = {
     "trace": "enable",
 }
 """The key whose value may stand first in an option without its name."""
+
+MACHINE_KEYS = {
+    "kernel": "kernel",
+    "initrd": "initrd",
+    "append": "append",
+    "dtb": "dtb",
+    "bios": "firmware",
+}
+"""The properties of -machine that options stand for."""
 
 _HEAD = re.compile(r'\[\s*([\w-]+)(?:\s+"([^"]*)")?\s*\]')
 _ITEM = re.compile(r'([\w.-]+)\s*=\s*"([^"]*)"')
@@ -94,6 +104,7 @@ def write(path: str, given: Iterable[tuple[str, str]]) -> None:
     names = {option: section for section, option in SECTIONS.items()}
     parts = ["# pemu configuration file\n"]
     for option, text in given:
+        option, text = _general(option, text)
         if option not in names:
             continue
         items = split(text, IMPLIED.get(option, ""))
@@ -110,6 +121,16 @@ def write(path: str, given: Iterable[tuple[str, str]]) -> None:
         ) from None
 
 
+def _general(option: str, text: str) -> tuple[str, str]:
+    """The general form of an option that is short for another."""
+    if option in MACHINE_KEYS:
+        return "machine", f"{MACHINE_KEYS[option]}={_doubled(text)}"
+    if option in INTERFACES:
+        keys = {"file": text, **INTERFACES[option]}
+        return "drive", ",".join(f"{key}={_doubled(str(value))}" for key, value in keys.items())
+    return option, text
+
+
 def _doubled(value: str) -> str:
     return value.replace(",", ",,")
 
@@ -117,6 +138,8 @@ def _doubled(value: str) -> str:
 def _shown(value: str | None) -> str:
     if value is None:
         return "on"
-    if '"' in value:
-        raise OptionError(f"-writeconfig: {quoted(value)} cannot be written: it has a '\"' in it")
+    if any(char in value for char in '"\n\r'):
+        raise OptionError(
+            f"-writeconfig: {quoted(value)} cannot be written: it has a '\"' or more than one line"
+        )
     return value

@@ -86,10 +86,8 @@ def gather(given: Sequence[tuple[Option, Any]], rest: Sequence[str]) -> SystemOp
     if options.writeconfig:
         from pemu.cli.configfile import write
 
-        write(
-            options.writeconfig,
-            [(option.name, option.type.format(value)) for option, value in expanded if option.type],
-        )
+        given_texts = [(one.name, one.type.format(value)) for one, value in expanded if one.type]
+        write(options.writeconfig, given_texts + [("hda", word) for word in rest])
     return options
 
 

@@ -13,6 +13,9 @@ from pemu.machine.machine import Machine
 from pemu.machine.target import Target
 from pemu.options.error import OptionError
 
+LEAST_CODE = 4
+"""MiB of compiled code that there is room for in any case: a few batches of the compiler."""
+
 
 def maker(machine: Machine, target: Target, options: SystemOptions) -> Callable[[str], Vcpu]:
     """What makes a processor of a model for `machine`; OptionError for a model that is not there.
@@ -43,6 +46,11 @@ def maker(machine: Machine, target: Target, options: SystemOptions) -> Callable[
         # What a machine runs is found by its code; the name only keeps different ones apart.
         software = options.kernel or options.bios or (options.drives or [("", "")])[0][1]
         processor.engine.open_regions(f"machine {software}", "")
+        for given in options.accel:
+            if given["tb-size"]:
+                processor.engine.code.limit = max(given["tb-size"], LEAST_CODE) << 20
+            if given["one-insn-per-tb"]:
+                options.singlestep = True
         if options.log_items:
             processor.choose_log()
         if options.singlestep:

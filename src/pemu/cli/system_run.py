@@ -12,6 +12,7 @@ from pemu.block.objects import add_object
 from pemu.chardev.interface import Chardev, Host
 from pemu.chardev.registry import Chardevs
 from pemu.cli import background, outcome
+from pemu.cli.configfile import MACHINE_KEYS
 from pemu.cli.system_cpu import maker
 from pemu.cli.system_defaults import drives as given_drives
 from pemu.cli.system_defaults import ports
@@ -31,7 +32,7 @@ from pemu.machine.wallclock import WallClock
 from pemu.monitor.gdb.front import GdbServers
 from pemu.monitor.human import Console
 from pemu.monitor.instance import Instance
-from pemu.options.error import HelpRequest, OptionError, quoted
+from pemu.options.error import HelpRequest, OptionError
 
 SWITCH_INTERVAL = 0.0002
 """Seconds that a Python thread may keep others waiting: a device access is to be prompt."""
@@ -44,7 +45,7 @@ def run(target: Target, options: SystemOptions) -> int:
         return outcome.show(boards.listing(target.architecture))
     for text in options.device:
         catalogue.answer(text)
-    _general(options, properties)
+    _general(f"pemu-system-{target.name}", options, properties)
     _check(options)
     board = boards.find(name, target.architecture)
     if "help" in properties or "?" in properties:
@@ -140,7 +141,7 @@ class Session:
         serials, parallels = self._ports(chardevs)
         config = Configuration(
             cpu=options.cpu or self.board.default_cpu.get(self.target.name, ""),
-            cpus=options.smp["cpus"] if options.smp else 1,
+            cpus=options.smp["maxcpus"] if options.smp else 1,
             kernel=options.kernel,
             initrd=options.initrd,
             append=options.append or "",
@@ -294,22 +295,27 @@ def _machine_option(options: SystemOptions) -> tuple[str, dict[str, str | None]]
     return name, properties
 
 
-def _general(options: SystemOptions, properties: dict[str, Any]) -> None:
+def _general(program: str, options: SystemOptions, properties: dict[str, Any]) -> None:
     """Carry out the properties of `GENERAL`, which are options by another name."""
-    for key, attribute in (
-        ("kernel", "kernel"),
-        ("initrd", "initrd"),
-        ("append", "append"),
-        ("dtb", "dtb"),
-        ("firmware", "bios"),
-    ):
+    for attribute, key in MACHINE_KEYS.items():
         if key in properties:
             setattr(options, attribute, properties.pop(key) or "")
-    accelerator = properties.pop("accel", "tcg")
-    if accelerator not in ("tcg", None):
-        raise OptionError(f"-M accel: {quoted(accelerator)} is not supported; use tcg")
+    if "accel" in properties:
+        names = (properties.pop("accel") or "tcg").split(":")
+        if options.accel:
+            raise OptionError("-accel and -M accel= say the same; give one of them")
+        _choose_accelerator(program, "-M accel=", names)
+    _choose_accelerator(program, "-accel ", [one["accel"] for one in options.accel])
     if properties.pop("graphics", "on") == "off":
         options.nographic = True
+
+
+def _choose_accelerator(program: str, option: str, names: list[str]) -> None:
+    """Take the first of the accelerators that there is, having warned of those before."""
+    if names and "tcg" not in names:
+        raise OptionError(f"{option}{names[0]}: there is no such accelerator; use tcg")
+    for name in names[: names.index("tcg")] if names else ():
+        outcome.fail(program, f"warning: {option}{name}: there is no such accelerator")
 
 
 def _check(options: SystemOptions) -> None:
@@ -319,5 +325,7 @@ def _check(options: SystemOptions) -> None:
             raise OptionError(f"-{name} is for kernels; give one with -kernel")
     if options.daemonize and options.nographic:
         raise OptionError("-nographic needs a terminal, which -daemonize leaves; use -display none")
+    if options.boot and options.boot["once"]:
+        raise OptionError("-boot once: boards of this architecture have no boot order to restore")
     if "help" in options.directories or "?" in options.directories:
         raise HelpRequest("".join(f"{path}\n" for path in options.directories if path != "help"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pemu.cli.user_options import Lazy
@@ -40,15 +41,21 @@ class Smp(Lazy):
 
     def parse(self, text: str) -> Any:
         values = super().parse(text)
-        product, given = 1, False
-        for key in ("sockets", "dies", "clusters", "cores", "threads"):
-            if values[key] is not None:
-                product, given = product * values[key], True
-        cpus, most = values["cpus"], values["maxcpus"]
-        if cpus is None:
-            cpus = values["cpus"] = most or product
-        if given and product < cpus or (most is not None and most < cpus):
-            raise OptionError(f"{quoted(text)}: there is no room for {cpus} processors in that")
+        for key in ("dies", "clusters"):
+            if (values[key] or 1) > 1:
+                raise OptionError(
+                    f"{key}={values[key]}: no board here has more than one; leave it out"
+                )
+        levels = [key for key in ("sockets", "cores", "threads") if values[key] is not None]
+        product = math.prod(values[key] for key in levels)
+        cpus = values["cpus"] or values["maxcpus"] or product
+        most = values["maxcpus"] or (product if len(levels) == 3 else cpus)
+        values["cpus"], values["maxcpus"] = cpus, most
+        if most < cpus:
+            raise OptionError(f"maxcpus={most} is less than cpus={cpus}")
+        if most % product or len(levels) == 3 and most != product:
+            shown = ", ".join(f"{key}={values[key]}" for key in levels)
+            raise OptionError(f"{shown} make {product} processors, not maxcpus={most}")
         return values
 
 
@@ -65,6 +72,16 @@ class BootOrder(ValueType):
             if text.count(letter) > 1:
                 raise OptionError(f"boot device {quoted(letter)} was given twice")
         return text
+
+
+class Timeout(Int):
+    """Milliseconds, or -1 for never."""
+
+    def __init__(self) -> None:
+        super().__init__(maximum=0xFFFF)
+
+    def parse(self, text: str) -> int:
+        return -1 if text == "-1" else super().parse(text)
 
 
 class Uuid(ValueType):
@@ -141,7 +158,7 @@ def memory_group() -> Group:
         (
             Key("size", size, "RAM of the machine"),
             Key("slots", Int(maximum=256), "places for more"),
-            Key("maxmem", size, "RAM with all places filled"),
+            Key("maxmem", Size(maximum=1 << 40), "RAM with all places filled"),
         ),
         implied="size",
     )
@@ -172,7 +189,11 @@ def boot_group() -> Group:
             Key("menu", Bool(), "let the user choose, where firmware can"),
             Key("splash", Text("file"), "picture for the menu"),
             Key("splash-time", Int(maximum=0xFFFF), "milliseconds that it is shown"),
-            Key("reboot-timeout", Int(maximum=0xFFFF), "milliseconds until a failed boot is tried"),
+            Key(
+                "reboot-timeout",
+                Timeout(),
+                "milliseconds until a failed boot is tried again, -1 for never",
+            ),
             Key("strict", Bool(), "boot from nothing else"),
         ),
         implied="order",
@@ -256,9 +277,10 @@ def accel_group() -> Group:
     return Group(
         "-accel",
         (
-            Key("accel", Enum(("tcg",), name="name"), "the accelerator", required=True),
-            Key("thread", Enum(("single", "multi")), "one thread, or one a processor"),
-            Key("tb-size", Size(unit="M"), "limit of generated code"),
+            Key("accel", Text("name", empty=False), "the accelerator", required=True),
+            Key("thread", Enum(("single", "multi")), "the same for one processor"),
+            Key("tb-size", Int(maximum=0xFFFFFFFF), "limit of compiled code in MiB"),
+            Key("split-wx", NotYet("off"), "off: generated code is never writable"),
             Key("one-insn-per-tb", Bool(), "as -singlestep"),
         ),
         implied="accel",
@@ -281,7 +303,7 @@ class Accelerator(Lazy):
     """The value of -accel; Pemu's own accelerator is called what QEMU's is."""
 
     def parse(self, text: str) -> Any:
-        if text in ("help", "?"):
+        if text in ("", "help", "?"):
             raise HelpRequest("Accelerators supported:\ntcg\n")
         return super().parse(text)
 

@@ -20,19 +20,22 @@ _READ, _WRITE, _EXECUTE = mmap.PROT_READ, mmap.PROT_WRITE, mmap.PROT_EXEC
 class CodeArea:
     """Code is added from `start` on, each piece at `next`; none of it is ever writable.
 
-    What is to stay whatever comes is added from the end backwards: `end` moves.
+    What is to stay whatever comes is added from the end backwards: `end` moves. `limit`: bytes of
+    what does not stay.
     """
 
-    __slots__ = ("_kept", "end", "next", "start")
+    __slots__ = ("_kept", "end", "limit", "next", "start")
 
     def __init__(self) -> None:
         self.start = reserve(BYTES, 0)
         self.end = self.start + BYTES
         self.next = self._kept = self.start
+        self.limit = BYTES
 
     def _take(self, size: int, last: bool) -> int:
         size = (size + _PAGE - 1) // _PAGE * _PAGE
-        if self.next + size > self.end:
+        most = self.end if last else min(self.end, self._kept + self.limit)
+        if self.next + size > most:
             raise MemoryError("code area full")
         if last:
             self.end -= size

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pemu.machine.board import Board
 from pemu.machine.region import Ram
+from pemu.options.error import OptionError
 
 
 class Empty(Board):
@@ -18,6 +19,8 @@ class Empty(Board):
     description: ClassVar[str] = "empty machine"
 
     def create(self) -> None:
+        if self.config.kernel:
+            raise OptionError("-kernel: board none starts nothing; choose another one with -M")
         if self.config.ram_size:
             self.machine.memory.root.add(Ram("ram", self.config.ram_size), 0)
         if self.config.cpu:
