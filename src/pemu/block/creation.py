@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pemu.block.error import ImageError
-from pemu.block.opening import Mode, protocol_of
+from pemu.block.image import Image
+from pemu.block.opening import Mode, Opener, protocol_of
 from pemu.block.tree import Tree
-
-if TYPE_CHECKING:
-    from pemu.block.graph import Graph
-    from pemu.block.image import Image
 
 
 class Creation:
@@ -21,7 +18,7 @@ class Creation:
     graph: what opens other images and has secrets.
     """
 
-    def __init__(self, graph: Graph, name: str, size: int, options: dict[str, Any]) -> None:
+    def __init__(self, graph: Opener, name: str, size: int, options: dict[str, Any]) -> None:
         self.graph = graph
         self.name = name
         self.size = size

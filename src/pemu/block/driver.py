@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pemu.block.creation import Creation
 from pemu.block.error import ImageError
+from pemu.block.image import Image
+from pemu.block.opening import Opening
 from pemu.options.error import listed, quoted, unknown
 from pemu.options.keyval import Key
-
-if TYPE_CHECKING:
-    from pemu.block.creation import Creation
-    from pemu.block.image import Image
-    from pemu.block.opening import Opening
 
 FORMATS = {
     "luks": "pemu.block.formats.luks",

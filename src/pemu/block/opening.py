@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pemu.block.error import ImageError
-
-if TYPE_CHECKING:
-    from pemu.block.graph import Graph
-    from pemu.block.image import Image
-    from pemu.block.tree import Tree
+from pemu.block.image import Image
+from pemu.block.tree import Tree
 
 LONGEST_CHAIN = 100
 """Images below each other: more are taken for a circle."""
@@ -53,6 +51,30 @@ class Mode:
         )
 
 
+class Opener(Protocol):
+    """What drivers see of the graph: it opens and makes further images.
+
+    objects: what options refer to by id. warn: is told of what the user should know.
+    """
+
+    objects: dict[str, Any]
+    warn: Callable[[str], object]
+
+    def open_name(
+        self, name: str, *, format: str = "", mode: Mode = ..., options: Tree | None = None
+    ) -> Image:
+        """Open what a name stands for. Raises ImageError."""
+
+    def open_child(self, value: Any, mode: Mode, *, protocol: bool = False) -> Image:
+        """Open a child: keys of its own, or the name of a node that there is."""
+
+    def open_protocol(self, name: str, mode: Mode) -> Image:
+        """Open a path or address as it is, whatever is in it. Raises ImageError, OSError."""
+
+    def create_file(self, name: str, size: int, options: Mapping[str, Any]) -> None:
+        """Make what holds an image, `size` bytes long. Raises ImageError, OSError."""
+
+
 class Opening:
     """One image being opened by its driver.
 
@@ -61,7 +83,7 @@ class Opening:
     """
 
     def __init__(
-        self, graph: Graph, driver: str, name: str, options: dict[str, Any], children: Tree,
+        self, graph: Opener, driver: str, name: str, options: dict[str, Any], children: Tree,
         mode: Mode, file: Image | None = None,
     ) -> None:  # fmt: skip
         self.graph = graph

@@ -11,9 +11,8 @@ from pemu.block.crypto.luks import AMENDMENT, CREATION, Luks, header_bytes
 from pemu.block.crypto.secrets import secret
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.graph import Graph
 from pemu.block.image import Buffers, Extent, Image, Limits, Pieces
-from pemu.block.opening import Opening
+from pemu.block.opening import Opener, Opening
 from pemu.block.tree import typed
 from pemu.options.keyval import Key
 from pemu.options.types import Enum, Text
@@ -28,16 +27,16 @@ class LuksImage(Image):
     """What is behind the header `luks` in `file`. cipher: None where it is only described."""
 
     format: ClassVar[str] = "luks"
-    encrypted = True
 
     def __init__(
-        self, graph: Graph, file: Image, luks: Luks, cipher: SectorCipher | None, key_secret: str
+        self, graph: Opener, file: Image, luks: Luks, cipher: SectorCipher | None, key_secret: str
     ) -> None:
         size = file.size - luks.payload
         if size < 0:
             raise ImageError(f"'{file.name}' ends before the contents begin ({luks.payload})")
         super().__init__(file.name, size, readonly=file.readonly)
         self.children["file"] = self._file = file
+        self.encrypted = True
         self._graph = graph
         self._luks = luks
         self._cipher = cipher

@@ -7,20 +7,18 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from pemu.block.backend import Backend
-from pemu.block.error import ImageError
 from pemu.block.image import Image
-from pemu.block.jobs.chunks import CHUNK, Chunks, copy, present
+from pemu.block.jobs.chunks import CHUNK, copy, present
+from pemu.block.jobs.copyjob import CopyJob, Sync
 from pemu.block.jobs.job import Job
-from pemu.block.jobs.mirror import Sync
 from pemu.block.jobs.watch import Watch
 
 
-class Backup(Job):
-    """Copies the image of `backend` as it is now to `target`, which belongs to the job.
+class Backup(CopyJob):
+    """Copies the image of `backend` as it is now to `target`.
 
     Before the guest changes a chunk, its old contents are copied. Where that fails the backup
-    fails, not the guest. sync: everything, what the topmost image has, or only what the guest
-    changes; the last goes on until it is cancelled.
+    fails, not the guest. With sync 'none' it goes on until it is cancelled.
     """
 
     kind: ClassVar[str] = "backup"
@@ -35,20 +33,7 @@ class Backup(Job):
         speed: int = 0,
         changed: Callable[[Job], object] = lambda job: None,
     ) -> None:
-        super().__init__(id, backend, speed=speed, changed=changed)
-        source = backend.image
-        if source is None:
-            raise ImageError(f"{id}: there is no medium to back up")
-        if target.size < source.size:
-            raise ImageError(
-                f"'{target.name}' has {target.size} bytes, less than the {source.size} of "
-                f"'{source.name}'; make it larger"
-            )
-        self.source = source
-        self.target = target
-        self.sync = sync
-        self.chunks = Chunks(source.size)
-        self._watch: Watch | None = None
+        super().__init__(id, backend, target, sync=sync, speed=speed, changed=changed)
         self._copying = threading.Lock()
         self._failure: OSError | None = None
 
@@ -58,8 +43,8 @@ class Backup(Job):
                 self.chunks.add(offset, length)
         else:
             self.chunks.add(0, self.source.size)
-        self._watch = Watch(self.source, before=self._save)
-        self.backend.replace(self._watch)
+        self.watch = Watch(self.source, before=self._save)
+        self.backend.replace(self.watch)
 
     def _save(self, offset: int, length: int) -> None:
         """The guest is about to write: copy what was there, unless that has been done."""
@@ -97,8 +82,7 @@ class Backup(Job):
             raise self._failure
 
     def _finish(self, succeeded: bool) -> None:
-        assert self._watch is not None
-        self.backend.replace(self._watch.release())
+        self.backend.replace(self.watch.release())
         try:
             if self._failure is None:
                 self.target.flush()

@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from pemu.block.backend import Backend
-from pemu.block.error import ImageError
 from pemu.block.image import Image
-from pemu.block.jobs.chunks import Chunks, copy, present
-from pemu.block.jobs.job import Cancelled, Job
+from pemu.block.jobs.chunks import copy, present
+from pemu.block.jobs.copyjob import CopyJob
+from pemu.block.jobs.job import Cancelled
 from pemu.block.jobs.watch import Watch
 
-Sync = Literal["full", "top", "none"]
 
-
-class Mirror(Job):
+class Mirror(CopyJob):
     """Copies the image of `backend` to `target`, and all that the guest writes meanwhile.
 
-    sync: copy everything, what the topmost image has, or only what is written from now on.
-    target: open for writing and at least as long; belongs to the job. `complete` has the guest use
-    it instead; a job that is ready and cancelled leaves it a copy of that moment.
+    `complete` has the guest use the target instead; a job that is ready and cancelled leaves it a
+    copy of that moment.
     """
 
     kind: ClassVar[str] = "mirror"
 
-    def __init__(
-        self,
-        id: str,
-        backend: Backend,
-        target: Image,
-        *,
-        sync: Sync = "full",
-        speed: int = 0,
-        changed: Callable[[Job], object] = lambda job: None,
-    ) -> None:
-        super().__init__(id, backend, speed=speed, changed=changed)
-        source = backend.image
-        if source is None:
-            raise ImageError(f"{id}: there is no medium to mirror")
-        if target.size < source.size:
-            raise ImageError(
-                f"'{target.name}' has {target.size} bytes, less than the {source.size} of "
-                f"'{source.name}'; make it larger"
-            )
-        self.source = source
-        self.target = target
-        self.sync = sync
-        self.chunks = Chunks(source.size)
-        self._watch: Watch | None = None
-
     def _prepare(self) -> None:
-        self._watch = Watch(self.source, after=self.chunks.add)
-        self.backend.replace(self._watch)
+        self.watch = Watch(self.source, after=self.chunks.add)
+        self.backend.replace(self.watch)
 
     def _base(self) -> Image | None:
         """What is not copied: this and all below it."""
@@ -96,14 +66,13 @@ class Mirror(Job):
         self.target.flush()
 
     def _finish(self, succeeded: bool) -> None:
-        assert self._watch is not None
         pivots = False
         try:
             if succeeded:
                 self._catch_up()
                 pivots = True
         finally:
-            self.backend.replace(self._watch.release())
+            self.backend.replace(self.watch.release())
             if pivots:
                 self._pivot()
             else:

@@ -155,6 +155,7 @@ class SshFile(Image):
             with _failures():
                 self._handle.close()
         finally:
+            self._handle._closed = True  # its finalizer would speak to a server that has gone
             self._transport.close()
 
 
