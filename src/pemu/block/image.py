@@ -143,7 +143,6 @@ class Image:
     format: ClassVar[str] = "raw"
     filter: ClassVar[bool] = False
     """Whether it only passes on what its file is, and has no contents of its own."""
-    encrypted: bool = False
 
     def __init__(self, name: str, size: int, *, readonly: bool) -> None:
         self.name = name
