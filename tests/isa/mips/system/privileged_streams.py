@@ -19,7 +19,7 @@ from tests.isa.mips.system import words as w
 LOG, LOG_BYTES = 0x100000, 0x100000
 FRAMES, FRAME_COUNT = 0x400000, 64
 CODE_VIRTUAL, CODE_PHYSICAL, CODE_MASK = 0x00400000, 0x600000, 0x7E000
-BEV, EXL, KX_SX_UX, SUPERVISOR, USER = 1 << 22, 2, 0xE0, 0x08, 0x10
+BEV, EXL, KX_SX_UX, SUPERVISOR, USER, CU0 = 1 << 22, 2, 0xE0, 0x08, 0x10, 1 << 28
 
 V0, T8, T9, K0, K1, S0 = 2, 24, 25, 26, 27, 16
 
@@ -236,6 +236,14 @@ class Stream:
                 words.append(r.choice((0x4600003B, 0x4C00003F, 0x4C000001)))
         return [*words, *self.save(V0)]
 
+    def lent_coprocessor(self) -> list[int]:
+        """A program that may use coprocessor 0."""
+        status = self.boot & 0x0FFFFFFF
+        before = [*self.constant(T9, status | CU0), w.mtc0(T9, w.STATUS)]
+        inside = [w.mfc0(V0, w.PRID), w.TLBP, w.mfc0(V0, w.INDEX)]
+        words = self.in_mode(self.random.choice(self.modes), inside, before)
+        return [*words, *self.save(V0), *self.constant(T9, status), w.mtc0(T9, w.STATUS)]
+
     def linked(self) -> list[int]:
         """LL and SC, with what comes between them now and then, and LLAddr."""
         r = self.random
@@ -290,6 +298,7 @@ class Stream:
             (self.other_mode, 3),
             (self.trap, 1),
             (self.coprocessors, 1),
+            (self.lent_coprocessor, 1),
             (self.linked, 1),
             (self.hardware_registers, 1),
             (self.break_point, 1 if self.debug_unit else 0),
