@@ -150,6 +150,11 @@ class Opening:
         self._opened.append(image)
         return image
 
+    def require_readonly(self) -> None:
+        """Raise PermissionError where the image is to be written to: its format cannot be."""
+        if not self.mode.readonly:
+            raise PermissionError("Image is read-only")
+
     def abandon(self) -> None:
         """Close what has been opened: the image did not come about."""
         for image in self._opened:

@@ -20,13 +20,18 @@ SIGNATURES = (
     ("parallels", 0, b"WithouFreSpacExt"),
     ("luks", 0, b"LUKS\xba\xbe"),
     ("bochs", 0, b"Bochs Virtual HD Image"),
+    (
+        "cloop",
+        0,
+        b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n",
+    ),
 )
 """Format, where its signature is, and what that is."""
 
 
 def probe(head: bytes, name: str = "") -> str:
     """The format of a file `name` that begins with `head`; 'raw' where nothing tells."""
-    for name, offset, signature in SIGNATURES:
+    for format, offset, signature in SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
-            return name
-    return "raw"
+            return format
+    return "dmg" if name.endswith(".dmg") else "raw"
