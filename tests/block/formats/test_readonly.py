@@ -114,6 +114,7 @@ def dmg_image(*, resources: bool = False, third: int = dmg.BZIP2) -> bytes:
     trailer = dmg.Trailer(
         signature=b"koly", version=4, header_size=512, flags=1, running_offset=0, data_offset=0,
         data_length=len(data), segment=b"", data_checksum=b"", rest=b"",
+        reserved=b"", checksum=b"", variant=1, sectors=len(CONTENTS) // 512,
         resource_offset=place[0] if resources else 0, resource_length=place[1] if resources else 0,
         plist_offset=0 if resources else place[0], plist_length=0 if resources else place[1],
     )  # fmt: skip

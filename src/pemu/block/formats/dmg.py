@@ -51,7 +51,11 @@ class Trailer(Structure, byte_order=">"):
     data_checksum: Annotated[bytes, 136]
     plist_offset: U64
     plist_length: U64
-    rest: Annotated[bytes, 280]
+    reserved: Annotated[bytes, 120]
+    checksum: Annotated[bytes, 136]
+    variant: U32
+    sectors: U64
+    rest: Annotated[bytes, 12]
 
 
 class Mish(Structure, byte_order=">"):
@@ -99,8 +103,9 @@ class Dmg(Image):
         trailer = _trailer(file)
         chunks = sorted(_chunks(file, trailer))
         _check(chunks)
-        last = chunks[-1] if chunks else Chunk(0, 0, ZERO, 0, 0)
-        super().__init__(file.name, (last.sector + last.sectors) * SECTOR, readonly=True)
+        if trailer.sectors > MOST_SECTORS:
+            raise ImageError(f"a disk of {trailer.sectors} sectors cannot be")
+        super().__init__(file.name, trailer.sectors * SECTOR, readonly=True)
         self.children["file"] = file
         self._chunks = chunks
         self._starts = array("Q", (one.sector * SECTOR for one in chunks))
@@ -128,8 +133,10 @@ class Dmg(Image):
         file = self.children["file"]
         for _, length, number, inside in self._runs(offset, sum(map(len, buffers))):
             taken, rest = take(rest, length)
+            if number < 0:
+                raise damaged()
             chunk = self._chunks[number]
-            if number < 0 or chunk.kind in (ZERO, IGNORED):
+            if chunk.kind in (ZERO, IGNORED):
                 for view in taken:
                     clear(view)
             elif chunk.kind == RAW:
@@ -173,8 +180,10 @@ class Dmg(Image):
 
     def _status(self, offset: int, length: int) -> Extent:
         _, part, number, inside = next(self._runs(offset, length))
+        if number < 0:
+            return Extent(part)
         chunk = self._chunks[number]
-        if number < 0 or chunk.kind in (ZERO, IGNORED):
+        if chunk.kind in (ZERO, IGNORED):
             return Extent(part, zero=True, data=False)
         if chunk.kind == RAW:
             return Extent(part, offset=chunk.offset + inside, file=self.file)
