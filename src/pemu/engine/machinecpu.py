@@ -45,6 +45,7 @@ class PhysicalMap:
         pages = 1 << PHYSICAL_BITS - 12
         self._table = reserve(8 * pages, mmap.PROT_READ | mmap.PROT_WRITE)
         self._filled: list[tuple[int, int]] = []
+        self._ranges: list[tuple[int, int, int, bool]] = []
         engine.context[c.PHYSICAL_MAP >> 3] = self._table
         engine.context[c.PHYSICAL_PAGES >> 3] = pages
 
@@ -55,6 +56,10 @@ class PhysicalMap:
         guest may write it). Parts of pages are left to `device_access`. The cpus must stand still,
         or be the one that calls this.
         """
+        ranges = list(ranges)
+        if ranges == self._ranges:
+            return  # only devices have moved
+        self._ranges = ranges
         for start, size in self._filled:
             ctypes.memset(self._table + 8 * start, 0, 8 * size)
         self._filled = []

@@ -1,0 +1,63 @@
+"""Debian's installer for the Malta board; scripts/debian_installer.py fetches it where it can."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from scripts.debian_installer import default_directory
+from tests.conftest import ROOT
+from tests.machine.console import Console, machine, pemu_command, qemu_command
+
+PROMPT = "~ # "
+
+PROCESSORS = {"mipsel": "24Kf", "mips64el": "5KEf"}
+"""The installer of mips64el wants a processor of Release 2."""
+
+_RAW = re.compile(r"<(\d+)>\[ *\d+\.\d+\] ?(.*)")
+_VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
+
+
+def installer(architecture: str) -> Path:
+    """The directory of kernel and RAM disk; skips the test where they cannot be had."""
+    place = default_directory(architecture)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place.with_name(f"{place.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be fetching it
+        if not place.exists():
+            script = ROOT / "scripts" / "debian_installer.py"
+            words = [sys.executable, str(script), architecture]
+            made = subprocess.run(words, capture_output=True, text=True)
+            if made.returncode:
+                reason = [*made.stderr.splitlines(), *made.stdout.splitlines()][-1]
+                pytest.skip(f"no installer for {architecture}: {reason}")
+    return place
+
+
+def boot(
+    architecture: str, append: str, *words: str, reference: bool = False
+) -> AbstractContextManager[Console]:
+    """The machine with the installer, on Pemu or the reference emulator.
+
+    The latter goes without the cards that Pemu's board has not yet.
+    """
+    place = installer(architecture)
+    command = qemu_command(architecture) if reference else pemu_command(architecture)
+    fewer = ("-vga", "none", "-net", "none") if reference else ()
+    board = ("-M", "malta", "-cpu", PROCESSORS[architecture], "-m", "512", "-nographic")
+    software = ("-kernel", place / "vmlinuz", "-initrd", place / "initrd.gz")
+    line = ("-append", f"console=ttyS0 {append}")
+    return machine(command, *board, *fewer, *software, *line, *words)
+
+
+def complaints(log: str) -> set[str]:
+    """The warnings and errors of `dmesg -r`, without what differs from run to run."""
+    lines = _RAW.findall(log)
+    assert len(lines) > 50, f"this is no kernel's log: {log[:2000]}"
+    return {_VARYING.sub("N", text) for level, text in lines if int(level) & 7 <= 4}
