@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pemu.machine.bus import Bus
 from pemu.machine.device import Device
@@ -16,11 +17,30 @@ if TYPE_CHECKING:
 LINES = 16
 
 
+class DmaChannel(Protocol):
+    """A channel of a DMA controller, for its device.
+
+    ended: whether the last transfer has come to the terminal count.
+    """
+
+    ended: bool
+
+    def when_ready(self, callback: Callable[[], object]) -> None:
+        """Call `callback()` once, when the guest has made the channel ready; at once if it is."""
+
+    def to_memory(self, data: bytes | bytearray) -> int:
+        """Bring bytes to where the guest wants them; returns how many it takes."""
+
+    def from_memory(self, length: int) -> bytes:
+        """Take at most `length` bytes from where the guest has them."""
+
+
 class IsaBus(Bus):
     """An ISA bus, made by its bridge or the board.
 
     memory, io: regions in which devices place theirs, by address and port. irqs: the 16 inputs of
-    the interrupt controller, which is made before the devices that interrupt.
+    the interrupt controller, which is made before the devices that interrupt. dma: channels by
+    number, none where there is no DMA controller.
     """
 
     kind: ClassVar[str] = "ISA"
@@ -38,6 +58,7 @@ class IsaBus(Bus):
         self.memory = memory
         self.io = io
         self.irqs = irqs or [Irq() for _ in range(LINES)]
+        self.dma: Sequence[DmaChannel] = ()
 
     def connect(self, output: Irq, number: int) -> None:
         """Connect a device's line to interrupt `number`. Raises OptionError."""

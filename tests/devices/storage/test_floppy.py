@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pemu.devices.dma import i8237
 from pemu.devices.storage.floppy import IsaFdc, format_of
 from pemu.machine.drives import Drive
 from pemu.machine.irq import Irq
 from pemu.machine.isa import IsaBus
 from pemu.machine.machine import Machine
+from pemu.machine.region import Ram
 from tests.devices.anyaccess import check_state
 from tests.devices.storage.host import drive_of
 from tests.machine.battering import batter
@@ -24,7 +26,7 @@ SIZE = 1440 * 1024
 class Bench:
     """A machine with the controller."""
 
-    def __init__(self, drive: Drive | None) -> None:
+    def __init__(self, drive: Drive | None, with_dma: bool = False) -> None:
         self.machine = Machine()
         bus = IsaBus(
             self.machine,
@@ -34,6 +36,9 @@ class Bench:
             self.machine.io.root,
             [Irq() for _ in range(16)],
         )
+        if with_dma:
+            self.machine.memory.root.add(Ram("ram", 1 << 20), 0)
+            i8237.pair(bus)
         self.fdc = self.machine.create(IsaFdc, bus, drivea=drive)
         self.machine.reset()
 
@@ -132,9 +137,84 @@ def test_without_a_disk() -> None:
     assert format_of(0) is None
 
 
-def test_dma_is_refused(bench: Bench) -> None:
+def test_without_a_dma_controller_nothing_answers(bench: Bench) -> None:
     bench.command(0xE6, 0, 0, 0, 1, 2, 18, 0x1B, 0xFF)
     assert bench.result()[:2] == [0x40, 0x10]
+
+
+# By DMA
+
+
+@pytest.fixture
+def dma(path: Path) -> Iterator[Bench]:
+    made = Bench(drive_of(path, ",if=floppy"), with_dma=True)
+    yield made
+    made.machine.unplug_devices()
+
+
+def channel(bench: Bench, mode: int, count: int) -> None:
+    """Program channel 2 for `count` bytes from 0x20000 on."""
+    for port, value in (
+        (0x0A, 6),
+        (0x0C, 0),
+        (0x0B, mode),
+        (0x04, 0),
+        (0x04, 0),
+        (0x05, count - 1 & 0xFF),
+        (0x05, count - 1 >> 8),
+        (0x81, 2),
+        (0x0A, 2),
+    ):
+        bench.machine.io.write(port, value, 1)
+
+
+def test_sectors_are_read_by_dma(dma: Bench, path: Path) -> None:
+    channel(dma, 0x46, 3 * 512)
+    dma.command(0xE6, 0, 2, 0, 17, 2, 18, 0x1B, 0xFF)
+    assert dma.fdc.line.level
+    assert dma.result() == [0x04, 0, 0, 2, 1, 2, 2]
+    offset = (2 * 2 * 18 + 16) * 512
+    data = dma.machine.memory.dma_read(0x20000, 4 * 512)
+    assert data == path.read_bytes()[offset : offset + 3 * 512] + bytes(512)
+
+
+@pytest.mark.parametrize(
+    ("command", "sector", "following"),
+    [(0x46, 1, [0, 0, 2]), (0x46, 18, [1, 0, 1]), (0xC6, 18, [0, 1, 1])],
+)
+def test_result_names_the_next_sector(
+    dma: Bench, command: int, sector: int, following: list[int]
+) -> None:
+    channel(dma, 0x46, 512)
+    dma.command(command, 0, 0, 0, sector, 2, 18, 0x1B, 0xFF)
+    assert dma.result() == [0, 0, 0, *following, 2]
+
+
+def test_sectors_are_written_by_dma(dma: Bench, path: Path) -> None:
+    dma.machine.memory.dma_write(0x20000, b"n" * 2048)
+    channel(dma, 0x4A, 600)
+    dma.command(0x45, 0, 0, 0, 1, 2, 18, 0x1B, 0xFF)
+    assert dma.result() == [0, 0, 0, 0, 0, 3, 2]
+    assert path.read_bytes()[:1024] == b"n" * 600 + bytes(424)
+
+
+def test_transfer_waits_for_its_channel(dma: Bench) -> None:
+    dma.command(0x46, 0, 0, 0, 1, 2, 18, 0x1B, 0xFF)
+    assert dma.read(4) == 0x10
+    assert not dma.fdc.line.level
+    channel(dma, 0x46, 512)
+    assert dma.result()[:3] == [0, 0, 0]
+
+
+def test_end_of_track_before_the_terminal_count(dma: Bench) -> None:
+    channel(dma, 0x46, 1024)
+    dma.command(0x46, 0, 0, 0, 18, 2, 18, 0x1B, 0xFF)
+    assert dma.result()[:2] == [0x40, 0x80]
+
+
+def test_random_accesses_with_dma(dma: Bench) -> None:
+    batter(dma.machine, 20_000, seed=2)
+    check_state(dma.machine)
 
 
 def test_random_accesses(bench: Bench) -> None:

@@ -1,13 +1,14 @@
 """The PIIX4 south bridge: its ISA bridge with what is inside, and its power management.
 
-Intel 82371AB (PIIX4) data sheet, April 1997. Function 0 has the interrupt controllers, the interval
-timer, the real-time clock, the routing of PCI interrupts and the reset control register; function 3
-power management. The IDE, USB and SMBus controllers are devices of their own. Left out: the DMA
-controllers, system management interrupts, device monitors, clock control and suspending to RAM.
+Intel 82371AB (PIIX4) data sheet, April 1997. Function 0 has the interrupt and DMA controllers, the
+interval timer, the real-time clock, the routing of PCI interrupts and the reset control register;
+function 3 power management. The IDE, USB and SMBus controllers are devices of their own. Left out:
+system management interrupts, device monitors, clock control and suspending to RAM.
 """
 
 from __future__ import annotations
 
+from pemu.devices.dma import i8237
 from pemu.devices.irq.i8259 import I8259, pair
 from pemu.devices.timer.i8254 import I8254
 from pemu.devices.timer.mc146818 import Mc146818
@@ -97,6 +98,7 @@ class Piix4Isa(PciDevice):
         self.pic, pins = pair(self.isa, self.intr)
         for line, pin in zip(self.pic_lines, pins, strict=True):
             line.connect(pin)
+        i8237.pair(self.isa)
         pit = self.machine.create(I8254, self.isa)
         pit.irq.connect(self.isa_pins[0])
         self.rtc = self.machine.create(Mc146818, self.isa)

@@ -1,8 +1,7 @@
 """The 82078 floppy controller, with up to two drives, as in the SuperIO chip of a PC.
 
-Intel 82078 data sheet, order number 290468. Data goes byte by byte through the FIFO (non-DMA mode);
-transfers by the DMA controller, which boards here do not have, end with an error. Left out:
-formatting, deleted data, scan commands.
+Intel 82078 data sheet, order number 290468. Data goes through a DMA channel, or byte by byte
+through the FIFO (non-DMA mode). Left out: formatting, deleted data, verifying, scan commands.
 """
 
 from __future__ import annotations
@@ -98,6 +97,7 @@ class IsaFdc(IsaDevice):
 
     iobase = prop.uint(32, 0x3F0, "first I/O port")
     irq = prop.uint(32, 6, "interrupt")
+    dma = prop.uint(32, 2, "DMA channel")
     drivea = prop.drive("the first drive", key="driveA")
     driveb = prop.drive("the second drive", key="driveB")
 
@@ -111,7 +111,9 @@ class IsaFdc(IsaDevice):
     changed = state.array(1, 4, reset=1, help="the disk has been changed and no seek been made")
     interrupt_status = state.buffer(4, help="what SENSE INTERRUPT STATUS tells, one after another")
 
-    phase = state.text(reset="command", help="'command', 'input', 'output', 'busy' or 'result'")
+    phase = state.text(
+        reset="command", help="'command', 'input', 'output', 'busy', 'dma' or 'result'"
+    )
     command = state.buffer(16, help="bytes of the command so far")
     result = state.buffer(16, help="bytes that the host has to read yet")
     data = state.buffer(SECTOR, help="the sector that is transferred")
@@ -137,6 +139,8 @@ class IsaFdc(IsaDevice):
         self.ports(low, self.iobase + 1)
         self.ports(high, self.iobase + DIRECTION)
         self.bus.connect(self.line, self.irq)
+        channels = self.bus.dma
+        self._channel = channels[self.dma] if self.dma < len(channels) else None
         for number, backend in enumerate(self.backends):
             if backend is not None:
                 backend.changed.append(self._noting(number))
@@ -149,6 +153,10 @@ class IsaFdc(IsaDevice):
 
     def reset(self) -> None:
         self._forget()
+
+    def loaded(self) -> None:
+        if self.phase == "dma":
+            self._ask_for_dma()
 
     def unplugged(self) -> None:
         self._forget()
@@ -190,8 +198,10 @@ class IsaFdc(IsaDevice):
         """The data rate, which makes no difference."""
 
     def _main_status(self) -> int:
-        if not self.digital_output & NOT_RESET or self.phase == "busy":
-            return COMMAND_BUSY if self.phase == "busy" else 0
+        if self.phase in ("busy", "dma"):
+            return COMMAND_BUSY
+        if not self.digital_output & NOT_RESET:
+            return 0
         status = REQUEST
         if self.phase in ("input", "result"):
             status |= TO_HOST
@@ -347,8 +357,8 @@ class IsaFdc(IsaDevice):
         backend = self._backend(number)
         layout = format_of(backend.size) if backend else None
         self.sector = list(self.command[2:5])
-        if not self.specified[1] & 1:
-            self._fail(ABNORMAL | number, OVERRUN)  # nobody answers the request for DMA
+        if self._by_dma and self._channel is None:
+            self._fail(ABNORMAL | number, OVERRUN)  # nobody answers the request
         elif backend is None or layout is None:
             self._fail(ABNORMAL | NOT_READY | number, 0)
         elif self.command[5] != 2 or not self._inside(layout):
@@ -357,7 +367,7 @@ class IsaFdc(IsaDevice):
             if backend.readonly:
                 self._fail(ABNORMAL | number, WRITE_PROTECTED)
             else:
-                self._offer("output", bytes(SECTOR))
+                self._fetch()
         else:
             self._load()
 
@@ -373,11 +383,49 @@ class IsaFdc(IsaDevice):
         track, head, sector = self.sector
         return backend, ((track * layout.heads + head) * layout.sectors + sector - 1) * SECTOR
 
+    @property
+    def _by_dma(self) -> bool:
+        return not self.specified[1] & 1
+
+    @property
+    def _writes(self) -> bool:
+        """Whether the host brings the sectors."""
+        return self.command[0] & 0x1F == 0x05
+
     def _offer(self, phase: str, data: bytes | bytearray) -> None:
-        self.phase = phase
+        """Begin to transfer a sector between the controller and the host."""
         self.data = bytearray(data)
         self.position = 0
-        self._interrupt()
+        if self._by_dma:
+            self.phase = "dma"
+            self._ask_for_dma()
+        else:
+            self.phase = phase
+            self._interrupt()
+
+    def _fetch(self) -> None:
+        """Have the host bring a sector."""
+        self._offer("output", bytes(SECTOR))
+
+    def _ask_for_dma(self) -> None:
+        if self._channel is not None:
+            self._channel.when_ready(self._transfer)
+
+    def _transfer(self) -> None:
+        """Transfer the sector, or what the DMA controller wants of it, and go on."""
+        channel = self._channel
+        if self.phase != "dma" or channel is None:
+            return  # a reset was quicker
+        if self._writes:
+            brought = channel.from_memory(SECTOR)
+            self.data[: len(brought)] = brought
+            self._store(last=channel.ended)
+        else:
+            channel.to_memory(self.data)
+            if channel.ended:
+                self._finish()
+            else:
+                self._next_sector()
 
     def _start(self, request: Request | None, done: Callable[[int], None]) -> None:
         if request is None:
@@ -400,7 +448,7 @@ class IsaFdc(IsaDevice):
 
         self._start(backend.read(offset, [memoryview(data)], done), done)
 
-    def _store(self) -> None:
+    def _store(self, last: bool = False) -> None:
         """Write the sector that the host has brought."""
         backend, offset = self._place()
         self.phase = "busy"
@@ -409,29 +457,45 @@ class IsaFdc(IsaDevice):
             self._request = None
             if error:
                 self._fail(ABNORMAL | self.command[1] & 3, DATA_ERROR)
+            elif last:
+                self._finish()
             else:
                 self._next_sector()
 
         self._start(backend.write(offset, [bytes(self.data)], done), done)
 
-    def _next_sector(self) -> None:
-        """Go on after a sector; without a DMA controller, nothing but the end of track ends it."""
+    def _following(self) -> list[int] | None:
+        """The sector after this one in the same transfer, None after the last."""
         backend, _ = self._place()
         layout = format_of(backend.size) or FORMATS[1]
-        last = min(self.command[6], layout.sectors)
-        if self.sector[2] < last:
-            self.sector[2] += 1
-        elif self.command[0] & 0x80 and not self.sector[1] and layout.heads == 2:
-            self.sector[1:] = [1, 1]
-        else:
+        track, head, sector = self.sector
+        if sector < min(self.command[6], layout.sectors):
+            return [track, head, sector + 1]
+        if self.command[0] & 0x80 and not head and layout.heads == 2:
+            return [track, 1, 1]
+        return None
+
+    def _next_sector(self) -> None:
+        """Go on after a sector; without a DMA controller, nothing but the end of track ends it."""
+        following = self._following()
+        if following is None:
             self._fail(ABNORMAL | self.command[1] & 3, END_OF_CYLINDER)
             return
-        if self.command[0] & 0x1F == 0x05:
-            self._offer("output", bytes(SECTOR))
+        self.sector = following
+        if self._writes:
+            self._fetch()
         else:
             self._load()
 
+    def _finish(self) -> None:
+        """End a transfer as the DMA controller wants it; the result names the next sector."""
+        drive_and_head = self.command[1] & 3 | (self.sector[1] & 1) << 2
+        track, head, _ = self.sector
+        both_sides = self.command[0] & 0x80
+        following = self._following() or [track + 1 & 0xFF, 0 if both_sides else head, 1]
+        self._answer(drive_and_head, 0, 0, *following, 2, interrupt=True)
+
     def _fail(self, status0: int, status1: int) -> None:
-        """End a transfer, which without a DMA controller is never the end that was asked for."""
+        """End a transfer before its end."""
         head = self.sector[1] & 1
         self._answer(status0 | head << 2, status1, 0, *self.sector, 2, interrupt=True)
