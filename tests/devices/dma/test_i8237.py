@@ -61,10 +61,8 @@ def bench() -> Bench:
 
 def test_to_memory_until_the_terminal_count(bench: Bench) -> None:
     channel = bench.set_up(2, WRITE, 0x123450, 8)
-    assert channel.to_memory(b"abcde") == 5
-    assert not channel.ended
-    assert channel.to_memory(b"fghij") == 3
-    assert channel.ended
+    moves = [(channel.to_memory(data), channel.ended) for data in (b"abcde", b"fghij")]
+    assert moves == [(5, False), (3, True)]
     assert bench.memory(0x12344F, 10) == b"\0abcdefgh\0"
     assert bench.read(8) == 0x04
     assert bench.read(8) == 0
