@@ -14,6 +14,7 @@ from pemu.block.formats.qcow2.layout import (
     REFCOUNT_OFFSET,
     ZERO,
 )
+from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots, emit_table
 from pemu.block.formats.qcow2.words import load_words, to_bytes, zeros
 from pemu.block.image import Check
@@ -331,35 +332,50 @@ class Checker:
 
     def _rebuild(self) -> None:
         """Write all refcounts anew, behind everything else, and have the header name them."""
-        layout, metadata = self.layout, self.metadata
-        per, size = layout.refcounts_per_block, layout.cluster
         for cluster in self.structures:
             self.references[cluster] -= 1
         self.structures = []
-        used = self.clusters
-        blocks = table = 1
-        while True:
-            wanted = -(-(used + blocks + table) // per), -(-blocks * 8 // size)
-            if wanted == (blocks, table):
-                break
-            blocks, table = max(wanted[0], blocks), max(wanted[1], table)
-        if table * size > LARGEST_REFCOUNT_TABLE:
-            raise ImageError("The refcount table would be too large")
-        if max(self.references, default=0) > layout.refcount_max:
-            raise ImageError(f"There are more than {layout.refcount_max} references to a cluster")
-        counts = zeros(blocks * per, layout.refcount_bits)
-        counts[:used] = array(counts.typecode, self.references)
-        counts[used : used + blocks + table] = array(counts.typecode, [1]) * (blocks + table)
-        metadata.file.write(used * size, to_bytes(counts, layout.refcount_bits))
-        words = array("Q", range(used * size, (used + blocks) * size, size))
-        start = (used + blocks) * size
-        metadata.write_table(start, words)
-        metadata.file.flush()
-        fields = metadata.header.fields
-        fields.refcount_table_offset, fields.refcount_table_clusters = start, table
-        metadata.write_fields("refcount_table_offset", "refcount_table_clusters")
-        refcounts = metadata.refcounts
-        refcounts.start, refcounts.clusters = start, table
-        refcounts.forget()
-        self.references.extend(array("I", [1]) * (blocks + table))
-        self.clusters += blocks + table
+        self.clusters += write_refcounts(self.metadata, self.references)
+        self.references.extend([1] * (self.clusters - len(self.references)))
+
+
+def write_refcounts(metadata: Metadata, counts: array[int], order: int | None = None) -> int:
+    """Write refcounts anew, behind all clusters of the file, and have the header name them.
+
+    counts: of all clusters of the file, without the old table and its blocks. order: their new
+    width, as the header has it. Returns how many clusters the new ones take. Raises ImageError.
+    """
+    layout, header = metadata.layout, metadata.header
+    order = header.more.refcount_order if order is None else order
+    bits, size, used = 1 << order, layout.cluster, len(counts)
+    per = size * 8 // bits
+    if max(counts, default=0) >> bits:
+        raise ImageError(f"There are more than {(1 << bits) - 1} references to a cluster")
+    blocks = table = 1
+    while True:
+        before = blocks, table
+        blocks = -(-(used + blocks + table) // per)
+        table = -(-blocks * 8 // size)
+        if (blocks, table) == before:
+            break
+    if table * size > LARGEST_REFCOUNT_TABLE:
+        raise ImageError("The refcount table would be too large")
+    new = zeros(blocks * per, bits)
+    new[:used] = array(new.typecode, counts)
+    new[used : used + blocks + table] = array(new.typecode, [1]) * (blocks + table)
+    metadata.file.write(used * size, to_bytes(new, bits))
+    start = (used + blocks) * size
+    metadata.write_table(start, array("Q", range(used * size, start, size)))
+    metadata.file.flush()
+    fields = header.fields
+    fields.refcount_table_offset, fields.refcount_table_clusters = start, table
+    header.more.refcount_order = order
+    # Both change in one sector, so that they change together.
+    head = fields.emit() + (header.more.emit() if fields.version >= 3 else b"")
+    metadata.file.write(0, head)
+    metadata.file.flush()
+    layout.set_refcount_order(order)
+    refcounts = metadata.refcounts
+    refcounts.start, refcounts.clusters = start, table
+    refcounts.forget()
+    return blocks + table

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pemu.block.creation import Creation
+from pemu.block.crypto.luks import AMENDMENT as LUKS_AMENDMENT
+from pemu.block.crypto.luks import CREATION as LUKS_KEYS
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.clearing import PREALLOCATION
 from pemu.block.formats.qcow2.header import (
@@ -29,30 +31,66 @@ from pemu.block.image import SECTOR
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Enum, Int, Size, Text
 
-COMPAT = Enum(("0.10", "1.1"), {"v2": "0.10", "v3": "1.1"})
+_TEXTS = {
+    "format": "Encrypt the image, format choices: 'aes', 'luks'",
+    "key-secret": "ID of secret providing qcow AES key or LUKS passphrase",
+}
 
-CREATION = (
+_ENCRYPTION = (
+    Key("encryption", Bool(), "Encrypt the image with format 'aes'. (Deprecated in favor of "
+        "encrypt.format=aes)"),
+    Key("encrypt.format", Enum(("aes", "luks")), _TEXTS["format"]),
+    *(Key(f"encrypt.{key.name}", key.type, _TEXTS.get(key.name, key.help)) for key in LUKS_KEYS),
+)  # fmt: skip
+
+_COMPAT = Key(
+    "compat",
+    Enum(("0.10", "1.1"), {"v2": "0.10", "v3": "1.1"}),
+    "Compatibility level (v2 [0.10] or v3 [1.1])",
+)
+_SIZE = Key("size", Size(), "Virtual disk size")
+_BACKING = (
     Key("backing_file", Text(), "File name of a base image"),
     Key("backing_fmt", Text(), "Image format of the base image"),
+)
+_DATA_FILE = (
+    Key("data_file", Text(), "File name of an external data file"),
+    Key("data_file_raw", Bool(), "The external data file must stay valid as a raw image"),
+)
+_LAZY = "Postpone refcount updates"
+_WIDTH = "Width of a reference count entry in bits"
+
+CREATION = (
+    *_ENCRYPTION,
     Key("cluster_size", Size(), "qcow2 cluster size", default=65536),
-    Key("compat", COMPAT, "Compatibility level (v2 [0.10] or v3 [1.1])", default="1.1"),
+    Key("extended_l2", Bool(), "Extended L2 tables", default=False),
+    Key(
+        "preallocation",
+        Enum(PREALLOCATION),
+        "Preallocation mode (allowed values: off, metadata, falloc, full)",
+    ),
     Key(
         "compression_type",
         Enum(COMPRESSIONS),
         "Compression method used for image cluster compression",
         default="zlib",
     ),
-    Key("data_file", Text(), "File name of an external data file"),
-    Key("data_file_raw", Bool(), "The external data file must stay valid as a raw image"),
-    Key("extended_l2", Bool(), "Extended L2 tables", default=False),
-    Key("lazy_refcounts", Bool(), "Postpone refcount updates", default=False),
-    Key(
-        "preallocation",
-        Enum(PREALLOCATION),
-        "Preallocation mode (allowed values: off, metadata, falloc, full)",
-        default="off",
-    ),
-    Key("refcount_bits", Int(), "Width of a reference count entry in bits", default=16),
+    _SIZE,
+    _COMPAT,
+    *_BACKING,
+    *_DATA_FILE,
+    Key("lazy_refcounts", Bool(), _LAZY, default=False),
+    Key("refcount_bits", Int(), _WIDTH, default=16),
+)
+
+AMENDMENT = (
+    *(Key(f"encrypt.{key.name}", key.type, key.help) for key in LUKS_AMENDMENT),
+    _SIZE,
+    _COMPAT,
+    *_BACKING,
+    *_DATA_FILE,
+    Key("lazy_refcounts", Bool(), _LAZY),
+    Key("refcount_bits", Int(), _WIDTH),
 )
 
 
@@ -103,7 +141,7 @@ def new_header(options: dict[str, Any], size: int) -> Header:
 
 def _choose_extended(options: dict[str, Any], header: Header) -> None:
     if not options["extended_l2"]:
-        if options["preallocation"] != "off" and header.backing_file:
+        if options["preallocation"] not in (None, "off") and header.backing_file:
             raise ImageError(
                 "Backing file and preallocation can only be used at the same time if extended_l2 "
                 "is enabled"
@@ -148,10 +186,17 @@ def _check_old(options: dict[str, Any], header: Header) -> None:
 
 def create_image(creation: Creation) -> None:
     """Make a qcow2 image. Raises ImageError, OSError."""
+    from pemu.block.crypto.secrets import secret
+    from pemu.block.formats.qcow2.encryption import chosen_method, make_encrypted
+
     options = creation.options
     size = -(-creation.size // SECTOR) * SECTOR
     header = new_header(options, size)
     header.fields.size = 0
+    header.fields.crypt_method = chosen_method(options)
+    passphrase = b""
+    if header.fields.crypt_method:
+        passphrase = secret(creation.graph.objects, options["encrypt.key-secret"])
     data = creation.file(options["data_file"]) if options["data_file"] else None
     try:
         file = creation.file()
@@ -179,6 +224,8 @@ def create_image(creation: Creation) -> None:
         if data is not None:
             image.use_data_file(data)
         image.begin_writing()
-        image.truncate(size, preallocation=options["preallocation"])
+        if header.fields.crypt_method:
+            make_encrypted(image, options, passphrase)
+        image.truncate(size, preallocation=options["preallocation"] or "off")
     finally:
         image.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.check import Checker
 from pemu.block.formats.qcow2.header import (
@@ -9,6 +12,7 @@ from pemu.block.formats.qcow2.header import (
     CORRUPT,
     DIRTY,
     LAZY_REFCOUNTS,
+    LONGEST_BACKING_NAME,
     RAW_EXTERNAL_DATA,
 )
 from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots
@@ -47,6 +51,29 @@ class Qcow2(Qcow2Snapshots):
             if not self.readonly:
                 self.metadata.commit(accurate=True)
             return Checker(self, repair).run()
+
+    def set_backing(self, name: str, format: str) -> None:
+        if name and self.header.more.autoclear & RAW_EXTERNAL_DATA:
+            raise ImageError("Backing files are not possible with a raw external data file")
+        if len(name.encode("utf-8", "surrogateescape")) > LONGEST_BACKING_NAME:
+            raise ImageError(
+                f"The name of the backing file has more than {LONGEST_BACKING_NAME} bytes"
+            )
+        header = self.header
+        with self.lock:
+            before = header.backing_file, header.backing_format
+            header.backing_file, header.backing_format = name, format if name else ""
+            try:
+                self.metadata.write_header()
+            except BaseException:
+                header.backing_file, header.backing_format = before
+                raise
+            self.backing_file, self.backing_format = header.backing_file, header.backing_format
+
+    def amend(self, options: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+        from pemu.block.formats.qcow2.amending import amend
+
+        yield from amend(self, options)
 
     def settle(self) -> None:
         """Write all that is still to be written. Raises OSError."""

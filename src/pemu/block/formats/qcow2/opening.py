@@ -6,7 +6,7 @@ from typing import Any
 
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.formats.qcow2.creation import CREATION, create_image
+from pemu.block.formats.qcow2.creation import AMENDMENT, CREATION, create_image
 from pemu.block.formats.qcow2.header import (
     NO_CRYPT,
     SMALLEST_CLUSTER,
@@ -15,6 +15,7 @@ from pemu.block.formats.qcow2.header import (
 )
 from pemu.block.formats.qcow2.image import Qcow2
 from pemu.block.formats.qcow2.layout import Layout, check_tables
+from pemu.block.formats.qcow2.measuring import measure
 from pemu.block.formats.qcow2.reading import Settings
 from pemu.block.image import Image
 from pemu.block.opening import Opening, resolve
@@ -132,16 +133,18 @@ def _open_data_file(opening: Opening, image: Qcow2) -> None:
 
 def _unlock(opening: Opening, image: Qcow2) -> None:
     """Get the key of an encrypted image. Raises ImageError."""
-    method = image.header.fields.crypt_method
     given = opening.options["encrypt"] or {}
-    if method == NO_CRYPT:
-        if given.get("format") or given.get("key-secret"):
+    if image.header.fields.crypt_method == NO_CRYPT:
+        if given.get("format"):
             raise ImageError(
-                f"No encryption in image header, but options specified format "
-                f"'{given.get('format') or ''}'"
+                f"No encryption in image header, but options specified format '{given['format']}'"
             )
         return
-    image.keyless = True
+    from pemu.block.formats.qcow2.encryption import unlock
+
+    image.secrets = opening.graph.objects
+    image.key_secret = given.get("key-secret") or ""
+    unlock(image, given, opening.graph.objects, describe=opening.mode.describe)
 
 
 DRIVER = Driver(
@@ -151,4 +154,6 @@ DRIVER = Driver(
     children=("file", "backing", "data-file"),
     create=create_image,
     creation=CREATION,
+    amendment=AMENDMENT,
+    measure=measure,
 )

@@ -37,8 +37,6 @@ class Cipher(Protocol):
 
     def decrypt(self, sector: int, data: bytes | memoryview) -> bytes: ...
 
-    def details(self) -> dict[str, Any]: ...
-
 
 @dataclass
 class Settings:
@@ -77,6 +75,11 @@ class Qcow2Reading(Image):
         self.cipher: Cipher | None = None
         self.cipher_physical = True
         """Whether sectors are numbered by their places in the file, not on the disk."""
+        self.crypt_details: Callable[[], dict[str, Any]] = dict
+        """What `details` says of the encryption."""
+        self.secrets: dict[str, Any] = {}
+        self.key_secret = ""
+        """Objects of the graph, and the id of the secret by which the image was opened."""
         self.keyless = False
         """Encrypted, without a key: only what is not contents can be used."""
         self.encrypted = header.fields.crypt_method != NO_CRYPT
@@ -262,8 +265,8 @@ class Qcow2Reading(Image):
         if header.fields.version >= 3:
             shown["corrupt"] = header.has(CORRUPT)
             shown["extended-l2"] = self.layout.extended
-        if self.cipher is not None:
-            shown["encrypt"] = self.cipher.details()
+        if self.encrypted:
+            shown["encrypt"] = self.crypt_details()
         return shown
 
 

@@ -288,6 +288,11 @@ class Qcow2Snapshots(Qcow2Clearing):
             tables.append((self.header.crypt.offset, self.header.crypt.length))
         self.metadata.own_clusters(tables)
 
+    def rewrite_snapshots(self) -> None:
+        """Write the table of snapshots as images of version 3 must have it."""
+        if self.stored():
+            self._store(self.stored())
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Nothing else is under way, all tables are written; a cut from here on is repaired."""
