@@ -213,6 +213,13 @@ def test_terminal_is_restored_after_a_deadly_signal(desk: Desk, number: int) -> 
     desk.expect_restored()
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_terminal_is_restored_after_the_end_of_the_process_group(desk: Desk, number: int) -> None:
+    os.killpg(os.getpgid(desk.start()), number)
+    desk.until("prompt> ")
+    desk.expect_restored()
+
+
 def test_terminal_is_restored_after_an_abort(desk: Desk) -> None:
     desk.start(task="abort")
     desk.type("q")
