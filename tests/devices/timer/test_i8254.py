@@ -57,6 +57,13 @@ class Timer:
     def out(self, counter: int) -> int:
         return self.status(counter) >> 7
 
+    def rises_after(self, ticks: int, counter: int) -> bool:
+        """Whether a counter's output goes from 0 to 1 after so many ticks and not before."""
+        self.wait(ticks - 1)
+        before = self.out(counter)
+        self.wait(1)
+        return (before, self.out(counter)) == (0, 1)
+
     def gate(self, level: int) -> None:
         self.write(0x61, level)
 
@@ -87,10 +94,7 @@ def test_mode_0_stops_at_the_first_of_two_bytes(pit: Timer) -> None:
     pit.wait(1000)
     assert pit.out(0) == 0
     pit.write(0x40, 0)
-    pit.wait(49)
-    assert pit.out(0) == 0
-    pit.wait(1)
-    assert pit.out(0) == 1
+    assert pit.rises_after(50, 0)
 
 
 def test_gate_holds_mode_0(pit: Timer) -> None:
@@ -101,10 +105,7 @@ def test_gate_holds_mode_0(pit: Timer) -> None:
     pit.wait(1000)
     assert pit.count(2) == 70
     pit.gate(1)
-    pit.wait(69)
-    assert pit.out(2) == 0
-    pit.wait(1)
-    assert pit.out(2) == 1
+    assert pit.rises_after(70, 2)
 
 
 def test_mode_1_is_triggered_by_the_gate(pit: Timer) -> None:
@@ -116,10 +117,7 @@ def test_mode_1_is_triggered_by_the_gate(pit: Timer) -> None:
     pit.wait(60)
     pit.gate(0)
     pit.gate(1)
-    pit.wait(99)
-    assert pit.out(2) == 0
-    pit.wait(1)
-    assert pit.out(2) == 1
+    assert pit.rises_after(100, 2)
 
 
 def test_mode_2_divides(pit: Timer) -> None:
@@ -192,10 +190,7 @@ def test_mode_4_strobes_once(pit: Timer) -> None:
     pit.program(0, 4, 1000)
     pit.wait(999)
     assert pit.out(0) == 1
-    pit.wait(1)
-    assert pit.out(0) == 0
-    pit.wait(1)
-    assert pit.out(0) == 1
+    assert pit.rises_after(2, 0)
     pit.wait(100_000)
     assert [tick for tick, level in pit.edges if level] == [0, 1001]
 
@@ -205,10 +200,7 @@ def test_mode_5_strobes_after_a_trigger(pit: Timer) -> None:
     pit.wait(200)
     assert pit.out(2) == 1
     pit.gate(1)
-    pit.wait(100)
-    assert pit.out(2) == 0
-    pit.wait(1)
-    assert pit.out(2) == 1
+    assert pit.rises_after(101, 2)
 
 
 def test_port_61_shows_output_and_refresh(pit: Timer) -> None:
