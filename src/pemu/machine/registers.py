@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pemu.machine.declare import Declared, T
 from pemu.machine.region import Mmio, Order
@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 Get = Callable[[], int]
 Put = Callable[[int, int], None]
 """put(value, lanes): write `value`; `lanes` has ones in the bytes that the access covers."""
+
+
+class Shared(TypedDict, total=False):
+    """What may be said of registers and of arrays of them; `BaseRegister` tells what it means."""
+
+    reset: int
+    writable: int | None
+    clears: int
+    bank: str
+    help: str
+    kept: bool
 
 
 class BaseRegister(Declared[T]):
@@ -42,13 +53,14 @@ class BaseRegister(Declared[T]):
     def __init__(
         self,
         offset: int,
-        bits: int,
-        reset: int,
-        writable: int | None,
-        clears: int,
-        bank: str,
-        help: str,
-        kept: bool,
+        bits: int = 8,
+        *,
+        reset: int = 0,
+        writable: int | None = None,
+        clears: int = 0,
+        bank: str = "",
+        help: str = "",
+        kept: bool = False,
     ) -> None:
         super().__init__(help)
         if bits not in (8, 16, 32, 64):
@@ -93,20 +105,6 @@ class BaseRegister(Declared[T]):
 
 class Register(BaseRegister[int]):
     """One register; see the module."""
-
-    def __init__(
-        self,
-        offset: int,
-        bits: int = 8,
-        *,
-        reset: int = 0,
-        writable: int | None = None,
-        clears: int = 0,
-        bank: str = "",
-        help: str = "",
-        kept: bool = False,
-    ) -> None:
-        super().__init__(offset, bits, reset, writable, clears, bank, help, kept)
 
     def on_read(self, method: Callable[[Any], int]) -> Callable[[Any], int]:
         """Decorator: reads return what `method(self)` does."""
@@ -168,14 +166,9 @@ class Registers(BaseRegister[list[int]]):
         *,
         bits: int = 8,
         stride: int = 0,
-        reset: int = 0,
-        writable: int | None = None,
-        clears: int = 0,
-        bank: str = "",
-        help: str = "",
-        kept: bool = False,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(offset, bits, reset, writable, clears, bank, help, kept)
+        super().__init__(offset, bits, **shared)
         self.count = count
         self.stride = stride or bits // 8
 
