@@ -120,15 +120,11 @@ class Region:
 
     def move(self, address: int) -> None:
         """Put this region elsewhere in the one that it stands in."""
-        if address != self.address:
-            self.address = address
-            self.changed()
+        self._change("address", address)
 
     def resize(self, size: int) -> None:
         """Change the size, of containers, aliases and MMIO."""
-        if size != self.size:
-            self.size = size
-            self.changed()
+        self._change("size", size)
 
     @property
     def enabled(self) -> bool:
@@ -150,8 +146,12 @@ class Region:
 
     @readonly.setter
     def readonly(self, readonly: bool) -> None:
-        if readonly != self._readonly:
-            self._readonly = readonly
+        self._change("_readonly", readonly)
+
+    def _change(self, name: str, value: object) -> None:
+        """Give an attribute that decides what is seen another value."""
+        if getattr(self, name) != value:
+            setattr(self, name, value)
             self.changed()
 
     def changed(self) -> None:
@@ -383,9 +383,7 @@ class RomDevice(Ram):
 
     @direct.setter
     def direct(self, direct: bool) -> None:
-        if direct != self._direct:
-            self._direct = direct
-            self.changed()
+        self._change("_direct", direct)
 
     def bus(self, order: Order) -> tuple[Read, Write]:
         read, write = self.registers.bus(order)
