@@ -153,7 +153,7 @@ def _start(target: str, words: Sequence[str]) -> int:
             return outcome.show(_version(target))
         from pemu.cli.user_help import usage
 
-        return outcome.show(usage(target))
+        return outcome.show(usage(target, default_prefix(target)))
     options, argv = _options(target, parsed)
     return _run(target, options, argv, _changed(environ, parsed))
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pemu.cli.user import default_prefix
 from pemu.cli.user_options import OPTIONS
 from pemu.linux.execute import default_stack_size
 from pemu.options.error import OptionError
 from pemu.options.usage import option_table
 
 
-def usage(target: str) -> str:
-    """The answer to -h."""
+def usage(target: str, prefix: str) -> str:
+    """The answer to -h. prefix: what -L is where it is not given."""
     return f"""\
 usage: pemu-{target} [options] program [arguments...]
 Runs a Linux program that was built for {target}
@@ -19,7 +18,7 @@ Options and associated environment variables:
 
 {option_table(OPTIONS)}
 Defaults:
-QEMU_LD_PREFIX  = {default_prefix(target)}
+QEMU_LD_PREFIX  = {prefix}
 QEMU_STACK_SIZE = {default_stack_size()} byte
 
 Each variable may be spelt PEMU_... as well: that one counts where both are set,

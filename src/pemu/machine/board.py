@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pemu.machine.boards import BOARDS, DEFAULTS
-from pemu.machine.declare import Declaring
-from pemu.machine.prop import Property
+from pemu.machine.declare import Declaring, Property
 from pemu.options.error import OptionError, quoted, unknown
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pemu.machine.irq import Irq, input_lines
 if TYPE_CHECKING:
     from pemu.machine.clock import Timer
     from pemu.machine.device import Device
-    from pemu.machine.prop import Property
+    from pemu.options.types import ValueType
 
 T = TypeVar("T")
 
@@ -37,8 +37,6 @@ class Declaring:
     @classmethod
     def properties(cls) -> dict[str, Property[Any]]:
         """The properties by the name that users know."""
-        from pemu.machine.prop import Property
-
         found = [one for one in cls.declarations.values() if isinstance(one, Property)]
         return {one.key: one for one in found}
 
@@ -77,6 +75,32 @@ class Declared(Generic[T]):
     def load(self, device: Device, saved: Any) -> None:
         """Undo `save`. Raises ValueError where `saved` is nothing that `save` returns."""
         raise ValueError(f"{self.name} is not saved")
+
+
+class Property(Declared[T]):
+    """A property: its type, its value where it is not given, and what it says.
+
+    key: what users call it; empty for the attribute's name with '-' for '_'.
+    backend: what kind of object its value names ('chardev', 'drive', 'netdev'); the attribute is
+        that object then, or None. `text` holds the given name.
+    """
+
+    def __init__(
+        self, type: ValueType, default: Any, help: str = "", *, key: str = "", backend: str = ""
+    ) -> None:
+        super().__init__(help)
+        self.type = type
+        self.default = default
+        self.key = key
+        self.backend = backend
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        super().__set_name__(owner, name)
+        self.key = self.key or name.replace("_", "-")
+
+    def create(self, device: Device) -> T:
+        value: T = self.default
+        return value
 
 
 class Output(Declared[Irq]):

@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pemu.machine.bus import Bus, SystemBus
-from pemu.machine.declare import Declaring, Output, Outputs
+from pemu.machine.declare import Declaring, Output, Outputs, Property
 from pemu.machine.irq import Irq
-from pemu.machine.prop import Property
 from pemu.machine.region import Terminal
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pemu.machine import prop
 from pemu.machine.bus import Bus
-from pemu.machine.declare import Output
+from pemu.machine.declare import Output, Property
 from pemu.machine.device import Device
 from pemu.machine.irq import Irq
 from pemu.machine.memory import AddressSpace
 from pemu.machine.pciclasses import class_name
-from pemu.machine.prop import Property
 from pemu.machine.region import Ram, Region, Terminal, transaction
 from pemu.machine.registers import Register, RegisterBank, Registers
 from pemu.options.error import OptionError

@@ -11,41 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pemu.machine.declare import Declared, T
+from pemu.machine.declare import Property as Property
 from pemu.options import types
 from pemu.options.error import OptionError, quoted
 from pemu.options.types import ValueType
 
 if TYPE_CHECKING:
     from pemu.chardev.interface import Chardev
-    from pemu.machine.device import Device
     from pemu.machine.drives import Drive
-
-
-class Property(Declared[T]):
-    """A property: its type, its value where it is not given, and what it says.
-
-    key: what users call it; empty for the attribute's name with '-' for '_'.
-    backend: what kind of object its value names ('chardev', 'drive', 'netdev'); the attribute is
-        that object then, or None. `text` holds the given name.
-    """
-
-    def __init__(
-        self, type: ValueType, default: Any, help: str = "", *, key: str = "", backend: str = ""
-    ) -> None:
-        super().__init__(help)
-        self.type = type
-        self.default = default
-        self.key = key
-        self.backend = backend
-
-    def __set_name__(self, owner: Any, name: str) -> None:
-        super().__set_name__(owner, name)
-        self.key = self.key or name.replace("_", "-")
-
-    def create(self, device: Device) -> T:
-        value: T = self.default
-        return value
 
 
 class SignedInt(ValueType):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pemu.machine.bus import Bus
-from pemu.machine.declare import Inputs, Output, Outputs
+from pemu.machine.declare import Inputs, Output, Outputs, Property
 from pemu.machine.device import Device
 from pemu.machine.machine import Machine
-from pemu.machine.prop import Property
 from pemu.machine.region import Region
 from pemu.options.types import Bool, Int, Size
 

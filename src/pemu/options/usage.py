@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pemu.options.keyval import Group, Key
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pemu.options.command import Option
+    from pemu.options.keyval import Group, Key
 
 
 def group_usage(group: Group, keys: Mapping[str, Key], chosen: str | None = None) -> str:
@@ -18,18 +17,18 @@ def group_usage(group: Group, keys: Mapping[str, Key], chosen: str | None = None
         names = "".join(f"  {name}\n" for name in select.names())
         return f"{group.name} {select.key}s:\n{names}"
     title = f"{chosen} options" if chosen else f"{group.name} keys"
-    rows = [(f"{name}=<{kind}>", text) for name, kind, text in _rows(keys, "")]
+    rows = [(f"{name}=<{kind}>", text) for name, kind, text in _rows(keys, "", type(group))]
     width = max((len(left) for left, _ in rows), default=0)
     lines = [f"  {left:<{width}}  {text}".rstrip() for left, text in rows]
     return "\n".join([f"{title}:", *lines]) + "\n"
 
 
-def _rows(keys: Mapping[str, Key], prefix: str) -> list[tuple[str, str, str]]:
+def _rows(keys: Mapping[str, Key], prefix: str, nested: type[Group]) -> list[tuple[str, str, str]]:
     """(dotted name, type, help with default) of every key, nested ones included."""
     rows: list[tuple[str, str, str]] = []
     for name, key in keys.items():
-        if isinstance(key.type, Group):
-            rows += _rows(key.type.keys, f"{prefix}{name}.")
+        if isinstance(key.type, nested):
+            rows += _rows(key.type.keys, f"{prefix}{name}.", nested)
             continue
         notes = []
         if key.required:
