@@ -18,10 +18,11 @@ from pemu.machine.icount import InstructionTime
 from pemu.machine.region import BusError, Ram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pemu.engine.architecture import Architecture
     from pemu.engine.codecache import CodeCache
+    from pemu.engine.variable import Variable
     from pemu.machine.control import State
     from pemu.machine.machine import Machine
 
@@ -44,25 +45,6 @@ class Debugger(Protocol):
 
     def at_watch(self, address: int) -> None:
         """The next instruction accesses a watched range, `address` being the first it accesses."""
-
-
-class Variable(Protocol):
-    """A register as debuggers see it; `pemu.monitor.gdb.target.Register` says more."""
-
-    @property
-    def feature(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def bits(self) -> int: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def group(self) -> str: ...
-    @property
-    def read(self) -> Callable[[Any], int]: ...
-    @property
-    def write(self) -> Callable[[Any, int], None]: ...
 
 
 class Processor:

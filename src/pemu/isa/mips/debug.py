@@ -6,18 +6,13 @@ numbers where these are fixed.
 
 from __future__ import annotations
 
+from pemu.engine.variable import Variable
 from pemu.isa.mips import fpu_control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeAlias
-
     from pemu.engine.architecture import Architecture
     from pemu.engine.vcpu import Cpu
-
-    Read: TypeAlias = Callable[[Cpu], int]
-    Write: TypeAlias = Callable[[Cpu, int], None]
 
 _CPU, _CP0, _FPU, _DSP = (f"org.gnu.gdb.mips.{name}" for name in ("cpu", "cp0", "fpu", "dsp"))
 _PRIVILEGED = "org.pemu.mips.cp0"
@@ -26,33 +21,6 @@ _PRIVILEGED = "org.pemu.mips.cp0"
 _IN_CP0 = ("status", "badvaddr", "cause")
 _CU1, _FR, _USER = 1 << 29, 1 << 26, 0x10
 """Bits of Status: FPU usable, 64-bit FPU registers, user mode."""
-
-
-class Variable:
-    """A register with how a stopped cpu's is read and changed.
-
-    `feature`, `name`, `type`, `group`: what gdb calls it; `bits`: its width.
-    """
-
-    __slots__ = ("bits", "feature", "group", "name", "read", "type", "write")
-
-    def __init__(
-        self,
-        feature: str,
-        name: str,
-        bits: int,
-        read: Read,
-        write: Write,
-        type: str = "",
-        group: str = "",
-    ) -> None:
-        self.feature = feature
-        self.name = name
-        self.bits = bits
-        self.read = read
-        self.write = write
-        self.type = type
-        self.group = group
 
 
 def architecture_name(arch: Architecture) -> str:
@@ -108,8 +76,7 @@ def _machine_cp0(arch: Architecture) -> tuple[Variable, Variable, Variable]:
 
     named = {one.name: one for one in shown(arch)}
     status, badvaddr, cause = (
-        Variable(_CP0, name, arch.xlen, named[name].read, named[name].write)  # type: ignore[arg-type]
-        for name in _IN_CP0
+        Variable(_CP0, name, arch.xlen, named[name].read, named[name].write) for name in _IN_CP0
     )
     return status, badvaddr, cause
 
@@ -119,7 +86,7 @@ def _privileged(arch: Architecture) -> list[Variable]:
     from pemu.isa.mips.cp0_display import shown
 
     return [
-        Variable(_PRIVILEGED, one.name, one.bits, one.read, one.write, group="system")  # type: ignore[arg-type]
+        Variable(_PRIVILEGED, one.name, one.bits, one.read, one.write, group="system")
         for one in shown(arch)
         if one.name not in _IN_CP0
     ]

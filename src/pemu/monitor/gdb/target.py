@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
-from typing import Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pemu.engine.variable import Variable
 
 EPERM, ESRCH, EFAULT, EINVAL = 1, 3, 14, 22
 """Error numbers of replies, as gdb's own server uses them."""
@@ -21,26 +22,6 @@ class TargetError(Exception):
     def __init__(self, number: int, why: str = "") -> None:
         super().__init__(why or f"error {number}")
         self.number = number
-
-
-class Register(Protocol):
-    """A register as gdb sees it.
-
-    `feature`: the standard feature of gdb's target descriptions it belongs to. `bits`: its width.
-    `type`: gdb's name for the type, empty for an integer. `group`: the register group, if not
-    the one of its type.
-    """
-
-    @property
-    def feature(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def bits(self) -> int: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def group(self) -> str: ...
 
 
 class Stop:
@@ -100,7 +81,7 @@ class Target(ABC):
     architecture: str
     """gdb's name of the architecture."""
     osabi: str
-    registers: Sequence[Register]
+    registers: Sequence[Variable]
     """In the order of their numbers."""
     attached: bool = False
     """It was there before gdb came, which lets it run on when the user quits."""
