@@ -4,7 +4,9 @@
 set -eu
 
 packages="
-qemu-user qemu-system-mips gdb-multiarch
+qemu-user qemu-system-mips qemu-utils gdb-multiarch
+libnbd-bin nbdkit python3-libnbd socat
+e2fsprogs xfsprogs ntfs-3g dosfstools mtools genisoimage
 binutils-mips-linux-gnu
 gcc-mips-linux-gnu g++-mips-linux-gnu libc6-dev-mips-cross
 gcc-mipsel-linux-gnu g++-mipsel-linux-gnu libc6-dev-mipsel-cross
@@ -13,8 +15,8 @@ gcc-mips64el-linux-gnuabi64 libc6-dev-mips64el-cross
 "
 
 if ! command -v dpkg-query >/dev/null; then
-    echo "not a Debian system: tests that need qemu, gdb-multiarch or cross compilers for" \
-        "MIPS are skipped where those are missing"
+    echo "not a Debian system: tests that need qemu, gdb-multiarch, tools for disk images or cross" \
+        "compilers for MIPS are skipped where those are missing"
     exit 0
 fi
 
