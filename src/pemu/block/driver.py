@@ -43,11 +43,19 @@ PROTOCOLS = {
     "ftp": "pemu.block.protocols.web",
     "ftps": "pemu.block.protocols.web",
     "nbd": "pemu.block.protocols.nbd",
+    "null-aio": "pemu.block.protocols.null",
+    "null-co": "pemu.block.protocols.null",
     "ssh": "pemu.block.protocols.ssh",
 }
 """What images are kept in: `name:` before a file's name chooses one."""
 
-FILTERS: dict[str, str] = {}
+FILTERS = {
+    "blkdebug": "pemu.block.filters.debug",
+    "blklogwrites": "pemu.block.filters.logwrites",
+    "blkverify": "pemu.block.filters.verify",
+    "copy-on-read": "pemu.block.filters.copy_on_read",
+    "throttle": "pemu.block.filters.throttle",
+}
 """What stands before another image."""
 
 ABSENT = {
@@ -57,6 +65,15 @@ ABSENT = {
     "nvme": "NVMe",
     "rbd": "Ceph",
     "nfs": "NFS",
+    "host_cdrom": "A CD-ROM drive of the host; host_device reads its medium",
+    "copy-before-write": "The filter copy-before-write",
+    "snapshot-access": "The driver snapshot-access",
+    "preallocate": "The filter preallocate",
+    "blkreplay": "The filter blkreplay",
+    "quorum": "The driver quorum",
+    "replication": "The driver replication",
+    "compress": "The filter compress",
+    "vhost-vdpa": "vDPA",
 }
 """What QEMU has and Pemu has not, as its makers write it."""
 

@@ -91,14 +91,11 @@ class Graph:
         except OSError as error:
             raise ImageError(f"Could not open '{_said(tree)}': {error.strerror or error}") from None
 
-    def open_child(self, value: Any, mode: Mode, *, protocol: bool = False) -> Image:
-        """Open a child: keys of its own, or the name of a node that there is.
-
-        protocol: it is what holds an image; without a driver its file name decides.
-        """
+    def open_child(self, value: Any, mode: Mode) -> Image:
+        """Open a child: keys of its own, or the name of a node that there is."""
         if isinstance(value, dict):
             tree = dict(value)
-            if protocol and not tree.get("driver") and isinstance(tree.get("filename"), str):
+            if mode.protocol and not tree.get("driver") and isinstance(tree.get("filename"), str):
                 tree = {**_protocol_tree(tree["filename"]), **tree}
             if not tree.get("driver"):
                 return self._open_named(str(tree.pop("filename", "")), _said(value), tree, mode)
@@ -132,7 +129,7 @@ class Graph:
         if inner is None:
             raise ImageError("Must specify either driver or file")
         now = self._mode(typed(_common(tree), NODE_KEYS, "A node"), mode)
-        file = self.open_child(inner, now.of_file(grows=False), protocol=True)
+        file = self.open_child(inner, now.of_file(grows=False))
         try:
             format = probe(file.read(0, min(PROBED, file.size)), said)
         except BaseException:

@@ -216,6 +216,11 @@ class Image:
         """Whether `write_zeroes` takes less time than writing zeros would."""
         return self.file is not None and self.file.fast_zeroes
 
+    def event(self, name: str) -> None:
+        """A format does something of which blkdebug knows the name; its file may want to fail."""
+        if self.file is not None:
+            self.file.event(name)
+
     def truncate(self, size: int, *, preallocation: str = "off") -> None:
         """Make the image `size` bytes long; what is new reads as zeros.
 

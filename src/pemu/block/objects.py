@@ -18,6 +18,7 @@ KINDS = {
     "tls-creds-psk": "pemu.block.nbd.tls",
     "authz-simple": "pemu.block.nbd.tls",
     "authz-listfile": "pemu.block.nbd.tls",
+    "throttle-group": "pemu.block.filters.throttle",
 }
 """Kinds of objects, and the module of each; its OBJECTS have keys, and what makes one of them."""
 

@@ -25,7 +25,8 @@ class Mode:
     describe: only what is to be told of it counts; no key is needed. backing: open what is below,
     too. grows: writes, if allowed, make the file longer where they are beyond its end.
     discard: `discard` has an effect. zeroes: 'off', 'on' or 'unmap': what becomes of writes of
-    zeros. depth: how many images it is below the one that the user named.
+    zeros. depth: how many images it is below the one that the user named. protocol: it holds an
+    image, so that without a driver its file name decides, not what is in it.
     """
 
     readonly: bool = False
@@ -39,24 +40,33 @@ class Mode:
     discard: bool = False
     zeroes: str = "off"
     depth: int = 0
+    protocol: bool = False
 
     def of_file(self, *, grows: bool = True) -> Mode:
         """The mode of what holds an image that is opened in this mode."""
-        return replace(self, grows=grows, discard=True, zeroes="off")
+        return replace(self, grows=grows, discard=True, zeroes="off", protocol=True)
 
     def of_backing(self) -> Mode:
         """The mode of what is below an image that is opened in this mode."""
         return replace(
-            self, readonly=True, discard=False, zeroes="off", repair=False, depth=self.depth + 1
+            self,
+            protocol=False,
+            readonly=True,
+            discard=False,
+            zeroes="off",
+            repair=False,
+            depth=self.depth + 1,
         )
 
 
 class Opener(Protocol):
     """What drivers see of the graph: it opens and makes further images.
 
-    objects: what options refer to by id. warn: is told of what the user should know.
+    nodes: those that have names. objects: what options refer to by id. warn: is told of what the
+    user should know.
     """
 
+    nodes: dict[str, Image]
     objects: dict[str, Any]
     warn: Callable[[str], object]
 
@@ -65,7 +75,7 @@ class Opener(Protocol):
     ) -> Image:
         """Open what a name stands for. Raises ImageError."""
 
-    def open_child(self, value: Any, mode: Mode, *, protocol: bool = False) -> Image:
+    def open_child(self, value: Any, mode: Mode) -> Image:
         """Open a child: keys of its own, or the name of a node that there is."""
 
     def open_protocol(self, name: str, mode: Mode) -> Image:
@@ -108,7 +118,7 @@ class Opening:
         """Open the image that the options call `key`. Raises ImageError without one."""
         if self._children.get(key) is None:
             raise ImageError(f'A block device must be specified for "{key}"')
-        child = self.graph.open_child(self._children[key], mode, protocol=key == "file")
+        child = self.graph.open_child(self._children[key], mode)
         return self.own(child)
 
     def given(self, key: str) -> bool:

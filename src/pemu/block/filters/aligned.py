@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pemu.block.filters.filter import Filter
+from pemu.block.image import Buffers, Extent, Image, Pieces, take
 
-from pemu.block.image import Buffers, Extent, Image, Limits, Pieces, take
 
-
-class Aligned(Image):
+class Aligned(Filter):
     """Passes requests on to `below` in blocks of `block` bytes, a power of two.
 
     The last block may be shorter. What surrounds a write is read before, one write at a time.
     """
 
-    filter: ClassVar[bool] = True
-
     def __init__(self, below: Image, block: int) -> None:
-        super().__init__(below.name, below.size, readonly=below.readonly)
-        self.children["file"] = self._below = below
-        self._block = block
+        super().__init__(below)
         self.format = below.format  # type: ignore[misc]
+        self._block = block
 
     def _around(self, offset: int, length: int) -> tuple[int, int]:
         """The range of whole blocks around a range: offset and length."""
         start = offset // self._block * self._block
-        stop = min(-(-(offset + length) // self._block) * self._block, self.size)
+        stop = -(-(offset + length) // self._block) * self._block
+        if offset + length <= self.size:
+            stop = min(stop, self.size)
         return start, stop - start
-
-    def _whole(self, offset: int, length: int) -> bool:
-        return self._around(offset, length) == (offset, length)
 
     def _read_into(self, offset: int, buffers: Buffers) -> None:
         length = sum(map(len, buffers))
@@ -40,14 +35,22 @@ class Aligned(Image):
         after = memoryview(bytearray(start + wanted - offset - length))
         self._below.read_into(start, [one for one in (before, *buffers, after) if one])
 
+    def read_cached(self, offset: int, buffers: Buffers) -> bool:
+        length = sum(map(len, buffers))
+        return self._around(offset, length) == (offset, length) and self._below.read_cached(
+            offset, buffers
+        )
+
     def _write_from(self, offset: int, pieces: Pieces) -> None:
         length = sum(map(len, pieces))
-        if self._whole(offset, length):
+        start, wanted = self._around(offset, length)
+        if (start, wanted) == (offset, length):
             self._below.write_from(offset, pieces)
             return
-        start, wanted = self._around(offset, length)
         with self.lock:
-            around = memoryview(self._below.read(start, wanted))
+            around = memoryview(bytearray(wanted))
+            known = max(min(wanted, self.size - start), 0)
+            self._below.read_into(start, [around[:known]])
             before, rest = take([around], offset - start)
             after = take(rest, length)[1]
             self._below.write_from(start, [*before, *pieces, *after])
@@ -77,13 +80,3 @@ class Aligned(Image):
             length=min(found.length - (offset - start), length),
             offset=None if place is None else place + offset - start,
         )
-
-    def limits(self) -> Limits:
-        return self._below.limits()
-
-    def truncate(self, size: int, *, preallocation: str = "off") -> None:
-        self._below.truncate(size, preallocation=preallocation)
-        self.size = self._below.size
-
-    def grow(self) -> None:
-        self._below.grow()
