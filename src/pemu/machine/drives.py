@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pemu.block.backend import Backend
+from pemu.block.filters.copy_on_read import CopyOnRead
 from pemu.block.filters.overlay import Overlay
+from pemu.block.filters.throttle import take_limits, throttled
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
@@ -237,9 +239,14 @@ def _open(drive: Drive, tree: Tree, graph: Graph) -> Image:
             "aio=native was specified, but it requires cache.direct=on, which was not specified."
         )
     mode = Mode(readonly=drive.readonly or drive.snapshot, direct=direct, no_flush=no_flush)
+    limits, group = take_limits(tree)
     image = graph.open_name(drive.file, format=drive.format, mode=mode, options=tree)
     try:
-        return Overlay(image) if drive.snapshot else image
+        if drive.snapshot:
+            image = Overlay(image)
+        elif options.get("copy-on-read") and not drive.readonly:
+            image = CopyOnRead(image)
+        return throttled(image, limits, group, graph)
     except BaseException:
         image.close()
         raise

@@ -15,7 +15,8 @@ from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.filters.filter import Filter
 from pemu.block.image import Buffers, Image, Pieces
-from pemu.block.opening import Opening
+from pemu.block.opening import Opener, Opening
+from pemu.block.tree import typed
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Int, Text
 
@@ -179,6 +180,33 @@ def make_group(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Throttl
     own = {key.name: values[f"x-{key.name}"] for key in LIMITS}
     nested = values["limits"] or {}
     return ThrottleGroup({key: own[key] if nested.get(key) is None else nested[key] for key in own})
+
+
+def take_limits(tree: dict[str, Any]) -> tuple[dict[str, int], str]:
+    """Take from the keys of a -drive those about throttling: the limits, and the group's name.
+
+    Raises ImageError.
+    """
+    given = dict(tree.pop("throttling", None) or {})
+    group = str(given.pop("group", None) or tree.pop("group", ""))
+    for old, new in OLD_NAMES.items():
+        if old in tree:
+            given[new] = tree.pop(old)
+    limits = typed(given, LIMITS, "throttling")
+    return {key: value for key, value in limits.items() if value}, group
+
+
+def throttled(image: Image, limits: Mapping[str, int], group: str, opener: Opener) -> Image:
+    """`image` with the limits of a -drive; those of one group are shared. Raises ImageError."""
+    if not limits and not group:
+        return image
+    made = ThrottleGroup(limits)
+    if not group:
+        return Throttled(image, made)
+    found = opener.objects.setdefault(group, made)
+    if not isinstance(found, ThrottleGroup):
+        raise ImageError(f"'{group}' is no throttle group")
+    return Throttled(image, found)
 
 
 OBJECTS = {

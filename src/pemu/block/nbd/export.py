@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pemu.block.error import ImageError
-from pemu.block.extents import above
+from pemu.block.extents import above, chain
 from pemu.block.image import Image
 from pemu.block.nbd import protocol as nbd
 
@@ -16,6 +17,9 @@ MAX_EXTENTS = 8192
 
 StatusAt = Callable[[int, int], tuple[int, int]]
 """(offset, length) -> (length, flags) of the stretch that begins there."""
+
+Context = Callable[[], StatusAt]
+"""What is called at the beginning of each request about status."""
 
 
 @dataclass
@@ -35,15 +39,17 @@ class Export:
     depth: bool = False
     shared: bool = False
     writethrough: bool = False
-    contexts: dict[str, StatusAt] = field(init=False)
+    contexts: dict[str, Context] = field(init=False)
 
     def __post_init__(self) -> None:
         self.readonly = self.readonly or self.image.readonly
-        self.contexts = {nbd.BASE_ALLOCATION: self._allocation}
+        self.contexts = {nbd.BASE_ALLOCATION: lambda: self._allocation}
         if self.depth:
-            self.contexts[nbd.ALLOCATION_DEPTH] = self._depth
+            self.contexts[nbd.ALLOCATION_DEPTH] = lambda: self._depth
         for name in self.bitmaps:
-            self.contexts[nbd.DIRTY_BITMAP + name] = _bitmap(self.image, name)
+            self.contexts[nbd.DIRTY_BITMAP + name] = _bitmap(
+                self.image, name, live=not self.readonly
+            )
 
     @property
     def size(self) -> int:
@@ -74,7 +80,7 @@ class Export:
 
     def status(self, context: str, offset: int, length: int, *, one: bool) -> bytes:
         """The entries of a context for a range; one: only the first. Raises OSError."""
-        at = self.contexts[context]
+        at = self.contexts[context]()
         end, found, entries = offset + length, 0, 0
         lengths: list[int] = []
         flags: list[int] = []
@@ -103,5 +109,39 @@ class Export:
         return found.extent.length, found.depth + 1 if found.extent.present else 0
 
 
-def _bitmap(image: Image, name: str) -> StatusAt:
-    raise ImageError(f"Bitmap '{name}' is not found")
+def _bitmap(image: Image, name: str, *, live: bool) -> Context:
+    """What a dirty bitmap of an image, or of one below it, notes. Raises ImageError.
+
+    live: it may change while it is read.
+    """
+    for holder in chain(image):
+        for bitmap in holder.bitmaps():
+            if bitmap.name == name:
+                break
+        else:
+            continue
+        break
+    else:
+        raise ImageError(f"Bitmap '{name}' is not found")
+    if bitmap.inconsistent:
+        raise ImageError(f"Bitmap '{name}' is inconsistent and cannot be used")
+    kept = None if live and bitmap.enabled else _Dirty(holder.dirty_ranges(name))
+    return lambda: (kept or _Dirty(holder.dirty_ranges(name))).at
+
+
+class _Dirty:
+    """The dirty ranges of a bitmap at one time."""
+
+    def __init__(self, ranges: Iterable[tuple[int, int]]) -> None:
+        self._edges: list[int] = []
+        for offset, length in ranges:
+            if self._edges and self._edges[-1] == offset:
+                self._edges[-1] = offset + length
+            else:
+                self._edges += (offset, offset + length)
+
+    def at(self, offset: int, length: int) -> tuple[int, int]:
+        """As `StatusAt`."""
+        place = bisect_right(self._edges, offset)
+        end = self._edges[place] if place < len(self._edges) else offset + length
+        return min(end - offset, length), nbd.STATUS_DIRTY * (place % 2)
