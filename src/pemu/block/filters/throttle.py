@@ -29,6 +29,10 @@ SHORTEST_BURST = 0.1
 """Seconds whose worth may come at once where no burst is allowed."""
 
 
+_NOTHING = 1e-6
+"""Seconds that nobody waits for: what rounding leaves."""
+
+
 class Bucket:
     """One limit. average: per second, 0 for none. burst: per second, for `seconds` at most."""
 
@@ -117,7 +121,7 @@ class ThrottleGroup:
                         bucket.leak(now - self._now)
                     self._now = now
                     pause = max(bucket.wait() for bucket in (*bytes_, *requests))
-                    if not pause:
+                    if pause < _NOTHING:
                         for bucket in bytes_:
                             bucket.fill(length)
                         for bucket in requests:

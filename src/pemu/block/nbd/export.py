@@ -114,15 +114,15 @@ def _bitmap(image: Image, name: str, *, live: bool) -> Context:
 
     live: it may change while it is read.
     """
-    for holder in chain(image):
-        for bitmap in holder.bitmaps():
-            if bitmap.name == name:
-                break
-        else:
-            continue
-        break
-    else:
+    found = [
+        (holder, bitmap)
+        for holder in chain(image)
+        for bitmap in holder.bitmaps()
+        if bitmap.name == name
+    ]
+    if not found:
         raise ImageError(f"Bitmap '{name}' is not found")
+    holder, bitmap = found[0]
     if bitmap.inconsistent:
         raise ImageError(f"Bitmap '{name}' is inconsistent and cannot be used")
     kept = None if live and bitmap.enabled else _Dirty(holder.dirty_ranges(name))
