@@ -38,6 +38,8 @@ FORMATS = {
 PROTOCOLS = {
     "file": "pemu.block.protocols.file",
     "host_device": "pemu.block.protocols.file",
+    "fat": "pemu.block.protocols.vvfat",
+    "vvfat": "pemu.block.protocols.vvfat",
     "http": "pemu.block.protocols.web",
     "https": "pemu.block.protocols.web",
     "ftp": "pemu.block.protocols.web",
