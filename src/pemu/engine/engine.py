@@ -163,11 +163,11 @@ class Engine(NativeContext):
     def flush(self) -> None:
         """Throw all translated code away. Threads in old code leave it at their next block."""
         with self.lock:
+            epoch = self._get(c.EPOCH) + 1
             if self._stored is not None:
-                self._stored.retire()
+                self._stored.retire(epoch)
             self._native_lock(self.context_address)
             try:
-                epoch = self._get(c.EPOCH) + 1
                 self._old_arenas.append((epoch, self._arena, ARENA_BYTES))
                 self._new_arena()
                 ctypes.memset(self._table, 0, 8 * c.BLOCK_TABLE_ENTRIES)
@@ -257,6 +257,8 @@ class Engine(NativeContext):
                 else:
                     kept.append((epoch, address, size))
             self._old_arenas = kept
+            if self._stored is not None and self._stored.restore(oldest):
+                self._use_stored()
             if self._full_epoch and self._full_epoch <= oldest:
                 self._full_epoch = 0
                 self.code.empty()

@@ -31,8 +31,8 @@ class RegionCache:
     """
 
     __slots__ = (
-        *("_base", "_cache", "_context", "_identity", "_one_memory", "_saving", "_store"),
-        *("_usable", "_words"),
+        *("_base", "_cache", "_context", "_identity", "_one_memory", "_retired", "_saving"),
+        *("_store", "_usable", "_words"),
     )
 
     def __init__(self, engine: Engine, cache: CodeCache, program: str, version: str) -> None:
@@ -45,6 +45,7 @@ class RegionCache:
         self._words = 0
         self._store = self._open(engine)
         self._usable = self._store is not None
+        self._retired = 0
         if self._store is not None:
             self._words = self._store.words
 
@@ -89,14 +90,33 @@ class RegionCache:
         """Whether earlier runs have left something that can be used."""
         return self._usable
 
-    def retire(self) -> None:
-        """Use them no more: all blocks are thrown away, and regions in use hold links to these."""
+    def retire(self, epoch: int) -> None:
+        """Do not use them for now: all blocks are thrown away, and regions hold links to these.
+
+        `epoch`: the generation of code that follows.
+        """
+        if self._usable or self._retired:
+            self._retired = epoch
         self._usable = False
         self.use(False)
 
+    def restore(self, oldest: int) -> bool:
+        """Forget the links, so that they can be used again; whether that was due.
+
+        `oldest`: the generation of code that some thread may still be in.
+        """
+        if self._store is None or not 0 < self._retired <= oldest:
+            return False
+        self._store.restore(self._base)
+        self._retired = 0
+        self._usable = True
+        return True
+
     def close(self) -> None:
         """Use them no more, and never again; another program follows."""
-        self.retire()
+        self._usable = False
+        self._retired = 0
+        self.use(False)
         if self._store is not None:
             self._store.close()
 

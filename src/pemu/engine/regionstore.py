@@ -182,6 +182,12 @@ class RegionStore:
         """(offset from the start of the code, bytes) of what has to be writable."""
         return [(start + code, _align(data)) for start, code, data in self._bounds if data]
 
+    def restore(self, base: int) -> None:
+        """Make all data as it was written, of the modules that are mapped from `base` on."""
+        for start, code, data in self._bounds:
+            at = start + code
+            ctypes.memmove(base + at, self.address + self.code_at + at, data)
+
     def modules(self) -> list[Module]:
         """Return the modules, in order. Raises ValueError if the tail is damaged."""
         if not self._tail:
