@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from pemu.machine.region import Ram
 from tests.isa.mips.system import words as w
 from tests.machine.mips_machine import ROM, MipsMachine
 
 MODELS = ("24Kf", "MIPS64R2-generic", "4Km")
 WATCHLO, WATCHHI = 18, 19
 SST, DSS, DBP, DM, BD = 1 << 8, 1 << 0, 1 << 1, 1 << 30, 1 << 31
-EXL, IE, IM0, GLOBAL, FETCH = 2, 1, 1 << 8, 1 << 30, 4
+EXL, IE, USER, IM0, GLOBAL, FETCH = 2, 1, 0x10, 1 << 8, 1 << 30, 4
 PROGRAM, DEBUG_VECTOR = 0x80010000, 0x480
 STEPS, PLACES = 16, 0xA0000400
 """Steps that the handler takes; where it notes DEPC."""
@@ -77,6 +78,31 @@ def test_instruction_is_watched_only_while_the_register_says_so(machine_of: Mach
     program += [w.NOP] * (24 - len(program))
     start(machine, [*program, w.addiu(w.T0, 0, 2), w.addiu(w.T0, 0, 3)])
     assert machine.gprs((w.T0, w.T1)) == [3, 0]
+
+
+def test_program_is_watched_from_the_return_to_it_on(machine_of: MachineOf) -> None:
+    machine = machine_of("4Km")  # where programs' addresses need no TLB
+    at = 0x8000
+    machine.machine.memory.root.add(Ram("program", 0x10000), 0x40000000)
+    machine.write(0x40000000 + at, [w.addiu(w.T0, 0, 1), w.addiu(w.T0, 0, 2), w.addiu(w.T0, 0, 3)])
+    program = [
+        *watch_fetch(at + 8),
+        *w.set_cp0(w.STATUS, EXL | USER),
+        *w.set_cp0(w.EPC, at),
+        w.ERET,
+    ]
+    start(machine, program)
+    code, epc, seen = machine.gprs((w.T1, w.T2, w.T0))
+    assert (code >> 2 & 31, epc, seen) == (23, at + 8, 2)
+
+
+def test_kernel_that_tries_the_registers_out_drops_no_translations(machine_of: MachineOf) -> None:
+    machine = machine_of("24Kf")
+    tried = [*w.set_cp0(WATCHLO, 7), w.mfc0(w.T0, WATCHLO), *w.set_cp0(WATCHLO, 0)]
+    before = machine.processor.engine.epoch
+    start(machine, [*tried, *w.set_cp0(w.EPC, PROGRAM + 4 * 16), *w.set_cp0(w.STATUS, EXL), w.ERET])
+    assert machine.gprs((w.T0,)) == [7]
+    assert machine.processor.engine.epoch == before
 
 
 def stepper() -> list[int]:

@@ -115,9 +115,9 @@ class MipsProcessor(Processor):
         elif number == EXIT_COUNTERS:
             self._watch_counters()
         elif number == EXIT_HOOKS:
-            found = watch.watched_instructions(self.cpu)
-            # A hook in a delay slot is not seen: the branch before it has one, too.
-            self.set_own_hooks(found | {address - 4 for address in found})
+            self._hook_watched()
+            if argument:
+                self.cpu.pc -= 4
         elif number == EXIT_STEP:
             self._step_once()
 
@@ -138,6 +138,13 @@ class MipsProcessor(Processor):
             cpu.enter_exception(WATCH, in_slot=True)
             return True
         return False
+
+    def _hook_watched(self) -> None:
+        """Put hooks where fetches are watched."""
+        self.cpu.watch_hooks = 0
+        found = watch.watched_instructions(self.cpu)
+        # A hook in a delay slot is not seen: the branch before it has one, too.
+        self.set_own_hooks(found | {address - 4 for address in found})
 
     def _step_once(self) -> None:
         """Go back from debug mode for one instruction, or an interrupt and one instruction."""

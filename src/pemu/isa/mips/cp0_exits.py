@@ -12,7 +12,8 @@ EXIT_CACHE = 3
 """The guest invalidates the instruction cache without saying for which memory."""
 
 EXIT_HOOKS = 4
-"""Watch registers have changed that compare instruction fetches."""
+"""Watch registers that compare instruction fetches have changed. The argument is 1 if the present
+instruction is to be run again."""
 
 EXIT_STEP = 5
 """DERET with Debug.SSt: the machine goes to DEPC, runs one instruction, and enters debug mode."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pemu.isa.mips import cp0_shadow
 from pemu.isa.mips import cp0_state as c
+from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips.cp0_exits import EXIT_STEP
 from pemu.isa.mips.cp0_usable import privileged
 from pemu.isa.mips.exceptions import RESERVED_INSTRUCTION
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     needs="mips3_32",
 )
 def eret(cpu: SystemCpu) -> None:
+    watch.before_return(cpu)
     status = cpu.status
     error = (status & c.ERL).ne(0)
     target = error.select(cpu.errorepc, cpu.epc)

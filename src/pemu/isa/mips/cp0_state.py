@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         tlb_next: _Single
         shadow: RegisterFile
         watch_active: _Single
+        watch_hooks: _Single
         irq_lines: _Single
         nmi_request: _Single
         debug_request: _Single
@@ -204,6 +205,8 @@ def system_layout(xlen: int, control: Control) -> Layout:
             hidden("shadow", xlen, 32 * control.shadow_sets),
             # Bit n is set if watch register n watches anything.
             hidden("watch_active", 32),
+            # Not 0: watch registers have changed that compare fetches, and the machine has to look.
+            hidden("watch_hooks", 32),
             # Performance counters that are to count in some mode; that count now; instructions.
             hidden("perf_enabled", 32),
             hidden("perf_running", 32),

@@ -44,8 +44,7 @@ def write_low(cpu: SystemCpu, value: Value, sel: Value) -> None:
     active = cpu.const(1, 32) << sel.zext(32)
     watches = (value & (FETCH | LOAD | STORE)).ne(0)
     cpu.watch_active = watches.select(cpu.watch_active | active, cpu.watch_active & ~active)
-    with cpu.if_(((old | value) & FETCH).ne(0), unlikely=True):
-        cpu.exit(EXIT_HOOKS)
+    _fetches_changed(cpu, old | value, value)
 
 
 def write_high(cpu: SystemCpu, value: Value, sel: Value) -> None:
@@ -56,8 +55,26 @@ def write_high(cpu: SystemCpu, value: Value, sel: Value) -> None:
     _forget(cpu, sel)
     cpu.watchhi[sel] = (value & _WRITABLE) | (old & 1 << 31) | (met & (FETCH | LOAD | STORE))
     _forget(cpu, sel)
-    with cpu.if_((cpu.watchlo[sel] & FETCH).ne(0), unlikely=True):
-        cpu.exit(EXIT_HOOKS)
+    low = cpu.watchlo[sel]
+    _fetches_changed(cpu, low, low)
+
+
+def _fetches_changed(cpu: SystemCpu, kinds: Value, address: Value) -> None:
+    """Have the machine look which fetches are watched, if any were or are (`kinds`).
+
+    For addresses of programs it does so at the next ERET only: kernels try the registers out.
+    """
+    with cpu.if_((kinds & FETCH).ne(0), unlikely=True):
+        cpu.watch_hooks = 1
+        with cpu.if_(address.bit(31)):
+            cpu.exit(EXIT_HOOKS)
+
+
+def before_return(cpu: SystemCpu) -> None:
+    """For ERET, which is run once more where the machine had to look."""
+    if "watch" in cpu.features:
+        with cpu.if_(cpu.watch_hooks.ne(0), unlikely=True):
+            cpu.exit(EXIT_HOOKS, 1)
 
 
 def _forget(cpu: SystemCpu, sel: Value) -> None:
@@ -101,6 +118,7 @@ def registers_changed(cpu: MachineCpu) -> None:
         (cpu.watchlo[number] & (FETCH | LOAD | STORE) != 0) << number for number in range(PAIRS)
     )
     cpu.watch_active = sum(bits)
+    cpu.watch_hooks = 1
     cpu.flush_tlb()
 
 
