@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import re
 import subprocess
 import sys
 from contextlib import AbstractContextManager
@@ -19,9 +18,6 @@ PROMPT = "~ # "
 
 PROCESSORS = {"mipsel": "24Kf", "mips64el": "5KEf"}
 """The installer of mips64el wants a processor of Release 2."""
-
-_RAW = re.compile(r"<(\d+)>\[ *\d+\.\d+\] ?(.*)")
-_VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
 
 
 def installer(architecture: str) -> Path:
@@ -54,10 +50,3 @@ def boot(
     software = ("-kernel", place / "vmlinuz", "-initrd", place / "initrd.gz")
     line = ("-append", f"console=ttyS0 {append}")
     return machine(command, *board, *fewer, *software, *line, *words)
-
-
-def complaints(log: str) -> set[str]:
-    """The warnings and errors of `dmesg -r`, without what differs from run to run."""
-    lines = _RAW.findall(log)
-    assert len(lines) > 50, f"this is no kernel's log: {log[:2000]}"
-    return {_VARYING.sub("N", text) for level, text in lines if int(level) & 7 <= 4}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.machine.boards.installers import PROCESSORS, PROMPT, boot, complaints
+from tests.machine.boards.installers import PROCESSORS, PROMPT, boot
+from tests.machine.kernel_log import complaints
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("architecture", PROCESSORS)]
 
