@@ -159,8 +159,8 @@ class Image:
         self.backing_format = ""
         self.encrypted = False
         """Whether the contents are encrypted in the file."""
-        self.dirty = False
-        """Whether it was not closed properly when it was last written to."""
+        self.dirty: bool | None = False
+        """Whether it was not closed properly when it was last written to; None: nobody can tell."""
         self.lock = threading.RLock()
         """Held while what describes the contents is changed."""
         self.closed: Callable[[], object] = lambda: None

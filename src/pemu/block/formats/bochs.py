@@ -72,6 +72,7 @@ class Bochs(ClusterImage):
             raise ImageError(f"a map of {header.bitmap} bytes does not fit an extent")
         super().__init__(file.name, size, SECTOR, readonly=True)
         self.children["file"] = file
+        self.dirty = None
         self._catalog = Table(file, header.header, header.catalog, "I", "<")
         self._sectors = header.extent // SECTOR
         self._bitmap = -(-header.bitmap // SECTOR) * SECTOR

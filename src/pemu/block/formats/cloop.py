@@ -46,6 +46,7 @@ class Cloop(ClusterImage):
             raise ImageError(f"the offsets end at byte {end}, but the file has only {file.size}")
         super().__init__(file.name, header.blocks * block, block, readonly=True)
         self.children["file"] = file
+        self.dirty = None
         self._offsets = Table(file, Header.SIZE, header.blocks + 1, "Q", ">")
         self._decoded = (-1, b"")
 

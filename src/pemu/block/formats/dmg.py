@@ -107,6 +107,7 @@ class Dmg(Image):
             raise ImageError(f"a disk of {trailer.sectors} sectors cannot be")
         super().__init__(file.name, trailer.sectors * SECTOR, readonly=True)
         self.children["file"] = file
+        self.dirty = None
         self._chunks = chunks
         self._starts = array("Q", (one.sector * SECTOR for one in chunks))
         self._decoded: dict[int, bytes] = {}

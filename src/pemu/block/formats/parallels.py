@@ -103,6 +103,7 @@ class Parallels(ClusterImage):
         cluster = header.track * SECTOR
         super().__init__(file.name, sectors * SECTOR, cluster, readonly=readonly)
         self.children["file"] = file
+        self.dirty = None  # as QEMU, which says nothing of it
         self.table = Table(file, Header.SIZE, header.entries, "I", "<")
         self._data = max(header.data_offset * SECTOR, header.table_end)
 

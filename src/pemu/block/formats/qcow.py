@@ -290,7 +290,6 @@ DRIVER = Driver(
             "encryption",
             Bool(),
             "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)",
-            default=False,
         ),
         Key("encrypt.format", Enum(("aes",)), "Encrypt the image, format choices: 'aes'"),
         Key(

@@ -100,6 +100,7 @@ class Qed(ClusterImage):
         header.check(file.size)
         super().__init__(file.name, header.image_size, header.cluster_size, readonly=readonly)
         self.children["file"] = file
+        self.dirty = bool(header.features & NEED_CHECK)
         top = Table(file, header.l1_offset, header.entries, "Q", "<")
         self.tables = TableTree(top, header.entries, "Q", "<", unit=1, first=header.first)
         if header.features & BACKING:
@@ -110,6 +111,7 @@ class Qed(ClusterImage):
             return
         if header.features & NEED_CHECK:
             self.check_image("all")
+            self.dirty = bool(header.features & NEED_CHECK)
         if header.autoclear_features:
             header.autoclear_features = 0
             self._write_header()
@@ -272,6 +274,7 @@ def _open(opening: Opening) -> Image:
 def _create(creation: Creation) -> None:
     options = creation.options
     cluster, table = options["cluster_size"], options["table_size"]
+    table = 4 if table is None else table
     if cluster not in CLUSTERS or not power_of_two(cluster):
         raise ImageError(
             f"QED cluster size must be within range [{CLUSTERS[0]}, {CLUSTERS[-1]}] and power of 2"
@@ -311,6 +314,6 @@ DRIVER = Driver(
         Key("backing_file", Text(), "File name of a base image"),
         Key("backing_fmt", Text(), "Image format of the base image"),
         Key("cluster_size", Size(), "Cluster size (in bytes)", default=65536),
-        Key("table_size", Size(), "L1/L2 table size (in clusters)", default=4),
+        Key("table_size", Size(), "L1/L2 table size (in clusters)"),
     ),
 )

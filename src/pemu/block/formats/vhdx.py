@@ -231,6 +231,7 @@ def _create(creation: Creation) -> None:
         raise ImageError("Log size must be smaller than 4 GB")
     block = _block_size(options["block_size"], size)
     fixed = options["subformat"] == "fixed"
+    zeroed = options["block_state_zero"] is not False
     ratio = (SECTOR << 23) // block
     blocks = -(-size // block)
     count = table_entries(size, block, ratio)
@@ -245,7 +246,7 @@ def _create(creation: Creation) -> None:
             return 0
         if fixed:
             return data + (chunk * ratio + inside) * block | PRESENT
-        return ZEROED if options["block_state_zero"] else NOT_PRESENT
+        return ZEROED if zeroed else NOT_PRESENT
 
     header = Header(
         sequence=1,
@@ -267,7 +268,7 @@ def _create(creation: Creation) -> None:
         for offset in REGION_TABLES:
             file.write(offset, table)
         file.write(facts, _facts(size, block, LEAVE_ALLOCATED if fixed else 0))
-        if fixed or options["block_state_zero"]:
+        if fixed or zeroed:
             write_entries(file, bat_offset, map(entry, range(count)), "Q", "<")
 
 
@@ -294,6 +295,8 @@ DRIVER = Driver(
     _open,
     create=_create,
     creation=(
+        Key("size", Size(), "Virtual disk size; max of 64TB."),
+        Key("log_size", Size(), "Log size; min 1MB.", default=MIB),
         Key(
             "block_size",
             Size(),
@@ -301,18 +304,15 @@ DRIVER = Driver(
             default=0,
         ),
         Key(
+            "subformat",
+            Enum(("dynamic", "fixed")),
+            "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'.",
+        ),
+        Key(
             "block_state_zero",
             Bool(),
             "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to "
             "'off' when using 'qemu-img convert' with subformat=dynamic.",
-            default=True,
-        ),
-        Key("log_size", Size(), "Log size; min 1MB.", default=MIB),
-        Key(
-            "subformat",
-            Enum(("dynamic", "fixed")),
-            "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'.",
-            default="dynamic",
         ),
     ),
 )

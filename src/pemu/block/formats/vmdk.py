@@ -193,11 +193,12 @@ class Vmdk(Image):
     def details(self) -> dict[str, Any]:
         extents = []
         for (kind, name), extent in zip(self._lines, self.extents, strict=True):
-            one: dict[str, Any] = {"virtual-size": extent.size, "filename": name, "format": kind}
-            if isinstance(extent, SparseExtent):
-                one["cluster-size"] = extent.cluster
-                if extent.compressed:
-                    one["compressed"] = True
+            sparse = extent if isinstance(extent, SparseExtent) else None
+            one: dict[str, Any] = {"compressed": True} if sparse and sparse.compressed else {}
+            one |= {"virtual-size": extent.size, "filename": name}
+            if sparse:
+                one["cluster-size"] = sparse.cluster
+            one["format"] = kind
             extents.append(one)
         return {
             "cid": self.descriptor.cid,
@@ -320,10 +321,10 @@ class Flat(Raw):
 
 def _create(creation: Creation) -> None:
     options = creation.options
-    kind = options["subformat"]
+    kind = options["subformat"] or SUBFORMATS[0]
     flat = kind.endswith("Flat")
     parent, parent_cid = options["backing_file"] or "", NO_PARENT
-    hardware = options["hwversion"]
+    hardware = options["hwversion"] if options["hwversion"] != "undefined" else ""
     if flat and parent:
         raise ImageError("Flat image can't have backing file")
     if flat and options["zeroed_grain"]:
@@ -341,7 +342,7 @@ def _create(creation: Creation) -> None:
             kind,
             lines,
             sectors=sectors,
-            adapter=options["adapter_type"],
+            adapter=options["adapter_type"] or "ide",
             hardware=hardware,
             tools=options["toolsversion"] or "2147483647",
             parent=parent,
@@ -425,25 +426,22 @@ DRIVER = Driver(
             "adapter_type",
             Enum(ADAPTERS),
             "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX",
-            default="ide",
         ),
         Key("backing_file", Text(), "File name of a base image"),
         Key("backing_fmt", Enum(("vmdk",)), "Must be 'vmdk' if present"),
         Key("compat6", Bool(), "VMDK version 6 image", default=False),
-        Key("hwversion", Text(), "VMDK hardware version"),
+        Key("hwversion", Text(), "VMDK hardware version", default="undefined"),
         Key(
             "subformat",
             Enum(SUBFORMATS),
             "VMDK flat extent format, can be one of {monolithicSparse (default) | monolithicFlat | "
             "twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} ",
-            default="monolithicSparse",
         ),
         Key("toolsversion", Text(), "VMware guest tools version"),
         Key(
             "zeroed_grain",
             Bool(),
             "Enable efficient zero writes using the zeroed-grain GTE feature",
-            default=False,
         ),
     ),
 )

@@ -330,14 +330,12 @@ DRIVER = Driver(
             "subformat",
             Enum(("dynamic", "fixed")),
             "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} ",
-            default="dynamic",
         ),
         Key(
             "force_size",
             Bool(),
             "Force disk size calculation to use the actual size specified, rather than using the "
             "nearest CHS-based calculation",
-            default=False,
         ),
     ),
 )

@@ -97,7 +97,8 @@ def describe(image: Image, name: str) -> dict[str, Any]:
     snapshots = image.snapshots()
     if snapshots:
         one["snapshots"] = [_snapshot(snapshot) for snapshot in snapshots]
-    one["dirty-flag"] = image.dirty
+    if image.dirty is not None:
+        one["dirty-flag"] = image.dirty
     return one
 
 
@@ -130,7 +131,7 @@ def human(one: dict[str, Any]) -> str:
         lines.append("encrypted: yes")
     if "cluster-size" in one:
         lines.append(f"cluster_size: {one['cluster-size']}")
-    if one["dirty-flag"]:
+    if one.get("dirty-flag"):
         lines.append("cleanly shut down: no")
     if "backing-filename" in one:
         below, full = one["backing-filename"], one["full-backing-filename"]
