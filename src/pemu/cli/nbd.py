@@ -145,7 +145,6 @@ def _list(given: Given) -> int:
     channel = Channel(sock)
     try:
         negotiation = Negotiation(channel, credentials, hostname)
-        channel = negotiation.channel
         found = negotiation.exports()
         negotiation.leave()
     except (ImageError, Gone) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.block.filters.filter import Filter
-from pemu.block.image import Buffers, Extent, Image, Pieces, take
+from pemu.block.image import Buffers, Extent, Image, Limits, Pieces, take
 
 
 class Aligned(Filter):
@@ -71,6 +71,9 @@ class Aligned(Filter):
         stop = (offset + length) // self._block * self._block
         if start < stop:
             self._below.discard(start, stop - start)
+
+    def limits(self) -> Limits:
+        return self._below.limits()._replace(alignment=1)
 
     def _status(self, offset: int, length: int) -> Extent:
         start, wanted = self._around(offset, length)

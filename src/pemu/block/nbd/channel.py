@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pemu.block.image import take
@@ -20,6 +20,17 @@ Piece = bytes | bytearray | memoryview
 
 _MOST_PIECES = 1024
 """Pieces of one sendmsg (IOV_MAX)."""
+
+
+_SHORT = {
+    "commonName": "CN",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "localityName": "L",
+    "stateOrProvinceName": "ST",
+    "countryName": "C",
+}
+"""Parts of a certificate's name as they are written."""
 
 
 class Gone(OSError):
@@ -37,7 +48,9 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.deadline: float | None = None
+        self._secure: ssl.SSLSocket | None = None
         self._sending = threading.Lock()
+        self._using = threading.Lock()
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -53,6 +66,8 @@ class Channel:
         return count
 
     def _receive_some(self, view: memoryview) -> int:
+        if self._secure is not None:
+            return self._with_tls(self._secure.recv_into, view)
         if self.deadline is not None:
             self._await(select.POLLIN)
         return self.sock.recv_into(view)
@@ -78,11 +93,64 @@ class Channel:
                 raise _gone(error) from None
 
     def _send(self, pieces: Sequence[Piece]) -> None:
+        if self._secure is not None:
+            data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            while data:
+                data = data[self._with_tls(self._secure.send, data) :]
+            return
         sent = self.sock.sendmsg(pieces)
         if sent != sum(map(len, pieces)):
             rest = take([memoryview(piece) for piece in pieces], sent)[1]
             while rest:
                 rest = take(rest, self.sock.sendmsg(rest))[1]
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is in use."""
+        return self._secure is not None
+
+    def start_tls(
+        self, context: ssl.SSLContext, *, server: bool, hostname: str | None = None
+    ) -> None:
+        """Go on in secret; nothing else may be under way. Raises Gone where that cannot be."""
+        sock = self.sock
+        try:
+            secure = context.wrap_socket(
+                sock,
+                server_side=server,
+                server_hostname=hostname,
+                do_handshake_on_connect=False,
+            )
+            self.sock = secure
+            secure.settimeout(None if self.deadline is None else self.deadline - time.monotonic())
+            secure.do_handshake()
+            secure.setblocking(False)
+        except (OSError, ValueError) as error:
+            raise Gone(errno.EPROTO, f"TLS handshake failed: {error}") from None
+        self._secure = secure
+
+    def peer_name(self) -> str:
+        """The distinguished name of the other side's certificate, as tls-authz sees it."""
+        found = self._secure.getpeercert() if self._secure is not None else None
+        parts = (found or {}).get("subject", ())
+        return ",".join(
+            f"{_SHORT.get(key, key)}={value}" for group in reversed(parts) for key, value in group
+        )
+
+    def _with_tls(self, method: Callable[[memoryview], int], view: memoryview) -> int:
+        """Receive or send; only one thread at a time may, so that waiting is done outside."""
+        import ssl
+
+        while True:
+            event = select.POLLIN
+            with self._using:
+                try:
+                    return method(view)
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLWantWriteError:
+                    event = select.POLLOUT
+            self._await(event)
 
     def _await(self, event: int) -> None:
         """Wait until there is something, or room for something."""
@@ -110,65 +178,3 @@ class Channel:
     def close(self) -> None:
         """Let go of the socket; nothing else may be under way."""
         self.sock.close()
-
-
-class TlsChannel(Channel):
-    """A channel of which TLS hides the contents.
-
-    An OpenSSL connection may be used by one thread at a time only, so that waiting is done outside
-    it.
-    """
-
-    def __init__(
-        self, plain: Channel, context: ssl.SSLContext, *, server: bool, hostname: str | None = None
-    ) -> None:
-        sock = plain.sock
-        sock.settimeout(None if plain.deadline is None else plain.deadline - time.monotonic())
-        try:
-            secure = context.wrap_socket(sock, server_side=server, server_hostname=hostname)
-        except (OSError, ValueError) as error:
-            raise Gone(errno.EPROTO, f"TLS handshake failed: {error}") from None
-        secure.setblocking(False)
-        self._secure = secure
-        self._lock = threading.Lock()
-        super().__init__(secure)
-        self.deadline = plain.deadline
-
-    def _receive_some(self, view: memoryview) -> int:
-        import ssl
-
-        while True:
-            event = select.POLLIN
-            with self._lock:
-                try:
-                    return self._secure.recv_into(view)
-                except ssl.SSLWantReadError:
-                    pass
-                except ssl.SSLWantWriteError:
-                    event = select.POLLOUT
-            self._await(event)
-
-    def _send(self, pieces: Sequence[Piece]) -> None:
-        import ssl
-
-        rest = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        while rest:
-            event = select.POLLOUT
-            with self._lock:
-                try:
-                    rest = rest[self._secure.send(rest) :]
-                    continue
-                except ssl.SSLWantWriteError:
-                    pass
-                except ssl.SSLWantReadError:
-                    event = select.POLLIN
-            self._await(event)
-
-    def peer_name(self) -> str:
-        """The distinguished name of the other side's certificate, as tls-authz sees it."""
-        parts = (self._secure.getpeercert() or {}).get("subject", ())
-        short = {"commonName": "CN", "organizationName": "O", "countryName": "C"}
-        short |= {"localityName": "L", "organizationalUnitName": "OU", "stateOrProvinceName": "ST"}
-        return ",".join(
-            f"{short.get(key, key)}={value}" for group in reversed(parts) for key, value in group
-        )

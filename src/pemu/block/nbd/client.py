@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pemu.block.error import ImageError
 from pemu.block.image import Buffers, Pieces, clear, take
 from pemu.block.nbd import protocol as nbd
-from pemu.block.nbd.channel import Channel, Gone, TlsChannel
+from pemu.block.nbd.channel import Channel, Gone
 from pemu.block.nbd.tls import Credentials
 
 MAX_REPLY = 16 << 20
@@ -75,7 +75,7 @@ class Negotiation:
             if not self.fixed:
                 raise ImageError("Server does not support STARTTLS")
             self._demand(nbd.OPT_STARTTLS, b"", "Failed to start TLS")
-            self.channel = TlsChannel(channel, credentials.context, server=False, hostname=hostname)
+            channel.start_tls(credentials.context, server=False, hostname=hostname)
         if self.fixed:
             kind, _ = self._ask(nbd.OPT_STRUCTURED_REPLY)[-1]
             self.structured = kind == nbd.REP_ACK

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pemu.block.nbd import protocol as nbd
-from pemu.block.nbd.channel import Channel, TlsChannel
+from pemu.block.nbd.channel import Channel
 from pemu.block.nbd.export import Export
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ class Handshake:
 
     def _answer(self, option: int, data: bytes) -> Export | None:
         """Answer one option; the export that it has chosen."""
-        encrypted = isinstance(self._channel, TlsChannel)
-        if self._tls is not None and not encrypted and option != nbd.OPT_STARTTLS:
+        if self._tls is not None and not self._channel.encrypted and option != nbd.OPT_STARTTLS:
             if option == nbd.OPT_EXPORT_NAME:
                 raise Refused("TLS is needed")
             self._error(option, nbd.ERR_TLS_REQD, "use STARTTLS first")
@@ -176,14 +175,14 @@ class Handshake:
         self._reply(nbd.OPT_LIST, nbd.REP_ACK)
 
     def _start_tls(self, data: bytes) -> None:
-        if data or isinstance(self._channel, TlsChannel):
+        if data or self._channel.encrypted:
             why = "the option has no data" if data else "TLS is in use already"
             self._error(nbd.OPT_STARTTLS, nbd.ERR_INVALID, why)
         elif self._tls is None:
             self._error(nbd.OPT_STARTTLS, nbd.ERR_POLICY, "TLS not configured")
         else:
             self._reply(nbd.OPT_STARTTLS, nbd.REP_ACK)
-            self._channel = self._tls.accept(self._channel)
+            self._tls.accept(self._channel)
             self._structured, self._contexts = False, None  # said by nobody knows whom
 
     def _structured_reply(self, data: bytes) -> None:

@@ -116,7 +116,6 @@ class Server:
                 with self._changed:
                     self._clients[channel] = agreement.export
                 used = True
-                channel = self._known(channel, agreement.channel)
                 Session(agreement, self._trace).run()
         except Refused as why:
             self._warn(f"client refused: {why}")
@@ -132,12 +131,6 @@ class Server:
                 self._changed.notify_all()
             if used:
                 self._gone(left)
-
-    def _known(self, old: Channel, new: Channel) -> Channel:
-        """Note that a client goes on through another channel."""
-        with self._changed:
-            self._clients[new] = self._clients.pop(old)
-        return new
 
     def remove(self, name: str) -> None:
         """Offer an export no more, and send its clients away. Raises KeyError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import ssl
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pemu.block.error import ImageError
-from pemu.block.nbd.channel import Channel, Gone, TlsChannel
+from pemu.block.nbd.channel import Channel, Gone
 from pemu.options.error import quoted
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Enum, Text
@@ -31,13 +32,11 @@ class TlsServer:
     credentials: Credentials
     authorized: Authorization | None = None
 
-    def accept(self, channel: Channel) -> TlsChannel:
+    def accept(self, channel: Channel) -> None:
         """Go on in secret. Raises Gone where the client may not or cannot."""
-        secure = TlsChannel(channel, self.credentials.context, server=True)
-        if self.authorized is not None and not self.authorized.allows(secure.peer_name()):
-            secure.shut()
-            raise Gone(0, f"the client {quoted(secure.peer_name())} is not authorized")
-        return secure
+        channel.start_tls(self.credentials.context, server=True)
+        if self.authorized is not None and not self.authorized.allows(channel.peer_name()):
+            raise Gone(errno.EPERM, f"the client {quoted(channel.peer_name())} is not authorized")
 
 
 @dataclass(frozen=True)

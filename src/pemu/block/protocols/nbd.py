@@ -77,7 +77,6 @@ class NbdImage(Image):
         channel = Channel(sock)
         try:
             negotiation = Negotiation(channel, self._credentials, self._hostname)
-            channel = negotiation.channel
             return Connection(channel, negotiation.go(self._export, [self._context]))
         except BaseException:
             channel.close()
