@@ -136,9 +136,10 @@ class Qcow2Snapshots(Qcow2Clearing):
     def stored(self) -> list[Stored]:
         """The snapshots and where they are. Raises ImageError."""
         if self._stored is None:
-            self._stored = parse_table(self.metadata)
-            for one in self._stored:
+            found = parse_table(self.metadata)
+            for one in found:
                 check_l1("Snapshot L1 table", one.l1_offset, one.l1_size, self.layout)
+            self._stored = found
         return self._stored
 
     def snapshots(self) -> list[Snapshot]:
