@@ -84,7 +84,7 @@ class Layout:
         return offset | COMPRESSED | sectors << self.packed_shift
 
 
-def check_tables(header: Header, layout: Layout) -> None:
+def check_tables(header: Header, layout: Layout, file_size: int) -> None:
     """Raise ImageError unless the header's tables are where and as large as they can be."""
     fields = header.fields
     table = fields.refcount_table_clusters << layout.cluster_bits
@@ -100,6 +100,13 @@ def check_tables(header: Header, layout: Layout) -> None:
     check_l1("Active L1 table", fields.l1_table_offset, fields.l1_size, layout)
     if fields.l1_size < layout.l1_entries(fields.size):
         raise ImageError("L1 table is too small")
+    for what, offset, used in (
+        ("Reference count table", fields.refcount_table_offset, True),
+        ("Snapshot table", fields.snapshots_offset, bool(fields.nb_snapshots)),
+        ("Active L1 table", fields.l1_table_offset, bool(fields.l1_size)),
+    ):
+        if used and offset >= file_size:
+            raise ImageError(f"{what} offset {offset:#x} is beyond the end of the file")
 
 
 def check_l1(what: str, offset: int, entries: int, layout: Layout) -> None:

@@ -145,6 +145,8 @@ class Metadata:
         if table is None:
             if offset % self.layout.cluster:
                 raise self.corrupt(f"L2 table offset {offset:#x} unaligned", fatal=True)
+            if offset >= self.file.size:
+                raise self.corrupt(f"L2 table offset {offset:#x} is beyond the end of the file")
             self._make_room()
             table = load_words(self.file, offset, self.layout.cluster // 8)
             self._l2[offset] = table

@@ -65,7 +65,7 @@ def open_image(opening: Opening) -> Image:
     options, mode = opening.options, opening.mode
     file = opening.file()
     header = read_header(file)
-    check_tables(header, Layout(header))
+    check_tables(header, Layout(header), file.size)
     image = Qcow2(
         opening.name,
         file,

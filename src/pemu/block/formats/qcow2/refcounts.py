@@ -81,6 +81,8 @@ class Refcounts:
             raise self._corrupt(
                 f"Refblock offset {offset:#x} unaligned (reftable index: {index:#x})"
             )
+        if offset >= self._file.size:
+            raise self._corrupt(f"Refblock offset {offset:#x} is beyond the end of the file")
         data = read_padded(self._file, offset, self._layout.cluster)
         return self._keep(index, from_bytes(data, self._layout.refcount_bits))
 

@@ -165,11 +165,18 @@ class Qcow2Writing(Qcow2Reading):
                 f"Cluster allocation offset {place:#x} unaligned (guest offset: {offset:#x})",
                 fatal=True,
             )
+        if place >= self.metadata.data.size and not layout.external:
+            self._expect_used(place)
         if not layout.extended:
             return (REUSED if entry & ZERO else IN_PLACE), place
         wanted = self._subclusters(offset, end, offset & -layout.cluster)
         bitmap = table[2 * at + 1]
         return (IN_PLACE if bitmap & wanted == wanted else REUSED), place
+
+    def _expect_used(self, place: int) -> None:
+        """A cluster of data lies behind the end of the file: it must have been taken."""
+        if self.metadata.refcounts.get(place // self.layout.cluster) != 1:
+            raise self.metadata.corrupt(f"Data cluster {place:#x} is beyond the end of the file")
 
     def _subclusters(self, start: int, stop: int, base: int) -> int:
         """The bits of the subclusters between `start` and `stop`, of the cluster at `base`."""
