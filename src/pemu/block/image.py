@@ -320,6 +320,19 @@ class Image:
         """The ranges that a bitmap notes as written: offset and length. Raises ImageError."""
         raise ImageError(f"Dirty bitmap '{name}' not found")
 
+    @property
+    def vmstate_offset(self) -> int:
+        """Where the state of the machine is kept, bytes; 0 where there is no place for it."""
+        return 0
+
+    def read_vmstate(self, offset: int, buffers: Buffers) -> None:
+        """Read from the state of the machine. Raises OSError, ENOTSUP."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def write_vmstate(self, offset: int, pieces: Pieces) -> None:
+        """Write to the state of the machine, which a snapshot keeps. Raises OSError, ENOTSUP."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
     def limits(self) -> Limits:
         """The units of requests."""
         return Limits()

@@ -45,6 +45,11 @@ def fail(program: str, message: str, status: int = 1) -> int:
     return status
 
 
+def show_error(text: str) -> None:
+    """Write a line to standard error as it is."""
+    _write(2, text + "\n")
+
+
 def _write(fd: int, text: str) -> None:
     """Write all of `text`; a closed or full stream leaves the exit status to tell."""
     data = text.encode("utf-8", "backslashreplace")

@@ -142,7 +142,7 @@ def human(one: dict[str, Any]) -> str:
         lines += ["Snapshot list:", *snapshot_table(one["snapshots"])]
     if "format-specific" in one:
         lines.append("Format specific information:")
-        lines += _details(one["format-specific"]["data"], 1)
+        lines += detail_lines(one["format-specific"]["data"])
     return "\n".join(lines) + "\n"
 
 
@@ -161,7 +161,8 @@ def snapshot_table(snapshots: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _details(value: Any, level: int) -> list[str]:
+def detail_lines(value: Any, level: int = 1) -> list[str]:
+    """What people read of a format's details: a key a line, deeper ones indented."""
     pairs: list[tuple[str, Any]]
     if isinstance(value, dict):
         pairs = [(key.replace("-", " "), inner) for key, inner in value.items()]
@@ -171,7 +172,7 @@ def _details(value: Any, level: int) -> list[str]:
     for key, inner in pairs:
         left = "    " * level + key + ":"
         if isinstance(inner, dict | list):
-            lines += [left, *_details(inner, level + 1)]
+            lines += [left, *detail_lines(inner, level + 1)]
         else:
             lines.append(f"{left} {str(inner).lower() if isinstance(inner, bool) else inner}")
     return lines

@@ -1,0 +1,1 @@
+"""The commands of `pemu-io`, and the shell that runs them."""

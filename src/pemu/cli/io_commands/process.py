@@ -1,0 +1,89 @@
+"""Commands about pemu-io itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from pemu.cli.io_commands.report import Failure, parse_number
+from pemu.cli.io_commands.shell import Command, Shell
+
+
+def _help(shell: Shell, words: list[str]) -> None:
+    if words:
+        command = shell.find(words[0])
+        if command is None:
+            raise Failure(f"command {words[0]} not found")
+        shell.say(command.line)
+        if command.text:
+            shell.say(command.text)
+        return
+    for name in sorted(shell.commands):
+        shell.say(shell.commands[name].line)
+    shell.say("\nUse 'help commandname' for extended help.")
+
+
+def _quit(shell: Shell, words: list[str]) -> None:
+    shell.ended = True
+
+
+def _sleep(shell: Shell, words: list[str]) -> None:
+    try:
+        milliseconds = int(words[0], 0)
+    except ValueError:
+        raise Failure(f"{words[0]} is not a valid number") from None
+    time.sleep(max(milliseconds, 0) / 1000)
+
+
+def _sigraise(shell: Shell, words: list[str]) -> None:
+    number = parse_number(words[0])
+    sys.stdout.flush()
+    try:
+        os.kill(os.getpid(), number)
+    except (OSError, OverflowError):
+        raise Failure(f"signal {number} does not exist") from None
+
+
+def _abort(shell: Shell, words: list[str]) -> None:
+    sys.stdout.flush()
+    os.abort()
+
+
+def _unsupported(doing: str) -> Command:
+    name = doing.partition(":")[0]
+    return Command(
+        name,
+        lambda shell, words: _refuse(name),
+        doing.partition(":")[2],
+        "event tag" if name == "break" else "tag",
+        2 if name == "break" else 1,
+        2 if name == "break" else 1,
+    )
+
+
+def _refuse(name: str) -> None:
+    raise Failure(f"{name} is not supported yet: requests cannot be suspended")
+
+
+COMMANDS = (
+    Command("help", _help, "help for one or all commands", "[command]", 0, 1, needs=False,
+            aliases=("?",)),
+    Command("quit", _quit, "exit the program", needs=False, aliases=("q",), most=None),
+    Command("sleep", _sleep, "waits for the given value in milliseconds", "", 1, 1, needs=False),
+    Command(
+        "sigraise",
+        _sigraise,
+        "raises a signal",
+        "signal",
+        1,
+        1,
+        "\n 'sigraise 15' has pemu-io get SIGTERM",
+        needs=False,
+    ),
+    Command("abort", _abort, "simulate a program crash using abort(3)", needs=False),
+    _unsupported("break:sets a breakpoint on event and tags the stopped request as tag"),
+    _unsupported("remove_break:remove a breakpoint by tag"),
+    _unsupported("resume:resumes the request tagged as tag"),
+    _unsupported("wait_break:waits for the suspension of a request"),
+)  # fmt: skip

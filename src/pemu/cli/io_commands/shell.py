@@ -1,0 +1,207 @@
+"""The shell of `pemu-io`: an image, and commands that are words between blanks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+
+from pemu.block.graph import Graph
+from pemu.block.image import Image
+from pemu.cli import outcome
+from pemu.cli.io_commands.report import Failure
+from pemu.options.error import OptionError
+
+PROGRAM = "pemu-io"
+
+PARALLEL = 16
+"""Requests that are under way at the same time; more wait."""
+
+_MODULES = ("transfer", "files", "process")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command. least, most: how many words follow its name (most None: any number).
+
+    arguments, summary: what help shows of it; text: its long help. needs: whether an image must be
+    open; writes: and writable.
+    """
+
+    name: str
+    run: Callable[[Shell, list[str]], None]
+    summary: str
+    arguments: str = ""
+    least: int = 0
+    most: int | None = 0
+    text: str = ""
+    aliases: Sequence[str] = ()
+    needs: bool = True
+    writes: bool = False
+
+    @property
+    def line(self) -> str:
+        """The one line of help."""
+        return f"{self.name} {self.arguments} -- {self.summary}"
+
+
+class Letters:
+    """The options of one command, and the words that are none. Raises Failure."""
+
+    def __init__(self, command: Command, words: Sequence[str], declared: str) -> None:
+        self.values: dict[str, str] = {}
+        self.words: list[str] = []
+        rest = list(words)
+        while rest:
+            word = rest.pop(0)
+            if word == "--":
+                break
+            if word[:1] != "-" or word == "-":
+                self.words.append(word)
+                continue
+            at = 1
+            while at < len(word):
+                letter = word[at]
+                at += 1
+                place = declared.find(letter)
+                if place < 0 or letter == ":":
+                    self._wrong(command, f"{command.name}: invalid option -- '{letter}'")
+                if declared[place + 1 : place + 2] != ":":
+                    self.values[letter] = ""
+                    continue
+                value = word[at:] or (rest.pop(0) if rest else None)
+                if value is None:
+                    text = f"{command.name}: option requires an argument -- '{letter}'"
+                    self._wrong(command, text)
+                self.values[letter] = str(value)
+                break
+        self.words += rest
+
+    def _wrong(self, command: Command, text: str) -> None:
+        outcome.show_error(text)
+        raise Failure(command.line)
+
+    def __contains__(self, letter: str) -> bool:
+        return letter in self.values
+
+
+class Shell:
+    """What the commands work on.
+
+    image: what is open, or None. format: what -f says. writethrough: each write is flushed.
+    """
+
+    def __init__(self, graph: Graph, format: str = "") -> None:
+        self.graph = graph
+        self.format = format
+        self.image: Image | None = None
+        self.writethrough = True
+        self.ended = False
+        self.failed = False
+        self.commands: dict[str, Command] = {}
+        for name in _MODULES:
+            module = import_module(f"pemu.cli.io_commands.{name}")
+            self.commands.update((one.name, one) for one in module.COMMANDS)
+        self._names = {
+            name: one for one in self.commands.values() for name in (one.name, *one.aliases)
+        }
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: list[Future[str]] = []
+
+    def opened(self) -> Image:
+        """The image that is open. Raises Failure without one."""
+        if self.image is None:
+            raise Failure("no file open, try 'help open'", error=True)
+        return self.image
+
+    def find(self, name: str) -> Command | None:
+        """The command called `name`."""
+        return self._names.get(name)
+
+    def say(self, text: str) -> None:
+        """Print lines."""
+        sys.stdout.write(text + "\n")
+
+    def run(self, line: str) -> None:
+        """Carry out a line; notes whether it failed."""
+        name, *words = line.split() or [""]
+        if not name:
+            return
+        try:
+            self._run(name, words)
+        except Failure as failure:
+            self.failed = True
+            if failure.error and str(failure):
+                sys.stdout.flush()
+                outcome.show_error(str(failure))
+            elif str(failure):
+                self.say(str(failure))
+        except OptionError as error:
+            self.failed = True
+            sys.stdout.flush()
+            outcome.fail(PROGRAM, str(error))
+        self.collect(wait=False)
+        _flush()
+
+    def _run(self, name: str, words: list[str]) -> None:
+        command = self.find(name)
+        if command is None:
+            raise Failure(f'command "{name}" not found', error=True)
+        if command.needs:
+            image = self.opened()
+            if command.writes and image.readonly:
+                raise OptionError("Block node is read-only")
+        count, most = len(words), command.most
+        if count < command.least or (most is not None and count > most):
+            if most is None:
+                wanted = f"at least {command.least} arguments"
+            elif most == command.least:
+                wanted = f"{most} arguments"
+            else:
+                wanted = f"between {command.least} and {most} arguments"
+            raise Failure(f"bad argument count {count} to {name}, expected {wanted}", error=True)
+        command.run(self, words)
+
+    def submit(self, work: Callable[[], str]) -> None:
+        """Do `work` in the background; what it returns is printed when it is done."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(PARALLEL)
+        self._pending.append(self._pool.submit(work))
+
+    def collect(self, *, wait: bool) -> None:
+        """Print what has become of work in the background; `wait` for all of it."""
+        while self._pending and (wait or self._pending[0].done()):
+            text = self._pending.pop(0).result()
+            if text:
+                self.say(text)
+
+    def interact(self, lines: Iterable[str] | None = None) -> None:
+        """Read commands from standard input, with a prompt, until it ends or `quit`."""
+        if os.isatty(0):
+            import readline  # noqa: F401  (input() edits lines with it)
+        while not self.ended:
+            try:
+                line = input(f"{PROGRAM}> ")
+            except EOFError:
+                break
+            self.run(line)
+
+    def close(self) -> None:
+        """Close the image, after all that is under way. Raises OptionError."""
+        self.collect(wait=True)
+        image, self.image = self.image, None
+        if image is not None:
+            try:
+                image.close()
+            except OSError as error:
+                raise OptionError(f"Could not close the image: {error.strerror}") from None
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass
