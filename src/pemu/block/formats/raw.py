@@ -83,7 +83,7 @@ class Raw(Image):
         if self._limited:
             raise ImageError("Cannot resize fixed-size raw disks")
         self._file.truncate(self.offset + size, preallocation=preallocation)
-        self.size = size
+        self.size = -(-size // SECTOR) * SECTOR
 
     def limits(self) -> Limits:
         return self._file.limits()

@@ -45,7 +45,7 @@ class Command:
     @property
     def line(self) -> str:
         """The one line of help."""
-        return f"{self.name} {self.arguments} -- {self.summary}"
+        return " ".join(one for one in (self.name, self.arguments, "--", self.summary) if one)
 
 
 class Letters:
