@@ -46,8 +46,7 @@ class Qcow2Clearing(Qcow2Writing):
                 part = min(stop, ((start >> self.layout.l1_shift) + 1) << self.layout.l1_shift)
                 self._zero_clusters(start, part, unmap=unmap)
                 self.metadata.relieve()
-                if self.written is not None:
-                    self.written(start, part - start)
+                self._note_write(start, part - start)
             start = part
         self._write_plain_zeroes(stop, end)
 
@@ -72,6 +71,10 @@ class Qcow2Clearing(Qcow2Writing):
             done = part.length if known else min(part.length, len(ZEROES))
             if not known:
                 self._write_from(offset, [ZEROES[:done]])
+            else:
+                with self.lock:
+                    self._expect_sound()
+                    self._note_write(offset, done)
             offset += done
 
     def _zero_clusters(self, start: int, stop: int, *, unmap: bool) -> None:
@@ -132,8 +135,7 @@ class Qcow2Clearing(Qcow2Writing):
                 if not absent or (self.backing is not None and not full):
                     self._drop_clusters(start, part, discard=discard, full=full)
                     metadata.relieve()
-                if self.written is not None:
-                    self.written(start, part - start)
+                self._note_write(start, part - start)
             start = part
 
     def _drop_clusters(self, start: int, stop: int, *, discard: bool, full: bool) -> None:

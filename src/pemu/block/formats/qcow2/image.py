@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pemu.block.error import ImageError
+from pemu.block.formats.qcow2.bitmaps import Qcow2Bitmaps
 from pemu.block.formats.qcow2.check import Checker
 from pemu.block.formats.qcow2.header import (
     BITMAPS,
@@ -15,11 +16,10 @@ from pemu.block.formats.qcow2.header import (
     LONGEST_BACKING_NAME,
     RAW_EXTERNAL_DATA,
 )
-from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots
 from pemu.block.image import Check
 
 
-class Qcow2(Qcow2Snapshots):
+class Qcow2(Qcow2Bitmaps):
     """A qcow2 image with all that it can do."""
 
     def begin_writing(self, *, repairs: bool = False) -> None:
@@ -35,6 +35,9 @@ class Qcow2(Qcow2Snapshots):
             found = Checker(self, "all").run()
             if found.corruptions or found.errors:
                 raise ImageError("Could not repair dirty image: some damage is left; check it")
+        if self.bitmaps_lost:
+            more.autoclear &= BITMAPS | RAW_EXTERNAL_DATA
+            metadata.write_header()
         if more.autoclear & ~(BITMAPS | RAW_EXTERNAL_DATA):
             more.autoclear &= BITMAPS | RAW_EXTERNAL_DATA
             metadata.write_more("autoclear")
@@ -81,6 +84,7 @@ class Qcow2(Qcow2Snapshots):
             metadata = self.metadata
             if metadata.broken or self.readonly:
                 return
+            self.save_bitmaps()
             metadata.commit(accurate=True)
             metadata.refcounts.write()
             if self.header.has(DIRTY):

@@ -75,6 +75,7 @@ def open_image(opening: Opening) -> Image:
         warn=opening.graph.warn,
     )
     _open_data_file(opening, image)
+    image.load_bitmaps()
     _unlock(opening, image)
     below = opening.backing(header.backing_file, header.backing_format)
     if below is not None:

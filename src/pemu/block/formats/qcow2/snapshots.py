@@ -228,8 +228,7 @@ class Qcow2Snapshots(Qcow2Clearing):
             metadata.commit(accurate=True)
             if self.settings.overlap:
                 self.own_clusters()
-            if self.written is not None:
-                self.written(0, self.size)
+            self._note_write(0, self.size)
 
     def delete_snapshot(self, key: str) -> None:
         with self._changing():
@@ -287,6 +286,7 @@ class Qcow2Snapshots(Qcow2Clearing):
             tables.append((fields.snapshots_offset, len(emit_table(self.stored()))))
         if self.header.crypt is not None:
             tables.append((self.header.crypt.offset, self.header.crypt.length))
+        tables += self.bitmap_areas()
         self.metadata.own_clusters(tables)
 
     def rewrite_snapshots(self) -> None:

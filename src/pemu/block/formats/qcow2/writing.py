@@ -85,10 +85,13 @@ class Qcow2Writing(Qcow2Reading):
                     with self.lock:
                         self._busy.remove(busy)
                         self._less_busy.notify_all()
-            if self.written is not None:
-                with self.lock:
-                    self.written(offset, step.end - offset)
+            self._note_write(offset, step.end - offset)
             offset = step.end
+
+    def _note_write(self, offset: int, length: int) -> None:
+        if self.written is not None:
+            with self.lock:
+                self.written(offset, length)
 
     def _write_unaligned(self, offset: int, pieces: list[memoryview]) -> None:
         """Write to an encrypted image what does not begin or end with a sector."""
@@ -335,8 +338,7 @@ class Qcow2Writing(Qcow2Reading):
             metadata.mark(l2, at, at + layout.words)
             self.free_entry(old, discard=self.settings.discard_other)
             metadata.relieve()
-            if self.written is not None:
-                self.written(offset, length)
+            self._note_write(offset, length)
 
     def flush(self) -> None:
         with self.lock:
