@@ -86,8 +86,7 @@ class Copier:
         self.progress = progress
         self.warn = warn
         self._taking = threading.Lock()
-        self._turn = threading.Condition()
-        self._written = 0
+        self._gate = threading.Lock()  # is open when all that was taken before has been written
         self._error: BaseException | None = None
         self._stopped = False
         self._begun = time.monotonic()
@@ -95,9 +94,9 @@ class Copier:
 
     def copy(self, pieces: Iterable[Piece]) -> None:
         """Copy all. Raises CopyError, or what `pieces` raises."""
-        numbered = enumerate(self._chunks(pieces))
+        chunks = self._chunks(pieces)
         threads = [
-            threading.Thread(target=self._work, args=(numbered,), daemon=True)
+            threading.Thread(target=self._work, args=(chunks,), daemon=True)
             for _ in range(self.workers)
         ]
         for thread in threads:
@@ -122,51 +121,51 @@ class Copier:
                 yield Piece(kind, offset, part, source, place)
                 offset, place, length = offset + part, place + part, length - part
 
-    def _work(self, numbered: Iterator[tuple[int, Piece]]) -> None:
+    def _work(self, chunks: Iterator[Piece]) -> None:
         buffer = memoryview(bytearray(0))
+        gate = threading.Lock()
         try:
             while not self._stopped:
                 with self._taking:
-                    number, piece = next(numbered, (-1, None))
-                if piece is None:
-                    return
-                if piece.kind == "data" and self.offload and self._offloaded(piece):
-                    self._done(number, piece)
-                    continue
-                if piece.kind == "data":
+                    piece = next(chunks, None)
+                    if piece is None:
+                        return
+                    mine, gate = self._gate, threading.Lock()
+                    gate.acquire()
+                    self._gate = gate
+                if piece.kind != "data":
+                    self._wait(mine)
+                    if piece.kind == "zero":
+                        self._write_zeroes(piece.offset, piece.length)
+                elif not (self.offload and self._offloaded(piece)):
                     if len(buffer) < piece.length:
                         buffer = memoryview(bytearray(max(piece.length, self.chunk)))
                     view = buffer[: piece.length]
                     self._read(piece, view)
-                    self._wait(number)
+                    self._wait(mine)
                     self._write(piece, view)
                 else:
-                    self._wait(number)
-                    if piece.kind == "zero":
-                        self._write_zeroes(piece.offset, piece.length)
-                self._done(number, piece)
+                    self._wait(mine)
+                gate.release()
+                self._done(piece)
         except BaseException as error:
-            with self._turn:
+            with self._taking:
                 if self._error is None and not isinstance(error, _Stopped):
                     self._error = error
                 self._stopped = True
-                self._turn.notify_all()
+            if gate.locked():
+                gate.release()
 
-    def _wait(self, number: int) -> None:
+    def _wait(self, gate: threading.Lock) -> None:
         """Wait until all that comes before has been written."""
         if self.ordered:
-            with self._turn:
-                while self._written != number and not self._stopped:
-                    self._turn.wait()
+            gate.acquire()
         if self._stopped:
             raise _Stopped
 
-    def _done(self, number: int, piece: Piece) -> None:
-        with self._turn:
-            if self.ordered:
-                self._written = number + 1
-                self._turn.notify_all()
-            if piece.kind != "skip":
+    def _done(self, piece: Piece) -> None:
+        if piece.kind != "skip":
+            with self._taking:
                 self._copied += piece.length
         self.progress(piece.length)
         if self.rate:
