@@ -106,6 +106,7 @@ class Session:
         self._slow = 0
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._workers: list[threading.Thread] = []
+        self._local = threading.local()
         self._room = threading.Condition()
         self._waiting = 0
         self._waiting_bytes = 0
@@ -251,7 +252,7 @@ class Session:
         elif kind == nbd.TRIM:
             image.discard(offset, length)
         elif kind == nbd.CACHE:
-            scratch = memoryview(bytearray(min(length, PIECE)))
+            scratch = self._scratch(min(length, PIECE))
             for at in range(0, length, PIECE):
                 image.read_into(offset + at, [scratch[: length - at]])
         elif work.flags & nbd.FAST_ZERO and not image.fast_zeroes:
@@ -271,7 +272,7 @@ class Session:
             head = _CHUNK.pack(nbd.CHUNK_MAGIC, nbd.CHUNK_DONE, nbd.CHUNK_NONE, cookie, 0)
             self._channel.send([head])
         elif not self._structured or work.flags & nbd.DF or length < SPARSE:
-            data = memoryview(bytearray(length))
+            data = self._scratch(length)
             self._image.read_into(offset, [data])
             self._channel.send([self._data_head(cookie, offset, length, nbd.CHUNK_DONE), data])
         else:
@@ -279,7 +280,7 @@ class Session:
 
     def _read_pieces(self, cookie: int, offset: int, length: int) -> None:
         """Answer a long read piece by piece, and without the zeros that are known to be there."""
-        buffer = memoryview(bytearray(min(length, PIECE)))
+        buffer = self._scratch(min(length, PIECE))
         end = offset + length
         while offset < end:
             extent = above(self._image, None, offset, end - offset).extent
@@ -293,6 +294,15 @@ class Session:
                 self._image.read_into(offset, [buffer[:step]])
                 self._channel.send([self._data_head(cookie, offset, step, flags), buffer[:step]])
             offset += step
+
+    def _scratch(self, length: int) -> memoryview:
+        """Memory of the calling thread; taking it anew costs more than reading."""
+        if length > PIECE:
+            return memoryview(bytearray(length))
+        kept: memoryview | None = getattr(self._local, "scratch", None)
+        if kept is None:
+            kept = self._local.scratch = memoryview(bytearray(PIECE))
+        return kept[:length]
 
     def _do_status(self, work: _Work) -> None:
         pieces: list[bytes] = []
