@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
 from pemu.block.error import ImageError
+from pemu.block.formats.vmdk_extent import SparseHeader
 from tests.block.formats.exchange import Contents, create, info, open_image, qemu
 
 SIZE = 6 << 20
@@ -134,3 +136,44 @@ def test_zero_extent(tmp_path: Path) -> None:
     assert image.read(0, 2048) == bytes(1024) + b"a" * 1024
     assert image.readonly
     image.close()
+
+
+def test_directory_in_a_footer(tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain.vmdk", tmp_path / "disk.vmdk"
+    create("vmdk", plain, SIZE, {"subformat": "streamOptimized"})
+    contents = Contents(SIZE)
+    image = open_image(plain)
+    contents.write(image, 20, 1 << 20)
+    image.close()
+    data = bytearray(plain.read_bytes())
+    data += bytes(-len(data) % 512)
+    footer = struct.pack("<QII", 1, 0, 3).ljust(512, b"\0") + data[:512]
+    place = SparseHeader.OFFSETS["directory"]
+    data[place : place + 8] = b"\xff" * 8
+    path.write_bytes(data + footer + bytes(512))
+    contents.check(path, "vmdk", tmp_path / "scratch")
+    image = open_image(path)
+    with pytest.raises(PermissionError):
+        image.write(0, bytes(512))
+    image.close()
+
+
+def test_sparse_file_of_a_server(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vmdk"
+    data = bytearray(1 << 20)
+    data[:28] = b"COWD" + struct.pack("<6I", 1, 3, 4096, 1, 4, 1)
+    data[2048:2052] = struct.pack("<I", 8)
+    data[4096 : 4096 + 12] = struct.pack("<3I", 0, 200, 0)
+    data[200 * 512 : 201 * 512] = b"a" * 512
+    (tmp_path / "part.vmdk").write_bytes(data)
+    path.write_text(
+        "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\n"
+        'createType="vmfsSparse"\n\nRW 4096 VMFSSPARSE "part.vmdk"\n'
+    )
+    image = open_image(path)
+    assert (image.format, image.size) == ("vmdk", 4096 * 512)
+    assert image.read(0, 1536) == bytes(512) + b"a" * 512 + bytes(512)
+    image.write(1024, b"b" * 512)
+    image.close()
+    qemu("qemu-io", "-r", "-f", "vmdk", "-c", "read -P 97 512 512", path)
+    qemu("qemu-io", "-r", "-f", "vmdk", "-c", "read -P 98 1024 512", path)

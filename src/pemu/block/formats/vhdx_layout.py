@@ -95,9 +95,10 @@ class Header(Structure, byte_order="<"):
             data = file.read(offset, HEADER_BYTES) if offset + HEADER_BYTES <= file.size else b""
             if data[:4] == b"head" and is_whole(data):
                 header = cls.parse(data)
-                if header.version == 1:
+                if header.version == 1 and header.log_version == 0:
                     found.append((header, number))
-        if not found:
+        numbers = {one.sequence for one, _ in found}
+        if not found or len(numbers) < len(found):
             raise ImageError("No valid VHDX header found")
         return max(found, key=lambda one: one[0].sequence)
 

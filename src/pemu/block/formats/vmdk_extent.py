@@ -30,6 +30,9 @@ GRAIN = 128
 TABLE = 512
 """Entries of a table in new images."""
 
+OLD_TABLE = 4096
+"""Entries of a table in COWD files."""
+
 LARGEST_GRAIN = 64 << 20
 MOST_TABLES = 1 << 29
 ZEROED = 1
@@ -81,11 +84,11 @@ class OldNumbers(Structure, byte_order="<"):
     directory_size: U32
 
 
-def check_shape(grain: int, table: int, capacity: int) -> None:
-    """Raise ImageError for a grain, a table or a disk of a size that cannot be."""
+def check_shape(grain: int, table: int, capacity: int, largest: int = TABLE) -> None:
+    """Raise ImageError for sizes that cannot be. largest: entries of a table."""
     if not 0 < grain <= LARGEST_GRAIN // SECTOR or grain & (grain - 1):
         raise ImageError(f"Invalid granularity, image may be corrupt: {grain} sectors")
-    if not 0 < table <= TABLE * 8:
+    if not 0 < table <= largest:
         raise ImageError("L2 table size too big")
     if capacity > grain * table * MOST_TABLES or capacity >= 1 << 54:
         raise ImageError("L1 size too big")
@@ -279,9 +282,9 @@ def open_sparse(file: Image, *, readonly: bool) -> SparseExtent:
     magic = file.read(0, min(4, file.size))
     if magic == b"COWD":
         old = OldNumbers.read(file, "the COWD header", 4)
-        check_shape(old.grain, 4096, old.capacity)
+        check_shape(old.grain, OLD_TABLE, old.capacity, OLD_TABLE)
         place = old.directory * SECTOR
-        return SparseExtent(file, old.capacity, old.grain, 4096, place, readonly=readonly)
+        return SparseExtent(file, old.capacity, old.grain, OLD_TABLE, place, readonly=readonly)
     if magic != b"KDMV":
         raise ImageError(f"'{file.name}' is no sparse extent of a VMDK image")
     header = SparseHeader.read(file, "the VMDK header")
