@@ -43,6 +43,15 @@ CASES = [
     Case("parallels", {"cluster_size": "1000"}, 5000001),
     Case("qcow"),
     Case("qcow", {}, 3000001),
+    Case("qcow2"),
+    Case("qcow2", {"compat": "0.10"}, 3000001),
+    Case("qcow2", {"cluster_size": "512", "refcount_bits": "64"}, 3000001),
+    Case("qcow2", {"cluster_size": "2M", "refcount_bits": "1"}),
+    Case("qcow2", {"extended_l2": "on"}),
+    Case("qcow2", {"lazy_refcounts": "on", "compression_type": "zstd"}),
+    Case("qcow2", {"preallocation": "metadata"}),
+    Case("qcow2", {"preallocation": "full"}, 3000001),
+    Case("qcow2", {"extended_l2": "on", "preallocation": "falloc"}, 3000001),
     Case("qed"),
     Case("qed", {"cluster_size": "4k", "table_size": "2"}, 2000001),
     Case("vmdk"),
@@ -60,7 +69,7 @@ CASES = [
     Case("vpc", {"subformat": "fixed", "force_size": "on"}, 512),
 ]
 
-CHECKED = {"parallels", "qed", "vdi", "vhdx", "vmdk"}
+CHECKED = {"parallels", "qcow2", "qed", "vdi", "vhdx", "vmdk"}
 """Formats that have checks."""
 
 

@@ -160,6 +160,16 @@ class Qcow2Clearing(Qcow2Writing):
                 self.free_entry(entry, discard=discard)
         metadata.mark(l2, first * words, (first + count) * words)
 
+    def make_empty(self) -> None:
+        layout, metadata = self.layout, self.metadata
+        with self.lock:
+            end = layout.clusters(self.size) * layout.cluster
+            self._drop(0, end, discard=self.settings.discard_snapshot, full=True)
+            for index in range(layout.l1_entries(self.size)):
+                if metadata.l1[index] & OFFSET:
+                    metadata.drop_table(index)
+            metadata.commit()
+
     # Size
 
     def truncate(self, size: int, *, preallocation: str = "off") -> None:

@@ -226,17 +226,17 @@ class Qcow2Reading(Image):
                 self._hole_prone = False
             else:
                 clusters = taken // self.layout.cluster
-                most = max(clusters * 10 // 9, clusters + 2)
+                many = max(clusters * 10 // 9, clusters + 2)
                 with self.lock:
-                    self._hole_prone = self._used_clusters(most) > most
+                    self._hole_prone = self._used_clusters(many) >= many
         return self._hole_prone
 
-    def _used_clusters(self, most: int) -> int:
-        """How many clusters have references, as far as that is more than `most`."""
+    def _used_clusters(self, many: int) -> int:
+        """How many clusters have references; no more are counted after `many`."""
         refcounts = self.metadata.refcounts
         used = 0
         for index, entry in enumerate(refcounts.table):
-            if entry and used <= most:
+            if entry and used < many:
                 block = refcounts.load(index)
                 used += len(block) - block.count(0) if block is not None else 0
         return used
