@@ -204,7 +204,7 @@ class Malta(Board):
         """Where the initial RAM disk goes, and it."""
         path, room = self.config.initrd, min(self.ram_size, LOW_RAM)
         disk = load_file(path, "-initrd", LOW_RAM)
-        start = (room - RESERVED - len(disk)) & ~0xFFFF
+        start = (room - RESERVED - len(disk) + 0xFFFF) & ~0xFFFF
         if start < max(kernel_end, PARAMETERS_END):
             raise OptionError(
                 f"-initrd: {quoted(path)} ({len(disk)} bytes) does not fit beside the kernel into "
