@@ -15,14 +15,16 @@ from pemu.options.types import Text
 
 
 class CopyOnRead(Filter):
-    """Reads through `below` and writes what was not present in it. bottom: the last image from
-    below which nothing is copied, None for no such."""
+    """Reads through `below` and writes what was not present in it.
+
+    base: what this image has and what is below it is not copied; None to copy all.
+    """
 
     format: ClassVar[str] = "copy-on-read"
 
-    def __init__(self, below: Image, bottom: Image | None = None) -> None:
+    def __init__(self, below: Image, base: Image | None = None) -> None:
         super().__init__(below)
-        self._base = bottom.backing if bottom is not None else None
+        self._base = base
 
     def read_cached(self, offset: int, buffers: Buffers) -> bool:
         extent = self._below.status(offset, sum(map(len, buffers)))
@@ -74,7 +76,7 @@ def _open(opening: Opening) -> Image:
         bottom = opening.graph.nodes.get(name)
         if bottom is None:
             raise ImageError(f"Bottom node '{name}' not found")
-    return CopyOnRead(below, bottom)
+    return CopyOnRead(below, bottom.backing if bottom is not None else None)
 
 
 DRIVER = Driver(

@@ -53,6 +53,12 @@ class Filter(Image):
             raise ImageError(f"'{self.name}' is open for reading only")
         self._below.truncate(size, preallocation=preallocation)
 
+    def release(self) -> Image:
+        """Come out of the graph: what was behind it, which stays open."""
+        del self.children["file"]
+        self.close()
+        return self._below
+
     def limits(self) -> Limits:
         return self._below.limits()
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pemu.block.backend import Backend
 from pemu.block.error import ImageError
 from pemu.block.extents import chain
+from pemu.block.filters.copy_on_read import CopyOnRead
 from pemu.block.image import Image
 from pemu.block.jobs.chunks import CHUNK, present
 from pemu.block.jobs.commit import put_below
@@ -36,6 +37,10 @@ class Stream(Job):
         self.image = backend.image
         self.base = base
 
+    def _prepare(self) -> None:
+        self._filter = CopyOnRead(self.image, self.base)
+        self.backend.replace(self._filter)
+
     def _work(self) -> None:
         below = self.image.backing
         if below is None or below is self.base:
@@ -45,22 +50,12 @@ class Stream(Job):
             self.offset = offset
             for at in range(offset, min(offset + length, self.image.size), CHUNK):
                 piece = min(CHUNK, offset + length - at, self.image.size - at)
-                self._bring(at, piece)
+                self._filter.read(at, piece)
                 self._advance(piece)
         self.offset = self.length
         self.image.flush()
 
-    def _bring(self, offset: int, length: int) -> None:
-        """Write what is not in the image yet; the guest's writes come before or after."""
-        end = offset + length
-        while offset < end:
-            with self.image.lock:
-                extent = self.image.status(offset, end - offset)
-                if not extent.present:
-                    self.image.write(offset, self.image.read(offset, extent.length))
-            offset += extent.length
-
     def _finish(self, succeeded: bool) -> None:
+        self.backend.replace(self._filter.release())
         if succeeded:
-            self.backend.drain()
             put_below(self.image, self.base)
