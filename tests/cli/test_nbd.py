@@ -311,3 +311,24 @@ def test_device_of_the_kernel(disk: Path) -> None:
         assert device.read_bytes() == disk.read_bytes()
     finally:
         pemu_nbd("-d", str(device))
+
+
+@pytest.mark.parametrize("words", [[], ["-r"]])
+def test_dirty_bitmap_is_shown_as_qemu_nbd_does(tmp_path: Path, words: list[str]) -> None:
+    qemu_nbd, nbdinfo = need("qemu-nbd"), need("nbdinfo")
+    name = str(tmp_path / "disk.qcow2")
+    run("qemu-img", "create", "-q", "-f", "qcow2", name, "4M")
+    run("qemu-img", "bitmap", "--add", "-g", "65536", name, "changes")
+    run("qemu-io", "-f", "qcow2", "-c", "write 64k 64k", "-c", "write 1M 200k", name)
+    if words:
+        run("qemu-img", "bitmap", "--disable", name, "changes")
+    context = "--map=qemu:dirty-bitmap:changes"
+    socket = tmp_path / "other"
+    options = ["-t", "-f", "qcow2", "-B", "changes", *words, name]
+    with process([qemu_nbd, "-k", str(socket), *options], socket):
+        expected = run(nbdinfo, context, f"nbd+unix:///?socket={socket}")
+    with serving(tmp_path, *options[1:]) as uri:
+        assert run(nbdinfo, context, uri) == expected
+        if not words:
+            run("qemu-io", "-f", "raw", "-c", "write 2M 64k", uri)
+            assert run(nbdinfo, context, uri) != expected
