@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,37 @@ def test_full_disk_is_told_with_its_place(
     words = ["convert", "-n", "-f", "raw", "-O", "raw", str(tmp_path / "source"), target]
     assert img.main(words) == 1
     assert "error while writing at byte 0: No space left on device" in capfd.readouterr().err
+
+
+def lose(image: Image) -> None:
+    """Write where there are no clusters and no L2 table yet."""
+    for at in (100_000, 1 << 29):
+        image.write(at, b"lost")
+        image.flush()
+
+
+EVENTS = ("l2_update", "refblock_update", "l1_update", "pwritev", "write_aio", "flush_to_disk")
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("once", [False, True])
+def test_failed_write_leaves_a_sound_qcow2(tmp_path: Path, event: str, once: bool) -> None:
+    """Whatever fails, the image has no worse damage than leaks, and what was flushed."""
+    name = str(tmp_path / "disk.qcow2")
+    graph = Graph()
+    graph.create("qcow2", name, 1 << 30, {})
+    image = graph.open_name(name, format="qcow2")
+    image.write(0, b"kept" * 1024)
+    image.close()
+    error = {"event": event, "errno": errno.ENOSPC, "once": once}
+    file = {"driver": "file", "filename": name}
+    broken = {"driver": "blkdebug", "inject-error": [error], "image": file}
+    image = graph.open({"driver": "qcow2", "file": broken})
+    with pytest.raises(OSError, match="No space left on device"):
+        lose(image)
+    with contextlib.suppress(OSError):
+        image.close()
+    image = graph.open_name(name, format="qcow2")
+    assert image.check_image().corruptions == 0
+    assert image.read(0, 1000) == b"kept" * 250
+    image.close()

@@ -148,6 +148,7 @@ class Metadata:
             if offset >= self.file.size:
                 raise self.corrupt(f"L2 table offset {offset:#x} is beyond the end of the file")
             self._make_room()
+            self.file.event("l2_load")
             table = load_words(self.file, offset, self.layout.cluster // 8)
             self._l2[offset] = table
         return table
@@ -216,6 +217,7 @@ class Metadata:
         old, before = len(self.l1), self.l1_offset
         l1 = self.l1[:]
         l1.extend(zeros(entries - old))
+        self.file.event("l1_grow_write_table")
         self.write_table(offset, l1)
         self.refcounts.write()
         self.file.flush()
@@ -386,11 +388,13 @@ class Metadata:
             self.sync()
             for offset, (start, stop) in sorted(self._dirty.items()):
                 start, stop = start & ~63, stop + 63 & ~63  # whole sectors
+                self.file.event("l2_update")
                 self.file.write(offset + start * 8, to_bytes(self._l2[offset][start:stop]))
             self._dirty.clear()
         if self._l1_dirty:
             self.sync()
             for low in {index & ~63 for index in self._l1_dirty}:
+                self.file.event("l1_update")
                 self.file.write(self.l1_offset + low * 8, to_bytes(self.l1[low : low + 64]))
             self._l1_dirty.clear()
         self.sync()

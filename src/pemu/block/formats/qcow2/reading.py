@@ -131,6 +131,7 @@ class Qcow2Reading(Image):
                 clear(view)
 
     def _read_packed(self, run: Run, buffers: list[memoryview]) -> None:
+        self.metadata.file.event("read_compressed")
         place, most = self.layout.packed(run.place)
         packed = read_padded(self.metadata.file, place, most)
         try:

@@ -83,6 +83,7 @@ class Refcounts:
             )
         if offset >= self._file.size:
             raise self._corrupt(f"Refblock offset {offset:#x} is beyond the end of the file")
+        self._file.event("refblock_load")
         data = read_padded(self._file, offset, self._layout.cluster)
         return self._keep(index, from_bytes(data, self._layout.refcount_bits))
 
@@ -270,11 +271,13 @@ class Refcounts:
             start = start // sector * sector
             stop = -(-stop // sector) * sector
             offset = (self.table[index] & REFCOUNT_OFFSET) + start * bits // 8
+            self._file.event("refblock_update")
             self._file.write(offset, to_bytes(self._blocks[index][start:stop], bits))
             del self._dirty[index]
         if self._table_dirty is not None:
             self._file.flush()
             low, high = self._table_dirty
+            self._file.event("reftable_update")
             self._file.write(self.start + low * 8, to_bytes(self.table[low:high]))
             self._table_dirty = None
 

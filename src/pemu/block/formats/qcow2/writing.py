@@ -252,6 +252,7 @@ class Qcow2Writing(Qcow2Reading):
             size = len(ZEROES)
             return [ZEROES[: min(size, stop - at)] for at in range(start, stop, size)]
         view = memoryview(bytearray(stop - start))
+        self.metadata.data.event("cow_read")
         self._read_into(start, [view])
         return [view]
 
@@ -328,6 +329,7 @@ class Qcow2Writing(Qcow2Reading):
             self._expect_sound()
             self.wait_for(offset, offset + length)
             place = metadata.take_bytes(len(packed))
+            metadata.file.event("write_compressed")
             metadata.file.write(place, packed)
             l2, table = metadata.own_table(offset >> layout.l1_shift)
             at = (offset >> layout.cluster_bits & (layout.l2_entries - 1)) * layout.words
