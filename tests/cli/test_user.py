@@ -171,8 +171,7 @@ def test_help_has_a_row_for_each_option_of_qemu(pemu: Run, qemu: Run) -> None:
         return dict(re.findall(r"^-(\w+)[^\n]*?(QEMU_\w+)", text, re.M))
 
     ours, theirs = rows(pemu("mips", "-h").stdout), rows(qemu("mips", "-h").stdout)
-    # Hooks for QEMU's own plugins, and a filter of logs by address.
-    assert theirs.keys() - ours.keys() == {"plugin", "dfilter"}
+    assert theirs.keys() - ours.keys() == {"plugin"}
     assert all(ours[name] == theirs[name] for name in ours)
 
 
