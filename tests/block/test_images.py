@@ -88,6 +88,23 @@ def test_snapshot_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     assert file.read_bytes() == before
 
 
+def test_commit_gives_the_file_what_was_written(tmp_path: Path) -> None:
+    size = 3 * CLUSTER + 1536
+    file = made(tmp_path / "disk", size)
+    expected = bytearray(file.read_bytes())
+    image = Overlay(opened(file, readonly=True))
+    for offset in (512, 3 * CLUSTER + 1024):
+        image.write(offset, b"x" * 512)
+        expected[offset : offset + 512] = b"x" * 512
+        image.commit()
+        assert file.read_bytes() == expected
+        assert image.read(0, size) == expected
+    image.write(0, b"y" * 512)
+    assert image.below.readonly
+    image.close()
+    assert file.read_bytes() == expected
+
+
 def test_guest_cannot_make_another_format_of_a_guessed_raw_image(tmp_path: Path) -> None:
     warnings: list[str] = []
     image = Graph(warnings.append).open_name(str(made(tmp_path / "disk", 4096)))

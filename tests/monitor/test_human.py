@@ -108,6 +108,11 @@ ON_A_BOARD = (
     "ringbuf_read r 30",
     "ringbuf_read nonesuch 3",
     "ringbuf_read m 3",
+    "commit all",
+    "commit ide0-hd0",
+    "commit ide1-cd0",
+    "commit nonesuch",
+    "commit",
     "chardev-send-break r",
     "chardev-send-break nonesuch",
     "chardev-remove nonesuch",
@@ -174,7 +179,10 @@ def test_answers_about_a_board_are_the_reference_emulators(
     firmware = tmp_path / "firmware"
     firmware.write_bytes(bytes(4))
     words = ["-M", "malta", "-S", "-display", "none", "-serial", "null", "-m", "64"]
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
     words += ["-bios", str(firmware), "-chardev", "ringbuf,id=r,size=8"]
+    words += ["-drive", f"file={disk},format=raw"]
     theirs = ask(["qemu-system-mips", *words], ON_A_BOARD)
     ours = ask([*pemu_system, *words], ON_A_BOARD)
     # Firmware is no ROM here but the contents of the flash.

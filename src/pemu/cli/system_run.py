@@ -30,7 +30,7 @@ from pemu.machine.machine import Machine
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
 from pemu.monitor.gdb.front import GdbServers
-from pemu.monitor.human import Console
+from pemu.monitor.human import Console, Monitor
 from pemu.monitor.instance import Instance
 from pemu.options.error import HelpRequest, OptionError
 
@@ -122,6 +122,7 @@ class Session:
                 machine.lock,
                 warn=lambda text: outcome.fail(self.program, text),
                 quit=machine.control.quit,
+                save=self._save,
                 escape=options.escape,
                 daemonize=options.daemonize,
             )
@@ -235,6 +236,10 @@ class Session:
         """What to type before a key for the multiplexer."""
         code = self.options.escape
         return f"Ctrl-{chr(code + 64)}" if 1 <= code <= 26 else f"character {code:#04x}, then"
+
+    def _save(self) -> None:
+        """Have images hold what has gone to temporary files: Ctrl-A s."""
+        Monitor(self.instance, lambda text: outcome.fail(self.program, text)).run("commit all")
 
     def _signalled(self, number: int) -> None:
         outcome.fail(self.program, f"terminating on signal {int(number)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -278,3 +280,27 @@ def _backend(image: Image | None, machine: Machine, options: dict[str, Any]) -> 
     )
     machine.control.listeners.append(resumed)
     return backend
+
+
+def _overlay(drive: Drive) -> Overlay | None:
+    image = drive.backend.image
+    while image is not None and not isinstance(image, Overlay):
+        image = image.file
+    return image
+
+
+def is_temporary(drive: Drive) -> bool:
+    """Whether what is written to a drive goes to a temporary file (-snapshot)."""
+    return _overlay(drive) is not None
+
+
+def commit(drive: Drive) -> None:
+    """Give the image of a drive what has gone to a temporary file.
+
+    While the processors stand. Raises OSError, ImageError.
+    """
+    overlay = _overlay(drive)
+    if overlay is None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    drive.backend.drain()
+    overlay.commit()

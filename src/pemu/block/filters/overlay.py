@@ -99,6 +99,24 @@ class Overlay(Image):
         while done < len(data):
             done += os.pwrite(self._fd, data[done:], offset + done)
 
+    def commit(self) -> None:
+        """Give the image below all that has been written. Nothing may be under way.
+
+        Raises OSError, ImageError.
+        """
+        self.below.reopen(readonly=False)
+        try:
+            view = memoryview(bytearray(CLUSTER))
+            for start in range(0, self.size, CLUSTER):
+                if self._copied[start // CLUSTER]:
+                    part = view[: min(CLUSTER, self.size - start)]
+                    self._read_copied(start, [part])
+                    self.below.write_from(start, [part])
+            self.below.flush()
+            self._copied = bytearray(len(self._copied))
+        finally:
+            self.below.reopen(readonly=True)
+
     def _close(self) -> None:
         os.close(self._fd)
 
