@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from pemu.block.formats.qcow2.header import DIRTY, Fields, MoreFields
 from pemu.block.formats.qcow2.snapshots import Entry, Extra
 from pemu.block.graph import Graph
-from pemu.block.image import Image, Snapshot
+from pemu.block.image import Image, Pieces, Snapshot
 from pemu.block.opening import Mode
 from tests.block.formats.exchange import create, open_image
 from tests.block.mutation import Field, entries, exercise, fields_of, mutations
@@ -251,3 +252,60 @@ def test_cut_while_refcounts_get_another_width(tmp_path: Path, options: dict[str
     for steps, left in disk.cuts(1):
         if steps >= from_here:
             assert check_cut(left, steps)[: len(data)] == data
+
+
+class Faulty(Recording):
+    """A file that fails now and then. odds: of a failure, per write or flush."""
+
+    odds = 0.0
+    chance = random.Random(7)
+
+    def _fail(self) -> None:
+        if self.chance.random() < self.odds:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def _write_from(self, offset: int, pieces: Pieces) -> None:
+        self._fail()
+        super()._write_from(offset, pieces)
+
+    def flush(self) -> None:
+        self._fail()
+        super().flush()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+def test_file_that_fails(tmp_path: Path, options: dict[str, str]) -> None:
+    """After errors of the file an image is sound, and has what was written without one."""
+    create("qcow2", tmp_path / "disk", 1 << 20, options)
+    disk = Faulty((tmp_path / "disk").read_bytes())
+    image = opened(disk)
+    chance = random.Random(5)
+    expected = bytearray(1 << 20)
+    unknown = bytearray(1 << 11)
+    for _ in range(300):
+        length = chance.choice((512, 4096, 30208))
+        offset = chance.randrange(0, (1 << 20) - length, 512)
+        sectors = slice(offset // 512, (offset + length) // 512)
+        data = chance.choice((chance.randbytes, bytes))(length)
+        disk.odds = 0.2
+        try:
+            if any(data):
+                image.write(offset, data)
+            else:
+                image.write_zeroes(offset, length, unmap=True)
+            if chance.random() < 0.1:
+                image.flush()
+            unknown[sectors] = bytes(length // 512)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            unknown[sectors] = b"\1" * (length // 512)
+        disk.odds = 0.0
+        expected[offset : offset + length] = data
+    found = image.read(0, 1 << 20)
+    image.close()
+    for sector in range(1 << 11):
+        if not unknown[sector]:
+            part = slice(sector * 512, sector * 512 + 512)
+            assert found[part] == expected[part], sector
+    assert check_cut(bytes(disk.data), 0) == found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,38 @@ def test_image_can_grow_and_shrink(tmp_path: Path) -> None:
     image.close()
     assert "No errors were found" in run("qemu-img", "check", path)
     assert os.path.getsize(path) < 2 << 20
+
+
+@pytest.mark.parametrize("options", ["", "extended_l2=on", "cluster_size=512", "compat=0.10"])
+def test_several_threads_at_once(tmp_path: Path, options: str) -> None:
+    """Each thread has its own blocks, which share clusters with those of the others."""
+    path, block, threads = tmp_path / "disk", 4096, 4
+    given = dict(one.split("=") for one in options.split(",") if one)
+    Graph().create("qcow2", str(path), SIZE, given)
+    image = Graph().open_name(str(path), mode=Mode(discard=True))
+    expected = bytearray(SIZE)
+    blocks = SIZE // block
+
+    def work(number: int) -> None:
+        chance = random.Random(number)
+        mine = range(number, blocks, threads)
+        for count in range(300):
+            at = chance.choice(mine) * block
+            if chance.randrange(4):
+                data = chance.randbytes(block)
+                image.write(at, data)
+                expected[at : at + block] = data
+            elif chance.randrange(2):
+                image.write_zeroes(at, block, unmap=True)
+                expected[at : at + block] = bytes(block)
+            else:
+                assert image.read(at, block) == expected[at : at + block]
+            if count % 50 == number:
+                image.flush()
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, number) for number in range(threads)]:
+            done.result(timeout=120)
+    assert image.read(0, SIZE) == expected
+    image.close()
+    assert "No errors were found" in run("qemu-img", "check", path)

@@ -249,19 +249,28 @@ class Refcounts:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         self.guard(base, wanted + count, "refcount block")
         self.write()
+        before = self.start, self.clusters
         self.table.extend(zeros(wanted * cluster // 8 - old))
-        for i in range(count):
-            self.table[old + i] = (base + i) * cluster
-            self._keep(old + i, zeros(per, self._layout.refcount_bits))
-            self._mark(old + i, 0, per)
-        self.set(base, count + wanted, 1)
-        before, before_clusters = self.start, self.clusters
-        self.start, self.clusters = (base + count) * cluster, wanted
-        self._table_dirty = 0, len(self.table)
-        self.write()
-        self._file.flush()
-        self.moved()
-        self.add(before // cluster, before_clusters, -1)
+        try:
+            for i in range(count):
+                self.table[old + i] = (base + i) * cluster
+                self._keep(old + i, zeros(per, self._layout.refcount_bits))
+                self._mark(old + i, 0, per)
+            self.set(base, count + wanted, 1)
+            self.start, self.clusters = (base + count) * cluster, wanted
+            self._table_dirty = 0, len(self.table)
+            self.write()
+            self._file.flush()
+            self.moved()
+        except BaseException:
+            self.start, self.clusters = before
+            self._table_dirty = None
+            del self.table[old:]
+            for i in range(count):
+                self._blocks.pop(old + i, None)
+                self._dirty.pop(old + i, None)
+            raise
+        self.add(before[0] // cluster, before[1], -1)
 
     def write(self) -> None:
         """Write what has changed to the file; blocks are there before the table names them."""
