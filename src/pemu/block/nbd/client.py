@@ -278,7 +278,8 @@ class Connection:
             self._lose(error)
         self._await(waiting)
         if waiting.error:
-            raise OSError(waiting.error, waiting.reason or os.strerror(waiting.error))
+            number = waiting.error if waiting.error in nbd.ERRORS else errno.EINVAL
+            raise OSError(number, waiting.reason or os.strerror(number))
         return waiting.status
 
     def _await(self, waiting: _Waiting) -> None:
