@@ -9,10 +9,13 @@ WARNING = 4
 
 _RAW = re.compile(r"^<(\d+)>(?:\[ *\d+\.\d+\] )?(.*)", re.MULTILINE)
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
+_OF_TIME = re.compile(r"interrupt took|clocksource.*(skew|unstable)|RT throttling")
+"""What a kernel says of a host that had too little time for it."""
 
 
 def complaints(log: str) -> set[str]:
     """The warnings and errors of `dmesg -r`, without what differs from run to run."""
     lines = _RAW.findall(log)
     assert len(lines) > 50, f"this is no kernel's log: {log[:2000]}"
-    return {_VARYING.sub("N", text) for level, text in lines if int(level) & 7 <= WARNING}
+    found = {_VARYING.sub("N", text) for level, text in lines if int(level) & 7 <= WARNING}
+    return {text for text in found if not _OF_TIME.search(text)}

@@ -7,7 +7,11 @@ import pytest
 from tests.machine.boards.installers import PROCESSORS, PROMPT, boot
 from tests.machine.kernel_log import complaints
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("architecture", PROCESSORS)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("linux_boots"),
+    pytest.mark.parametrize("architecture", PROCESSORS),
+]
 
 SECOND_CONSOLE = b"\x01\x012"
 """The first Ctrl-A is the multiplexer's, the second that of the guest's screen(1), as is the 2."""

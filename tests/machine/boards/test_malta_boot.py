@@ -20,7 +20,7 @@ PROMPT = "guest# "
 DEMO = ROOT / "demo"
 DISK = DEMO / "initramfs-mips.cpio.gz"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("linux_boots")]
 
 Boot = Callable[..., Console]
 
