@@ -30,6 +30,9 @@ class IdleCpu:
     def close(self) -> None:
         pass
 
+    def leave_reset(self) -> None:
+        """There is no status."""
+
     def start_at(self, address: int) -> None:
         """Nothing begins."""
 

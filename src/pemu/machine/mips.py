@@ -97,6 +97,11 @@ class MipsProcessor(Processor):
         self.set_own_hooks(set())
         self.cpu.irq_lines = lines
 
+    def leave_reset(self) -> None:
+        """Be as firmware leaves it to kernels: no longer in an error (Status.ERL)."""
+        self.cpu.status &= ~c.ERL
+        self.cpu.update_mode()
+
     def start_at(self, address: int) -> None:
         """Begin at a virtual address, of which the processor takes its bits; after a reset."""
         self.cpu.pc = address & (1 << self.engine.arch.xlen) - 1

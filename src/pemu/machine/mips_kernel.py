@@ -26,6 +26,9 @@ class MipsCpu(Protocol):
     def line(self, number: int) -> Sink:
         """Interrupt input `number`, 0 for IP2: a function of its level."""
 
+    def leave_reset(self) -> None:
+        """Be as firmware leaves it to kernels: no longer in an error (Status.ERL)."""
+
     def start_at(self, address: int) -> None:
         """Begin at a virtual address, of which the processor takes its bits; after a reset."""
 

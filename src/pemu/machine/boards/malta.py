@@ -100,6 +100,7 @@ class Malta(Board):
         root.add(self._boot, BOOT)
         if self.config.kernel:
             self._start_kernel(self.config.kernel, cpu.bits)
+            machine.at_reset.append(cpu.leave_reset)
         else:
             self._start_firmware()
 
