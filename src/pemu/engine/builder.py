@@ -288,6 +288,16 @@ class InsnBuilder(Code):
         """
         raise NotImplementedError
 
+    def slow_access(self, what: str, result: str, address: Value, size: int, more: str = "") -> str:
+        """Text of the call that makes an access which the soft TLB does not serve.
+
+        `what`: "load", "store", "pointer"; `more`: operands behind address (64 bits) and size.
+        """
+        self.blame()
+        function = self.runtime_function(f"pemu_slow_{what}")
+        arguments = f"ptr %state, i64 {address.ir}, i64 {size}{more}"
+        return f"call preserve_mostcc {result} {function}({arguments})"
+
     def update_mode(self) -> None:
         """Registers that decide about mode or interrupts have been written; the block ends."""
         raise NotImplementedError

@@ -41,6 +41,9 @@ def functions(arch: Architecture, system: System) -> tuple[Function, ...]:
         _slow_load(arch, system),
         _slow_store(arch, system),
         _slow_pointer(system),
+        _from_region("load", "i64"),
+        _from_region("store", "void", ", i64 %value"),
+        _from_region("pointer", "ptr"),
         _flush_line(),
     )
 
@@ -197,6 +200,30 @@ def _slow_pointer(system: System) -> Function:
     _raise(f, ~atomic, system.bus_error[0], f.name("%address", 64))
     _notice_change(f, found)
     f.do(f"ret ptr {_host(f, found)}")
+    return f
+
+
+def _from_region(what: str, result: str, more: str = "") -> Function:
+    """`pemu_region_<what>(state, address, what, ..., pc)`: the same from a compiled region.
+
+    It says beside the size which instruction makes the access (`softmmu.IN_SLOT`, FLOATS).
+    """
+    f = Function(
+        f"hidden preserve_mostcc {result} @pemu_region_{what}(ptr %state, i64 %address, i64 %what"
+        f"{more}, i64 %pc) nounwind noinline"
+    )
+    flags = f.name("%what", 64)
+    base = (flags & softmmu.FLOATS).ne(0).select(f.get(s.CODE_BASE), 0)
+    f.put(s.PC, f.name("%pc", 64) + base)
+    f.put(s.IN_SLOT, (flags & softmmu.IN_SLOT).ne(0).zext(32))
+    size = flags & softmmu.SIZE_MASK
+    arguments = f"ptr %state, i64 %address, i64 {size.ir}{more}"
+    call = f"call preserve_mostcc {result} @pemu_slow_{what}({arguments})"
+    if result == "void":
+        f.do(call)
+        f.do("ret void")
+    else:
+        f.do(f"ret {result} {f.op(call)}")
     return f
 
 

@@ -46,6 +46,10 @@ MAP_RAM, MAP_WRITABLE = 1, 2
 DEVICE_WRITE = 16
 """Bit of what a device access is asked for, beside the number of bytes."""
 
+SIZE_MASK, IN_SLOT, FLOATS = 0xFF, 0x100, 0x200
+"""What a compiled region says of an access that the soft TLB does not serve: its bytes; whether it
+is in a delay slot; whether the address of its instruction counts from `state.CODE_BASE`."""
+
 PAGE = 4096
 
 
@@ -116,9 +120,7 @@ def load(cpu: InsnBuilder, address: Value, size: int) -> Value:
     fast_value = cpu.swap(cpu.raw_load(pointer, size * 8, volatile=True, align=size))
     cpu.do(f"br label %{done}")
     cpu.go_on(slow)
-    cpu.blame()
-    function = cpu.runtime_function("pemu_slow_load")
-    got = cpu.op(f"call preserve_mostcc i64 {function}(ptr %state, i64 {wide.ir}, i64 {size})")
+    got = cpu.op(cpu.slow_access("load", "i64", wide, size))
     slow_value = cpu.name(got, 64).trunc(size * 8)
     _join(cpu, done)
     text = f"phi {kind} [ {fast_value.ir}, %{fast} ], [ {slow_value.ir}, %{slow} ]"
@@ -133,10 +135,7 @@ def store(cpu: InsnBuilder, address: Value, value: Value) -> None:
     cpu.raw_store(pointer, cpu.swap(value), volatile=True, align=size)
     cpu.do(f"br label %{done}")
     cpu.go_on(slow)
-    cpu.blame()
-    function = cpu.runtime_function("pemu_slow_store")
-    what = f"ptr %state, i64 {wide.ir}, i64 {size}, i64 {value.zext(64).ir}"
-    cpu.do(f"call preserve_mostcc void {function}({what})")
+    cpu.do(cpu.slow_access("store", "void", wide, size, f", i64 {value.zext(64).ir}"))
     _join(cpu, done)
 
 
@@ -146,8 +145,6 @@ def pointer(cpu: InsnBuilder, address: Value, size: int) -> str:
     fast_pointer, fast, slow, done = _look_up(cpu, wide, WRITE_TAG, size)
     cpu.do(f"br label %{done}")
     cpu.go_on(slow)
-    cpu.blame()
-    function = cpu.runtime_function("pemu_slow_pointer")
-    got = cpu.op(f"call preserve_mostcc ptr {function}(ptr %state, i64 {wide.ir}, i64 {size})")
+    got = cpu.op(cpu.slow_access("pointer", "ptr", wide, size))
     _join(cpu, done)
     return cpu.op(f"phi ptr [ {fast_pointer}, %{fast} ], [ {got}, %{slow} ]")
