@@ -1,0 +1,161 @@
+"""The server as a whole: how many clients, when they go, what is left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from pemu.block.graph import Graph
+from pemu.block.nbd import handshake
+from pemu.block.nbd import protocol as nbd
+from pemu.block.nbd.export import Export
+from pemu.block.nbd.server import Server
+from pemu.block.opening import Mode
+from pemu.chardev.address import Unix, listen
+from tests.block.nbd.serving import SIZE, Client, dialogue, open_raw, serving
+
+
+def test_many_clients_write_at_once(tmp_path: Path) -> None:
+    image = open_raw(tmp_path / "disk")
+
+    def work(uri: str, number: int) -> None:
+        client = Graph().open_name(uri, format="nbd", mode=Mode())
+        for at in range(number * 16384, (number + 1) * 16384, 1024):
+            client.write(at, bytes([number + 1]) * 1024)
+        client.close()
+
+    with serving(tmp_path, Export(image, shared=True)) as uri:
+        threads = [threading.Thread(target=work, args=(uri, n)) for n in range(32)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    data = (tmp_path / "disk").read_bytes()
+    assert data[: 32 * 16384] == b"".join(bytes([n + 1]) * 16384 for n in range(32))
+
+
+def test_client_beyond_the_limit_waits_its_turn(tmp_path: Path) -> None:
+    with serving(tmp_path, Export(open_raw(tmp_path / "disk")), limit=1):
+        first, second = (socket.socket(socket.AF_UNIX) for _ in range(2))
+        first.connect(str(tmp_path / "socket"))
+        Client(first).greet()
+        second.connect(str(tmp_path / "socket"))
+        second.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            second.recv(1)
+        first.close()
+        Client(second).greet()
+        second.close()
+
+
+def test_client_that_says_nothing_is_sent_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshake, "PATIENCE", 0.1)
+    warnings: list[str] = []
+    with dialogue(Export(open_raw(tmp_path / "disk")), warn=warnings.append) as client:
+        client.receive(18)
+        assert client.closed()
+    assert warnings == ["negotiation failed: it took too long"]
+
+
+def test_slow_client_may_take_its_time_after_the_handshake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshake, "PATIENCE", 0.2)
+    with dialogue(Export(open_raw(tmp_path / "disk"))) as client:
+        client.greet()
+        client.go()
+        threading.Event().wait(0.5)
+        client.request(nbd.FLUSH)
+        assert client.simple() == 0
+
+
+def test_stop_sends_clients_away_and_removes_the_socket(tmp_path: Path) -> None:
+    export = Export(open_raw(tmp_path / "disk"))
+    with serving(tmp_path, export):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(tmp_path / "socket"))
+        client = Client(sock)
+        client.greet()
+        client.go()
+    assert client.closed()
+    assert not (tmp_path / "socket").exists()
+    sock.close()
+
+
+def test_clients_of_a_removed_export_are_sent_away(tmp_path: Path) -> None:
+    image = open_raw(tmp_path / "disk")
+    exports = [Export(image, "one"), Export(image, "other")]
+    server = Server([], exports)
+    ends = []
+    for export in exports:
+        ours, theirs = socket.socketpair()
+        server.serve(theirs)
+        client = Client(ours)
+        client.greet()
+        client.go(export.name)
+        client.request(nbd.FLUSH)
+        client.simple()
+        ends.append(client)
+    assert server.users("one") == 1
+    server.remove("one")
+    assert ends[0].closed()
+    ends[1].request(nbd.FLUSH)
+    assert ends[1].simple() == 0
+    server.stop()
+    image.close()
+
+
+def test_end_of_a_client_is_told_only_of_one_that_had_requests(tmp_path: Path) -> None:
+    told: list[int] = []
+    image = open_raw(tmp_path / "disk")
+    server = Server([listen(Unix(str(tmp_path / "socket")))], [Export(image)], gone=told.append)
+    server.start()
+    for chosen in (False, True):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(tmp_path / "socket"))
+            client = Client(sock)
+            client.greet()
+            if chosen:
+                client.go()
+            else:
+                client.option(nbd.OPT_ABORT)
+                assert client.closed()
+    server.stop()
+    image.close()
+    assert told == [0]
+
+
+def test_writethrough_flushes_each_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    image = open_raw(tmp_path / "disk")
+    monkeypatch.setattr(image, "flush", lambda: flushed.append(1))
+    with dialogue(Export(image, writethrough=True)) as client:
+        client.greet()
+        client.go()
+        client.request(nbd.WRITE, 0, 4)
+        client.send(b"abcd")
+        assert client.simple() == 0
+        client.request(nbd.WRITE_ZEROES, 0, 4)
+        assert client.simple() == 0
+        client.request(nbd.READ, 0, 4)
+        assert client.simple() == 0
+    assert len(flushed) == 2
+
+
+def test_nothing_is_left_open(tmp_path: Path) -> None:
+    def once() -> None:
+        with serving(tmp_path, Export(open_raw(tmp_path / "disk"))) as uri:
+            image = Graph().open_name(uri, format="nbd")
+            assert image.size == SIZE
+            image.close()
+
+    once()
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    once()
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
