@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pemu.machine.drives import DRIVE, Drive, Drives
+from pemu.block.filters.throttle import Throttled
+from pemu.machine.drives import DRIVE, Drive, Drives, open_drive
+from pemu.machine.machine import Machine
 from pemu.options.error import OptionError
 
 
@@ -58,3 +62,42 @@ def test_places_that_cannot_be(texts: list[str], message: str) -> None:
 def test_unknown_drive() -> None:
     with pytest.raises(OptionError, match="there is no drive 'x'"):
         Drives("ide").find("x")
+
+
+def opened(drives: Drives, text: str) -> Drive:
+    drive = add(drives, text)
+    open_drive(drive, drives, Machine())
+    return drive
+
+
+def test_drives_of_one_group_are_throttled_together(tmp_path: Path) -> None:
+    drives = Drives("ide")
+    groups = []
+    for name, limits in (("a", "throttling.bps-total=1000,throttling.group=g"), ("b", "group=g")):
+        (tmp_path / name).write_bytes(bytes(1024))
+        drive = opened(drives, f"file={tmp_path / name},format=raw,{limits}")
+        image = drive.backend.image
+        assert isinstance(image, Throttled)
+        groups.append(image.group)
+        drive.backend.close()
+    assert groups[0] is groups[1]
+
+
+def test_limits_that_cannot_be_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(1024))
+    with pytest.raises(OptionError, match="cannot be used at the same time"):
+        opened(Drives("ide"), f"file={tmp_path / 'a'},format=raw,bps=1000,bps_rd=1000")
+
+
+def test_drive_copies_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "base").write_bytes(b"abcd" * 256)
+    drives = Drives("ide")
+    options = {"backing_file": str(tmp_path / "base"), "backing_fmt": "raw"}
+    drives.graph.create("qcow2", str(tmp_path / "top"), 1024, options)
+    drive = opened(drives, f"file={tmp_path / 'top'},format=qcow2,copy-on-read=on")
+    image = drive.backend.image
+    assert image is not None
+    assert not image.status(0, 512).present
+    assert image.read(0, 4) == b"abcd"
+    assert image.status(0, 512).present
+    drive.backend.close()
