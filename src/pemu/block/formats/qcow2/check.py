@@ -152,11 +152,11 @@ class Checker:
                 continue
             if not place:
                 continue
-            if place & (cluster - 1):
-                self._unaligned(table, at, offset, place, fix=active and bool(entry & ZERO))
+            crooked = bool(place & (cluster - 1))
+            if crooked and self._straightened(table, at, offset, active=active):
                 continue
             number = place >> bits
-            if number < clusters:
+            if number < clusters and not crooked:
                 references[number] += 1
             else:
                 self._count(place, cluster)
@@ -180,16 +180,22 @@ class Checker:
             return
         self._count(*self.layout.packed(entry))
 
-    def _unaligned(self, table: array[int], at: int, offset: int, place: int, *, fix: bool) -> None:
-        what = f"offset={place:x}: Preallocated cluster is not properly aligned" if fix else ""
-        if fix and self.repair == "all" and self.layout.words == 1:
-            self._say(f"Repairing {what}; L2 entry corrupted.")
-            table[at] = ZERO
-            self.metadata.mark(offset, at, at + 1)
-            self.check.corruptions_fixed += 1
-            return
-        what = what or f"offset={place:x}: Cluster is not properly aligned"
-        self._bad(f"ERROR {what}; L2 entry corrupted.")
+    def _straightened(self, table: array[int], at: int, offset: int, *, active: bool) -> bool:
+        """An entry points to no cluster's beginning; returns whether it is a zero without room now.
+
+        table: an L2 table, at `offset` in the file.
+        """
+        place, zero = table[at] & OFFSET, active and bool(table[at] & ZERO)
+        what = "Preallocated" if zero else "Data"
+        text = f"offset={place:x}: {what} cluster is not properly aligned; L2 entry corrupted."
+        if not zero or self.repair != "all" or self.layout.words == 2:
+            self._bad(f"ERROR {text}")
+            return False
+        self._say(f"Repairing {text}")
+        table[at] = ZERO
+        self.metadata.mark(offset, at, at + 1)
+        self.check.corruptions_fixed += 1
+        return True
 
     def _count_refcounts(self) -> None:
         """Count the refcount table and its blocks."""
