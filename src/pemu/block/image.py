@@ -211,6 +211,10 @@ class Image:
         """Do as `read_into` if that takes no time; False where the host would have to wait."""
         return False
 
+    def prefetch(self, offset: int, length: int) -> bool:
+        """Have the host begin to read what will soon be asked for; False where it cannot."""
+        return False
+
     @property
     def fast_zeroes(self) -> bool:
         """Whether `write_zeroes` takes less time than writing zeros would."""

@@ -183,3 +183,48 @@ def test_export_that_is_read_only_is_not_written(tmp_path: Path, kind: int) -> N
         client.request(kind, 0, 512)
         client.send(bytes(512) if kind == nbd.WRITE else b"")
         assert client.simple() == errno.EPERM
+
+
+def test_reads_that_are_not_in_memory_are_answered_in_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = open_raw(tmp_path / "disk")
+    image.write(0, bytes(range(256)) * 256)
+    file = image.file
+    assert file is not None
+    fetched: list[int] = []
+
+    def prefetch(offset: int, length: int) -> bool:
+        fetched.append(offset)
+        return True
+
+    monkeypatch.setattr(image, "read_cached", lambda offset, buffers: False)
+    monkeypatch.setattr(file, "prefetch", prefetch)
+    with dialogue(Export(image)) as client:
+        client.greet()
+        client.go()
+        for at in range(0, 65536, 256):
+            client.request(nbd.READ, at + 1, 255)
+        for _ in range(256):
+            assert client.simple() == 0
+            assert client.receive(255) == bytes(range(1, 256))
+    assert len(fetched) == 256
+
+
+def test_read_that_fails_after_it_was_expected_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = open_raw(tmp_path / "disk")
+
+    def fail(offset: int, buffers: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(image, "read_cached", lambda offset, buffers: False)
+    monkeypatch.setattr(image, "read_into", fail)
+    with dialogue(Export(image)) as client:
+        client.greet()
+        client.go()
+        client.request(nbd.READ, 0, 512)
+        assert client.simple() == errno.EIO
+        client.request(nbd.FLUSH)
+        assert client.simple() == 0

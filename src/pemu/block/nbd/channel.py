@@ -37,6 +37,13 @@ class Gone(OSError):
     """The other side cannot be reached any more: it has closed, or the network is broken."""
 
 
+def _waits(error: OSError) -> bool:
+    """Whether TLS has nothing to receive yet."""
+    import ssl
+
+    return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
+
+
 def _gone(error: OSError) -> Gone:
     return Gone(error.errno or errno.ECONNRESET, error.strerror or str(error))
 
@@ -60,6 +67,22 @@ class Channel:
         try:
             count = self._receive_some(view)
         except OSError as error:
+            raise _gone(error) from None
+        if not count:
+            raise Gone(errno.ECONNRESET, "the connection was closed")
+        return count
+
+    def receive_ready(self, view: memoryview) -> int:
+        """As `receive_some`, but 0 where there is nothing yet."""
+        try:
+            if self._secure is None:
+                count = self.sock.recv_into(view, flags=socket.MSG_DONTWAIT)
+            else:
+                with self._using:
+                    count = self._secure.recv_into(view)
+        except OSError as error:
+            if isinstance(error, BlockingIOError) or self._secure is not None and _waits(error):
+                return 0
             raise _gone(error) from None
         if not count:
             raise Gone(errno.ECONNRESET, "the connection was closed")

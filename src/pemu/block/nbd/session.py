@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import perf_counter
@@ -30,6 +31,9 @@ PIECE = 1 << 20
 
 SPARSE = 64 << 10
 """Bytes of a read from which on it is worth a look whether there are zeros."""
+
+EXPECTED = 64
+"""Short reads whose data the host has been asked for; no more are received meanwhile."""
 
 WORKERS = 16
 """Requests of one client that wait for the host at the same time."""
@@ -104,6 +108,7 @@ class Session:
         self._output = memoryview(bytearray(OUTPUT))
         self._filled = 0
         self._slow = 0
+        self._expected: deque[tuple[int, int, int]] = deque()
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._workers: list[threading.Thread] = []
         self._local = threading.local()
@@ -118,10 +123,9 @@ class Session:
         try:
             while True:
                 while end - start < nbd.Request.SIZE:
-                    self._flush()
                     buffer[: end - start] = buffer[start:end]
                     start, end = 0, end - start
-                    end += self._channel.receive_some(buffer[end:])
+                    end += self._receive(buffer[end:])
                 magic, flags, kind, cookie, offset, length = _REQUEST.unpack_from(buffer, start)
                 start += nbd.Request.SIZE
                 if magic != nbd.REQUEST_MAGIC:
@@ -143,6 +147,17 @@ class Session:
         finally:
             self._finish()
 
+    def _receive(self, view: memoryview) -> int:
+        """Receive what comes; meanwhile answer reads whose data are on their way."""
+        while self._expected:
+            if len(self._expected) < EXPECTED:
+                count = self._channel.receive_ready(view)
+                if count:
+                    return count
+            self._read_expected()
+        self._flush()
+        return self._channel.receive_some(view)
+
     def _finish(self) -> None:
         """Wait for what is under way."""
         for _ in self._workers:
@@ -158,26 +173,63 @@ class Session:
     # Requests
 
     def _read(self, cookie: int, offset: int, length: int) -> None:
-        """Answer from the host's memory, or have a worker do it."""
+        """Answer from the host's memory; what is not there is fetched, or left to a worker."""
+        if not length or offset + length > self._export.size:
+            self._other(nbd.READ, 0, cookie, offset, length)
+            return
+        view = self._room_for(length)
+        if self._image.read_cached(offset, [view]):
+            self._put_data(cookie, offset, length)
+        elif length < SPARSE and self._fetch(offset, length):
+            self._expected.append((cookie, offset, length))
+        else:
+            self._other(nbd.READ, 0, cookie, offset, length)
+
+    def _fetch(self, offset: int, length: int) -> bool:
+        """Have the host begin to read; False where it cannot."""
+        try:
+            extent = above(self._image, None, offset, length).extent
+            return (
+                extent.length >= length
+                and extent.offset is not None
+                and extent.file is not None
+                and extent.file.prefetch(extent.offset, length)
+            )
+        except FAILURES:
+            return False  # a worker finds out what is wrong
+
+    def _read_expected(self) -> None:
+        """Answer the oldest read whose data have been on their way, even if that takes time."""
+        cookie, offset, length = self._expected.popleft()
+        view = self._room_for(length)
+        try:
+            if not self._image.read_cached(offset, [view]):
+                self._flush()
+                view = self._room_for(length)
+                self._image.read_into(offset, [view])
+            self._put_data(cookie, offset, length)
+        except FAILURES as problem:
+            self._put_error(cookie, _number(problem), _reason(problem))
+
+    def _room_for(self, length: int) -> memoryview:
+        """Where in the answers the data of a read belong, `length` bytes."""
         head = _DATA_HEAD if self._structured else _SIMPLE_SIZE
         if self._filled + head + length > OUTPUT:
             self._flush()
-        start = self._filled
-        data = start + head
-        output = self._output
-        if (
-            not length
-            or offset + length > self._export.size
-            or not self._image.read_cached(offset, [output[data : data + length]])
-        ):
-            self._other(nbd.READ, 0, cookie, offset, length)
-            return
+        data = self._filled + head
+        return self._output[data : data + length]
+
+    def _put_data(self, cookie: int, offset: int, length: int) -> None:
+        """Put the head of an answer before its data, which `_room_for` has made room for."""
+        output, start = self._output, self._filled
         if self._structured:
+            data = start + _DATA_HEAD
             _CHUNK.pack_into(
                 output, start, nbd.CHUNK_MAGIC, nbd.CHUNK_DONE, nbd.CHUNK_DATA, cookie, 8 + length
             )
             output[data - 8 : data] = offset.to_bytes(8, "big")
         else:
+            data = start + _SIMPLE_SIZE
             _SIMPLE.pack_into(output, start, nbd.SIMPLE_MAGIC, 0, cookie)
         self._filled = data + length
 

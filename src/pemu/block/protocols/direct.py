@@ -70,6 +70,9 @@ class DirectFile(File):
     def read_cached(self, offset: int, buffers: Buffers) -> bool:
         return False
 
+    def prefetch(self, offset: int, length: int) -> bool:
+        return False
+
     def _write_from(self, offset: int, pieces: Pieces) -> None:
         rest = [memoryview(piece) for piece in pieces]
         end = offset + sum(map(len, rest))

@@ -98,6 +98,13 @@ class File(Image):
         except OSError:  # not in the host's memory, or a file system that cannot tell
             return False
 
+    def prefetch(self, offset: int, length: int) -> bool:
+        try:
+            os.posix_fadvise(self.fd, offset, length, os.POSIX_FADV_WILLNEED)
+        except OSError:
+            return False
+        return True
+
     def _write_from(self, offset: int, pieces: Pieces) -> None:
         for start, group in _groups(offset, [memoryview(piece) for piece in pieces]):
             wanted = sum(map(len, group))
