@@ -1,10 +1,14 @@
-"""`python -m bench`: programs; `python -m bench machines`: whole machines."""
+"""`python -m bench`: programs; `bench machines`: whole machines; `bench images`: disk images."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import machines, run
+from bench import images, machines, run
 
 words = sys.argv[1:]
-sys.exit(machines.main(words[1:]) if words[:1] == ["machines"] else run.main(words))
+if words[:1] == ["machines"]:
+    sys.exit(machines.main(words[1:]))
+if words[:1] == ["images"]:
+    sys.exit(images.main(words[1:]))
+sys.exit(run.main(words))
