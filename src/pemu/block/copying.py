@@ -77,7 +77,9 @@ class Copier:
         self.granule = max(sparse, granule, 512)
         self.target_zero = target_zero
         self.compress = compress
-        self.chunk = max(CHUNK // self.granule, 1) * self.granule if not compress else granule
+        self.cluster = granule
+        largest = CHUNK // 4 if compress else CHUNK  # what is compressed at a time takes long
+        self.chunk = max(largest // self.granule, 1) * self.granule
         self.ordered = ordered
         self.offload = offload
         self.salvage = salvage
@@ -198,10 +200,12 @@ class Copier:
     def _write(self, piece: Piece, view: memoryview) -> None:
         try:
             if self.compress:
-                if is_zero(view) and self.sparse:
-                    self._write_zeroes(piece.offset, len(view))
-                else:
-                    self.target.write_compressed(piece.offset, view)
+                for at in range(0, len(view), self.cluster):
+                    part = view[at : at + self.cluster]
+                    if self.sparse and is_zero(part):
+                        self._write_zeroes(piece.offset + at, len(part))
+                    else:
+                        self.target.write_compressed(piece.offset + at, part)
                 return
             for zero, start, end in self._runs(piece.offset, view):
                 if zero:

@@ -19,6 +19,7 @@ from pemu.cli.img_commands.creation import check_options, option_help, option_pa
 from pemu.cli.img_commands.progress import Progress
 from pemu.cli.img_commands.session import (
     COMMON,
+    PROGRAM,
     Session,
     integer,
     known_format,
@@ -205,6 +206,12 @@ def _convert(
         if len(names) > 1:
             raise OptionError("No support for concatenating multiple snapshot")
         session.show_snapshot(images[0], given.get("l"))
+    if "bitmaps" in given:
+        if len(names) > 1:
+            raise OptionError("Copying bitmaps only possible with single source")
+        if type(images[0]).add_bitmap is Image.add_bitmap:
+            raise OptionError("Source lacks bitmap support")
+        _check_bitmaps(images[0], skip_broken="skip-broken-bitmaps" in given)
     source = _Source(Joined(images) if len(images) > 1 else images[0])
     cache = given.get("t", "unsafe")
     cached(Mode(), cache)
@@ -221,7 +228,36 @@ def _convert(
     stack.callback(lambda: _close(target))
     if target.size < source.image.size:
         raise OptionError("output file is smaller than input file")
+    if "bitmaps" in given and type(target).add_bitmap is Image.add_bitmap:
+        raise OptionError(f"Format driver '{target.format}' does not support bitmaps")
     _copy(given, wanted, source, target)
+    if "bitmaps" in given:
+        _copy_bitmaps(images[0], target)
+
+
+def _check_bitmaps(source: Image, *, skip_broken: bool) -> None:
+    """Raise OptionError where a bitmap cannot be copied, and none is to be left out."""
+    for bitmap in source.bitmaps():
+        if bitmap.inconsistent and not skip_broken:
+            raise OptionError(
+                f"Cannot copy inconsistent bitmap '{bitmap.name}'\n"
+                f"Try --skip-broken-bitmaps, or use '{PROGRAM} bitmap --remove'"
+            )
+
+
+def _copy_bitmaps(source: Image, target: Image) -> None:
+    for bitmap in source.bitmaps():
+        if bitmap.inconsistent:
+            warn(f"warning: Skipping inconsistent bitmap '{bitmap.name}'")
+            continue
+        try:
+            target.add_bitmap(bitmap.name, bitmap.granularity)
+            target.merge_bitmap(bitmap.name, source, bitmap.name)
+            if not bitmap.enabled:
+                target.enable_bitmap(bitmap.name, enabled=False)
+        except (ImageError, OSError) as error:
+            text = error.strerror if isinstance(error, OSError) else error
+            raise OptionError(f"Failed to populate bitmap {bitmap.name}: {text}") from None
 
 
 def _create(
