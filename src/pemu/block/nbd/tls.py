@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import fnmatch
 import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pemu.block.error import ImageError
 from pemu.block.nbd.channel import Channel, Gone
 from pemu.options.error import quoted
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Enum, Text
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ PSK_KEYS = (*_COMMON, Key("username", Text("str"), "name of the client's key", d
 
 def x509(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Credentials:
     """Credentials from PEM files: ca-cert, ca-crl, server-cert, server-key and the client's."""
+    import ssl
+
     directory = _directory(values)
     side = values["endpoint"]
     server = side == "server"
@@ -130,6 +134,8 @@ def x509(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Credentials:
 
 def psk(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Credentials:
     """Credentials from the keys that both sides have in keys.psk: lines of name:hex digits."""
+    import ssl
+
     directory = _directory(values)
     server = values["endpoint"] == "server"
     keys = _shared_keys(os.path.join(directory, "keys.psk"))
