@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
@@ -9,6 +11,9 @@ from typing import ClassVar, NamedTuple
 from pemu.block.image import Buffers, Image, Pieces
 
 SECTOR = 512
+
+FARTHEST = 1 << 34
+"""A file that is to be longer than this is a mistake."""
 
 
 class Step(NamedTuple):
@@ -20,7 +25,7 @@ class Step(NamedTuple):
 
 
 class Recording(Image):
-    """A file with contents `data`; its steps are noted. most: bytes that it may grow to."""
+    """A file with contents `data`; its steps are noted. most: bytes, then the disk is full."""
 
     format: ClassVar[str] = "recording"
 
@@ -34,7 +39,9 @@ class Recording(Image):
 
     def within(self, offset: int, length: int, *, writes: bool = False) -> None:
         if writes and not self.readonly and 0 <= offset and 0 <= length:
-            assert offset + length <= self.most, f"a write to {offset:#x}"
+            assert offset + length <= FARTHEST, f"a write to {offset:#x}"
+            if offset + length > self.most:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         else:
             super().within(offset, length, writes=writes)
 
@@ -51,7 +58,9 @@ class Recording(Image):
 
     def truncate(self, size: int, *, preallocation: str = "off") -> None:
         assert not self.readonly
-        assert size <= self.most, f"a file of {size:#x} bytes"
+        assert size <= FARTHEST, f"a file of {size:#x} bytes"
+        if size > self.most:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.steps.append(Step(length=size))
         resize(self.data, size)
         self.size = size

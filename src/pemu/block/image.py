@@ -100,6 +100,10 @@ class Bitmap(NamedTuple):
     inconsistent: bool = False
 
 
+MOST_MESSAGES = 100_000
+"""Findings of a check that are described one by one."""
+
+
 @dataclass
 class Check:
     """What checking an image has found, and repaired.
@@ -121,15 +125,19 @@ class Check:
 
     def corrupt(self, message: str, *, fixed: bool = False) -> None:
         """Note a corruption, and whether it has been repaired."""
-        self.messages.append(message)
+        self._say(message)
         self.corruptions += 1
         self.corruptions_fixed += fixed
 
     def leak(self, message: str, *, count: int = 1, fixed: bool = False) -> None:
         """Note `count` leaked clusters, and whether they have been freed."""
-        self.messages.append(message)
+        self._say(message)
         self.leaks += count
         self.leaks_fixed += count if fixed else 0
+
+    def _say(self, message: str) -> None:
+        if len(self.messages) < MOST_MESSAGES:
+            self.messages.append(message)
 
 
 class Image:

@@ -69,7 +69,12 @@ class Table:
         self._changed.add(page)
 
     def __iter__(self) -> Iterator[int]:
-        return (self[index] for index in range(self._count))
+        return (entry for _, entries in self.pieces() for entry in entries)
+
+    def pieces(self) -> Iterator[tuple[int, array[int]]]:
+        """All entries piece by piece: the number of the first one, and they. Not to be changed."""
+        for page in range(-(-self._count // self._entries)):
+            yield page * self._entries, self._pages.get(page) or self._load(page)
 
     def _length(self, page: int) -> int:
         return min(self._entries, self._count - page * self._entries)

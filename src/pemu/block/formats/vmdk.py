@@ -187,7 +187,7 @@ class Vmdk(Image):
         found = Check()
         for number, extent in enumerate(self.extents):
             if isinstance(extent, SparseExtent):
-                _check_extent(extent, number, found)
+                extent.check(number, found)
         return found
 
     def details(self) -> dict[str, Any]:
@@ -211,18 +211,6 @@ class Vmdk(Image):
         files = {id(one.file): one.file for one in self.extents if one.file is not None}
         files[id(self.file)] = self.children["file"]
         return sum(one.allocated() or 0 for one in files.values())
-
-
-def _check_extent(extent: SparseExtent, number: int, found: Check) -> None:
-    """Look for grains outside the file."""
-    at = 0
-    while at < extent.size:
-        try:
-            at += extent.status(at, extent.size - at).length
-        except OSError:
-            index = at // extent.cluster
-            found.corrupt(f"ERROR: grain {index} of extent {number} is not in the file")
-            at = (index + 1) * extent.cluster
 
 
 def _open(opening: Opening) -> Image:

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 
 from pemu.block.clusters import ABSENT, OTHER, ZERO, ClusterImage
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Extent, Image, Pieces, clear, damaged, take
+from pemu.block.image import SECTOR, Buffers, Check, Extent, Image, Pieces, clear, damaged, take
 from pemu.block.structure import U8, U16, U32, U64, Structure
 from pemu.block.table import Table, TableTree
 
@@ -34,6 +34,9 @@ OLD_TABLE = 4096
 """Entries of a table in COWD files."""
 
 LARGEST_GRAIN = 64 << 20
+LARGEST_COMPRESSED = 4 << 20
+"""Bytes of a grain; of a compressed one, which is decoded as a whole."""
+
 MOST_TABLES = 1 << 29
 ZEROED = 1
 MARKER = 12
@@ -264,6 +267,29 @@ class SparseExtent(ClusterImage):
                 if end < at + part:
                     super()._write_zeroes(end, at + part - end, unmap=unmap)
 
+    def check(self, number: int, found: Check) -> None:
+        """Look for grains outside the file; `number` is this extent's."""
+        with self.lock:
+            for which in range(len(self.tables.top)):
+                try:
+                    table = self.tables.table(which)
+                except OSError:
+                    found.corrupt(f"ERROR: table {which} of extent {number} is not in the file")
+                    continue
+                for first, entries in table.pieces() if table is not None else ():
+                    for entry in filter(self._is_wrong, set(entries)):
+                        for at, one in enumerate(entries, which * self.tables.count + first):
+                            if one == entry:
+                                what = f"grain {at} of extent {number} is not in the file"
+                                found.corrupt(f"ERROR: {what}")
+
+    def _is_wrong(self, entry: int) -> bool:
+        try:
+            self._place(entry)
+        except OSError:
+            return True
+        return False
+
     def changes(self) -> int:
         return sum(tree.changed for tree in self._trees())
 
@@ -297,6 +323,11 @@ def open_sparse(file: Image, *, readonly: bool) -> SparseExtent:
         readonly = True  # what follows the footer is the mark of the end
     header.check()
     compressed = bool(header.flags & COMPRESSES) and header.compression == DEFLATE
+    if compressed and header.grain * SECTOR > LARGEST_COMPRESSED:
+        raise ImageError(
+            f"compressed grains of {header.grain} sectors are too large; at most "
+            f"{LARGEST_COMPRESSED // SECTOR} are supported"
+        )
     if header.version == 3 and not compressed and not readonly:
         raise ImageError("VMDK version 3 must be read only")
     copy = header.copy_directory * SECTOR if header.flags & REDUNDANT else 0
