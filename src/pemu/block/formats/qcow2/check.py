@@ -111,8 +111,7 @@ class Checker:
 
     def _count_l1(self, offset: int, l1: array[int], *, active: bool) -> None:
         self._count(offset, len(l1) * 8)
-        follows = 0
-        for index, entry in enumerate(l1):
+        for entry in l1:
             if entry & _L1_RESERVED:
                 self._bad(f"ERROR found L1 entry with reserved bits set: {entry:x}")
             place = entry & OFFSET
@@ -123,16 +122,18 @@ class Checker:
                           "corrupted")  # fmt: skip
                 continue
             if self._count(place, self.layout.cluster):
-                follows = self._count_l2(index, place, active=active, follows=follows)
+                self._count_l2(place, active=active)
 
-    def _count_l2(self, index: int, offset: int, *, active: bool, follows: int) -> int:
-        """Count what an L2 table refers to; returns where the last cluster of data ends."""
+    def _count_l2(self, offset: int, *, active: bool) -> None:
+        """Count what an L2 table refers to."""
         layout, check = self.layout, self.check
         cluster, words = layout.cluster, layout.words
         table = self.metadata.table_at(offset)
         references, clusters, bits = self.references, self.clusters, layout.cluster_bits
-        allocated = 0
-        for at in range(0, len(table), words):
+        allocated = start = follows = 0
+        if words == 1 and not layout.external:
+            allocated = start = self._count_row(table)
+        for at in range(start, len(table), words):
             entry = table[at]
             if not entry:
                 continue
@@ -167,7 +168,23 @@ class Checker:
                 follows = place + cluster
         if active:
             check.allocated_clusters += allocated
-        return follows
+
+    def _count_row(self, table: array[int]) -> int:
+        """Count the data of a table that all lies in a row, as bulk copies leave it.
+
+        Returns how many clusters that are, 0 for other tables.
+        """
+        cluster, count = self.layout.cluster, len(table)
+        first = table[0] & ~COPIED
+        if first & (cluster - 1) or not first & OFFSET or first & ~OFFSET:
+            return 0
+        low = first // cluster
+        row = array("Q", range(table[0], table[0] + count * cluster, cluster))
+        counted = self.references[low : low + count]
+        if row != table or len(counted) < count or any(counted):
+            return 0
+        self.references[low : low + count] = array("I", [1]) * count
+        return count
 
     def _count_packed(self, entry: int) -> None:
         if entry & COPIED:
@@ -302,7 +319,16 @@ class Checker:
         per = self.layout.refcounts_per_block
         mask = self.layout.cluster - 1
         number, block = -1, None
-        for at in range(0, len(table), self.layout.words):
+        words = self.layout.words
+        first, last = table[0] & OFFSET, table[-words] & OFFSET
+        if words == 1 and table[0] & COPIED and last - first == (len(table) - 1) << bits:
+            row = array("Q", range(table[0], table[0] + (len(table) << bits), 1 << bits))
+            low = first >> bits
+            block = refcounts.load(low // per) if not first & mask else None
+            if row == table and block is not None and low // per == (last >> bits) // per:
+                if block[low % per : low % per + len(table)].count(1) == len(table):
+                    return
+        for at in range(0, len(table), words):
             entry = table[at]
             place = entry & OFFSET
             if not place or entry & COMPRESSED or place & mask:
