@@ -80,7 +80,14 @@ def serve(given: Given) -> int:
                 done.set()
 
         server = Server(
-            sockets, [export], limit=shared, tls=tls, gone=gone, warn=_warn(given), trace=trace
+            sockets,
+            [export],
+            limit=shared,
+            tls=tls,
+            gone=gone,
+            warn=_warn(given),
+            failed=_complain,
+            trace=trace,
         )
         stack.callback(server.stop)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -202,7 +209,11 @@ def _inherited() -> socket.socket | None:
 def _warn(given: Given) -> Callable[[str], object]:
     if "v" not in given:
         return lambda text: None
-    return lambda text: _say(f"{PROGRAM}: {text}\n")
+    return _complain
+
+
+def _complain(text: str) -> None:
+    _say(f"{PROGRAM}: {text}\n")
 
 
 def _say(text: str) -> None:

@@ -159,3 +159,34 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
     once()
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+@pytest.mark.parametrize("kind", [nbd.READ, nbd.FLUSH])
+def test_error_inside_the_server_costs_one_client_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: int
+) -> None:
+    image = open_raw(tmp_path / "disk")
+
+    def break_down(*_: object) -> bool:
+        raise KeyError("something")
+
+    monkeypatch.setattr(image, "read_cached", break_down)
+    monkeypatch.setattr(image, "flush", break_down)
+    told: list[str] = []
+    with dialogue(Export(image), failed=told.append) as client:
+        client.greet()
+        client.go()
+        client.request(kind, 0, 512)
+        assert client.closed()
+    assert told == ["internal error: KeyError: 'something'"]
+
+
+def test_client_that_takes_no_answers_and_breaks_the_protocol_is_let_go(tmp_path: Path) -> None:
+    with dialogue(Export(open_raw(tmp_path / "disk"))) as client:
+        client.greet()
+        client.go()
+        for _ in range(8):
+            client.request(nbd.READ, 0, SIZE)
+        client.send(bytes(28))
+        while client.sock.recv(1 << 20):
+            pass

@@ -23,8 +23,8 @@ class Server:
 
     limit: clients at a time, 0 for any number; others wait. tls: what clients must prove.
     gone(number): is told, from some thread, when a client has gone that had requests, and of how
-    many clients there still are. warn: is told what went wrong with a client. trace: is told of
-    each request.
+    many clients there still are. warn: is told what went wrong with a client; failed: of errors
+    inside Pemu; trace: of each request.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Server:
         tls: TlsServer | None = None,
         gone: Callable[[int], object] = lambda number: None,
         warn: Callable[[str], object] = lambda text: None,
+        failed: Callable[[str], object] = lambda text: None,
         trace: Callable[[str], object] | None = None,
     ) -> None:
         self.exports = {export.name: export for export in exports}
@@ -43,6 +44,7 @@ class Server:
         self._tls = tls
         self._gone = gone
         self._warn = warn
+        self._failed = failed
         self._trace = trace
         self._changed = threading.Condition()
         self._limit = limit
@@ -122,6 +124,8 @@ class Server:
         except Gone as why:
             if not used:
                 self._warn(f"negotiation failed: {why.strerror}")
+        except Exception as error:  # the other clients can go on
+            self._failed(f"internal error: {type(error).__name__}: {error}")
         finally:
             channel.close()
             with self._changed:

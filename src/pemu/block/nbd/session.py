@@ -112,6 +112,8 @@ class Session:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._workers: list[threading.Thread] = []
         self._local = threading.local()
+        self._broken: Exception | None = None
+        """An error inside Pemu that a worker has met."""
         self._room = threading.Condition()
         self._waiting = 0
         self._waiting_bytes = 0
@@ -144,6 +146,11 @@ class Session:
                     return
                 else:
                     self._other(kind, flags | self._always, cookie, offset, length)
+        except BaseException:
+            self._channel.shut()  # lest a worker wait for the client to take an answer
+            if self._broken is not None:
+                raise self._broken from None
+            raise
         finally:
             self._finish()
 
@@ -388,8 +395,11 @@ class Session:
                     if isinstance(problem, Gone):
                         raise
                     self._channel.send(self._error(work.cookie, _number(problem), _reason(problem)))
-            except OSError:
+            except Gone:
                 self._channel.shut()  # nobody is left to answer; the receiving thread ends, too
+            except Exception as error:
+                self._broken = error
+                self._channel.shut()
             finally:
                 work.data = None
                 self._release(work.held)
