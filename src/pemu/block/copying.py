@@ -144,8 +144,9 @@ class Copier:
                         buffer = memoryview(bytearray(max(piece.length, self.chunk)))
                     view = buffer[: piece.length]
                     self._read(piece, view)
+                    packed = self._compressed(view)
                     self._wait(mine)
-                    self._write(piece, view)
+                    self._write(piece, view, packed)
                 else:
                     self._wait(mine)
                 gate.release()
@@ -197,15 +198,25 @@ class Copier:
             self._salvage(source, place, view[:half])
             self._salvage(source, place + half, view[half:])
 
-    def _write(self, piece: Piece, view: memoryview) -> None:
+    def _compressed(self, view: memoryview) -> list[bytes | None]:
+        """The clusters of a buffer in compressed form, None for zeros."""
+        if not self.compress:
+            return []
+        parts = [view[at : at + self.cluster] for at in range(0, len(view), self.cluster)]
+        return [
+            None if self.sparse and is_zero(part) else self.target.compress(part) for part in parts
+        ]
+
+    def _write(self, piece: Piece, view: memoryview, packed: list[bytes | None]) -> None:
         try:
             if self.compress:
-                for at in range(0, len(view), self.cluster):
+                for number, one in enumerate(packed):
+                    at = number * self.cluster
                     part = view[at : at + self.cluster]
-                    if self.sparse and is_zero(part):
+                    if one is None:
                         self._write_zeroes(piece.offset + at, len(part))
                     else:
-                        self.target.write_compressed(piece.offset + at, part)
+                        self.target.write_compressed(piece.offset + at, part, one)
                 return
             for zero, start, end in self._runs(piece.offset, view):
                 if zero:

@@ -241,10 +241,17 @@ class Image:
         """
         raise ImageError("Image format driver does not support resize")
 
-    def write_compressed(self, offset: int, data: bytes | memoryview) -> None:
+    def compress(self, data: bytes | memoryview) -> bytes:
+        """One cluster in compressed form, for `write_compressed`; b'' where that does it itself.
+
+        Threads do it at the same time, whereas writing has its order.
+        """
+        return b""
+
+    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
         """Write one cluster (the last may be shorter) in compressed form. Raises OSError, ENOTSUP.
 
-        Of several threads, each does its compressing at the same time as the others.
+        packed: what `compress` has made of it, where that has been asked already.
         """
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 

@@ -140,7 +140,7 @@ class Qcow(ClusterImage):
             self._decoded = (entry, data)
             return data
 
-    def write_compressed(self, offset: int, data: bytes | memoryview) -> None:
+    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
         length = len(data)
         if offset % self.cluster or (length != self.cluster and offset + length != self.size):
             raise OSError("a compressed write must be one cluster")

@@ -135,7 +135,7 @@ class Vmdk(Image):
             taken, rest = take(rest, length)
             extent.write_from(at, taken)
 
-    def write_compressed(self, offset: int, data: bytes | memoryview) -> None:
+    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
         self._begin()
         for extent, at, length in self._pieces(offset, len(data)):
             if length != len(data):

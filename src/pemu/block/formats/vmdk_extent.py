@@ -175,7 +175,7 @@ class SparseExtent(ClusterImage):
             raise damaged()
         return data.ljust(self.cluster, b"\0")
 
-    def write_compressed(self, offset: int, data: bytes | memoryview) -> None:
+    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
         if not self.compressed:
             super().write_compressed(offset, data)
         length = len(data)

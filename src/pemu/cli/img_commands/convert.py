@@ -354,7 +354,7 @@ def _copy(given: Given, wanted: _Wanted, source: _Source, target: Image) -> None
             granule=unit,
             target_zero=zero and bool(wanted.sparse) and not source.below,
             compress=wanted.compress,
-            ordered="W" not in given and not wanted.compress,
+            ordered="W" not in given,
             offload="C" in given,
             salvage="salvage" in given,
             rate=wanted.rate,

@@ -308,7 +308,12 @@ class Qcow2Writing(Qcow2Reading):
 
     # Compressed data
 
-    def write_compressed(self, offset: int, data: bytes | memoryview) -> None:
+    def compress(self, data: bytes | memoryview) -> bytes:
+        missing = self.layout.cluster - len(data)
+        whole = bytes(data) + bytes(missing) if missing > 0 else data
+        return compress(whole, self.header.compression_type)
+
+    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
         length = len(data)
         self.within(offset, length, writes=True)
         layout, metadata = self.layout, self.metadata
@@ -320,8 +325,7 @@ class Qcow2Writing(Qcow2Reading):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if length > layout.cluster:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        whole = data if length == layout.cluster else bytes(data) + bytes(layout.cluster - length)
-        packed = compress(whole, self.header.compression_type)
+        packed = packed or self.compress(data)
         if len(packed) >= layout.cluster:
             self._write_from(offset, [data])
             return
