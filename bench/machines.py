@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.measure import ROOT, Failed, environment
+from scripts.debian_installer import default_directory
 
 DEMO = ROOT / "demo"
 DIALOGUE = "Select a language"
@@ -175,15 +176,14 @@ def idle(emulator: Sequence[str], variables: dict[str, str]) -> float:
 
 
 def dialogue(directory: Path) -> Callable[[Sequence[str], dict[str, str]], float]:
-    """Seconds until Debian's installer shows its first dialogue; directory: of its package."""
+    """Seconds until Debian's installer shows its first dialogue; directory: of its files."""
 
     def measure(emulator: Sequence[str], variables: dict[str, str]) -> float:
-        kernels = list(directory.glob("usr/lib/debian-installer/images/*/*/malta/vmlinuz*"))
-        if not kernels:
-            raise Failed(f"no installer in {directory}; scripts/debian_installer.py unpacks it")
+        if not directory.is_dir():
+            raise Failed(f"no installer in {directory}; scripts/debian_installer.py fetches it")
         words = [
             *("-M", "malta", "-m", "512", "-nographic", "-append", "console=ttyS0"),
-            *("-kernel", str(kernels[0]), "-initrd", str(kernels[0].parent / "initrd.gz")),
+            *("-kernel", str(directory / "vmlinuz"), "-initrd", str(directory / "initrd.gz")),
         ]
         with Console([*emulator, *words], variables) as console:
             return console.seconds_to(DIALOGUE)
@@ -191,7 +191,7 @@ def dialogue(directory: Path) -> Callable[[Sequence[str], dict[str, str]], float
     return measure
 
 
-def rows(installers: Path) -> list[Row]:
+def rows(installers: Path | None) -> list[Row]:
     """All figures, in their order."""
     return [
         Row("demo machine to its shell", "mips", ready),
@@ -203,20 +203,12 @@ def rows(installers: Path) -> list[Row]:
         Row("iobench read, a GB", "mips", on_disk(r"iobench: read .*: ([\d.]+) MB/s")),
         Row("idle", "mips", idle, unit="%"),
         *(
-            Row(f"installer's dialogue, {target}", target, dialogue(installers / target),
+            Row(f"installer's dialogue, {target}", target, dialogue(
+                installers / target if installers else default_directory(target)),
                 goals=(0.8, 0.5))
             for target in ("mipsel", "mips64el")
         ),
     ]  # fmt: skip
-
-
-def default_installers() -> Path:
-    """Where installers are looked for: $PEMU_INSTALLERS, or in the user's cache directory."""
-    if given := os.environ.get("PEMU_INSTALLERS"):
-        return Path(given)
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
-    return base / "pemu-installers"
 
 
 def compare(row: Row, repeat: int) -> tuple[float, float, float]:
@@ -250,9 +242,7 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("rows", nargs="*", metavar="row", help="beginnings of rows' names")
     parser.add_argument("-n", "--repeat", type=int, default=1, help="runs of each kind (1)")
-    parser.add_argument(
-        "--installers", type=Path, default=default_installers(), help="a directory a target"
-    )
+    parser.add_argument("--installers", type=Path, help="directory with a directory a target")
     given = parser.parse_args(words)
     failures = 0
     print("\n".join(HEADER), flush=True)
