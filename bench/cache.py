@@ -30,7 +30,7 @@ def invented(number: int) -> Module:
     for index in range(10):
         pc = start + 160 * index
         ranges = [(pc, os.urandom(80)), (pc + 80, os.urandom(80))]
-        regions.append((CODE_BYTES // 10 * index, [pc, pc + 80], ranges))
+        regions.append((CODE_BYTES // 10 * index, [pc, pc + 80], ranges, False))
     code = os.urandom((CODE_BYTES + 4095) // 4096 * 4096)
     lines = {".debug_line": os.urandom(2 * WORDS)}
     return Module(code, bytes(160), WORDS, regions, lines, [(0, start)])
