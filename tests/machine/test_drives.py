@@ -101,3 +101,7 @@ def test_drive_copies_what_is_read(tmp_path: Path) -> None:
     assert image.read(0, 4) == b"abcd"
     assert image.status(0, 512).present
     drive.backend.close()
+
+
+def test_drive_without_a_medium_may_have_limits() -> None:
+    assert opened(Drives("ide"), "media=cdrom,throttling.iops-total=10").backend.image is None

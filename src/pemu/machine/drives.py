@@ -223,8 +223,10 @@ def open_drive(drive: Drive, drives: Drives, machine: Machine) -> None:
     image = None
     try:
         tree = nested(options.get("node") or ())
+        limits, group = take_limits(tree)
         if drive.file or tree:
             image = _open(drive, tree, drives.graph)
+            image = throttled(image, limits, group, drives.graph)
     except OptionError as error:
         raise error.within(drive.said) from None
     drive.backend = _backend(image, machine, options)
@@ -241,14 +243,13 @@ def _open(drive: Drive, tree: Tree, graph: Graph) -> Image:
             "aio=native was specified, but it requires cache.direct=on, which was not specified."
         )
     mode = Mode(readonly=drive.readonly or drive.snapshot, direct=direct, no_flush=no_flush)
-    limits, group = take_limits(tree)
     image = graph.open_name(drive.file, format=drive.format, mode=mode, options=tree)
     try:
         if drive.snapshot:
             image = Overlay(image)
         elif options.get("copy-on-read") and not drive.readonly:
             image = CopyOnRead(image)
-        return throttled(image, limits, group, graph)
+        return image
     except BaseException:
         image.close()
         raise

@@ -201,15 +201,20 @@ def take_limits(tree: dict[str, Any]) -> tuple[dict[str, int], str]:
 
 
 def throttled(image: Image, limits: Mapping[str, int], group: str, opener: Opener) -> Image:
-    """`image` with the limits of a -drive; those of one group are shared. Raises ImageError."""
+    """`image` with the limits of a -drive; those of one group are shared.
+
+    Raises ImageError, and the image is closed then.
+    """
     if not limits and not group:
         return image
-    made = ThrottleGroup(limits)
-    if not group:
-        return Throttled(image, made)
-    found = opener.objects.setdefault(group, made)
-    if not isinstance(found, ThrottleGroup):
-        raise ImageError(f"'{group}' is no throttle group")
+    try:
+        made = ThrottleGroup(limits)
+        found = opener.objects.setdefault(group, made) if group else made
+        if not isinstance(found, ThrottleGroup):
+            raise ImageError(f"'{group}' is no throttle group")
+    except BaseException:
+        image.close()
+        raise
     return Throttled(image, found)
 
 
