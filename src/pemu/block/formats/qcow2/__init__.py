@@ -5,8 +5,12 @@
 | `header`, `layout`, `words` | structures, sizes and tables on disk |
 | `refcounts`, `metadata` | the tables in memory, and the order in which they are written |
 | `mapping` | which clusters are where, and in what state |
-| `reading`, `writing`, `compression` | contents |
-| `opening`, `creation` | the driver |
+| `reading`, `writing`, `clearing`, `compression` | contents, each a layer of the image's class |
+| `snapshots`, `bitmaps` | what is kept besides, further layers |
+| `image` | the whole |
+| `check`, `amending` | looking for errors and repairing them; changes of what was chosen |
+| `encryption` | keys and the LUKS header |
+| `opening`, `creation`, `measuring` | the driver |
 """
 
 from __future__ import annotations

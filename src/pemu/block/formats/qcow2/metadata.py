@@ -199,10 +199,6 @@ class Metadata:
         self._dirty.pop(offset, None)
         self.free(offset, self.layout.cluster)
 
-    def forget_tables(self) -> None:
-        """Drop the L2 tables from memory, which have been written."""
-        self._l2.clear()
-
     def use_l1(self, offset: int, l1: array[int]) -> None:
         """Read through another L1 table from now on."""
         self.l1_offset, self.l1 = offset, l1

@@ -108,6 +108,7 @@ def _settings(options: dict[str, Any], *, discard: bool) -> Settings:
     return Settings(
         overlap=options["overlap-check"] != "none",
         cached=cached,
+        cached_refcounts=32 << 20 if refcounts is None else refcounts,
         discard_request=choice("request", default=discard),
         discard_snapshot=choice("snapshot", default=True),
         discard_other=choice("other", default=False),

@@ -42,7 +42,8 @@ class Cipher(Protocol):
 class Settings:
     """How an image is used.
 
-    overlap: whether writes to clusters of tables are refused. cached: bytes of L2 tables in memory.
+    overlap: whether writes to clusters of tables are refused. cached, cached_refcounts: bytes of L2
+    tables and of refcount blocks in memory.
     discard_request, discard_snapshot, discard_other: whether the host is told of clusters that
     become free: at a request to discard, with a snapshot, for other reasons.
     lazy: whether refcounts may be behind while the image is in use, None for as the image says.
@@ -50,6 +51,7 @@ class Settings:
 
     overlap: bool = True
     cached: int = 32 << 20
+    cached_refcounts: int = 32 << 20
     discard_request: bool = False
     discard_snapshot: bool = True
     discard_other: bool = False
@@ -72,6 +74,7 @@ class Qcow2Reading(Image):
         self.settings = settings
         self.metadata = Metadata(file, header, self.layout, name, cached=settings.cached, warn=warn)
         self.metadata.readonly = readonly
+        self.metadata.refcounts.most = max(settings.cached_refcounts // self.layout.cluster, 4)
         self.cipher: Cipher | None = None
         self.cipher_physical = True
         """Whether sectors are numbered by their places in the file, not on the disk."""

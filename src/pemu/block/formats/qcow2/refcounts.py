@@ -12,9 +12,6 @@ from pemu.block.formats.qcow2.layout import REFCOUNT_OFFSET, Layout
 from pemu.block.formats.qcow2.words import from_bytes, load_words, read_padded, to_bytes, zeros
 from pemu.block.image import Image
 
-CACHED = 32 << 20
-"""Bytes of refcount blocks in memory, more only where they are still to be written."""
-
 SECTOR_BITS = 4096
 
 
@@ -44,7 +41,8 @@ class Refcounts:
         self._dirty: dict[int, tuple[int, int]] = {}
         self._table_dirty: tuple[int, int] | None = None
         self._hint = 0
-        self.most = max(CACHED // layout.cluster, 4)
+        self.most = 4
+        """Blocks in memory; there are more only where they are still to be written."""
 
     @property
     def dirty(self) -> bool:
