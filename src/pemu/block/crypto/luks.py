@@ -59,8 +59,12 @@ CREATION = (
 """Keys of `-o` of a format with a LUKS header."""
 
 AMENDMENT = (
-    Key("state", Enum(("active", "inactive")), "Select new state of affected keyslots"),
-    Key("new-secret", Text(), "New secret to set in the matching keyslots"),
+    Key(
+        "state",
+        Enum(("active", "inactive")),
+        "Select new state of affected keyslots (active/inactive)",
+    ),
+    Key("new-secret", Text(), "New secret to set in the matching keyslots. Empty string to erase"),
     Key("old-secret", Text(), "Select all keyslots that match this password"),
     Key("keyslot", Int(maximum=SLOTS - 1), "Select a single keyslot to modify explicitly"),
     Key("iter-time", Int(maximum=1 << 32), "Time to spend in PBKDF in milliseconds"),

@@ -61,7 +61,7 @@ def _chain(session: Session, name: str, format: str, whole: bool) -> list[dict[s
         if name in seen:
             raise OptionError(f"Backing file '{name}' creates an infinite loop.")
         seen.add(name)
-        mode = Mode(readonly=True, share=session.share, backing=False)
+        mode = Mode(readonly=True, share=session.share, backing=False, describe=True)
         image = session.open(name, format=format, mode=mode, image_opts=image_opts)
         try:
             one = describe(image, name if not image_opts else image.name)

@@ -385,12 +385,9 @@ class Qcow2Bitmaps(Qcow2Snapshots):
         one.table_offset = metadata.take_table(layout.clusters(length), "bitmap table")
         metadata.write_table(one.table_offset, words)
 
-    def details(self) -> dict[str, Any]:
-        shown = super().details()
-        if not self._kept:
-            return shown
+    def bitmap_details(self) -> list[dict[str, Any]]:
         names = ((_IN_USE, "in-use"), (_AUTO, "auto"))
-        shown["bitmaps"] = [
+        return [
             {
                 "flags": [name for flag, name in names if one.flags & flag],
                 "name": one.name,
@@ -398,7 +395,6 @@ class Qcow2Bitmaps(Qcow2Snapshots):
             }
             for one in self._kept
         ]
-        return shown
 
 
 def _set(bits: bytearray, first: int, last: int) -> None:

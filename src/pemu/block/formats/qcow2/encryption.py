@@ -35,7 +35,7 @@ def unlock(image: Qcow2Reading, options: Mapping[str, Any], objects: dict[str, A
     image.crypt_details = lambda: {"format": "aes"}
     header = _luks(image) if method == LUKS else None
     if header is not None:
-        image.crypt_details = lambda: {**header.details(), "format": "luks"}
+        image.crypt_details = lambda: _details(header)
     if describe:
         return
     id = options.get("key-secret")
@@ -44,6 +44,16 @@ def unlock(image: Qcow2Reading, options: Mapping[str, Any], objects: dict[str, A
     passphrase = secret(objects, id)
     image.cipher = header.unlock(passphrase) if header is not None else _old_cipher(passphrase)
     image.keyless = False
+
+
+def _details(luks: Luks) -> dict[str, Any]:
+    """What `info` shows, in QEMU's order."""
+    shown: dict[str, Any] = {}
+    for key, value in luks.details().items():
+        shown[key] = value
+        if key == "uuid":
+            shown["format"] = "luks"
+    return shown
 
 
 def make_encrypted(image: Qcow2Reading, options: dict[str, Any], passphrase: bytes) -> None:

@@ -261,7 +261,12 @@ class Qcow2Reading(Image):
         }
         if header.fields.version >= 3:
             shown["lazy-refcounts"] = bool(header.more.compatible & LAZY_REFCOUNTS)
+        bitmaps = self.bitmap_details()
+        if bitmaps:
+            shown["bitmaps"] = bitmaps
         shown["refcount-bits"] = self.layout.refcount_bits
+        if self.encrypted:
+            shown["encrypt"] = self.crypt_details()
         if header.data_file:
             shown["data-file"] = header.data_file
         if self.layout.external:
@@ -269,9 +274,11 @@ class Qcow2Reading(Image):
         if header.fields.version >= 3:
             shown["corrupt"] = header.has(CORRUPT)
             shown["extended-l2"] = self.layout.extended
-        if self.encrypted:
-            shown["encrypt"] = self.crypt_details()
         return shown
+
+    def bitmap_details(self) -> list[dict[str, Any]]:
+        """What `details` says of the bitmaps."""
+        return []
 
 
 def _scatter(data: memoryview, buffers: list[memoryview]) -> None:
