@@ -37,7 +37,7 @@ test-slow: ## run the slow tests: real programs, long random streams
 	@sh scripts/system-packages.sh
 	$(PYTEST) -m slow $(T)
 
-bench: ## time Pemu beside qemu-user; BENCH='...' are arguments of bench
+bench: ## time Pemu beside qemu-user; BENCH=images, BENCH=machines: other parts, and arguments
 	@sh scripts/venv.sh test
 	@sh scripts/system-packages.sh
 	$(BIN)/python -m bench $(BENCH)
