@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 from pemu.chardev import address as addresses
-from pemu.chardev.address import Address, Inet, Inherited, Unix
 from pemu.chardev.descriptor import DescriptorChardev
 from pemu.chardev.interface import Event, Host
 from pemu.chardev.output import LIMIT
@@ -17,6 +16,7 @@ from pemu.chardev.wire import Telnet, Wire
 from pemu.options.error import OptionError, quoted
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Int, Text
+from pemu.sockets import Address, Inet, Inherited, Unix
 
 KEYS = (
     Key("host", Text("host"), "TCP: where to connect or listen"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from pemu.chardev.address import Inet
 from pemu.chardev.descriptor import DescriptorChardev
 from pemu.chardev.interface import Host
 from pemu.options.error import OptionError
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Text
+from pemu.sockets import Inet
 
 KEYS = (
     Key("host", Text("host"), "where datagrams are sent", default="localhost"),

@@ -13,7 +13,7 @@ from pemu.options.error import OptionError
 if TYPE_CHECKING:
     from pemu.block.graph import Graph
     from pemu.block.nbd.tls import Credentials
-    from pemu.chardev.address import Address
+    from pemu.sockets import Address
 
 PROGRAM = "pemu-nbd"
 
@@ -129,7 +129,7 @@ def _list(given: Given) -> int:
     from pemu.block.nbd import protocol as nbd
     from pemu.block.nbd.channel import Channel, Gone
     from pemu.block.nbd.client import Negotiation
-    from pemu.chardev.address import connect
+    from pemu.sockets import connect
 
     if given.words:
         raise OptionError("List mode is incompatible with a file name")
@@ -181,7 +181,7 @@ def new_graph(given: Given) -> Graph:
 def address(given: Given) -> Address:
     """Where to listen or connect."""
     from pemu.block.nbd.protocol import DEFAULT_PORT
-    from pemu.chardev.address import Inet, Unix
+    from pemu.sockets import Inet, Unix
 
     path = given.get("k")
     if path:

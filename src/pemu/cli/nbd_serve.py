@@ -22,13 +22,13 @@ from pemu.block.nbd.export import Export
 from pemu.block.nbd.server import Server
 from pemu.block.nbd.tls import TlsServer, find_authorization
 from pemu.block.opening import Mode
-from pemu.chardev.address import listen
 from pemu.cli.background import leave_terminal, pid_file
 from pemu.cli.image_options import WRITETHROUGH, cached, image_tree
 from pemu.cli.nbd import PROGRAM, address, new_graph, tls_credentials
 from pemu.cli.switches import Given
 from pemu.options.error import OptionError
 from pemu.options.keyval import split
+from pemu.sockets import listen
 
 SWITCH_INTERVAL = 0.0002
 """Seconds for which a thread may keep others that have a request from running."""

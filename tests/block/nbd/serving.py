@@ -15,7 +15,7 @@ from pemu.block.nbd import protocol as nbd
 from pemu.block.nbd.export import Export
 from pemu.block.nbd.server import Server
 from pemu.block.opening import Mode
-from pemu.chardev.address import Unix, listen
+from pemu.sockets import Unix, listen
 
 SIZE = 1 << 20
 

@@ -17,10 +17,10 @@ from pemu.block.nbd.channel import Channel, Gone
 from pemu.block.nbd.client import Connection, Negotiation
 from pemu.block.nbd.tls import Credentials, find_credentials
 from pemu.block.opening import Opening
-from pemu.chardev.address import Address, Inet, Inherited, Unix, connect
 from pemu.options.error import OptionError
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, Int, Text
+from pemu.sockets import Address, Inet, Inherited, Unix, connect
 
 LONGEST_STATUS = 1 << 30
 """Bytes that are asked about at a time; requests have 32 bits for it."""
