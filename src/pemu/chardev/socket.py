@@ -8,7 +8,7 @@ import socket
 import threading
 from typing import Any
 
-from pemu.chardev import address as addresses
+from pemu import sockets
 from pemu.chardev.descriptor import DescriptorChardev
 from pemu.chardev.interface import Event, Host
 from pemu.chardev.output import LIMIT
@@ -65,7 +65,7 @@ class Socket(DescriptorChardev):
         self._connection: socket.socket | None = None
         self._listener: socket.socket | None = None
         if self._is_server:
-            self._listener = addresses.listen(self._address)
+            self._listener = sockets.listen(self._address)
             if options["wait"] is not False:
                 host.warn(f"info: waiting for a connection on {self.filename}")
                 self._use(self._listener.accept()[0])
@@ -75,7 +75,7 @@ class Socket(DescriptorChardev):
         elif self._interval:
             host.post(self._connect_in_background)
         else:
-            self._use(addresses.connect(self._address))
+            self._use(sockets.connect(self._address))
 
     @property
     def filename(self) -> str:
@@ -132,7 +132,7 @@ class Socket(DescriptorChardev):
 
     def _try_to_connect(self) -> None:
         try:
-            connection = addresses.connect(self._address, CONNECT_TIMEOUT)
+            connection = sockets.connect(self._address, CONNECT_TIMEOUT)
         except OptionError as error:
             self.host.post(self._not_connected, str(error))
         else:
@@ -228,10 +228,10 @@ class Socket(DescriptorChardev):
             if self._address.abstract:
                 abstract = f",abstract=on,tight={'on' if self._address.tight else 'off'}"
             return f"unix:{self._address.path}{abstract}{server}"
-        text = f"{self._wire_type.prefix}:{addresses.shown(sock.getsockname())}{server}"
+        text = f"{self._wire_type.prefix}:{sockets.shown(sock.getsockname())}{server}"
         if connected:
             try:
-                text += f" <-> {addresses.shown(sock.getpeername())}"
+                text += f" <-> {sockets.shown(sock.getpeername())}"
             except OSError:
                 pass  # it has just ended
         return text
