@@ -38,6 +38,11 @@ MAX_BATCH = 24
 regions can run before the last one is compiled."""
 
 
+LONG_QUEUE = 1000
+SORT_INTERVAL = 0.5
+"""A queue of so many blocks is sorted only after so many seconds: it takes 2 us a block, for which
+the guest's threads may have to wait."""
+
 MOST_PAGES = 1024
 """Of a range whose regions are looked up page by page."""
 
@@ -108,6 +113,7 @@ class Compiler:
         self._by_page: dict[int, set[Region]] = {}
         self._fresh: list[Module] = []  # to be stored
         self._saved = monotonic()
+        self._sorted = 0.0
         self._serial = 0
         self._queue: list[int] = []
         self._generation = 0  # grows when all blocks are thrown away
@@ -151,7 +157,9 @@ class Compiler:
                 if self._stopping:
                     return
                 # Blocks go on counting while they wait: the hottest first.
-                self._queue.sort(key=self._former.executed, reverse=True)
+                if len(self._queue) < LONG_QUEUE or monotonic() > self._sorted + SORT_INTERVAL:
+                    self._queue.sort(key=self._former.executed, reverse=True)
+                    self._sorted = monotonic()
                 batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
                 self._busy = True
                 generation = self._generation
