@@ -42,10 +42,14 @@ class Guest:
             threading.Event(),
             warn=self.said.append,
             host=lambda: self.host,
+            sleep=self.sleep,
         )
         self.machine.clocks.virtual.start()
         self.time.started()
         self.time.limit()
+
+    def sleep(self, seconds: float) -> None:
+        self.host += int(seconds * SECOND)
 
     def run(self, host_ns: int, each: float) -> None:
         """Run for so long by the host's clock, an instruction taking `each` ns of it."""
@@ -115,6 +119,13 @@ def test_guest_that_is_late_is_told_of_when_aligned() -> None:
     assert guest.said
     assert guest.said[0].startswith("Warning: The guest is now late by ")
     assert len(guest.said) <= 3
+
+
+def test_guest_that_is_ahead_waits_when_aligned() -> None:
+    guest = Guest(10, align=True)
+    guest.run(4 * SECOND, 2.0)
+    assert abs(guest.time.lead) < 20 * MILLISECOND
+    assert guest.said == []
 
 
 def test_pause_does_not_count_as_lag() -> None:

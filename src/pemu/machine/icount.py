@@ -32,7 +32,7 @@ ADJUST_EVERY, ALIGN_EVERY = 100 * MILLISECOND, 10 * MILLISECOND
 SLACK = 100 * MILLISECOND
 """What virtual time may differ from the host's before it is made up for."""
 
-MOST_AHEAD = 3 * MILLISECOND
+MOST_AHEAD, LONGEST_WAIT = 3 * MILLISECOND, 100 * MILLISECOND
 WARN_EVERY = 2 * SECOND
 
 
@@ -40,8 +40,8 @@ class InstructionTime:
     """How a processor's instructions move the virtual clock.
 
     cpu: the engine's. offset_changed: called with the clock's new offset, for native code. wake:
-    set when the processor is not to idle any longer. warn: tells the user a sentence. `host`: the
-    host's monotonic clock, ns.
+    set when the processor is not to idle any longer. warn: tells the user a sentence. host: the
+    host's monotonic clock, ns; sleep: lets so many seconds of it pass.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class InstructionTime:
         *,
         warn: Callable[[str], object] = lambda text: print(text, file=sys.stderr, flush=True),
         host: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._lock = machine.lock
         self._clock = machine.clocks.virtual
@@ -63,6 +64,7 @@ class InstructionTime:
         self._wake = wake
         self._warn = warn
         self._host = host
+        self._sleep = sleep
         self.shift = FIRST_SHIFT if icount.shift is None else icount.shift
         self._apart = 0  # what the virtual clock shows more than the host's when both agree
         self._busy_since = 0
@@ -106,8 +108,8 @@ class InstructionTime:
         with self._lock:
             self._clock.run_timers()
             self.limit()
-        if self._icount.align and self.lead > MOST_AHEAD:
-            self._wake.wait(self.lead / SECOND)
+        if self._icount.align and (lead := self.lead) > MOST_AHEAD:
+            self._sleep(min(lead, LONGEST_WAIT) / SECOND)
 
     def idle(self) -> None:
         """Let virtual time go on while the guest sleeps."""
