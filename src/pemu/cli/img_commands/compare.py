@@ -25,7 +25,7 @@ HELP = """Compare the contents of two images. Exit status: 0 the same, 1 not, mo
 
 OPTIONS = COMMON + "f|format= F= T= p q s U|force-share"
 
-CHUNK = 4 << 20
+CHUNK = 2 << 20
 """Bytes that are read at a time."""
 
 _FAILED = 2
@@ -162,7 +162,10 @@ def _read(image: Image, at: int, view: memoryview) -> memoryview:
 
 
 def _equal(one: memoryview, other: memoryview) -> bool:
-    # `==` of memoryviews compares item by item; this is memcmp
+    # `==` of memoryviews compares item by item; these two are memcmp
+    whole = one.obj
+    if isinstance(whole, bytearray) and len(whole) == len(one):
+        return whole == other
     return bytes(one).startswith(other)
 
 
