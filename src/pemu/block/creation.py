@@ -31,10 +31,9 @@ class Creation:
         size: its length in bytes, to begin with. options: keys of the protocol's creation.
         """
         name = name or self.name
-        new = not protocol_of(name) and not os.path.lexists(name)
-        self.graph.create_file(name, size, options or {})
-        if new:
+        if not protocol_of(name) and not os.path.lexists(name):
             self._made.append(name)
+        self.graph.create_file(name, size, options or {})
         return self.graph.open_protocol(name, Mode(grows=True, discard=True))
 
     def discard(self) -> None:

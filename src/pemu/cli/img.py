@@ -57,7 +57,7 @@ def _run(words: Sequence[str]) -> int:
 
         return outcome.show(f"{PROGRAM} version {VERSION}")
     if "T" in given:
-        raise OptionError("-T is not supported yet: Pemu's image tools have no trace events")
+        outcome.fail(PROGRAM, "warning: -T has no effect: Pemu's image tools have no trace events")
     if not given.words:
         raise OptionError(f"Not enough arguments{_HINT}")
     name, *rest = given.words

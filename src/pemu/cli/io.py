@@ -64,7 +64,7 @@ def _run(words: Sequence[str]) -> int:
 
         return outcome.show(f"{PROGRAM} version {VERSION}")
     if "T" in given:
-        raise OptionError("-T is not supported yet: Pemu's image tools have no trace events")
+        outcome.fail(PROGRAM, "warning: -T has no effect: Pemu's image tools have no trace events")
     if len(given.words) > 1:
         raise OptionError(f"only one file can be open, not {len(given.words)}")
     return _shell(given)

@@ -197,3 +197,26 @@ def test_signal_asks_how_far_it_is(pair: Pair) -> None:
     process.kill()
     process.wait()
     process.stderr.close()
+
+
+def test_salvage_reads_what_can_be_read(pair: Pair) -> None:
+    sector = 5000
+    broken = {
+        "driver": "raw",
+        "file": {
+            "driver": "blkdebug",
+            "image": {"driver": "file", "filename": "disk.raw"},
+            "inject-error": [{"event": "read_aio", "sector": sector}],
+        },
+    }
+    name = "json:" + json.dumps(broken)
+    answer = pair.ours("convert", name, "new.raw")
+    assert (answer.status, answer.output) == (1, "")
+    assert "error while reading at byte" in answer.error
+    answer = pair.ours("convert", "--salvage", name, "new.raw")
+    place = sector * 512
+    assert answer.status == 0
+    assert f"error while reading offset {place}" in answer.error
+    wanted = bytearray((pair.pemu / "disk.raw").read_bytes())
+    wanted[place : place + 512] = bytes(512)
+    assert (pair.pemu / "new.raw").read_bytes() == wanted

@@ -225,7 +225,7 @@ def _convert(
             )
         _create(session, wanted, source, target_name, pairs)
     target = _open_target(session, given, wanted, source, target_name, cache)
-    stack.callback(lambda: _close(target))
+    stack.push(lambda kind, *rest: _close(target, quiet=kind is not None))
     if target.size < source.image.size:
         raise OptionError("output file is smaller than input file")
     if "bitmaps" in given and type(target).add_bitmap is Image.add_bitmap:
@@ -334,11 +334,14 @@ def _open_target(
     )
 
 
-def _close(target: Image) -> None:
+def _close(target: Image, *, quiet: bool) -> None:
+    """Close the new image. quiet: something has failed already, which is told."""
     try:
         target.close()
     except OSError as error:
-        raise OptionError(f"error while closing '{target.name}': {error.strerror}") from None
+        if not quiet:
+            text = f"error while closing '{target.name}': {error.strerror}"
+            raise OptionError(text) from None
 
 
 def _copy(given: Given, wanted: _Wanted, source: _Source, target: Image) -> None:
@@ -367,9 +370,10 @@ def _copy(given: Given, wanted: _Wanted, source: _Source, target: Image) -> None
             copier.copy(pieces)
             target.flush()
         except CopyError as error:
-            raise OptionError(str(error)) from None
+            failed = source.image if error.doing == "reading" else target
+            raise OptionError(f"{failed.name}: {error}") from None
         except OSError as error:
-            raise OptionError(f"error while writing: {error.strerror}") from None
+            raise OptionError(f"{target.name}: error while writing: {error.strerror}") from None
 
 
 def _new_is_zero(target: Image) -> bool:
