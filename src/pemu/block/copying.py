@@ -39,8 +39,9 @@ class Piece(NamedTuple):
 class CopyError(Exception):
     """Reading ('reading') or writing ('writing') failed at a byte of the whole."""
 
-    def __init__(self, doing: str, offset: int, error: OSError) -> None:
-        super().__init__(f"error while {doing} at byte {offset}: {error.strerror or error}")
+    def __init__(self, doing: str, image: Image, offset: int, error: OSError) -> None:
+        reason = error.strerror or error
+        super().__init__(f"error while {doing} at byte {offset}: {reason} ('{image.name}')")
         self.doing = doing
         self.offset = offset
         self.error = error
@@ -183,7 +184,7 @@ class Copier:
             piece.source.read_into(piece.place, [view])
         except OSError as error:
             if not self.salvage:
-                raise CopyError("reading", piece.offset, error) from None
+                raise CopyError("reading", piece.source, piece.offset, error) from None
             self._salvage(piece.source, piece.place, view)
 
     def _salvage(self, source: Image, place: int, view: memoryview) -> None:
@@ -225,7 +226,7 @@ class Copier:
                 else:
                     self.target.write_from(piece.offset + start, [view[start:end]])
         except OSError as error:
-            raise CopyError("writing", piece.offset, error) from None
+            raise CopyError("writing", self.target, piece.offset, error) from None
 
     def _write_zeroes(self, offset: int, length: int) -> None:
         if self.target_zero:
@@ -233,7 +234,7 @@ class Copier:
         try:
             self.target.write_zeroes(offset, length)
         except OSError as error:
-            raise CopyError("writing", offset, error) from None
+            raise CopyError("writing", self.target, offset, error) from None
 
     def _runs(self, offset: int, view: memoryview) -> list[tuple[bool, int, int]]:
         """Parts of a buffer, whether they are zeros, and where they begin and end."""
@@ -288,7 +289,7 @@ class Copier:
                 if error.errno in _NO_OFFLOAD and not done:
                     self.offload = False
                     return False
-                raise CopyError("writing", piece.offset + done, error) from None
+                raise CopyError("writing", self.target, piece.offset + done, error) from None
             if not count:
                 return False
             done += count
