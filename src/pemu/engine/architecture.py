@@ -48,7 +48,9 @@ class System:
     `enter_exception(cpu, code, argument)`: the instruction at `cpu.pc` (the branch, where
     `cpu.in_delay_slot` holds) raises exception `code` (32 bits), to which it gave `argument` (64
     bits); ends with `cpu.resume_at`. `take_interrupt(cpu)`: enters a pending, enabled interrupt and
-    yields one bit, 1 if there was one. `translate(cpu, address, access, mmu_mode)`: 64 bits: the
+    yields one bit, 1 if there was one. `may_interrupt(cpu)`: one bit, 0 if `take_interrupt` would
+    do nothing before somebody calls `MachineCpu.look_for_interrupts`.
+    `translate(cpu, address, access, mmu_mode)`: 64 bits: the
     4 KiB page of guest-physical addresses that a guest-virtual address leads to, with the bits
     PAGE_READ, PAGE_WRITE, PAGE_EXECUTE for what is allowed there, and PAGE_ASK if each load and
     store there has to ask again; or PAGE_FAULT and above that (PAGE_FAULT_SHIFT) the code of the
@@ -68,6 +70,7 @@ class System:
         "enter_exception",
         "fixed",
         "jump_bits",
+        "may_interrupt",
         "misaligned",
         "take_interrupt",
         "translate",
@@ -78,6 +81,7 @@ class System:
         *,
         enter_exception: Callable[[Any, Value, Value], None],
         take_interrupt: Callable[[Any], Value],
+        may_interrupt: Callable[[Any], Value],
         translate: Callable[[Any, Value, Value, Value], Value],
         current_mode: Callable[[Any], Value],
         fixed: Callable[[Any, Value], Value],
@@ -87,6 +91,7 @@ class System:
     ) -> None:
         self.enter_exception = enter_exception
         self.take_interrupt = take_interrupt
+        self.may_interrupt = may_interrupt
         self.translate = translate
         self.current_mode = current_mode
         self.fixed = fixed

@@ -200,6 +200,7 @@ class MachineCpu(Cpu):
     def update_mode(self) -> None:
         """Registers that decide about mode or address translation have been changed by hand."""
         self._native_update_mode(self.address)
+        self.look_for_interrupts()
 
     def look_for_interrupts(self) -> None:
         """Interrupt lines have changed. Any thread may call this."""

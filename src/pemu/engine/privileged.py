@@ -128,6 +128,9 @@ def _architecture(staged: Staged, arch: Architecture, system: System) -> None:
     def current_mode(cpu: SystemBuilder) -> None:
         cpu.do(f"ret i32 {system.current_mode(cpu).ir}")
 
+    def may_interrupt(cpu: SystemBuilder) -> None:
+        cpu.do(f"ret i1 {system.may_interrupt(cpu).ir}")
+
     def fixed(cpu: SystemBuilder) -> None:
         address = cpu.name("%address", 64).trunc(arch.xlen)
         cpu.do(f"ret i1 {system.fixed(cpu, address).ir}")
@@ -139,6 +142,7 @@ def _architecture(staged: Staged, arch: Architecture, system: System) -> None:
     staged.stage(arch, f"internal void @pemu_begin_exception({parameters}) {how}", enter_exception)
     staged.stage(arch, f"hidden i1 @pemu_take_interrupt(ptr %state) {how}", take_interrupt)
     staged.stage(arch, f"internal i32 @pemu_current_mode(ptr %state) {how}", current_mode)
+    staged.stage(arch, f"internal i1 @pemu_may_interrupt(ptr %state) {how}", may_interrupt)
     staged.stage(arch, f"internal i1 @pemu_fixed(ptr %state, i64 %address) {how}", fixed)
 
 

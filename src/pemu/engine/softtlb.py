@@ -45,12 +45,16 @@ def functions() -> tuple[Function, ...]:
 
 
 def _set_table() -> Function:
-    """`pemu_update_mode(state)`: see which mode the registers ask for; look for interrupts soon."""
+    """`pemu_update_mode(state)`: see which mode the registers ask for.
+
+    Have interrupts looked for soon if one may be waiting.
+    """
     f = Function("hidden preserve_mostcc void @pemu_update_mode(ptr %state) nounwind noinline")
     mode = f.name(f.op("call i32 @pemu_current_mode(ptr %state)"), 32)
     f.put(s.MODE_TAG, mode.zext(64) << c.MODE_SHIFT)
     f.put(s.MEMORY_BASE, _table(f, mode.lshr(c.MMU_SHIFT).zext(64)))
-    f.put(s.IRQ_FLAG, 1)
+    with f.if_(f.name(f.op("call i1 @pemu_may_interrupt(ptr %state)"), 1), unlikely=True):
+        f.put(s.IRQ_FLAG, 1)
     f.do("ret void")
     return f
 

@@ -182,9 +182,11 @@ def take_interrupt(cpu: SystemCpu) -> Value:
             with arm.otherwise():
                 code.value = cpu.const(e.NMI, 32)
                 cpu.nmi_request = 0
-    with cpu.if_(interrupts.enabled(cpu) & code.value.eq(_NOTHING)):
-        with cpu.if_(interrupts.pending(cpu, interrupts.cause(cpu))):
-            code.value = cpu.const(e.INTERRUPT, 32)
+    cause = interrupts.cause(cpu)
+    cpu.cause_seen = cause
+    asked = interrupts.enabled(cpu) & interrupts.pending(cpu, cause)
+    with cpu.if_(asked & code.value.eq(_NOTHING)):
+        code.value = cpu.const(e.INTERRUPT, 32)
     if "watch" in cpu.features:
         with cpu.if_(watch.pending(cpu) & code.value.eq(_NOTHING), unlikely=True):
             code.value = cpu.const(e.WATCH, 32)
@@ -192,3 +194,20 @@ def take_interrupt(cpu: SystemCpu) -> Value:
     with cpu.if_(entered):
         _enter(cpu, code.value, cpu.const(0, 64), cpu.const(0, 1))
     return entered
+
+
+def may_interrupt(cpu: SystemCpu) -> Value:
+    """One if `take_interrupt` may find something, now that registers have changed.
+
+    No clock is read: when the timer expires, the machine has interrupts looked for by itself, and
+    where they are masked then, `cause_seen` keeps what was found. If that is out of date by now,
+    somebody looks in vain.
+    """
+    value = cpu.cause | cpu.cause_seen | interrupts.lines(cpu)
+    waits = interrupts.enabled(cpu) & interrupts.pending(cpu, value)
+    waits = waits | (cpu.nmi_request | cpu.debug_request).ne(0)
+    if "performance" in cpu.features:
+        waits = waits | cpu.perf_enabled.ne(0)
+    if "watch" in cpu.features:
+        waits = waits | watch.pending(cpu)
+    return waits

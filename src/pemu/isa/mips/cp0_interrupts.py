@@ -18,13 +18,18 @@ STORED = 0x8000007C | 3 << c.CE_SHIFT | c.DC | c.IV | c.WP | SOFTWARE
 """Bits of Cause that the register `cause` holds; the others are computed."""
 
 
+def lines(cpu: SystemCpu) -> Value:
+    """The bits of Cause that the interrupt inputs make."""
+    return (cpu.irq_lines & 0x3F) << (c.IP_SHIFT + 2)
+
+
 def cause(cpu: SystemCpu) -> Value:
     """The register Cause."""
     timer = cp0_timer.expired(cpu).zext(32)
     counters = cpu.const(0, 32)
     if "performance" in cpu.features:
         counters = cp0_performance.overflowed(cpu).zext(32)
-    value = cpu.cause | ((cpu.irq_lines & 0x3F) << (c.IP_SHIFT + 2))
+    value = cpu.cause | lines(cpu)
     if "veic" not in cpu.features:
         value = value | ((timer | counters) << (c.IP_SHIFT + c.TIMER_LINE))
     return (

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         watch_active: _Single
         watch_hooks: _Single
         irq_lines: _Single
+        cause_seen: _Single
         nmi_request: _Single
         debug_request: _Single
         timer_deadline: _Single
@@ -216,6 +217,8 @@ def system_layout(xlen: int, control: Control) -> Layout:
             hidden("perf_instruction", 64),
             # Hardware interrupts: IP2 and up from bit 0 on. Native code only reads it.
             hidden("irq_lines", 32),
+            # Cause when interrupts were looked for last.
+            hidden("cause_seen", 32),
             # Not 0: an NMI, the debug interrupt is asked for. Taken once.
             hidden("nmi_request", 32),
             hidden("debug_request", 32),

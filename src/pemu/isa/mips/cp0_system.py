@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from pemu.isa.mips.cp0_exceptions import enter_exception, take_interrupt
+from pemu.isa.mips.cp0_exceptions import enter_exception, may_interrupt, take_interrupt
 from pemu.isa.mips.cp0_mode import current_mode
 from pemu.isa.mips.cp0_state import MipsSystem
 from pemu.isa.mips.cp0_translate import fixed, translate
@@ -31,6 +31,7 @@ def system_of(control: Control) -> MipsSystem:
         control,
         enter_exception=enter_exception,
         take_interrupt=take_interrupt,
+        may_interrupt=may_interrupt,
         translate=translate,
         current_mode=current_mode,
         fixed=fixed,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from pemu.engine.engine import Engine
 from pemu.engine.exits import EXIT_SYSTEM
 from pemu.engine.machinecpu import PhysicalMap
 from pemu.engine.machinememory import MachineMemory
-from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_WAIT
+from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_COMPARE, EXIT_WAIT, NEVER
 from pemu.isa.mips.cp0_models import Control
 from pemu.isa.mips.cp0_reset import reset
 from pemu.isa.mips.cpu import architecture_with, system_architecture
@@ -42,6 +44,7 @@ class BareMachine:
             [(0, RAM_BYTES, self.ram, True), (ROM, ROM + ROM_BYTES, self.rom, True)]
         )
         self.exits: list[tuple[int, int]] = []
+        self._timer = threading.Timer(0, self.cpu.look_for_interrupts)
 
     def _access(self, address: int, size: int, value: int | None) -> int | None:
         """There is no device: a bus error."""
@@ -81,6 +84,17 @@ class BareMachine:
                     return
                 if cpu.exit_code == EXIT_CACHE:
                     self.memory.drop_volatile()
+                elif cpu.exit_code == EXIT_COMPARE and cpu.exit_addr != NEVER:
+                    self._look_at(cpu.exit_addr)
                 self.exits.append((cpu.exit_code, cpu.exit_addr))
         finally:
+            self._timer.cancel()
             cpu.detach()
+
+    def _look_at(self, deadline: int) -> None:
+        """Have the processor look for interrupts when virtual time reaches `deadline` (ns)."""
+        self._timer.cancel()
+        delay = max(deadline - time.monotonic_ns(), 0) / 1e9
+        self._timer = threading.Timer(delay, self.cpu.look_for_interrupts)
+        self._timer.daemon = True
+        self._timer.start()
