@@ -183,6 +183,7 @@ def dialogue(directory: Path) -> Callable[[Sequence[str], dict[str, str]], float
             raise Failed(f"no installer in {directory}; scripts/debian_installer.py fetches it")
         words = [
             *("-M", "malta", "-m", "512", "-nographic", "-append", "console=ttyS0"),
+            *(("-cpu", "5KEc") if directory.name == "mips64el" else ()),
             *("-kernel", str(directory / "vmlinuz"), "-initrd", str(directory / "initrd.gz")),
         ]
         with Console([*emulator, *words], variables) as console:
