@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from bench.measure import ROOT, Failed, environment
+from bench.measure import Failed, environment, pemu_command, qemu_command
 
 MIB = 1 << 20
 
@@ -53,15 +53,7 @@ class Row:
 
 def tools(name: str) -> tuple[list[str], list[str]]:
     """The words that start QEMU's and Pemu's tool. Raises Failed where QEMU's is missing."""
-    theirs = shutil.which(f"qemu-{name}")
-    if theirs is None:
-        raise Failed(f"qemu-{name} is not installed (package qemu-utils)")
-    installed = Path(sys.executable).parent / f"pemu-{name}"
-    if installed.exists():
-        return [theirs], [str(installed)]
-    places = [str(ROOT / "src"), *(place for place in sys.path if "-packages" in place)]
-    code = f"import sys; sys.path[:0]={places!r}; from pemu.cli.{name} import entry; entry()"
-    return [theirs], [sys.executable, "-I", "-S", "-c", code]
+    return qemu_command(name, "qemu-utils"), pemu_command(name, name)
 
 
 def mixed(path: Path, size: int) -> None:

@@ -6,9 +6,7 @@ import argparse
 import gzip
 import os
 import re
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.measure import ROOT, Failed, environment
+from bench.measure import ROOT, Failed, environment, pemu_command, qemu_command
 from scripts.debian_installer import default_directory
 
 DEMO = ROOT / "demo"
@@ -52,15 +50,8 @@ class Row:
 
 def emulator(target: str) -> tuple[list[str], list[str]]:
     """The words that start QEMU and Pemu for `target`. Raises Failed where QEMU is missing."""
-    theirs = shutil.which(f"qemu-system-{target}")
-    if theirs is None:
-        raise Failed(f"qemu-system-{target} is not installed (package qemu-system-mips)")
-    installed = Path(sys.executable).parent / f"pemu-system-{target}"
-    if installed.exists():
-        return [theirs], [str(installed)]
-    places = [str(ROOT / "src"), *(place for place in sys.path if "-packages" in place)]
-    code = f"import sys; sys.path[:0]={places!r}; from pemu.cli.system import entry; "
-    return [theirs], [sys.executable, "-I", "-S", "-c", f"{code}entry({target!r})"]
+    theirs = qemu_command(f"system-{target}", "qemu-system-mips")
+    return theirs, pemu_command(f"system-{target}", "system", repr(target))
 
 
 class Console:

@@ -45,23 +45,27 @@ class Samples:
         return median(run.peak for run in self.runs) / 1024
 
 
-def pemu_command(target: str) -> list[str]:
-    """The words that start `pemu-<target>`: the installed one beside this Python, or the tree's."""
-    installed = Path(sys.executable).parent / f"pemu-{target}"
+def pemu_command(name: str, module: str = "user", arguments: str = "") -> list[str]:
+    """The words that start `pemu-<name>`: the installed one beside this Python, or the tree's.
+
+    module, arguments: the module of pemu.cli that is its own, and what its `entry` is given; by
+    default it is a user command, which is given its target's name.
+    """
+    installed = Path(sys.executable).parent / f"pemu-{name}"
     if installed.exists():
         return [str(installed)]
+    if module == "user":
+        arguments = repr(name)
     places = [str(ROOT / "src"), *(place for place in sys.path if "-packages" in place)]
-    code = (
-        f"import sys; sys.path[:0]={places!r}; from pemu.cli.user import entry; entry({target!r})"
-    )
-    return [sys.executable, "-I", "-S", "-c", code]
+    code = f"import sys; sys.path[:0]={places!r}; from pemu.cli.{module} import entry; "
+    return [sys.executable, "-I", "-S", "-c", f"{code}entry({arguments})"]
 
 
-def qemu_command(target: str) -> list[str]:
-    """The words that start `qemu-<target>`; raises Failed where it is not installed."""
-    path = shutil.which(f"qemu-{target}")
+def qemu_command(name: str, package: str = "qemu-user") -> list[str]:
+    """The words that start `qemu-<name>`; raises Failed where it is not installed."""
+    path = shutil.which(f"qemu-{name}")
     if path is None:
-        raise Failed(f"qemu-{target} is not installed (package qemu-user)")
+        raise Failed(f"qemu-{name} is not installed (package {package})")
     return [path]
 
 
