@@ -11,8 +11,9 @@ from pemu.chardev.interface import Host
 from pemu.chardev.registry import Chardevs
 from pemu.machine.machine import Machine
 from pemu.machine.region import Ram
-from pemu.monitor.human import Monitor
+from pemu.monitor.commands import COMMANDS
 from pemu.monitor.instance import Instance
+from pemu.monitor.monitor import Monitor
 from tests.conftest import ROOT
 
 
@@ -26,7 +27,7 @@ class Typed:
         self.chardevs = Chardevs(Host(self.machine.iothread.loop, self.machine.lock))
         self.instance = Instance(self.machine, self.chardevs)
         self.answer: list[str] = []
-        self.monitor = Monitor(self.instance, self.answer.append)
+        self.monitor = Monitor(self.instance, COMMANDS, self.answer.append)
 
     def says(self, line: str) -> str:
         self.answer.clear()

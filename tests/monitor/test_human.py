@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pemu.monitor.commands import COMMANDS, INFO
-from pemu.monitor.human import complete
+from pemu.monitor.monitor import complete
 from tests.monitor.conftest import Typed
 
 MISTAKES = (
@@ -258,11 +258,11 @@ def test_trees_are_shown(typed: Typed) -> None:
 
 
 def test_completion() -> None:
-    assert "system_reset" in complete("sys")
-    assert set(complete("info ")) == set(INFO)
-    assert set(complete("help ")) == set(COMMANDS)
-    assert "guest_errors" in complete("log ")
-    assert not complete("nonesuch ")
+    assert "system_reset" in complete(COMMANDS, "sys")
+    assert set(complete(COMMANDS, "info ")) == set(INFO)
+    assert set(complete(COMMANDS, "help ")) == set(COMMANDS)
+    assert "guest_errors" in complete(COMMANDS, "log ")
+    assert not complete(COMMANDS, "nonesuch ")
 
 
 def test_nonsense_is_answered(typed: Typed) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 from pemu.block.objects import add_object
@@ -29,9 +30,11 @@ from pemu.machine.drives import Drive, open_drive, open_node
 from pemu.machine.machine import Machine
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
+from pemu.monitor.commands import COMMANDS
 from pemu.monitor.gdb.front import GdbServers
-from pemu.monitor.human import Console, Monitor
+from pemu.monitor.human import Console
 from pemu.monitor.instance import Instance
+from pemu.monitor.monitor import Monitor
 from pemu.options.error import HelpRequest, OptionError
 
 SWITCH_INTERVAL = 0.0002
@@ -239,7 +242,8 @@ class Session:
 
     def _save(self) -> None:
         """Have images hold what has gone to temporary files: Ctrl-A s."""
-        Monitor(self.instance, lambda text: outcome.fail(self.program, text)).run("commit all")
+        show = partial(outcome.fail, self.program)
+        Monitor(self.instance, COMMANDS, show).run("commit all")
 
     def _signalled(self, number: int) -> None:
         outcome.fail(self.program, f"terminating on signal {int(number)}")

@@ -1,126 +1,25 @@
-"""The human monitor: runs command lines, and is a front end that a user types them at."""
+"""The human monitor as a front end that a user types command lines at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pemu.chardev.interface import Event, FrontEnd
 from pemu.chardev.mux import Channel
 from pemu.monitor.commands import COMMANDS
-from pemu.monitor.later import LATER
-from pemu.monitor.schema import Command, Complaint, Format, MonitorError, Reader, Table
-from pemu.options.error import HelpRequest, OptionError
+from pemu.monitor.lineedit import LineEditor
+from pemu.monitor.monitor import Monitor, complete
 from pemu.version import VERSION
 
 if TYPE_CHECKING:
     from pemu.chardev.interface import Chardev
-    from pemu.machine.processor import Processor
     from pemu.monitor.instance import Instance
-
-from pemu.monitor.lineedit import LineEditor
 
 BANNER = f"Pemu {VERSION} monitor - type 'help' for more information\n"
 
 PROMPT = "(qemu) "
 """QEMU's: programs that drive its monitor wait for this."""
-
-
-class Monitor:
-    """Runs commands on `instance`; `write` is given what they show.
-
-    history: earlier command lines, where there are any. format: see `Scope`. current: number of
-    the processor that commands are about.
-    """
-
-    def __init__(self, instance: Instance, write: Callable[[str], object]) -> None:
-        self.instance = instance
-        self.write = write
-        self.history: Sequence[str] = ()
-        self.format = Format("fmt")
-        self.current = 0
-
-    def run(self, line: str) -> None:
-        """Run a command line, under the machine's lock; what goes wrong is shown."""
-        reader = Reader(line)
-        reader.skip()
-        if not reader.rest:
-            return
-        try:
-            command, typed = find(reader)
-            try:
-                command.function(self, *command.parse(reader, self))
-            except Complaint as complaint:
-                self.write(f'{complaint}\nTry "help {typed}" for more information\n')
-        except HelpRequest as request:
-            self.write(str(request))
-        except (MonitorError, OptionError) as error:
-            self.write(f"{error}\n")
-        except OSError as error:
-            self.write(f"Error: {error.strerror or error}\n")
-
-    def cpu(self) -> Processor:
-        """The processor that commands are about. Raises MonitorError without one."""
-        from pemu.machine.processor import Processor
-
-        cpus = self.instance.machine.cpus
-        if cpus and isinstance(chosen := cpus[self.current], Processor):
-            return chosen
-        raise MonitorError("No CPU available")
-
-    def register(self, name: str) -> int:
-        """The value of `$name`. Raises MonitorError."""
-        with self.instance.machine.control.standing():
-            value = self.cpu().named_register(name)
-        if value is None:
-            raise Complaint("unknown register")
-        return value
-
-
-def find(reader: Reader) -> tuple[Command, str]:
-    """The command that a line begins with, and the words that it was called by.
-
-    Raises MonitorError where there is none.
-    """
-    table: Table | dict[str, Command] = COMMANDS
-    command: Command | None = None
-    words: list[str] = []
-    while table:
-        reader.skip()
-        rest = reader.rest
-        end = next((at for at, char in enumerate(rest) if char.isspace() or char == "/"), len(rest))
-        word = rest[:end]
-        if not word and command is not None:
-            break
-        words.append(word)
-        found = table.get(word)
-        if found is None:
-            text = " ".join(words)
-            if word in LATER.get(" ".join(words[:-1]), ()):
-                raise MonitorError(f"{text}: not supported yet")
-            raise MonitorError(f"unknown command: '{text}'")
-        reader.at += end
-        command, table = found, found.subcommands
-    assert command is not None
-    return command, " ".join(words)
-
-
-def complete(text: str) -> Sequence[str]:
-    """What the last word of a command line may become."""
-    words = text.split(" ")
-    table: Table | dict[str, Command] = COMMANDS
-    for place, word in enumerate(words[:-1]):
-        command = table.get(word)
-        if command is None:
-            return ()
-        table = command.subcommands
-        if word in ("help", "?"):
-            table = COMMANDS
-        elif not table:
-            at = len(words) - 2 - place
-            given = [one for one in command.arguments if one.usage.startswith("[-") is False]
-            return list(given[at].choices()) if at < len(given) else ()
-    return list(table)
 
 
 class Console(FrontEnd):
@@ -131,8 +30,8 @@ class Console(FrontEnd):
     """
 
     def __init__(self, instance: Instance, chardev: Chardev) -> None:
-        self._monitor = Monitor(instance, self._show)
-        self._editor = LineEditor(PROMPT, complete)
+        self._monitor = Monitor(instance, COMMANDS, self._show)
+        self._editor = LineEditor(PROMPT, partial(complete, COMMANDS))
         self._monitor.history = self._editor.history
         self._out = bytearray()
         self._typed = ""

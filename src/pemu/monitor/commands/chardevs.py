@@ -9,7 +9,7 @@ from pemu.monitor.schema import COMMANDS, INFO, Expression, MonitorError, Rest, 
 from pemu.options.error import OptionError
 
 if TYPE_CHECKING:
-    from pemu.monitor.human import Monitor
+    from pemu.monitor.monitor import Monitor
 
 
 @INFO.command("chardev", help="show the character devices")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pemu.machine.machine import Machine
-    from pemu.monitor.human import Monitor
+    from pemu.monitor.monitor import Monitor
 
 DEFAULT_PLACE = "tcp::1234"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pemu.monitor.monitor import find
 from pemu.monitor.schema import COMMANDS, INFO, Expression, MonitorError, Reader, Rest, Word
 
 if TYPE_CHECKING:
-    from pemu.monitor.human import Monitor
+    from pemu.monitor.monitor import Monitor
 
 
 @COMMANDS.command("help|?", Rest("cmd", optional=True), help="show the help")
@@ -20,9 +21,7 @@ def show_help(monitor: Monitor, name: str | None) -> None:
 
         monitor.write(log_items())
         return
-    from pemu.monitor.human import find
-
-    command, typed = find(Reader(name))
+    command, typed = find(COMMANDS, Reader(name))
     if command.subcommands:
         monitor.write(INFO.listing("info "))
     else:

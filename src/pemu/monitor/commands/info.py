@@ -8,7 +8,7 @@ from pemu.monitor.schema import COMMANDS, INFO, Expression, Flag, MonitorError
 
 if TYPE_CHECKING:
     from pemu.machine.drives import Drive
-    from pemu.monitor.human import Monitor
+    from pemu.monitor.monitor import Monitor
 
 
 @COMMANDS.command(

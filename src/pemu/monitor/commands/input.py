@@ -10,7 +10,7 @@ from pemu.monitor.schema import COMMANDS, INFO, Expression, MonitorError, Word
 
 if TYPE_CHECKING:
     from pemu.machine.input import Pointer
-    from pemu.monitor.human import Monitor
+    from pemu.monitor.monitor import Monitor
 
 HOLD = 100
 """Milliseconds."""

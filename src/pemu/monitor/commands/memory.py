@@ -9,7 +9,7 @@ from pemu.monitor.schema import COMMANDS, Expression, Format, MonitorError, Word
 
 if TYPE_CHECKING:
     from pemu.machine.memory import AddressSpace
-    from pemu.monitor.human import Monitor
+    from pemu.monitor.monitor import Monitor
 
     Read = Callable[[int, int], bytes | None]
 

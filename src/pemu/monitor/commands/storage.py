@@ -10,7 +10,7 @@ from pemu.machine.drives import is_temporary
 from pemu.monitor.schema import COMMANDS, MonitorError, Word
 
 if TYPE_CHECKING:
-    from pemu.monitor.human import Monitor
+    from pemu.monitor.monitor import Monitor
 
 
 @COMMANDS.command(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from pemu.engine.architecture import ACCESS_LOAD, ACCESS_STORE
 from pemu.machine.processor import Processor
+from pemu.monitor.commands import COMMANDS
 from pemu.monitor.commands.memory import physical
 from pemu.monitor.gdb.target import EFAULT, EINVAL, Action, Stop, Target, TargetError
-from pemu.monitor.human import Monitor
+from pemu.monitor.monitor import Monitor
 from pemu.options.error import OptionError
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class MachineTarget(Target):
 
     def monitor_command(self, line: str) -> str:
         answer: list[str] = []
-        Monitor(self._instance, answer.append).run(line)
+        Monitor(self._instance, COMMANDS, answer.append).run(line)
         return "".join(answer)
 
     def extension(self, query: bytes) -> bytes:
