@@ -397,9 +397,9 @@ class Engine(NativeContext):
             with_own_descriptors(self._construct_compiler)
             compiler = self._construct_compiler()
             with self.lock:
-                early, self._early = self._early, []
-                for block in early:
+                for block in self._early:
                     compiler.request(block, wait=False)
+                self._early.clear()
 
     def _construct_compiler(self) -> Compiler:
         if self._compiler is None:

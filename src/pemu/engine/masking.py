@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from _thread import allocate_lock, start_new_thread
 
 TYPE_CHECKING = False
@@ -34,6 +35,17 @@ def with_signals_blocked(action: Callable[[], object]) -> None:
         _libc.syscall(_NR_RT_SIGPROCMASK, _SIG_SETMASK, ctypes.byref(old), None, 8)
 
 
+def _without_collection(action: Callable[[], object]) -> None:
+    """Run `action` while no garbage is collected: finalizers would close files of other tables."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        action()
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def with_own_descriptors(action: Callable[[], object]) -> None:
     """Run `action` on another thread with a table of file descriptors of its own, and wait for it.
 
@@ -47,7 +59,7 @@ def with_own_descriptors(action: Callable[[], object]) -> None:
         try:
             last = ctypes.c_uint(0xFFFFFFFF)
             if _libc.syscall(_NR_CLOSE_RANGE, 0, last, _CLOSE_RANGE_UNSHARE) == 0:
-                action()
+                _without_collection(action)
         finally:
             done.release()
 
