@@ -204,15 +204,23 @@ class Graph:
     # Making
 
     def create(self, format: str, name: str, size: int, options: Mapping[str, Any]) -> None:
-        """Make a new image. options: values of the format's creation keys, or their texts.
+        """Make a new image. options: values of the format's creation keys, or their texts; those
+        of the protocol that keeps it may be among them.
 
         Raises ImageError; what was begun is then removed, unless it was there before.
         """
         driver = find_driver(format)
         if driver.create is None:
             raise ImageError(f"Format driver '{format}' does not support image creation")
-        values = typed(options, driver.creation, f"Format '{format}'")
-        creation = Creation(self, name, size, values)
+        own = {key.name for key in driver.creation}
+        below = {key.name for key in creating_protocol(name).creation} - own
+        values = typed(
+            {key: value for key, value in options.items() if key not in below},
+            driver.creation,
+            f"Format '{format}'",
+        )
+        rest = {key: value for key, value in options.items() if key in below}
+        creation = Creation(self, name, size, values, rest)
         try:
             driver.create(creation)
         except OSError as error:
@@ -225,11 +233,19 @@ class Graph:
     def create_file(self, name: str, size: int, options: Mapping[str, Any]) -> None:
         """Make what holds an image, `size` bytes long. Raises ImageError, OSError."""
         tree = _protocol_tree(name)
-        driver = find_driver(tree["driver"])
-        if driver.create is None:
-            raise ImageError(f"Protocol driver '{driver.name}' does not support image creation")
+        driver = creating_protocol(name)
+        assert driver.create is not None
         path = str(tree.get("filename", name))
-        driver.create(Creation(self, path, size, typed(options, driver.creation, "Protocol")))
+        values = typed(options, driver.creation, f"Protocol '{driver.name}'")
+        driver.create(Creation(self, path, size, values, {}))
+
+
+def creating_protocol(name: str) -> Driver:
+    """The driver of what would keep a new image of that name. Raises ImageError."""
+    driver = find_driver(_protocol_tree(name)["driver"])
+    if driver.create is None:
+        raise ImageError(f"Protocol driver '{driver.name}' does not support image creation")
+    return driver
 
 
 _COMMON = {key.name for key in NODE_KEYS}
@@ -276,4 +292,4 @@ def _kind_of_file(path: str) -> str:
         return "file"
 
 
-__all__ = ["CACHE", "FORMATS", "GUESSED", "NODE_KEYS", "Graph"]
+__all__ = ["CACHE", "FORMATS", "GUESSED", "NODE_KEYS", "Graph", "creating_protocol"]

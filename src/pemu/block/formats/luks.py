@@ -15,9 +15,7 @@ from pemu.block.image import Buffers, Extent, Image, Limits, Pieces
 from pemu.block.opening import Opener, Opening
 from pemu.block.tree import typed
 from pemu.options.keyval import Key
-from pemu.options.types import Enum, Text
-
-PREALLOCATION = ("off", "falloc", "full")
+from pemu.options.types import Text
 
 _PIECE = 1 << 18
 """Bytes that are encrypted at a time."""
@@ -116,12 +114,13 @@ def _create(creation: Creation) -> None:
     if not options["key-secret"]:
         raise ImageError("Parameter 'key-secret' is required for cipher")
     passphrase = secret(creation.graph.objects, options["key-secret"])
+    mode = str(creation.protocol.pop("preallocation", "off"))
     file = creation.file()
     try:
         size = -(-creation.size // SECTOR) * SECTOR
 
         def reserve(header: int) -> tuple[Any, Any]:
-            file.truncate(header + size, preallocation=options["preallocation"])
+            file.truncate(header + size, preallocation=mode)
             return file.read, file.write
 
         Luks.create(options, passphrase, reserve)
@@ -142,6 +141,6 @@ DRIVER = Driver(
     _open,
     keys=(Key("key-secret", Text(empty=False), "id of the secret with the passphrase"),),
     create=_create,
-    creation=(*CREATION, Key("preallocation", Enum(PREALLOCATION), default="off")),
+    creation=CREATION,
     measure=_measure,
 )

@@ -14,11 +14,11 @@ from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, Pieces, cle
 from pemu.block.opening import Opening
 from pemu.block.probe import PROBED, probe
 from pemu.options.keyval import Key
-from pemu.options.types import Bool, Enum, Size
+from pemu.options.types import Bool, Size
 
 
 class Raw(Image):
-    """A raw image in `file`.
+    """A raw image in `file`, called `name` (default: as that is).
 
     offset, size: which part of the file it is, size None for all from there on.
     guessed: the user did not say that it is raw; then the first sector must not become the head of
@@ -26,7 +26,13 @@ class Raw(Image):
     """
 
     def __init__(
-        self, file: Image, *, offset: int = 0, size: int | None = None, guessed: bool = False
+        self,
+        file: Image,
+        name: str = "",
+        *,
+        offset: int = 0,
+        size: int | None = None,
+        guessed: bool = False,
     ) -> None:
         if offset % SECTOR or (size or 0) % SECTOR:
             raise ImageError("offset and size of a raw image must be multiples of 512")
@@ -39,7 +45,7 @@ class Raw(Image):
                 f"actual size of the containing file ({file.size})"
             )
         length = -(-rest // SECTOR) * SECTOR if size is None else size
-        super().__init__(file.name, length, readonly=file.readonly)
+        super().__init__(name or file.name, length, readonly=file.readonly)
         self.children["file"] = self._file = file
         self.offset = offset
         self.guessed = guessed
@@ -83,6 +89,8 @@ class Raw(Image):
         if self._limited:
             raise ImageError("Cannot resize fixed-size raw disks")
         self._file.truncate(self.offset + size, preallocation=preallocation)
+        if size < self.size and self._file.size > self.offset + size:
+            raise ImageError("Cannot shrink what a device or an export holds")
         self.size = -(-size // SECTOR) * SECTOR
 
     def limits(self) -> Limits:
@@ -93,6 +101,7 @@ def _open(opening: Opening) -> Image:
     options = opening.options
     return Raw(
         opening.file(grows=False),
+        opening.name,
         offset=options["offset"] or 0,
         size=options["size"],
         guessed=options["guessed"],
@@ -100,10 +109,7 @@ def _open(opening: Opening) -> Image:
 
 
 def _create(creation: Creation) -> None:
-    mode = creation.options["preallocation"] or "off"
-    options = {} if mode == "off" else {"preallocation": mode}
-    size = -(-creation.size // SECTOR) * SECTOR
-    creation.file(size=size, options=options).close()
+    creation.file(size=-(-creation.size // SECTOR) * SECTOR).close()
 
 
 def _measure(source: Image | None, size: int, options: Mapping[str, Any]) -> dict[str, int]:
@@ -119,12 +125,5 @@ DRIVER = Driver(
         Key("guessed", Bool(), "whether nobody has said that it is raw", default=False),
     ),
     create=_create,
-    creation=(
-        Key(
-            "preallocation",
-            Enum(("off", "falloc", "full"), name="str"),
-            "Preallocation mode (allowed values: off, falloc, full)",
-        ),
-    ),
     measure=_measure,
 )

@@ -119,6 +119,8 @@ class Vdi(ClusterImage):
         self.children["file"] = file
         self.map = Table(file, header.map_offset, header.blocks, "I", "<")
         self._counted = header.allocated
+        self._free: int | None = None
+        """The first block that nothing names, when that has been looked for."""
 
     def locate(self, index: int) -> int:
         entry = self.map[index]
@@ -126,11 +128,13 @@ class Vdi(ClusterImage):
 
     def allocate(self, index: int, count: int) -> tuple[int, int]:
         header = self.header
-        in_file = -(-(self._file().size - header.data_offset) // BLOCK)
-        first = max(in_file, 0)
-        if first < header.allocated:  # the file has been cut off
-            raise damaged()
-        header.allocated = first + count
+        if self._file().size <= header.data_offset + (header.allocated - 1) * BLOCK:
+            raise damaged()  # the file has been cut off
+        if self._free is None:  # the header's count alone is not to be relied upon
+            used = max((entry for entry in self.map if entry < FIRST_SPECIAL), default=-1)
+            self._free = max(used + 1, header.allocated)
+        first = self._free
+        self._free = header.allocated = first + count
         return header.data_offset + first * BLOCK, count
 
     def connect(self, index: int, count: int, offset: int) -> None:

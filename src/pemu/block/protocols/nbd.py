@@ -8,6 +8,7 @@ import time
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from pemu.block.creation import Creation
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.filters.aligned import Aligned
@@ -363,5 +364,6 @@ DRIVER = Driver(
         Key("open-timeout", Int(), "seconds that opening tries for", default=0),
     ),
     children=(),
+    create=Creation.reuse,
     parse_name=_parse_name,
 )

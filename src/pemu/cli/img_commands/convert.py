@@ -11,11 +11,12 @@ from pemu.block.copying import WORKERS, Copier, CopyError, Piece
 from pemu.block.driver import Driver, find_driver
 from pemu.block.error import ImageError
 from pemu.block.extents import above, unfiltered
+from pemu.block.graph import creating_protocol
 from pemu.block.image import SECTOR, Image
 from pemu.block.joined import Joined
 from pemu.block.opening import Mode, resolve
 from pemu.cli.image_options import cached
-from pemu.cli.img_commands.creation import check_options, option_help, option_pairs
+from pemu.cli.img_commands.creation import check_keys, creation_keys, option_help, option_pairs
 from pemu.cli.img_commands.progress import Progress
 from pemu.cli.img_commands.session import (
     COMMON,
@@ -274,7 +275,8 @@ def _create(
     driver = find_driver(format)
     if driver.create is None:
         raise OptionError(f"Format driver '{format}' does not support image creation")
-    values = dict(check_options(driver, pairs))
+    check_keys(creation_keys(driver, creating_protocol(name)), pairs)
+    values = dict(pairs)
     keys = {key.name for key in driver.creation}
     for key, letter, what in (
         ("backing_file", "B", "Backing file"),

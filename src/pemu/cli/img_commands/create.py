@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from pemu.block.driver import find_driver
 from pemu.block.error import ImageError
-from pemu.block.graph import Graph
+from pemu.block.graph import Graph, creating_protocol
 from pemu.block.opening import Mode, resolve
 from pemu.cli.img_commands.creation import (
-    check_options,
+    check_keys,
+    creation_keys,
     option_help,
     option_pairs,
     shown_options,
@@ -89,7 +90,9 @@ def create(
     driver = find_driver(format)
     if driver.create is None:
         raise OptionError(f"Format driver '{format}' does not support image creation")
-    values = dict(check_options(driver, pairs))
+    keys = creation_keys(driver, creating_protocol(name))
+    check_keys(keys, pairs)
+    values = dict(pairs)
     for key, value, what in (
         ("backing_file", backing, "Backing file"),
         ("backing_fmt", backing_format, "Backing format"),
@@ -115,7 +118,7 @@ def create(
         raise OptionError("Image creation needs a size parameter")
     if size > LARGEST:
         raise OptionError(f"Image size {size} is too large; at most {LARGEST} bytes")
-    session.say(f"Formatting '{name}', fmt={format} {shown_options(driver, values, size)}")
+    session.say(f"Formatting '{name}', fmt={format} {shown_options(keys, values, size)}")
     session.graph.create(format, name, size, values)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pemu.block.driver import Driver, find_driver
+from pemu.block.graph import creating_protocol
 from pemu.cli.img_commands.session import known_format
 from pemu.options.error import OptionError, unknown
 from pemu.options.keyval import Key, split
@@ -36,16 +37,17 @@ def option_pairs(texts: Iterable[str]) -> list[tuple[str, str]] | None:
     return pairs
 
 
-def creation_keys(driver: Driver) -> list[Key]:
-    """The keys that a new image can have, 'size' among them."""
+def creation_keys(driver: Driver, protocol: Driver | None) -> list[Key]:
+    """The keys that a new image can have, 'size' among them.
+
+    protocol: what would keep it, if that is known: its keys come last.
+    """
     keys = list(driver.creation)
-    return keys if any(key.name == "size" for key in keys) else [SIZE, *keys]
-
-
-def check_options(driver: Driver, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """`pairs`, all of which a new image of the driver can have. Raises OptionError."""
-    check_keys(creation_keys(driver), pairs)
-    return list(pairs)
+    if all(key.name != "size" for key in keys):
+        keys.insert(0, SIZE)
+    known = {key.name for key in keys}
+    below = protocol.creation if protocol is not None else ()
+    return [*keys, *(key for key in below if key.name not in known)]
 
 
 def check_keys(keys: Iterable[Key], pairs: Iterable[tuple[str, str]]) -> None:
@@ -65,10 +67,10 @@ def _check_type(key: Key, text: str) -> None:
             raise OptionError(f"Parameter '{key.name}': {error}") from None
 
 
-def shown_options(driver: Driver, values: Mapping[str, Any], size: int) -> str:
+def shown_options(keys: Iterable[Key], values: Mapping[str, Any], size: int) -> str:
     """What 'Formatting' shows: all options that were given or have defaults."""
     shown = []
-    for key in creation_keys(driver):
+    for key in keys:
         value = size if key.name == "size" else values.get(key.name, key.default)
         if value is None:
             continue
@@ -81,13 +83,13 @@ def shown_options(driver: Driver, values: Mapping[str, Any], size: int) -> str:
 
 
 def option_help(format: str, name: str = "") -> str:
-    """The answer to -o help. name: the file, whose protocol may have options, too."""
+    """The answer to -o help. name: of the new image, if that is known."""
     if not known_format(format):
         raise OptionError(f"Unknown file format '{format}'")
     driver = find_driver(format)
     if driver.create is None:
         raise OptionError(f"Format driver '{format}' does not support image creation")
-    keys = creation_keys(driver)
+    keys = creation_keys(driver, creating_protocol(name) if name else None)
     title = "Supported options:" if name else f"Supported {format} options:"
     lines = [title, *option_lines(keys)]
     if not name:

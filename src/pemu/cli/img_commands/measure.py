@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pemu.block.driver import find_driver
 from pemu.block.tree import typed
-from pemu.cli.img_commands.creation import check_options, option_help, option_pairs
+from pemu.cli.img_commands.creation import check_keys, creation_keys, option_help, option_pairs
 from pemu.cli.img_commands.info import print_json
 from pemu.cli.img_commands.session import (
     COMMON,
@@ -62,11 +62,14 @@ def run(words: Sequence[str]) -> int:
     if driver.measure is None:
         raise OptionError(f"Block driver '{format}' does not support size measurement")
     try:
-        checked = dict(check_options(driver, pairs))
+        check_keys(creation_keys(driver, find_driver("file")), pairs)
     except OptionError as error:
         warn(str(error))
         raise OptionError(f"Invalid options for file format '{format}'") from None
+    checked = dict(pairs)
     asked = checked.pop("size", None)
+    own = {key.name for key in driver.creation}
+    checked = {name: value for name, value in checked.items() if name in own}
     values = typed(checked, driver.creation, f"Format '{format}'")
     session = Session(given)
     image = session.open(given.words[0], format=given.get("f")) if given.words else None
