@@ -131,7 +131,7 @@ class Vdi(ClusterImage):
         if self._file().size <= header.data_offset + (header.allocated - 1) * BLOCK:
             raise damaged()  # the file has been cut off
         if self._free is None:  # the header's count alone is not to be relied upon
-            used = max((entry for entry in self.map if entry < FIRST_SPECIAL), default=-1)
+            used = max((entry for entry in self.map if entry < header.blocks), default=-1)
             self._free = max(used + 1, header.allocated)
         first = self._free
         self._free = header.allocated = first + count
