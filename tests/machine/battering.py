@@ -110,11 +110,18 @@ def _access(chance: random.Random, space: AddressSpace, one: FlatRange) -> None:
     address = one.start + chance.randrange(length)
     if chance.randrange(4):
         address &= -size
+    found = chance.randrange(2)  # once for many accesses, as processors do
     try:
         if chance.randrange(2):
-            space.read(address, size)
+            if found:
+                space.load(address, size)()
+            else:
+                space.read(address, size)
+            return
+        value = chance.choice(_INTERESTING) if chance.randrange(2) else chance.getrandbits(64)
+        if found:
+            space.store(address, size)(value & (1 << 8 * size) - 1)
         else:
-            value = chance.choice(_INTERESTING) if chance.randrange(2) else chance.getrandbits(64)
             space.write(address, value, size)
     except BusError:
         pass

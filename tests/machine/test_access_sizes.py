@@ -22,17 +22,24 @@ ACCESSES = st.lists(
 
 
 def check(space: AddressSpace, memory: bytearray, accesses: list[tuple[int, int, int]]) -> None:
-    """Write each value and read around it; `memory` becomes what a memory would hold."""
+    """Write each value and read around it; `memory` becomes what a memory would hold.
+
+    Each value is written inverted first, and then through `store`, as processors do.
+    """
     for size, offset, value in accesses:
         offset = min(offset, SIZE - size)
-        value &= (1 << 8 * size) - 1
-        space.write(offset, value, size)
+        mask = (1 << 8 * size) - 1
+        value &= mask
+        space.write(offset, value ^ mask, size)
+        assert space.read(offset, size) == value ^ mask
+        space.store(offset, size)(value)
         memory[offset : offset + size] = value.to_bytes(size, space.order)
         start = max(offset - 3, 0)
         for wide in (1, 2, 4, 8):
             if start + wide <= SIZE:
                 expected = int.from_bytes(memory[start : start + wide], space.order)
                 assert space.read(start, wide) == expected
+                assert space.load(start, wide)() & (1 << 8 * wide) - 1 == expected
         assert space.dma_read(0, SIZE) == memory
 
 

@@ -17,13 +17,10 @@ from pemu.engine.vcpu import Cpu
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, TypeAlias
+    from typing import Any
 
     from pemu.engine.engine import Engine
     from pemu.engine.machinememory import MachineMemory
-
-    DeviceAccess: TypeAlias = Callable[[int, int, int | None], int | None]
-    """(guest-physical address, bytes, value to store or None): value loaded; None: bus error."""
 
 PHYSICAL_BITS = 36
 """Guest-physical addresses below 2 to the power of this may be memory; all may be devices."""
@@ -32,9 +29,8 @@ _LISTENER = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 MOST_INSTRUCTIONS = 1 << 62
 """Are never run."""
 
-_DEVICE = ctypes.CFUNCTYPE(
-    ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
-)
+_LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
+_STORE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 
 
 class PhysicalMap:
@@ -53,7 +49,7 @@ class PhysicalMap:
         """Replace the map.
 
         `ranges`: (first guest-physical address, end, place in the machine's memory, whether the
-        guest may write it). Parts of pages are left to `device_access`. The cpus must stand still,
+        guest may write it). Parts of pages are left to devices. The cpus must stand still,
         or be the one that calls this.
         """
         ranges = list(ranges)
@@ -108,13 +104,7 @@ class Watches:
 
 
 class MachineCpu(Cpu):
-    """One processor of a machine.
-
-    `device_access` must be set before it runs. It is called on the thread that runs the cpu, while
-    the state is exact.
-    """
-
-    device_access: DeviceAccess
+    """One processor of a machine. `set_devices` must be called before it runs."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -125,9 +115,7 @@ class MachineCpu(Cpu):
         self._failure: BaseException | None = None
         self.grant(MOST_INSTRUCTIONS)
         self._listeners: list[object] = []
-        self._callback = _DEVICE(self._on_device_access)
-        address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
-        engine.context[c.DEVICE_ACCESS >> 3] = address
+        self._devices: tuple[object, ...] = ()
         native = engine.symbols
         one = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
         self._native_flush_tlb = one(native["pemu_flush_tlb"])
@@ -145,19 +133,27 @@ class MachineCpu(Cpu):
             ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32
         )(native["pemu_translate_address"])
 
-    def _on_device_access(self, _state: int, physical: int, what: int, value: int) -> int:
-        size = what & (softmmu.DEVICE_WRITE - 1)
-        try:
-            stored = value & (1 << 8 * size) - 1 if what & softmmu.DEVICE_WRITE else None
-            result = self.device_access(physical, size, stored)
-        except BaseException as error:  # it cannot pass through native code: `run` raises it
-            self._failure = error
-            self.kick()
-            return 0
-        if result is None:
-            self._set32(s.BUS_ERROR, 1)
-            return 0
-        return result
+    def set_devices(self, load: Callable[[int], int], store: Callable[[int, int], int]) -> None:
+        """Have `load(key)` and `store(key, value)` make the accesses that are no memory's.
+
+        `key`: guest-physical address << `softmmu.DEVICE_SHIFT` | bytes (1, 2, 4 or 8). Of what
+        `load` returns as many bytes are used; what `store` returns does not matter. They are called
+        on the thread that runs the cpu, while the state is exact, and must not raise: they say
+        `bus_error` or `fail`.
+        """
+        self._devices = (_LOAD(load), _STORE(store))
+        for field, callback in zip((c.DEVICE_LOAD, c.DEVICE_STORE), self._devices, strict=True):
+            address = ctypes.cast(callback, ctypes.c_void_p).value or 0
+            self.engine.context[field >> 3] = address
+
+    def bus_error(self) -> None:
+        """The access that is being made is a bus error."""
+        self._set32(s.BUS_ERROR, 1)
+
+    def fail(self, error: BaseException) -> None:
+        """Have `run` raise `error`, which cannot pass through native code."""
+        self._failure = error
+        self.kick()
 
     def report(
         self,
@@ -183,8 +179,7 @@ class MachineCpu(Cpu):
             try:
                 told(first, second)
             except BaseException as error:
-                self._failure = error
-                self.kick()
+                self.fail(error)
             return 0
 
         return tell
@@ -255,7 +250,7 @@ class MachineCpu(Cpu):
         """Run until something that the machine has to settle.
 
         Reasons are EXIT_SYSTEM, EXIT_INTERRUPT, EXIT_BUDGET, EXIT_HOOK and EXIT_WATCH (before the
-        access). Raises what `device_access` raised.
+        access). Raises what `fail` was told.
         """
         memory: MachineMemory = self.engine.memory  # type: ignore[assignment]
         while True:

@@ -37,7 +37,8 @@ def functions(arch: Architecture, system: System) -> tuple[Function, ...]:
     """Return all of an architecture's."""
     return (
         _raise_from_access(),
-        _device_access(system),
+        _device_access(system, "load", c.DEVICE_LOAD),
+        _device_access(system, "store", c.DEVICE_STORE, ", i64 %value"),
         _slow_load(arch, system),
         _slow_store(arch, system),
         _slow_pointer(system),
@@ -70,15 +71,14 @@ def _raise(f: Function, condition: Value, code: Value | int, argument: Value) ->
         f.place(f.label("dead"))
 
 
-def _device_access(system: System) -> Function:
-    """`pemu_device_access(state, physical, what, value, address)`: have Python make an access."""
+def _device_access(system: System, what: str, field: int, more: str = "") -> Function:
+    """`pemu_device_<what>(state, key, ..., address)`: have Python make an access."""
     f = Function(
-        "internal i64 @pemu_device_access(ptr %state, i64 %physical, i64 %what, i64 %value, "
-        "i64 %address) nounwind noinline"
+        f"internal i64 @pemu_device_{what}(ptr %state, i64 %key{more}, i64 %address) "
+        "nounwind noinline"
     )
-    function = f.pointer(f.at(f.context(), c.DEVICE_ACCESS))
-    arguments = "ptr %state, i64 %physical, i64 %what, i64 %value"
-    result = f.name(call_python(f, "i64", function, arguments), 64)
+    function = f.pointer(f.at(f.context(), field))
+    result = f.name(call_python(f, "i64", function, f"i64 %key{more}"), 64)
     failed = f.get(s.BUS_ERROR).ne(0)
     f.put(s.BUS_ERROR, 0)
     _raise(f, failed, system.bus_error[0], f.name("%address", 64))
@@ -121,11 +121,12 @@ def _host(f: Function, found: Value) -> str:
     return f.pointer((found & -softmmu.PAGE) | inside)
 
 
-def _device(f: Function, found: Value, what: Value, value: str) -> Value:
+def _device(f: Function, found: Value, what: str, more: str = "") -> Value:
     """Emit a device's access; yields its result."""
     physical = (found & -softmmu.PAGE) | (f.name("%address", 64) & (softmmu.PAGE - 1))
-    arguments = f"ptr %state, i64 {physical.ir}, i64 {what.ir}, i64 {value}, i64 %address"
-    return f.name(f.op(f"call i64 @pemu_device_access({arguments})"), 64)
+    key = (physical << softmmu.DEVICE_SHIFT) | f.name("%size", 64)
+    arguments = f"ptr %state, i64 {key.ir}{more}, i64 %address"
+    return f.name(f.op(f"call i64 @pemu_device_{what}({arguments})"), 64)
 
 
 def _by_size(f: Function, body: Callable[[int], None]) -> None:
@@ -141,7 +142,7 @@ def _slow_load(arch: Architecture, system: System) -> Function:
     f = _access("pemu_slow_load", "i64")
     found = _filled(f, system, ACCESS_LOAD)
     with f.if_((found & DEVICE).ne(0)):
-        f.do(f"ret i64 {_device(f, found, f.name('%size', 64), '0').ir}")
+        f.do(f"ret i64 {_device(f, found, 'load').ir}")
         f.place(f.label("dead"))
     host = _host(f, found)
     result = f.var(64, 0)
@@ -174,7 +175,7 @@ def _slow_store(arch: Architecture, system: System) -> Function:
             mode = mmu_mode(f).trunc(32).ir
             again = f"ptr %state, i64 %address, i32 {ACCESS_STORE}, i32 {mode}"
             physical.value = f.name(f.op(f"call i64 @pemu_translate_address({again})"), 64)
-        _device(f, physical.value, f.name("%size", 64) | softmmu.DEVICE_WRITE, "%value")
+        _device(f, physical.value, "store", ", i64 %value")
         f.do("ret void")
         f.place(f.label("dead"))
     _notice_change(f, found)

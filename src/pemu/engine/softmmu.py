@@ -43,8 +43,8 @@ TABLES_BYTES = USED_AT + CONTEXTS * MMU_MODES
 MAP_RAM, MAP_WRITABLE = 1, 2
 """Bits of the map of guest-physical pages, beside the host address of a page."""
 
-DEVICE_WRITE = 16
-"""Bit of what a device access is asked for, beside the number of bytes."""
+DEVICE_SHIFT = 4
+"""A device access is known by its guest-physical address, shifted by this, and its bytes."""
 
 SIZE_MASK, IN_SLOT, FLOATS = 0xFF, 0x100, 0x200
 """What a compiled region says of an access that the soft TLB does not serve: its bytes; whether it

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from pemu.log import Log
@@ -15,11 +16,14 @@ from pemu.machine.region import (
     MASKS,
     Alias,
     BusError,
+    Load,
+    Mmio,
     Order,
     Ram,
     Read,
     Region,
     RomDevice,
+    Store,
     Terminal,
     Write,
 )
@@ -144,6 +148,20 @@ class AddressSpace:
             self._transfer(address, size, (value & MASKS[size]).to_bytes(size, self.order))
         else:
             write(address - base, value, size)
+
+    def load(self, address: int, size: int) -> Load:
+        """A function that reads there as `read` does, until the view changes."""
+        one = self.find(address)
+        if one and isinstance(one.region, Mmio) and address + size <= one.end:
+            return one.region.load(address - one.start + one.offset, size, self.order)
+        return partial(self.read, address, size)
+
+    def store(self, address: int, size: int) -> Store:
+        """A function that writes there as `write` does, until the view changes."""
+        one = self.find(address)
+        if one and isinstance(one.region, Mmio) and address + size <= one.end:
+            return one.region.store(address - one.start + one.offset, size, self.order)
+        return lambda value: self.write(address, value, size)
 
     def find(self, address: int) -> FlatRange | None:
         """What is seen at `address`, if anything."""

@@ -26,11 +26,13 @@ from pemu.isa.mips.cpu import system_architecture
 from pemu.isa.mips.disassembler import disassemble
 from pemu.isa.mips.exceptions import DEBUG_STEP, WATCH
 from pemu.machine.processor import Processor
+from pemu.machine.region import BusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.engine.codecache import CodeCache
+    from pemu.machine.deviceaccess import SpecialDevice
     from pemu.machine.machine import Machine
     from pemu.machine.mips_log import ProcessorLog
 
@@ -162,10 +164,14 @@ class MipsProcessor(Processor):
             cpu.enter_exception(DEBUG_STEP)
         cpu.kick()  # a step forgets that others may want it to stop
 
-    def _device_access(self, address: int, size: int, value: int | None) -> int | None:
-        if address >= DEBUG_PHYSICAL:
-            return debug_unit_access(address, value, self.machine.order == "big")
-        return super()._device_access(address, size, value)
+    def special_device(self, address: int) -> SpecialDevice | None:
+        return self._debug_unit if address >= DEBUG_PHYSICAL else None
+
+    def _debug_unit(self, address: int, value: int | None) -> int:
+        found = debug_unit_access(address, value, self.machine.order == "big")
+        if found is None:
+            raise BusError
+        return found
 
     # Logs
 

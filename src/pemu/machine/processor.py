@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pemu.engine import context as c
 from pemu.engine.engine import Engine
 from pemu.engine.exits import EXIT_BUDGET, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSTEM, EXIT_WATCH
-from pemu.engine.machinecpu import PhysicalMap, Watches
+from pemu.engine.machinecpu import MachineCpu, PhysicalMap, Watches
 from pemu.engine.machinememory import MachineMemory
+from pemu.machine.deviceaccess import DeviceAccess
 from pemu.machine.icount import InstructionTime
-from pemu.machine.region import BusError, Ram
+from pemu.machine.region import Ram
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pemu.engine.codecache import CodeCache
     from pemu.engine.variable import Variable
     from pemu.machine.control import State
+    from pemu.machine.deviceaccess import SpecialDevice
     from pemu.machine.machine import Machine
 
 
@@ -65,8 +67,10 @@ class Processor:
         self.machine = machine
         self._memory = MachineMemory(arch.big_endian)
         self.engine = Engine(arch, self._memory, cache=cache, mode=mode)
-        self.cpu: Any = self.engine.new_cpu()
-        self.cpu.device_access = self._device_access
+        cpu = self.engine.new_cpu()
+        assert isinstance(cpu, MachineCpu)
+        self.cpu: Any = cpu
+        DeviceAccess(machine, cpu, self.special_device)
         self._physical = PhysicalMap(self.engine)
         self.watches = Watches(self.engine)
         self._places: dict[Ram, int] = {}
@@ -105,16 +109,9 @@ class Processor:
             ram.written = lambda offset, length: self._memory.changed(at + offset, length)
         return place
 
-    def _device_access(self, address: int, size: int, value: int | None) -> int | None:
-        machine = self.machine
-        with machine.lock:
-            try:
-                if value is None:
-                    return machine.memory.read(address, size)
-                machine.memory.write(address, value, size)
-            except BusError:
-                return None
-        return 0
+    def special_device(self, address: int) -> SpecialDevice | None:
+        """What of the processor's own answers at a guest-physical address instead of the bus."""
+        return None
 
     # Running
 

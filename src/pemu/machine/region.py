@@ -13,6 +13,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Callable, Collection
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,10 @@ Read = Callable[[int, int], int]
 """read(offset, size): the value of `size` bytes at `offset` of a region."""
 Write = Callable[[int, int, int], object]
 """write(offset, value, size)."""
+Load = Callable[[], int]
+"""What reads at one place in one size: the value, of which more than the size does not count."""
+Store = Callable[[int], object]
+"""What writes a value, which has no more than the size, at one place."""
 
 MASKS = tuple((1 << 8 * size) - 1 for size in range(9))
 """All ones, by size in bytes."""
@@ -319,6 +324,39 @@ class Mmio(Terminal):
                 self.write_bytes(offset, value.to_bytes(size, order), order)
 
         return read, write
+
+    def load(self, offset: int, size: int, order: Order) -> Load:
+        """What reads `size` bytes at `offset` as a bus of byte order `order` does."""
+        if not self._takes(offset, size):
+            return partial(self.bus(order)[0], offset, size)
+        load = self.device_load(offset, size)
+        if size == 1 or self.order in (None, order):
+            return load
+        mask = MASKS[size]
+        return lambda: int.from_bytes((load() & mask).to_bytes(size, "little"), "big")
+
+    def store(self, offset: int, size: int, order: Order) -> Store:
+        """What writes `size` bytes at `offset` as a bus of byte order `order` does."""
+        if not self._takes(offset, size):
+            write = self.bus(order)[1]
+            return lambda value: write(offset, value, size)
+        store = self.device_store(offset, size)
+        if size == 1 or self.order in (None, order):
+            return store
+        return lambda value: store(int.from_bytes(value.to_bytes(size, "little"), "big"))
+
+    def _takes(self, offset: int, size: int) -> bool:
+        """Whether the device takes an access as it is."""
+        return self.minimum <= size <= self.maximum and not offset & (size - 1)
+
+    def device_load(self, offset: int, size: int) -> Load:
+        """What reads at `offset` in the device's own byte order."""
+        return partial(self.read, offset, size)
+
+    def device_store(self, offset: int, size: int) -> Store:
+        """What writes at `offset` in the device's own byte order."""
+        write = self.write
+        return lambda value: write(offset, value, size)
 
     def read_bytes(self, offset: int, length: int, order: Order) -> bytes:
         order = self.order or order

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pemu.machine.declare import Declared, T
-from pemu.machine.region import Mmio, Order
+from pemu.machine.region import Load, Mmio, Order, Store
 
 if TYPE_CHECKING:
     from pemu.machine.device import Device
@@ -273,7 +273,8 @@ class RegisterBank(Mmio):
         for one in declared:
             for index, offset in enumerate(one.places()):
                 self.define(one.label(index), offset, one.bits // 8, *one.bind(device, index))
-        if device.machine.log.traced("device_register"):
+        self._traced = device.machine.log.traced("device_register")
+        if self._traced:
             self.read, self.write = self._traced_read, self._traced_write
 
     def define(self, label: str, offset: int, size: int, get: Get, put: Put) -> None:
@@ -295,6 +296,22 @@ class RegisterBank(Mmio):
         """The name of the register at `offset`."""
         slot = self._covering.get(offset)
         return slot.label if slot else f"{offset:#x}"
+
+    def device_load(self, offset: int, size: int) -> Load:
+        slot = self._whole(offset, size)
+        return slot.get if slot else super().device_load(offset, size)
+
+    def device_store(self, offset: int, size: int) -> Store:
+        slot = self._whole(offset, size)
+        if slot is None:
+            return super().device_store(offset, size)
+        put, mask = slot.put, slot.mask
+        return lambda value: put(value, mask)
+
+    def _whole(self, offset: int, size: int) -> _Slot | None:
+        """The register that is just there, where accesses to it go no other way."""
+        slot = self._slots.get(offset)
+        return slot if slot and slot.size == size and not self._traced else None
 
     def _bank_read(self, offset: int, size: int) -> int:
         slot = self._slots.get(offset)

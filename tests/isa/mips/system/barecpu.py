@@ -39,16 +39,17 @@ class BareMachine:
         cache = CodeCache(os.environ["PEMU_TEST_CACHE"])
         self.engine = Engine(self.arch, self.memory, cache=cache, mode=mode)
         self.cpu: Any = self.engine.new_cpu()
-        self.cpu.device_access = self._access
+        self.cpu.set_devices(self._no_device, self._no_device)
         PhysicalMap(self.engine).set(
             [(0, RAM_BYTES, self.ram, True), (ROM, ROM + ROM_BYTES, self.rom, True)]
         )
         self.exits: list[tuple[int, int]] = []
         self._timer = threading.Timer(0, self.cpu.look_for_interrupts)
 
-    def _access(self, address: int, size: int, value: int | None) -> int | None:
+    def _no_device(self, key: int, value: int = 0) -> int:
         """There is no device: a bus error."""
-        return None
+        self.cpu.bus_error()
+        return 0
 
     def place(self, address: int) -> int:
         """The place in memory of a guest-physical address."""
