@@ -70,13 +70,13 @@ def serve(given: Given) -> int:
         sockets: list[socket.socket] = []
         if inherited is not None:
             sockets = [inherited]
-        elif "c" not in given:
+        elif "c" not in given or "k" in given:
             sockets = [listen(where)]
             sockets[0].listen(128)
-        persistent = "t" in given
+        stays = "t" in given or "c" in given  # until somebody disconnects the device
 
         def gone(left: int) -> None:
-            if not left and not persistent:
+            if not left and not stays:
                 done.set()
 
         server = Server(
@@ -93,9 +93,11 @@ def serve(given: Given) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: done.set())
         stack.enter_context(pid_file(given.get("pid-file"), "--pid-file"))
-        server.start()
         if "c" in given:
-            stack.enter_context(_connected(given.get("c"), server, export))
+            stack.enter_context(_connected(given.get("c"), server, export, done))
+            if launcher is None:
+                _say(f"NBD device {given.get('c')} is now connected to {given.words[0]}\n")
+        server.start()
         if launcher is not None:
             launcher.ready()
         done.wait()
@@ -238,8 +240,11 @@ def _trace(given: Given) -> Callable[[str], object] | None:
 
 
 @contextmanager
-def _connected(path: str, server: Server, export: Export) -> Iterator[None]:
-    """While the body runs, a device of the kernel is a client of `server`."""
+def _connected(path: str, server: Server, export: Export, done: threading.Event) -> Iterator[None]:
+    """While the body runs, a device of the kernel is a client of `server`.
+
+    done: is set when somebody has disconnected it.
+    """
     try:
         device = Device(path)
     except OSError as error:
@@ -247,7 +252,7 @@ def _connected(path: str, server: Server, export: Export) -> Iterator[None]:
     ours, theirs = socket.socketpair()
     server.serve(theirs)
     try:
-        device.connect(ours, export.name)
+        device.connect(ours, export.name, done.set)
     except OSError as error:
         device.close()
         raise OptionError(f"Failed to set NBD socket of {path}: {error.strerror}") from None

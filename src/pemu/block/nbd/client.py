@@ -48,10 +48,18 @@ class Info:
 
 
 class Negotiation:
-    """The handshake with a server. Raises ImageError and Gone, as its methods do."""
+    """The handshake with a server. Raises ImageError and Gone, as its methods do.
+
+    structured: whether structured replies are asked for; the kernel's client does not know them.
+    """
 
     def __init__(
-        self, channel: Channel, credentials: Credentials | None = None, hostname: str | None = None
+        self,
+        channel: Channel,
+        credentials: Credentials | None = None,
+        hostname: str | None = None,
+        *,
+        structured: bool = True,
     ) -> None:
         self.channel = channel
         greeting = channel.receive(8)
@@ -76,7 +84,7 @@ class Negotiation:
                 raise ImageError("Server does not support STARTTLS")
             self._demand(nbd.OPT_STARTTLS, b"", "Failed to start TLS")
             channel.start_tls(credentials.context, server=False, hostname=hostname)
-        if self.fixed:
+        if self.fixed and structured:
             kind, _ = self._ask(nbd.OPT_STRUCTURED_REPLY)[-1]
             self.structured = kind == nbd.REP_ACK
 
