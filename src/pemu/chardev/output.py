@@ -2,7 +2,8 @@
 
 Whoever writes also makes the host's call, without waiting; so output comes at once, and costs no
 switch between threads. What the host does not take is queued, and the I/O thread writes it when the
-descriptor is ready.
+descriptor is ready. Serial ports write byte by byte, so what comes sooner than GATHER after the
+last call is queued, too: the call and its reader's awakening cost more than all the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from pemu.chardev.interface import Host
 
 LIMIT = 64 * 1024
 """Bytes queued before `write` refuses more: as much as a Linux pipe holds."""
+
+GATHER = 0.001
+"""Seconds after a call of the host during which `write` only queues: too few to be noticed."""
 
 
 class Output:
@@ -39,9 +43,11 @@ class Output:
         self._on_failure = failed
         self._lock = allocate_lock()
         self._queue = bytearray()
+        self._expected = False  # `_ready` will be called
         self._watched = False
         self._refused = False
         self._failed = False
+        self._gathers_until = 0.0
 
     @property
     def backlog(self) -> int:
@@ -55,11 +61,16 @@ class Output:
         """
         with self._lock:
             queued = len(self._queue)
-            return self._take(data, queued + len(data) if whole and queued < LIMIT else LIMIT)
+            limit = queued + len(data) if whole and queued < LIMIT else LIMIT
+            if time.monotonic() < self._gathers_until:
+                return self._enqueue(data, limit)
+            return self._take(data, limit)
 
     def send(self, data: bytes) -> None:
-        """Take all of `data`."""
+        """Take all of `data`, and have it and what was gathered written at once."""
         with self._lock:
+            if self._queue:
+                self._drain()
             self._take(data, len(self._queue) + len(data))
 
     def flush(self, patience: float) -> None:
@@ -101,29 +112,38 @@ class Output:
         written = 0 if self._queue else self._host_write(data)
         if written == len(data):
             return written
-        taken = max(written, min(len(data), written + limit - len(self._queue)))
-        self._queue += memoryview(data)[written:taken]
-        self._refused |= taken < len(data)
-        if not self._watched:
-            self._watched = True
-            self._host.post(self._watch)
-        return taken
+        return written + self._enqueue(data[written:], limit)
 
-    def _watch(self) -> None:
-        with self._lock:
-            if self._fd >= 0:
-                self._host.loop.add_writer(self._fd, self._ready)
+    def _enqueue(self, data: bytes, limit: int) -> int:
+        if self._fd < 0:
+            return len(data)
+        taken = min(len(data), max(limit - len(self._queue), 0))
+        self._queue += data[:taken]
+        self._refused |= taken < len(data)
+        if not self._expected:
+            self._expected = True
+            self._host.post(self._host.loop.call_later, GATHER, self._ready)
+        return taken
 
     def _ready(self) -> None:
         with self._lock:
-            self._drain()
-            if self._fd >= 0 and not self._queue:
-                self._host.loop.remove_writer(self._fd)
-                self._watched = False
+            if self._queue:
+                self._drain()
+            if self._fd >= 0:
+                self._expected = bool(self._queue)
+                self._watch(self._expected)
             room = self._refused and len(self._queue) <= LIMIT // 2
             self._refused &= not room
         if room:
             self._on_writable()
+
+    def _watch(self, wanted: bool) -> None:
+        """Have `_ready` called when the descriptor takes more, or no longer."""
+        if wanted and not self._watched:
+            self._host.loop.add_writer(self._fd, self._ready)
+        elif self._watched and not wanted:
+            self._host.loop.remove_writer(self._fd)
+        self._watched = wanted
 
     def _drain(self) -> int:
         with memoryview(self._queue) as queue, queue[:LIMIT] as part:
@@ -133,6 +153,7 @@ class Output:
 
     def _host_write(self, data: bytes | memoryview) -> int:
         """Write what the host takes now. After an error everything counts as written."""
+        self._gathers_until = time.monotonic() + GATHER
         try:
             return os.write(self._fd, data)
         except BlockingIOError:
