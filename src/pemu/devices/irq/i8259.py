@@ -72,11 +72,15 @@ class I8259(IsaDevice):
             if not self.levels & bit:
                 self.counts[number] += 1
             self.levels |= bit
+            if self.requests & bit:
+                return  # as drivers of serial ports make it, for each byte they send
             self.requests |= bit
         else:
             self.levels &= ~bit
-            if self.elcr & bit or self.slave is not None and number == CASCADE:
-                self.requests &= ~bit
+            follows = self.elcr & bit or self.slave is not None and number == CASCADE
+            if not follows or not self.requests & bit:
+                return
+            self.requests &= ~bit
         self._update()
 
     def realize(self) -> None:

@@ -168,8 +168,7 @@ class Gt64120(Device):
             self.pirqs,
             route=lambda slot, pin: self.route(slot, pin),
         )
-        self._bank = RegisterBank(self, "gt64120-registers", 0x1000)
-        self.region = Mmio("gt64120-isd", 0x1000, self._read, self._write, self)
+        self.region = _Isd(self)
         self.own(self.region)
         self._windows = [
             Window(Alias("pci0-io", machine.io.root), "io_low", "io_high", ""),
@@ -269,20 +268,9 @@ class Gt64120(Device):
     def _read_acknowledge(self) -> int:
         return self.acknowledge()
 
-    # Accesses
+    # Configuration space
 
-    def _read(self, offset: int, size: int) -> int:
-        if offset & ~3 == CONFIG_DATA:
-            return self._config(offset & 3, None, size)
-        return self._bank.read(offset, size)
-
-    def _write(self, offset: int, value: int, size: int) -> None:
-        if offset & ~3 == CONFIG_DATA:
-            self._config(offset & 3, value, size)
-        else:
-            self._bank.write(offset, value, size)
-
-    def _config(self, offset: int, value: int | None, size: int) -> int:
+    def configure(self, offset: int, value: int | None, size: int) -> int:
         """A configuration cycle on PCI: a write of `value`, a read if it is None."""
         address = self.config_address
         if not address & CONFIG_ENABLE:
@@ -301,6 +289,25 @@ class Gt64120(Device):
             number, devfn, register + offset, _turned(value, size) if swapped else value, size
         )
         return 0
+
+
+class _Isd(RegisterBank):
+    """The registers, among them the window to configuration space, which takes any size."""
+
+    def __init__(self, controller: Gt64120) -> None:
+        super().__init__(controller, "gt64120-isd", 0x1000)
+        self.controller = controller
+
+    def _bank_read(self, offset: int, size: int) -> int:
+        if offset & ~3 == CONFIG_DATA:
+            return self.controller.configure(offset & 3, None, size)
+        return super()._bank_read(offset, size)
+
+    def _bank_write(self, offset: int, value: int, size: int) -> None:
+        if offset & ~3 == CONFIG_DATA:
+            self.controller.configure(offset & 3, value, size)
+        else:
+            super()._bank_write(offset, value, size)
 
 
 def _ones(offset: int, size: int) -> int:

@@ -348,11 +348,12 @@ class Uart(Device, FrontEnd):
 
     @lsr.on_read
     def _read_lsr(self) -> int:
-        status = self.line_errors
+        status = 0 if self.to_send else LSR_THR_EMPTY | LSR_IDLE
+        if not self.received and not self.line_errors:
+            return status
+        status |= self.line_errors
         if self.received:
             status |= LSR_DATA
-        if not self.to_send:
-            status |= LSR_THR_EMPTY | LSR_IDLE
         if self.fcr & FCR_ENABLE and any(self.errors):
             status |= LSR_FIFO_ERROR
         if self.line_errors:
@@ -366,8 +367,9 @@ class Uart(Device, FrontEnd):
     def _read_msr(self) -> int:
         self._read_modem_lines()
         value = self.msr
-        self.msr &= ~MSR_DELTAS
-        self._update_irq()
+        if value & MSR_DELTAS:
+            self.msr = value & ~MSR_DELTAS
+            self._update_irq()
         return value
 
 
