@@ -292,3 +292,16 @@ def test_mistake_of_a_machine_in_the_background() -> None:
     _, errors = process.communicate(timeout=LONG)
     assert process.returncode == 1
     assert errors.count("\n") == 1
+
+
+def test_board_with_nothing_to_start_runs_and_says_so() -> None:
+    process = start("-M", "malta", "-display", "none")
+    try:
+        assert process.stderr is not None
+        warning = "warning: board malta has nothing to start; give -kernel, -bios or -pflash"
+        assert warning in process.stderr.readline()
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.communicate(timeout=LONG)
+    assert process.returncode == 0

@@ -79,3 +79,13 @@ def test_mode_control_is_refused(pemu_system: list[str]) -> None:
         [*pemu_system, *words], capture_output=True, text=True, timeout=LONG, check=False
     )
     assert (done.returncode, "not supported yet" in done.stderr) == (1, True)
+
+
+def test_no_prompt_after_quit(pemu_system: list[str]) -> None:
+    done = subprocess.run(
+        [*pemu_system, "-M", "none", "-display", "none", "-monitor", "stdio"],
+        input=b"quit\n",
+        capture_output=True,
+        timeout=LONG,
+    )
+    assert done.stdout.endswith(PROMPT + b"quit\r\n")

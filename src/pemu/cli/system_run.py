@@ -167,6 +167,11 @@ class Session:
             config.ram_maximum = memory["maxmem"] or config.ram_maximum
         board = boards.build(self.board, machine, config, list(properties.items()))
         self.instance.ram_size = board.ram_size
+        if board.nothing_to_start and not (options.frozen or options.gdb or options.device):
+            outcome.fail(
+                self.program,
+                f"warning: board {board.name} has nothing to start; {board.nothing_to_start}",
+            )
         for text in options.device:
             try:
                 catalogue.add_device(machine, text)

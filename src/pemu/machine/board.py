@@ -28,6 +28,8 @@ class Board(Declaring):
     default_ram: bytes. most_cpus: what -smp may say. drive_interface: where -hda and drives without
     `if` are. empty_drives: options, such as 'cdrom' and 'fda', of drives that are there without a
     medium if nothing says otherwise.
+    nothing_to_start: what the user can do about it where `create` has found neither kernel nor
+    firmware; empty otherwise.
     """
 
     name: ClassVar[str] = ""
@@ -41,6 +43,7 @@ class Board(Declaring):
     def __init__(self, machine: Machine, config: Configuration) -> None:
         self.machine = machine
         self.config = config
+        self.nothing_to_start = ""
         for name, declared in self.declarations.items():
             assert isinstance(declared, Property), f"board {self.name}: {name} is no property"
             self.__dict__[name] = declared.default

@@ -98,7 +98,8 @@ class Console(FrontEnd):
                 if line is not None:
                     text = line.encode("latin-1").decode("utf-8", "surrogateescape")
                     self._monitor.run(text)
-                    self._put(self._editor.begin())
+                    if not self._monitor.leaving:
+                        self._put(self._editor.begin())
 
     def _show(self, text: str) -> None:
         data = text.replace("\n", "\r\n").encode("utf-8", "surrogateescape")

@@ -28,6 +28,8 @@ class Monitor:
         self.history: Sequence[str] = ()
         self.format = Format("fmt")
         self.current = 0
+        self.leaving = False
+        """Whether the user has ended the emulator: nothing more is asked of him."""
 
     def run(self, line: str) -> None:
         """Run a command line, under the machine's lock; what goes wrong is shown."""

@@ -48,7 +48,7 @@ class Given:
         self.machine = Machine(order)
         self.cpu = FakeCpu()
         self.machine.new_cpu = lambda model: self.cpu
-        board.build(Malta, self.machine, Configuration(**wanted))
+        self.board = board.build(Malta, self.machine, Configuration(**wanted))
         self.machine.reset()
 
     def text(self, pointer: int) -> str:
@@ -160,16 +160,21 @@ def test_firmware(tmp_path: Path, order: Any, start: bytes) -> None:
     assert given.machine.memory.read(BOOT + 0x10, 4) == 0x420
 
 
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ({}, "board malta has nothing to start; give -kernel, -bios or -pflash"),
-        ({"firmware": "/no/such"}, "-bios: '/no/such' is not there"),
-    ],
-)
-def test_nothing_to_start(wanted: dict[str, str], message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        Given(**wanted)
+def test_firmware_that_is_not_there() -> None:
+    with pytest.raises(OptionError, match="-bios: '/no/such' is not there"):
+        Given(firmware="/no/such")
+
+
+def test_firmware_is_looked_for_by_the_name_that_qemu_has(tmp_path: Path) -> None:
+    (tmp_path / "mips_bios.bin").write_bytes(b"\x10\0\0\1" + bytes(28))
+    given = Given("big", directories=[str(tmp_path)])
+    assert given.machine.memory.dma_read(BOOT, 4) == b"\x10\0\0\1"
+
+
+def test_without_anything_to_start_there_are_instructions_that_do_nothing() -> None:
+    given = Given("little")
+    assert given.board.nothing_to_start == "give -kernel, -bios or -pflash"
+    assert given.machine.memory.dma_read(BOOT, 8) == bytes(8)
 
 
 def test_interrupts_reach_the_processor(image: str) -> None:

@@ -104,7 +104,6 @@ def made(**wanted: Any) -> Machine:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({}, "board mipssim has nothing to start; give -kernel or -bios"),
         ({"ram_size": 5120 * MIB}, "-m: 5120 MiB is too much memory .* at most 4096 MiB"),
         ({"firmware": "/nonexistent"}, "-bios: '/nonexistent' is not there"),
         ({"kernel": "/nonexistent"}, "-kernel: '/nonexistent' cannot be read"),

@@ -145,7 +145,11 @@ def _refill_offset(cpu: SystemCpu, address: Value) -> Value:
 
 
 def _interrupt_offset(cpu: SystemCpu, boot: Value) -> Value:
-    if "vint" not in cpu.features and "veic" not in cpu.features:
+    """Interrupts have vectors of their own where IntCtl.VS says so.
+
+    Config3.VInt of some models denies it, as in QEMU, and there they have, too.
+    """
+    if "mips32r2" not in cpu.features:
         return cpu.const(_INTERRUPT, 32)
     spacing = (cpu.intctl & 0x3E0).lshr(5) << 5
     own = interrupts.vector(cpu, interrupts.cause(cpu)) * spacing
@@ -158,6 +162,10 @@ def _note_address(cpu: SystemCpu, refillable: Value, address: Value) -> None:
     The latter is undefined for address errors; QEMU writes it for those that are not misaligned.
     """
     xlen = cpu.arch.xlen
+    if xlen == 64:
+        # Programs with 32-bit addresses calculate in 32 bits.
+        narrow = (cpu.status & (c.KSU | c.EXL | c.ERL | c.UX)).eq(c.USER << c.KSU_SHIFT)
+        address = narrow.select(address.trunc(32).sext(64), address)
     cpu.badvaddr = address
     with cpu.if_(refillable):
         kept = cpu.context & ~cpu.const(0x7FFFFF, xlen)

@@ -12,7 +12,7 @@ CONFIG_MT_TLB, CONFIG_MT_FIXED = 1, 3
 """Config.MT: what translates addresses."""
 
 CONFIG1_WATCH, CONFIG1_PERFORMANCE = 1 << 3, 1 << 4
-CONFIG3_MT, CONFIG3_VINT, CONFIG3_VEIC, CONFIG3_ULRI = 1 << 2, 1 << 5, 1 << 6, 1 << 13
+CONFIG3_MT, CONFIG3_VEIC, CONFIG3_ULRI = 1 << 2, 1 << 6, 1 << 13
 
 
 class Control:
@@ -83,7 +83,6 @@ class Control:
             for name, there in (
                 ("system", True),
                 ("tlb", self.tlb != 0),
-                ("vint", config3 & CONFIG3_VINT),
                 ("veic", config3 & CONFIG3_VEIC),
                 ("ulri", config3 & CONFIG3_ULRI),
                 ("performance", self.counters),

@@ -42,6 +42,9 @@ FLASH_SIZE = 4 * MIB
 FLASH_BLOCK = 64 << 10
 CBUS_CLOCK = 3_686_400
 
+FIRMWARE = {"big": "mips_bios.bin", "little": "mipsel_bios.bin"}
+"""What is looked for without -bios, by byte order."""
+
 REVISION, REVISION_OFFSET = 0x420, 0x10
 """The board's revision register, in the boot area: Malta, core card with a GT-64120."""
 
@@ -161,11 +164,13 @@ class Malta(Board):
         if self.config.drive("pflash", 0, 0):
             return
         name = self.config.firmware
-        path = self.config.find(name) if name else None
+        path = self.config.find(name or FIRMWARE[self.machine.order])
         if path is None:
             if name:
                 raise OptionError(f"-bios: {quoted(name)} is not there")
-            raise OptionError("board malta has nothing to start; give -kernel, -bios or -pflash")
+            self.nothing_to_start = "give -kernel, -bios or -pflash"
+            self._flash.write_bytes(0, bytes(FLASH_SIZE))  # instructions that do nothing
+            return
         image = load_file(path, "-bios", FLASH_SIZE)
         if self.machine.order == "little":
             # Firmware for both byte orders is kept in big-endian words.

@@ -68,7 +68,7 @@ class Mipssim(Board):
                 raise OptionError(f"-bios: {quoted(config.firmware)} is not there")
             firmware.write_bytes(0, load_file(path, "-bios", FIRMWARE_SIZE))
         elif not config.kernel:
-            raise OptionError("board mipssim has nothing to start; give -kernel or -bios")
+            self.nothing_to_start = "give -kernel or -bios"
         if config.kernel:
             self._start_kernel(cpu)
 

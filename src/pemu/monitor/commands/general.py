@@ -30,6 +30,7 @@ def show_help(monitor: Monitor, name: str | None) -> None:
 
 @COMMANDS.command("quit|q", help="quit the emulator")
 def leave(monitor: Monitor) -> None:
+    monitor.leaving = True
     monitor.instance.machine.control.quit()
 
 

@@ -119,3 +119,20 @@ def test_kernel_address_in_user_mode_is_an_address_error(run: Start, model: str)
     assert word(machine, w.T2) >> 2 & 31 == 4
     assert machine.cpu.badvaddr & 0xFFFFFFFF == 0x80000000
     assert word(machine, w.T1) == USER_PROGRAM + 8
+
+
+@pytest.mark.parametrize("model", ["MIPS64R2-generic", "20Kc"])
+def test_addresses_of_32_bit_programs_wrap_as_words(run: Start, model: str) -> None:
+    """A sum past 2 GiB is told as the kernel's address that it would be."""
+    to_user = [
+        *w.set_cp0(w.EPC, USER_PROGRAM),
+        *w.set_cp0(w.STATUS, USER | EXL),
+        *w.set_cp0(w.ENTRYHI, 0),
+        *w.set_cp0(w.ENTRYLO0, 1),
+        *w.set_cp0(w.ENTRYLO1, USER_PROGRAM >> 6 | 0x1F),
+        *w.set_cp0(w.INDEX, 3),
+        w.TLBWI,
+        w.ERET,
+    ]
+    machine = run(model, to_user, [*w.li(w.A0, 0x7FFFFFF0), w.lw(w.V0, w.A0, 0x20)])
+    assert machine.cpu.badvaddr & (1 << 64) - 1 == 0xFFFFFFFF80000010

@@ -15,7 +15,7 @@ MachineOf = Callable[[str], BareMachine]
 IE, EXL, IM7, IM2, IM0 = 1, 2, 1 << 15, 1 << 10, 1 << 8
 IV, DC, TI = 1 << 23, 1 << 27, 1 << 30
 INTCTL = (12, 1)
-VECTORED = ("34Kf", "74Kf")
+VECTORED = ("24Kf", "34Kf", "74Kf")
 RAM_PROGRAM = 0x80010000
 
 
