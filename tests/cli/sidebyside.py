@@ -35,17 +35,21 @@ class Pair:
         self.pemu.mkdir()
         self.qemu.mkdir()
 
-    def both(self, *words: str, input: str = "") -> tuple[Answer, Answer]:
-        """The answers of Pemu's and of QEMU's tool."""
-        return self.ours(*words, input=input), self.theirs(*words, input=input)
+    def both(self, *words: str, input: str = "", tool: str = "") -> tuple[Answer, Answer]:
+        """The answers of Pemu's and of QEMU's tool. tool: another one than usual."""
+        return (
+            self.ours(*words, input=input, tool=tool),
+            self.theirs(*words, input=input, tool=tool),
+        )
 
-    def ours(self, *words: str, input: str = "") -> Answer:
+    def ours(self, *words: str, input: str = "", tool: str = "") -> Answer:
         """The answer of Pemu's tool."""
-        return pemu_tool(self.tool, self.pemu, *words, input=input)
+        return pemu_tool(tool or self.tool, self.pemu, *words, input=input)
 
-    def theirs(self, *words: str, input: str = "") -> Answer:
+    def theirs(self, *words: str, input: str = "", tool: str = "") -> Answer:
         """The answer of QEMU's tool."""
-        return _run([f"qemu-{self.tool}", *words], self.qemu, input, f"qemu-{self.tool}")
+        program = f"qemu-{tool or self.tool}"
+        return _run([program, *words], self.qemu, input, program)
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file into both folders."""

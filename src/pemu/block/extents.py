@@ -99,6 +99,11 @@ def stretches(
         offset = found.end
 
 
+def reads_as_zeros(image: Image, offset: int, length: int) -> bool:
+    """Whether a range is known to have nothing but zeros; where nothing is, it is. Raises OSError."""
+    return all(found.extent.zero for found in stretches(image, None, offset, length))
+
+
 def allocated_above(image: Image, base: Image | None, offset: int, length: int) -> tuple[bool, int]:
     """Whether an image or one above `base` has what is at `offset`, and for how many bytes."""
     found = above(image, base, offset, length).extent

@@ -226,7 +226,7 @@ class Image:
     @property
     def fast_zeroes(self) -> bool:
         """Whether `write_zeroes` takes less time than writing zeros would."""
-        return self.file is not None and self.file.fast_zeroes
+        return False
 
     def event(self, name: str) -> None:
         """A format does something of which blkdebug knows the name; its file may want to fail."""
@@ -301,13 +301,17 @@ class Image:
     def make_empty(self) -> None:
         """Have nothing any more, so that what is below shows; what is below is at least as long.
 
-        Raises ImageError where the format cannot.
+        Formats that cannot keep what they have. Raises OSError.
         """
-        raise ImageError(f"Image format driver '{self.format}' cannot be emptied")
 
     def bitmaps(self) -> list[Bitmap]:
         """The dirty bitmaps that are kept in the image; none where the format has none."""
         return []
+
+    @property
+    def keeps_bitmaps(self) -> bool:
+        """Whether dirty bitmaps can be kept in the image."""
+        return False
 
     def add_bitmap(self, name: str, granularity: int = 0) -> None:
         """Make a bitmap, which is clear and enabled. granularity: bytes, 0 for a default.

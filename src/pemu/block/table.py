@@ -198,6 +198,13 @@ class TableTree:
         self.top[number] = 0
         self._tables.pop(number, None)
 
+    def clear(self) -> None:
+        """Forget all tables. Raises OSError."""
+        self._tables.clear()
+        for index in range(len(self.top)):
+            if self.top[index]:
+                self.top[index] = 0
+
     def stretch(self, index: int, place: Callable[[int], int], absent: int) -> tuple[int, int]:
         """What `place` makes of entry `index`, and for how many entries that is known to hold.
 

@@ -183,7 +183,9 @@ def test_name_of_what_is_below_is_changed(tmp_path: Path) -> None:
     assert (found["backing-filename"], found["backing-filename-format"]) == ("below", "raw")
     image = Graph().open_name(str(path))
     assert image.read(0, 4) == b"bbbb"
-    amend(image, backing_file="")
+    with pytest.raises(ImageError, match="Cannot amend the backing file"):
+        amend(image, backing_file="")
+    image.set_backing("", "")
     image.close()
     assert "backing-filename" not in shown(path)
 

@@ -45,6 +45,10 @@ class Filter(Image):
     def _discard(self, offset: int, length: int) -> None:
         self._below.discard(offset, length)
 
+    @property
+    def fast_zeroes(self) -> bool:
+        return self._below.fast_zeroes
+
     def _status(self, offset: int, length: int) -> Extent:
         return self._below.status(offset, length)
 

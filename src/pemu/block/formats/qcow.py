@@ -213,6 +213,14 @@ class Qcow(ClusterImage):
         self._file().flush()
         self.tables.write()
 
+    def make_empty(self) -> None:
+        header = self.header
+        with self.lock:
+            self.tables.clear()
+            self.write_tables()
+            self._file().flush()
+            self._file().truncate(header.l1_offset + 8 * header.tables)
+
     def limits(self) -> Limits:
         return Limits(alignment=SECTOR if self.encrypted else 1, cluster=self.cluster)
 

@@ -82,6 +82,10 @@ class Raw(Image):
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         self._file.write_zeroes(self.offset + offset, length, unmap=unmap)
 
+    @property
+    def fast_zeroes(self) -> bool:
+        return self._file.fast_zeroes
+
     def _status(self, offset: int, length: int) -> Extent:
         return self._file.status(self.offset + offset, length)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -24,6 +25,9 @@ _LARGEST = 1 << 30
 
 _MOST_PIECES = 1024
 """Pieces of one system call (IOV_MAX)."""
+
+_FIRST_BLOCK = 4096
+"""Bytes at the beginning of a new file that are not left as a hole."""
 
 _KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 1, 2, 16
 
@@ -212,6 +216,8 @@ class File(Image):
 
 def set_length(fd: int, old: int, new: int, preallocation: str) -> None:
     """Make a file of `old` bytes `new` bytes long, and set room aside. Raises OSError."""
+    if new >= 1 << 63:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     if new > old and preallocation == "falloc":
         os.posix_fallocate(fd, old, new - old)
     elif new > old and preallocation == "full":
@@ -221,6 +227,10 @@ def set_length(fd: int, old: int, new: int, preallocation: str) -> None:
         os.fsync(fd)
     else:
         os.ftruncate(fd, new)
+    if new and not old and preallocation != "full":
+        # QEMU gives a new file its first block, too; who asks for holes tells them apart
+        with contextlib.suppress(OSError):
+            os.pwrite(fd, bytes(min(new, _FIRST_BLOCK if new >= _FIRST_BLOCK else SECTOR)), 0)
 
 
 def _fallocate(fd: int, mode: int, offset: int, length: int) -> bool:

@@ -210,7 +210,7 @@ def _convert(
     if "bitmaps" in given:
         if len(names) > 1:
             raise OptionError("Copying bitmaps only possible with single source")
-        if type(images[0]).add_bitmap is Image.add_bitmap:
+        if not images[0].keeps_bitmaps:
             raise OptionError("Source lacks bitmap support")
         _check_bitmaps(images[0], skip_broken="skip-broken-bitmaps" in given)
     source = _Source(Joined(images) if len(images) > 1 else images[0])
@@ -229,7 +229,7 @@ def _convert(
     stack.push(lambda kind, *rest: _close(target, quiet=kind is not None))
     if target.size < source.image.size:
         raise OptionError("output file is smaller than input file")
-    if "bitmaps" in given and type(target).add_bitmap is Image.add_bitmap:
+    if "bitmaps" in given and not target.keeps_bitmaps:
         raise OptionError(f"Format driver '{target.format}' does not support bitmaps")
     _copy(given, wanted, source, target)
     if "bitmaps" in given:

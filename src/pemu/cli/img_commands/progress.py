@@ -48,7 +48,7 @@ class Progress:
             if self._drawn:
                 os.write(2, b"\r\x1b[K")
         elif self._percent:
-            if kind is None:
+            if kind is None and self._shown < 100:
                 self._line(100.0)
             _print("\n")
 

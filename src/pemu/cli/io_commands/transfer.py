@@ -103,6 +103,8 @@ class _Write:
                 image.write_vmstate(offset, self.pieces)
             else:
                 _within(image, offset, total)
+                if "n" in given and not image.fast_zeroes:
+                    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
                 if "z" in given:
                     image.write_zeroes(offset, total, unmap="u" in given)
                 elif "c" in given:

@@ -57,6 +57,8 @@ def _check(image: Qcow2, options: Mapping[str, Any]) -> None:
     header = image.header
     compat = options.get("compat")
     old = compat == "0.10" or (not compat and header.fields.version < 3)
+    if "backing_file" in options or "backing_fmt" in options:
+        raise ImageError("Cannot amend the backing file\nYou can use 'pemu-img rebase' instead.")
     bits = options.get("refcount_bits") or image.layout.refcount_bits
     if bits not in (1, 2, 4, 8, 16, 32, 64):
         raise ImageError("Refcount width must be a power of two and may not exceed 64 bits")
@@ -103,12 +105,6 @@ def _change_header(image: Qcow2, options: Mapping[str, Any]) -> None:
     if options.get("data_file"):
         header.data_file = options["data_file"]
         image.metadata.write_header()
-    if "backing_file" in options or "backing_fmt" in options:
-        name = options.get("backing_file")
-        image.set_backing(
-            header.backing_file if name is None else name,
-            options.get("backing_fmt") or header.backing_format,
-        )
 
 
 def _upgrade(image: Qcow2) -> None:

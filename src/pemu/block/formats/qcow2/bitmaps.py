@@ -264,6 +264,10 @@ class Qcow2Bitmaps(Qcow2Snapshots):
 
     # Changing
 
+    @property
+    def keeps_bitmaps(self) -> bool:
+        return self.header.fields.version >= 3
+
     def add_bitmap(self, name: str, granularity: int = 0) -> None:
         granularity = granularity or min(max(self.layout.cluster, 4096), 65536)
         shift = granularity.bit_length() - 1
@@ -274,7 +278,7 @@ class Qcow2Bitmaps(Qcow2Snapshots):
                 f"Granularity must be from {1 << SMALLEST_GRANULARITY} to "
                 f"{1 << LARGEST_GRANULARITY} bytes"
             )
-        if self.header.fields.version < 3:
+        if not self.keeps_bitmaps:
             raise ImageError("Cannot store dirty bitmaps in qcow2 v2 files")
         if not name or len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
             raise ImageError(f"Bitmap name must have 1 to {LONGEST_NAME} bytes")

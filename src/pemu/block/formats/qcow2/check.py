@@ -149,7 +149,10 @@ class Checker:
             if words == 2 and table[at + 1] & (table[at + 1] >> 32) & 0xFFFFFFFF:
                 self._bad(f"ERROR found l2 entry with wrong subclusters: {table[at + 1]:x}")
             if layout.external:
-                allocated += 1 if entry & COPIED else 0
+                if entry & COPIED:
+                    allocated += 1
+                    check.fragmented_clusters += bool(active and follows and place != follows)
+                    follows = place + cluster
                 continue
             if not place:
                 continue

@@ -5,11 +5,13 @@ from __future__ import annotations
 from array import array
 
 from pemu.block.error import ImageError
+from pemu.block.extents import reads_as_zeros
 from pemu.block.formats.qcow2.header import LARGEST_L1, RAW_EXTERNAL_DATA
 from pemu.block.formats.qcow2.layout import (
     ALL_ZERO,
     COMPRESSED,
     COPIED,
+    DATA,
     OFFSET,
     PACKED,
     SUBCLUSTERS,
@@ -31,11 +33,12 @@ class Qcow2Clearing(Qcow2Writing):
         start = -(-offset // unit) * unit
         stop = end if end >= self.size else end // unit * unit
         if self.header.fields.version < 3:
-            start = stop = end
-        if start >= stop:
             self._write_plain_zeroes(offset, end)
             return
-        self._write_plain_zeroes(offset, start)
+        if start > stop:
+            self._zero_part(offset, end, unmap=unmap)
+            return
+        self._zero_part(offset, start, unmap=unmap)
         offset = start
         start, stop = self._past_packed(start, stop, end)
         self._write_plain_zeroes(offset, start)
@@ -48,7 +51,33 @@ class Qcow2Clearing(Qcow2Writing):
                 self.metadata.relieve()
                 self._note_write(start, part - start)
             start = part
-        self._write_plain_zeroes(stop, end)
+        self._zero_part(stop, end, unmap=unmap)
+
+    def _zero_part(self, offset: int, end: int, *, unmap: bool) -> None:
+        """Make a part of a subcluster zeros; all of it where the rest reads as zeros already."""
+        if offset >= end:
+            return
+        unit = self.layout.subcluster
+        start = offset & -unit
+        stop = min(start + unit, self.size)
+        with self.lock:
+            self.wait_for(start, stop)
+            if (
+                runs(self.metadata, start, 1)[0].kind not in (DATA, PACKED)
+                and reads_as_zeros(self, start, offset - start)
+                and reads_as_zeros(self, end, stop - end)
+            ):
+                if self.header.more.autoclear & RAW_EXTERNAL_DATA:
+                    self.data_file.write_zeroes(offset, end - offset, unmap=unmap)
+                self._zero_clusters(start, stop, unmap=unmap)
+                self.metadata.relieve()
+                self._note_write(offset, end - offset)
+                return
+        self._write_plain_zeroes(offset, end)
+
+    @property
+    def fast_zeroes(self) -> bool:
+        return self.header.fields.version >= 3
 
     def _past_packed(self, start: int, stop: int, end: int) -> tuple[int, int]:
         """A range without parts of compressed clusters, which have no subclusters."""
@@ -217,13 +246,18 @@ class Qcow2Clearing(Qcow2Writing):
             mode = preallocation if preallocation in ("falloc", "full") else "off"
             self.data_file.truncate(size, preallocation=mode)
         edge = min(layout.clusters(old) * layout.cluster, size)
+        near = min(-(-old // layout.subcluster) * layout.subcluster, edge)
         # The rest of the last cluster may have anything, and so may what is below.
         self.size = size
         try:
-            if edge > old:
-                self._write_plain_zeroes(old, edge)
+            if near > old:
+                self._write_plain_zeroes(old, near)
+            if not reads_as_zeros(self, near, edge - near):
+                self._write_zeroes(near, edge - near, unmap=True)
             if self.backing is not None and self.backing.size > edge and size > edge:
                 self._write_zeroes(edge, min(size, self.backing.size) - edge, unmap=True)
+            if preallocation == "off" and self.header.more.autoclear & RAW_EXTERNAL_DATA:
+                preallocation = "metadata"  # what the raw file has is data everywhere
             if preallocation != "off":
                 self._preallocate(edge if old else 0, size, preallocation)
         except BaseException:

@@ -1,0 +1,151 @@
+"""Scripts of `pemu-img` and `pemu-io` commands do, step by step, what QEMU's tools do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.sidebyside import Answer, Pair
+
+_VARIES = (
+    (re.compile(r"disk size: .*\n"), ""),
+    (re.compile(r"\d+ ops; .*"), "OPS"),
+    (re.compile(r"[\d.]+ \S+, \d+ ops.*"), "OPS"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "DATE"),
+)
+"""What differs from run to run."""
+
+_OWN = ("actual-size", "filename", "offset", "cid", "parent-cid", "date-sec", "date-nsec")
+"""Keys of JSON output whose values are each program's own."""
+
+
+def normal(answer: Answer) -> tuple[int, object, str]:
+    """An answer without what varies; of errors the first line without Pemu's remedy."""
+    output: object = answer.output
+    if answer.output[:1] in ("[", "{"):
+        output = _without_own(json.loads(answer.output))
+    else:
+        text = answer.output
+        for pattern, instead in _VARIES:
+            text = pattern.sub(instead, text)
+        output = text
+    return answer.status, output, answer.error.partition("\n")[0].partition(";")[0]
+
+
+def _without_own(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_own(one) for key, one in value.items() if key not in _OWN}
+    return [_without_own(one) for one in value] if isinstance(value, list) else value
+
+
+SCRIPTS = {
+    "new raw files have their first block": """
+        img create -f raw a.raw 1M
+        img map --output=json a.raw
+        img create -f raw small.raw 1000
+        img map --output=json small.raw
+        img create -f raw -o preallocation=falloc room.raw 1M
+        img map --output=json room.raw
+        img create -f qcow2 empty.qcow2 1M
+        img convert -O raw empty.qcow2 b.raw
+        img map --output=json b.raw
+    """,
+    "sizes at the end of what numbers can say": """
+        img create -f qcow2 -o cluster_size=2M big.qcow2 4P
+        img map --output=json big.qcow2
+        img create -f raw big.raw 9223372036854775808
+        img create -f qcow2 zero.qcow2 0
+        img info zero.qcow2
+        img create -f vdi odd.vdi 511
+        img info odd.vdi
+    """,
+    "formats that cannot be emptied keep what was committed": """
+        img create -f qcow2 base.qcow2 1M
+        img create -f qed -b base.qcow2 -F qcow2 top.qed
+        io -f qed -c 'write -P 7 256k 4k' top.qed
+        img commit top.qed
+        img map --output=json top.qed
+        io -c 'read -P 7 256k 4k' base.qcow2
+        img create -f vmdk base.vmdk 1M
+        img create -f vmdk -b base.vmdk -F vmdk top.vmdk
+        io -f vmdk -c 'write -P 8 256k 4k' top.vmdk
+        img commit top.vmdk
+        io -f vmdk -c 'read -P 8 256k 4k' base.vmdk
+    """,
+    "qcow is emptied": """
+        img create -f qcow2 base.qcow2 1M
+        img create -f qcow -b base.qcow2 -F qcow2 top.qcow
+        io -f qcow -c 'write -P 7 256k 4k' top.qcow
+        img commit top.qcow
+        img map --output=json top.qcow
+        io -f qcow -c 'read -P 7 256k 4k' -c 'write -P 8 0 64k' top.qcow
+        img map --output=json top.qcow
+    """,
+    "a raw external data file has all of the disk": """
+        img create -f qcow2 -o data_file=data,data_file_raw=on d.qcow2 1M
+        img map --output=json d.qcow2
+        io -c 'write 64k 64k' -c 'discard 128k 64k' -c 'write -z 256k 64k' -c map d.qcow2
+        img map --output=json d.qcow2
+        img resize d.qcow2 2M
+        img map --output=json d.qcow2
+        img check d.qcow2
+    """,
+    "parts of clusters become zeros": """
+        img create -f qcow2 base.qcow2 1M
+        io -c 'write -z 1000 512' -c 'write 64k 64k' -c 'write -z 65000 70000' base.qcow2
+        io -c 'write -z 512k 60k' -c 'write -zu 768k 100k' -c 'write -P 3 900k 1k' base.qcow2
+        img map --output=json base.qcow2
+        img create -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+        io -c 'write -z 1000 512' -c 'write -z 65000 70000' -c 'write -zu 890k 6k' top.qcow2
+        img map --output=json top.qcow2
+        img create -f qcow2 -b base.qcow2 -F qcow2 -o extended_l2=on sub.qcow2
+        io -c 'write -z 1000 512' -c 'write -z 65000 70000' -c 'write -z 890k 10k' sub.qcow2
+        img map --output=json sub.qcow2
+        img check sub.qcow2
+    """,
+    "an image grows from the middle of a cluster": """
+        img create -f qcow2 -o extended_l2=on a.qcow2 100000
+        io -c 'write -P 3 90000 9k' a.qcow2
+        img resize a.qcow2 2M
+        img map --output=json a.qcow2
+        io -c 'read -P 0 99216 1M' a.qcow2
+    """,
+    "what amend and bitmaps refuse": """
+        img create -f qcow2 a.qcow2 1M
+        img create -f qcow2 -b a.qcow2 -F qcow2 b.qcow2
+        img amend -o backing_file=a.qcow2 b.qcow2
+        img amend -o backing_fmt=raw b.qcow2
+        img create -f qcow2 -o compat=0.10 v2.qcow2 1M
+        img convert -O qcow2 --bitmaps v2.qcow2 c.qcow2
+        img convert -O qcow2 -o compat=0.10 --bitmaps a.qcow2 c.qcow2
+        img convert -O vmdk --bitmaps a.qcow2 c.vmdk
+    """,
+    "zeros that must be fast": """
+        img create -f qcow2 a.qcow2 1M
+        io -c 'write -zn 64k 64k' a.qcow2
+        img create -f qcow2 -o compat=0.10 old.qcow2 1M
+        io -c 'write -zn 64k 64k' old.qcow2
+        img create -f vdi a.vdi 1M
+        io -c 'write -zn 0 1M' a.vdi
+        img create -f raw a.raw 1M
+        io -f raw -c 'write -zn 0 64k' a.raw
+    """,
+    "progress in percent": """
+        img create -f qcow2 a.qcow2 1M
+        img convert -p -O qcow2 a.qcow2 b.qcow2
+    """,
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script_runs_as_with_qemu(tmp_path: Path, name: str) -> None:
+    pair = Pair("img", tmp_path)
+    for line in SCRIPTS[name].strip().splitlines():
+        tool, *words = shlex.split(line)
+        ours, theirs = pair.both(*words, tool=tool)
+        assert normal(ours) == normal(theirs), line
