@@ -100,7 +100,7 @@ def stretches(
 
 
 def reads_as_zeros(image: Image, offset: int, length: int) -> bool:
-    """Whether a range is known to have nothing but zeros; where nothing is, it is. Raises OSError."""
+    """Whether a range is known to read as zeros. Raises OSError."""
     return all(found.extent.zero for found in stretches(image, None, offset, length))
 
 
