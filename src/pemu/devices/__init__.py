@@ -18,6 +18,7 @@ DRIVERS: dict[str, str] = {
     "isa-parallel": "misc.parallel:IsaParallel",
     "isa-pit": "timer.i8254:I8254",
     "isa-serial": "serial.ns16550a:IsaSerial",
+    "loader": "misc.loader:GenericLoader",
     "malta-fpga": "misc.maltafpga:MaltaFpga",
     "mc146818rtc": "timer.mc146818:Mc146818",
     "piix4-isa": "pci.piix4:Piix4Isa",

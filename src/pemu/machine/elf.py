@@ -17,6 +17,7 @@ from pemu.symboltable import Functions, read
 LARGEST = 1 << 30
 """Bytes of a kernel file, and of what it decompresses to: more than any board's memory at once."""
 
+MAGIC = b"\x7fELF"
 EM_MIPS = 8
 MACHINES = {EM_MIPS: "MIPS", 3: "x86", 62: "x86-64", 20: "PowerPC", 21: "PowerPC64", 40: "Arm"}
 _EXECUTABLE, _DYNAMIC, _LOAD = 2, 3, 1
@@ -43,16 +44,26 @@ class Program(NamedTuple):
 
 def load(path: str, machine: int, order: Order, bits: int, said: str = "-kernel") -> Program:
     """Read a kernel. `bits`: of the processor. Raises OptionError for what it cannot run."""
-    data = _contents(path, said)
+    return parse(contents(path, said), order, f"{said}: {quoted(path)}", machine, bits)
+
+
+def parse(
+    data: bytes, order: Order, said: str, machine: int | None = None, bits: int = 64
+) -> Program:
+    """What is in an ELF file, for any machine if that is None.
+
+    said: the beginning of messages. Raises OptionError.
+    """
     try:
         return _parse(data, machine, order, bits)
     except struct.error:
-        raise OptionError(f"{said}: {quoted(path)} is cut short") from None
+        raise OptionError(f"{said} is cut short") from None
     except ValueError as error:
-        raise OptionError(f"{said}: {quoted(path)} {error}") from None
+        raise OptionError(f"{said} {error}") from None
 
 
-def _contents(path: str, said: str) -> bytes:
+def contents(path: str, said: str) -> bytes:
+    """What is in a file, decompressed if it is in gzip's format. Raises OptionError."""
     data = load_file(path, said, LARGEST)
     return _decompressed(data, path, said) if data[:2] == b"\x1f\x8b" else data
 
@@ -68,15 +79,15 @@ def _decompressed(data: bytes, path: str, said: str) -> bytes:
     return plain
 
 
-def _parse(data: bytes, machine: int, order: Order, bits: int) -> Program:
-    if data[:4] != b"\x7fELF":
+def _parse(data: bytes, machine: int | None, order: Order, bits: int) -> Program:
+    if data[:4] != MAGIC:
         raise ValueError("is no ELF file")
     wide, file_order = _CLASSES.get(data[4]), _ORDERS.get(data[5])
     if wide is None or file_order is None:
         raise ValueError("is an ELF file of an unknown class")
     mark = "<" if file_order == "little" else ">"
     kind, file_machine = struct.unpack_from(mark + "HH", data, 16)
-    if file_machine != machine:
+    if machine is not None and file_machine != machine:
         name = MACHINES.get(file_machine, f"machine {file_machine}")
         raise ValueError(f"is for {name}, not for {MACHINES[machine]}")
     if file_order != order:
@@ -129,7 +140,7 @@ class Names:
 
     def _read(self) -> Functions:
         try:
-            data = _contents(self._path, "-kernel")
+            data = contents(self._path, "-kernel")
             return Functions(read(data, _CLASSES[data[4]] == 64, _ORDERS[data[5]] == "big"))
         except (OptionError, struct.error, LookupError):
             return Functions()  # a file that has gone or changed since

@@ -42,8 +42,8 @@ class Machine:
         OptionError for an unknown id.
     new_cpu: makes a processor of a model.
     function_name: the function around a guest-virtual address of the kernel, for logs.
-    roms: what each reset puts into memory. at_reset: functions called at the end of each reset,
-        after that and the processors': what a boot loader does to memory and registers.
+    roms: what each reset puts into memory, as the last thing. at_reset: functions called before
+        that and after the processors' reset: what a boot loader does to memory and registers.
     """
 
     def __init__(self, order: Order = "little", log: Log | None = None) -> None:
@@ -178,7 +178,7 @@ class Machine:
     # Reset and state
 
     def reset(self, cause: Cause = "guest-reset") -> None:
-        """Reset everything: devices, processors, then what `at_reset` does.
+        """Reset everything: devices, processors, then what `at_reset` and `roms` say.
 
         Under the lock, while the processors do not run: `control.request_reset` is what others use.
         """
@@ -186,10 +186,10 @@ class Machine:
             self.reset_devices()
         for cpu in self.cpus:
             cpu.reset()
-        for rom in self.roms:
-            self.memory.dma_write(rom.address, rom.data)
         for action in self.at_reset:
             action()
+        for rom in self.roms:
+            self.memory.fill(rom.address, rom.data)
 
     def reset_devices(self) -> None:
         """Reset all devices, as power-on does."""

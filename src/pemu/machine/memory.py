@@ -191,6 +191,18 @@ class AddressSpace:
         elif data:
             self._dma(address, len(data), data, device)
 
+    def fill(self, address: int, data: bytes) -> None:
+        """Write `data` to memory, also to that which guests cannot write; nowhere else."""
+        at = 0
+        while at < len(data):
+            one = self.find(address + at)
+            if one is None:
+                return
+            part = data[at : at + one.end - address - at]
+            if isinstance(one.region, Ram):
+                one.region.write_bytes(address + at - one.start + one.offset, part)
+            at += len(part)
+
     def dma_view(self, address: int, length: int) -> memoryview | None:
         """The memory itself, if all of it is one piece of writable RAM.
 

@@ -105,8 +105,14 @@ class MipsProcessor(Processor):
         self.cpu.update_mode()
 
     def start_at(self, address: int) -> None:
-        """Begin at a virtual address, of which the processor takes its bits; after a reset."""
+        """Begin at a virtual address, of which the processor takes its bits; after a reset.
+
+        An address of 32 bits is one in the segments of 32 bits.
+        """
+        if address >> 31 == 1:
+            address -= 1 << 32
         self.cpu.pc = address & (1 << self.engine.arch.xlen) - 1
+        self.cpu.update_mode()
 
     def settle(self, number: int, argument: int) -> None:
         if number == EXIT_WAIT:
