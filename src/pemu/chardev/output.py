@@ -19,7 +19,7 @@ from pemu.chardev.interface import Host
 LIMIT = 64 * 1024
 """Bytes queued before `write` refuses more: as much as a Linux pipe holds."""
 
-GATHER = 0.001
+GATHER = 0.002
 """Seconds after a call of the host during which `write` only queues: too few to be noticed."""
 
 
@@ -61,6 +61,9 @@ class Output:
         """
         with self._lock:
             queued = len(self._queue)
+            if self._expected and queued + len(data) <= LIMIT:
+                self._queue += data
+                return len(data)
             limit = queued + len(data) if whole and queued < LIMIT else LIMIT
             if time.monotonic() < self._gathers_until:
                 return self._enqueue(data, limit)
@@ -98,6 +101,7 @@ class Output:
             if self._watched and not self._host.loop.is_closed():
                 self._host.loop.remove_writer(self._fd)
             self._fd = -1
+            self._expected = False
             self._forget()
 
     def _forget(self) -> None:

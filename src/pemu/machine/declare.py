@@ -7,6 +7,7 @@ the same name in the device's own dictionary, so that later uses cost what an at
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
 from pemu.machine.irq import Irq, input_lines
@@ -163,8 +164,7 @@ class Inputs(Declared[list[Irq]]):
         self.method = method
 
     def create(self, device: Device) -> list[Irq]:
-        method = self.method
-        return input_lines(lambda number, level: method(device, number, level), self.count)
+        return input_lines(partial(self.method, device), self.count)
 
     def save(self, device: Device) -> list[int]:
         return [line.level for line in device.__dict__[self.name]]

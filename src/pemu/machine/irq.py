@@ -7,6 +7,7 @@ of one input go through `or_gate`. All under the machine's lock.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 Sink = Callable[[int], object]
 """What hears of a line's changes: a function of the new level."""
@@ -31,7 +32,7 @@ class Irq:
         if self.level:
             self._sinks[-1](1)
 
-    def set(self, level: int) -> None:
+    def set(self, level: object) -> None:
         """Drive the line to `level`; any true value is high."""
         if level:
             if not self.level:
@@ -73,11 +74,7 @@ def _nowhere(level: int) -> None:
 
 def input_lines(handler: Callable[[int, int], object], count: int) -> list[Irq]:
     """`count` lines whose changes go to `handler(number, level)`."""
-    return [Irq(_numbered(handler, number)) for number in range(count)]
-
-
-def _numbered(handler: Callable[[int, int], object], number: int) -> Sink:
-    return lambda level: handler(number, level)
+    return [Irq(partial(handler, number)) for number in range(count)]
 
 
 def or_gate(output: Irq | Sink, count: int) -> list[Irq]:

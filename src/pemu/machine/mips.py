@@ -76,11 +76,12 @@ class MipsProcessor(Processor):
         if not 0 <= number < HARDWARE_LINES:
             raise ValueError(f"interrupt input {number}: a MIPS processor has 0 to 5")
         bit = 1 << number
+        cpu = self.cpu
 
         def set_level(level: int) -> None:
             # Under the machine's lock, as all that changes lines.
-            lines = self.cpu.irq_lines
-            self.cpu.irq_lines = lines | bit if level else lines & ~bit
+            lines = cpu.irq_lines
+            cpu.irq_lines = lines | bit if level else lines & ~bit
             if level:
                 self.wake()
 

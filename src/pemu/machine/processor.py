@@ -210,7 +210,8 @@ class Processor:
     def wake(self) -> None:
         """Something may have become pending: look, and sleep no longer. From any thread."""
         self.cpu.look_for_interrupts()
-        self._wake.set()
+        if not self._wake.is_set():  # whoever clears it looks for interrupts afterwards
+            self._wake.set()
 
     def sleep(self) -> None:
         """Wait for `wake` or `kick`, or return at once if one came since the last time."""

@@ -117,7 +117,8 @@ class I8259(IsaDevice):
         return None
 
     def _update(self) -> None:
-        self.irq.set(self._next() is not None)
+        wanted = self.requests & ~self.mask
+        self.irq.set(wanted and (not self.in_service or self._next() is not None))
 
     # Acknowledging
 

@@ -98,10 +98,12 @@ class Uart(Device, FrontEnd):
     def _pending(self) -> int:
         """The identification of the most urgent interrupt."""
         ier = self.ier
+        if not ier:
+            return IIR_NONE
         if ier & IER_LINE and self.line_errors:
             return IIR_LINE
         if ier & IER_RECEIVED:
-            if len(self.received) >= self._trigger:
+            if self.received and len(self.received) >= self._trigger:
                 return IIR_RECEIVED
             if self.timed_out:
                 return IIR_TIMEOUT
@@ -205,22 +207,23 @@ class Uart(Device, FrontEnd):
             self._receive(byte, 0)
             self.thr_interrupt = True
         else:
-            if len(self.to_send) >= (FIFO_SIZE if self.fcr & FCR_ENABLE else 1):
-                self.to_send.pop()
-            self.to_send.append(byte)
+            waiting = self.to_send
+            if waiting and len(waiting) >= (FIFO_SIZE if self.fcr & FCR_ENABLE else 1):
+                waiting.pop()
+            waiting.append(byte)
             self._transmit()
         if interrupts:
             self._update_irq()
 
     def _transmit(self) -> None:
         """Pass on what the back end takes; `writable` is called when it takes the rest."""
-        while self.to_send:
-            backend = self.backend
-            taken = backend.write(bytes(self.to_send)) if backend else len(self.to_send)
+        waiting, backend = self.to_send, self.backend
+        while waiting:
+            taken = backend.write(bytes(waiting)) if backend else len(waiting)
             if not taken:
                 return
-            del self.to_send[:taken]
-            self.thr_interrupt = not self.to_send
+            del waiting[:taken]
+            self.thr_interrupt = not waiting
 
     # The line
 
