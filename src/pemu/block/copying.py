@@ -1,6 +1,6 @@
 """Copying contents from image to image: threads read, look for zeros and write at the same time.
 
-Every chunk is read, examined and written by one thread; the system calls that move data and the
+Every batch is read, examined and written by one thread; the system calls that move data and the
 compressing run beside each other. Writes go in the order of the contents where that is wanted.
 """
 
@@ -11,13 +11,16 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pemu.block.image import Image, is_zero
+from pemu.block.image import Image, Packed, is_zero
 
 CHUNK = 2 << 20
 """Bytes that are read and written at a time."""
+
+MOST_PIECES = 64
+"""Pieces, small ones, that are dealt with at a time."""
 
 WORKERS = 8
 """Threads, where nobody says how many."""
@@ -34,6 +37,15 @@ class Piece(NamedTuple):
     length: int
     source: Image | None = None
     place: int = 0
+
+
+class _Part(NamedTuple):
+    """A part of a buffer: zeros or not, beginning and end, its clusters in compressed form."""
+
+    zero: bool
+    start: int
+    end: int
+    packed: Sequence[Packed] = ()
 
 
 class CopyError(Exception):
@@ -80,7 +92,7 @@ class Copier:
         self.target_zero = target_zero
         self.compress = compress
         self.cluster = granule
-        largest = CHUNK // 4 if compress else CHUNK  # what is compressed at a time takes long
+        largest = CHUNK // 2 if compress else CHUNK  # what is compressed at a time takes long
         self.chunk = max(largest // self.granule, 1) * self.granule
         self.ordered = ordered
         self.offload = offload
@@ -98,9 +110,9 @@ class Copier:
 
     def copy(self, pieces: Iterable[Piece]) -> None:
         """Copy all. Raises CopyError, or what `pieces` raises."""
-        chunks = self._chunks(pieces)
+        batches = self._batches(pieces)
         threads = [
-            threading.Thread(target=self._work, args=(chunks,), daemon=True)
+            threading.Thread(target=self._work, args=(batches,), daemon=True)
             for _ in range(self.workers)
         ]
         for thread in threads:
@@ -113,46 +125,60 @@ class Copier:
         if self._error is not None:
             raise self._error
 
-    def _chunks(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """Pieces small enough for a buffer; they end where clusters of the target do."""
+    def _batches(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+        """Pieces whose data fit into a buffer; data end where clusters of the target do."""
+        batch: list[Piece] = []
+        room = self.chunk
         for piece in pieces:
-            if piece.kind != "data" or self.offload:
-                yield piece
-                continue
-            kind, offset, length, source, place = piece
-            while length:
-                part = min(self.chunk - offset % self.chunk, length)
-                yield Piece(kind, offset, part, source, place)
-                offset, place, length = offset + part, place + part, length - part
+            if batch and (joined := _joined(batch[-1], piece)):
+                room += batch.pop().length if piece.kind == "data" else 0
+                piece = joined
+            if piece.kind != "data":
+                batch.append(piece)
+            else:
+                kind, offset, length, source, place = piece
+                while length:
+                    part = min(self.chunk - offset % self.chunk, length)
+                    if part > room:
+                        yield batch
+                        batch, room = [], self.chunk
+                    batch.append(Piece(kind, offset, part, source, place))
+                    offset, place, length = offset + part, place + part, length - part
+                    room -= part
+            if len(batch) >= MOST_PIECES:
+                yield batch
+                batch, room = [], self.chunk
+        if batch:
+            yield batch
 
-    def _work(self, chunks: Iterator[Piece]) -> None:
-        buffer = memoryview(bytearray(0))
+    def _work(self, batches: Iterator[list[Piece]]) -> None:
+        buffer = memoryview(b"")
         gate = threading.Lock()
         try:
             while not self._stopped:
                 with self._taking:
-                    piece = next(chunks, None)
-                    if piece is None:
+                    batch = next(batches, None)
+                    if batch is None:
                         return
                     mine, gate = self._gate, threading.Lock()
                     gate.acquire()
                     self._gate = gate
-                if piece.kind != "data":
-                    self._wait(mine)
+                found: list[tuple[Piece, memoryview, list[_Part]]] = []
+                rest = buffer
+                for piece in batch:
                     if piece.kind == "zero":
-                        self._write_zeroes(piece.offset, piece.length)
-                elif not (self.offload and self._offloaded(piece)):
-                    if len(buffer) < piece.length:  # of whole pages: copied faster
-                        buffer = memoryview(mmap.mmap(-1, max(piece.length, self.chunk)))
-                    view = buffer[: piece.length]
-                    self._read(piece, view)
-                    packed = self._compressed(view)
-                    self._wait(mine)
-                    self._write(piece, view, packed)
-                else:
-                    self._wait(mine)
+                        found.append((piece, rest[:0], [_Part(True, 0, piece.length)]))
+                    elif piece.kind == "data" and not (self.offload and self._offloaded(piece)):
+                        if not buffer:
+                            buffer = rest = memoryview(mmap.mmap(-1, self.chunk))  # whole pages
+                        view, rest = rest[: piece.length], rest[piece.length :]
+                        self._read(piece, view)
+                        found.append((piece, view, self._parts(piece.offset, view)))
+                self._wait(mine)
+                for piece, view, parts in found:
+                    self._write(piece, view, parts)
                 gate.release()
-                self._done(piece)
+                self._done(batch)
         except BaseException as error:
             with self._taking:
                 if self._error is None and not isinstance(error, _Stopped):
@@ -168,11 +194,10 @@ class Copier:
         if self._stopped:
             raise _Stopped
 
-    def _done(self, piece: Piece) -> None:
-        if piece.kind != "skip":
-            with self._taking:
-                self._copied += piece.length
-        self.progress(piece.length)
+    def _done(self, batch: list[Piece]) -> None:
+        with self._taking:
+            self._copied += sum(piece.length for piece in batch if piece.kind != "skip")
+        self.progress(sum(piece.length for piece in batch))
         if self.rate:
             ahead = self._copied / self.rate - (time.monotonic() - self._begun)
             if ahead > 0:
@@ -200,31 +225,28 @@ class Copier:
             self._salvage(source, place, view[:half])
             self._salvage(source, place + half, view[half:])
 
-    def _compressed(self, view: memoryview) -> list[bytes | None]:
-        """The clusters of a buffer in compressed form, None for zeros."""
+    def _parts(self, offset: int, view: memoryview) -> list[_Part]:
+        """What is to be written of a buffer."""
         if not self.compress:
-            return []
-        parts = [view[at : at + self.cluster] for at in range(0, len(view), self.cluster)]
+            return [_Part(*run) for run in self._runs(offset, view, self.granule)]
         return [
-            None if self.sparse and is_zero(part) else self.target.compress(part) for part in parts
+            _Part(zero, start, end, () if zero else self.target.compress(view[start:end]))
+            for zero, start, end in self._runs(offset, view, self.cluster)
         ]
 
-    def _write(self, piece: Piece, view: memoryview, packed: list[bytes | None]) -> None:
+    def _write(self, piece: Piece, view: memoryview, parts: list[_Part]) -> None:
         try:
-            if self.compress:
-                for number, one in enumerate(packed):
-                    at = number * self.cluster
-                    part = view[at : at + self.cluster]
-                    if one is None:
-                        self._write_zeroes(piece.offset + at, len(part))
-                    else:
-                        self.target.write_compressed(piece.offset + at, part, one)
-                return
-            for zero, start, end in self._runs(piece.offset, view):
+            for zero, start, end, packed in parts:
                 if zero:
                     self._write_zeroes(piece.offset + start, end - start)
-                else:
+                elif not self.compress:
                     self.target.write_from(piece.offset + start, [view[start:end]])
+                elif packed:
+                    self.target.write_compressed(piece.offset + start, view[start:end], packed)
+                else:
+                    for at in range(start, end, self.cluster):
+                        cluster = view[at : min(at + self.cluster, end)]
+                        self.target.write_compressed(piece.offset + at, cluster)
         except OSError as error:
             raise CopyError("writing", self.target, piece.offset, error) from None
 
@@ -236,14 +258,13 @@ class Copier:
         except OSError as error:
             raise CopyError("writing", self.target, offset, error) from None
 
-    def _runs(self, offset: int, view: memoryview) -> list[tuple[bool, int, int]]:
-        """Parts of a buffer, whether they are zeros, and where they begin and end."""
+    def _runs(self, offset: int, view: memoryview, granule: int) -> list[tuple[bool, int, int]]:
+        """Parts of a buffer in units of `granule`: zeros or not, beginning and end."""
         length = len(view)
         if not self.sparse:
             return [(False, 0, length)]
         if is_zero(view):
             return [(True, 0, length)]
-        granule = self.granule
         first = -offset % granule
         # The first word of most granules tells that they are no zeros.
         whole = (length - first) // granule * granule + first
@@ -297,6 +318,17 @@ class Copier:
 
 
 _NO_OFFLOAD = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
+
+
+def _joined(one: Piece, other: Piece) -> Piece | None:
+    """Two pieces as one, where they follow each other and are of the same kind."""
+    if one.kind != other.kind or one.offset + one.length != other.offset:
+        return None
+    if one.kind == "data" and (
+        one.source is not other.source or one.place + one.length != other.place
+    ):
+        return None
+    return one._replace(length=one.length + other.length)
 
 
 class _Stopped(Exception):

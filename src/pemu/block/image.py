@@ -25,6 +25,9 @@ Buffers = Sequence[memoryview]
 Pieces = Sequence[bytes | memoryview]
 """Pieces of memory that are written one after the other."""
 
+Packed = bytes | memoryview
+"""A cluster in compressed form."""
+
 _ZERO_BYTES = bytes(1 << 20)
 
 ZEROES = memoryview(_ZERO_BYTES)
@@ -241,17 +244,20 @@ class Image:
         """
         raise ImageError("Image format driver does not support resize")
 
-    def compress(self, data: bytes | memoryview) -> bytes:
-        """One cluster in compressed form, for `write_compressed`; b'' where that does it itself.
+    def compress(self, data: bytes | memoryview) -> list[Packed]:
+        """Clusters in compressed form, for `write_compressed`; [] where that does it itself.
 
         Threads do it at the same time, whereas writing has its order.
         """
-        return b""
+        return []
 
-    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
+    def write_compressed(
+        self, offset: int, data: bytes | memoryview, packed: Sequence[Packed] = ()
+    ) -> None:
         """Write one cluster (the last may be shorter) in compressed form. Raises OSError, ENOTSUP.
 
-        packed: what `compress` has made of it, where that has been asked already.
+        packed: what `compress` has made of it, where that has been asked already; then there may be
+        several clusters.
         """
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 

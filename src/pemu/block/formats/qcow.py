@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Sequence
 from contextlib import closing
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from pemu.block.crypto.ciphers import SectorCipher
 from pemu.block.crypto.secrets import secret
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Image, Limits, Pieces, damaged
+from pemu.block.image import SECTOR, Buffers, Image, Limits, Packed, Pieces, damaged
 from pemu.block.opening import Opening
 from pemu.block.structure import U8, U16, U32, U64, Structure
 from pemu.block.table import Table, TableTree
@@ -140,15 +141,17 @@ class Qcow(ClusterImage):
             self._decoded = (entry, data)
             return data
 
-    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
+    def write_compressed(
+        self, offset: int, data: bytes | memoryview, packed: Sequence[Packed] = ()
+    ) -> None:
         length = len(data)
         if offset % self.cluster or (length != self.cluster and offset + length != self.size):
             raise OSError("a compressed write must be one cluster")
         self.within(offset, length, writes=True)
         whole = bytes(data).ljust(self.cluster, b"\0")
         packer = zlib.compressobj(-1, zlib.DEFLATED, WINDOW)
-        packed = packer.compress(whole) + packer.flush()
-        if len(packed) >= self.cluster or self.encrypted:
+        small = packer.compress(whole) + packer.flush()
+        if len(small) >= self.cluster or self.encrypted:
             self.write(offset, data)
             return
         index = offset // self.cluster
@@ -158,8 +161,8 @@ class Qcow(ClusterImage):
             shift = 63 - self.header.cluster_bits
             if place >> shift:
                 raise OSError("the file is too long for compressed clusters")
-            self._file().write(place, packed)
-            self.tables[index] = COMPRESSED | len(packed) << shift | place
+            self._file().write(place, small)
+            self.tables[index] = COMPRESSED | len(small) << shift | place
             if self.changes() > self.most_changes:
                 self.write_tables()
 

@@ -6,7 +6,7 @@ Left out: the SE sparse extents of newer ESX servers.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -36,7 +36,18 @@ from pemu.block.formats.vmdk_extent import (
     Zeros,
     open_sparse,
 )
-from pemu.block.image import SECTOR, Buffers, Check, Extent, Image, Limits, Pieces, damaged, take
+from pemu.block.image import (
+    SECTOR,
+    Buffers,
+    Check,
+    Extent,
+    Image,
+    Limits,
+    Packed,
+    Pieces,
+    damaged,
+    take,
+)
 from pemu.block.opening import Mode, Opening, resolve
 from pemu.block.table import write_entries
 from pemu.options.keyval import Key
@@ -135,7 +146,9 @@ class Vmdk(Image):
             taken, rest = take(rest, length)
             extent.write_from(at, taken)
 
-    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
+    def write_compressed(
+        self, offset: int, data: bytes | memoryview, packed: Sequence[Packed] = ()
+    ) -> None:
         self._begin()
         for extent, at, length in self._pieces(offset, len(data)):
             if length != len(data):

@@ -9,11 +9,23 @@ from __future__ import annotations
 import errno
 import os
 import zlib
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from pemu.block.clusters import ABSENT, OTHER, ZERO, ClusterImage
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Check, Extent, Image, Pieces, clear, damaged, take
+from pemu.block.image import (
+    SECTOR,
+    Buffers,
+    Check,
+    Extent,
+    Image,
+    Packed,
+    Pieces,
+    clear,
+    damaged,
+    take,
+)
 from pemu.block.structure import U8, U16, U32, U64, Structure
 from pemu.block.table import Table, TableTree
 
@@ -175,7 +187,9 @@ class SparseExtent(ClusterImage):
             raise damaged()
         return data.ljust(self.cluster, b"\0")
 
-    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
+    def write_compressed(
+        self, offset: int, data: bytes | memoryview, packed: Sequence[Packed] = ()
+    ) -> None:
         if not self.compressed:
             super().write_compressed(offset, data)
         length = len(data)

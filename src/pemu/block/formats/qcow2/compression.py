@@ -8,6 +8,7 @@ import zlib
 from typing import Any
 
 from pemu.block.formats.qcow2.header import ZSTD
+from pemu.block.image import Packed
 
 _WINDOW = -12
 """A window of 4 KiB and no header: readers need not expect more."""
@@ -15,16 +16,23 @@ _WINDOW = -12
 _THREAD = threading.local()
 
 
-def compress(data: bytes | memoryview, kind: int) -> bytes:
-    """`data` in compressed form. Raises ImageError where the library is missing."""
+def compress(clusters: list[memoryview], kind: int) -> list[Packed]:
+    """Each of `clusters` in compressed form. Raises ImageError where the library is missing."""
     if kind == ZSTD:
         compressor: Any = getattr(_THREAD, "compressor", None)
         if compressor is None:
             compressor = _THREAD.compressor = _zstandard().ZstdCompressor()
-        packed: bytes = compressor.compress(data)
-        return packed
+        if len(clusters) > 1 and hasattr(compressor, "multi_compress_to_buffer"):
+            # The interpreter's lock is let go of once, not for each of them.
+            packed = compressor.multi_compress_to_buffer(clusters)
+            return [memoryview(packed[i]) for i in range(len(packed))]
+        return [compressor.compress(cluster) for cluster in clusters]
+    return [_deflated(cluster) for cluster in clusters]
+
+
+def _deflated(cluster: memoryview) -> bytes:
     deflate = zlib.compressobj(-1, zlib.DEFLATED, _WINDOW, 9)
-    return deflate.compress(data) + deflate.flush()
+    return deflate.compress(cluster) + deflate.flush()
 
 
 def decompress(data: bytes | bytearray | memoryview, size: int, kind: int) -> bytes:

@@ -6,7 +6,8 @@ import errno
 import os
 import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from pemu.block.formats.qcow2.compression import compress
@@ -24,7 +25,7 @@ from pemu.block.formats.qcow2.layout import (
 )
 from pemu.block.formats.qcow2.mapping import runs
 from pemu.block.formats.qcow2.reading import Qcow2Reading
-from pemu.block.image import SECTOR, ZEROES, Pieces, take
+from pemu.block.image import SECTOR, ZEROES, Packed, Pieces, take
 
 NEW, REUSED, IN_PLACE = range(3)
 """Where a write goes: to clusters that it takes, to clusters with room that the tables do not yet
@@ -308,43 +309,60 @@ class Qcow2Writing(Qcow2Reading):
 
     # Compressed data
 
-    def compress(self, data: bytes | memoryview) -> bytes:
-        missing = self.layout.cluster - len(data)
-        whole = bytes(data) + bytes(missing) if missing > 0 else data
-        return compress(whole, self.header.compression_type)
+    def compress(self, data: bytes | memoryview) -> list[Packed]:
+        size = self.layout.cluster
+        clusters = [memoryview(data)[at : at + size] for at in range(0, len(data), size)]
+        if clusters and len(clusters[-1]) < size:
+            clusters[-1] = memoryview(bytes(clusters[-1]).ljust(size, b"\0"))
+        return compress(clusters, self.header.compression_type)
 
-    def write_compressed(self, offset: int, data: bytes | memoryview, packed: bytes = b"") -> None:
-        length = len(data)
+    def write_compressed(
+        self, offset: int, data: bytes | memoryview, packed: Sequence[Packed] = ()
+    ) -> None:
+        length, size = len(data), self.layout.cluster
         self.within(offset, length, writes=True)
-        layout, metadata = self.layout, self.metadata
         if not length:
             return
-        if layout.external or self.encrypted:
+        if self.layout.external or self.encrypted:
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-        if offset % layout.cluster or (length != layout.cluster and offset + length != self.size):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        if length > layout.cluster:
+        if offset % size or (length % size and offset + length != self.size):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         packed = packed or self.compress(data)
-        if len(packed) >= layout.cluster:
-            self._write_from(offset, [data])
-            return
+        done = 0
+        for shrinks, group in groupby(packed, lambda one: len(one) < size):
+            clusters = list(group)
+            part = memoryview(data)[done * size : (done + len(clusters)) * size]
+            if shrinks:
+                self._write_packed(offset + done * size, clusters)
+                self._note_write(offset + done * size, len(part))
+            else:
+                self._write_from(offset + done * size, [part])
+            done += len(clusters)
+
+    def _write_packed(self, offset: int, packed: list[Packed]) -> None:
+        """Write compressed clusters that follow each other on the disk."""
+        layout, metadata = self.layout, self.metadata
         with self.lock:
             self._expect_sound()
-            self.wait_for(offset, offset + length)
-            place = metadata.take_bytes(len(packed))
-            metadata.file.event("write_compressed")
-            metadata.file.write(place, packed)
-            l2, table = metadata.own_table(offset >> layout.l1_shift)
-            at = (offset >> layout.cluster_bits & (layout.l2_entries - 1)) * layout.words
-            old = table[at]
-            table[at] = layout.packed_entry(place, len(packed))
-            if layout.extended:
-                table[at + 1] = 0
-            metadata.mark(l2, at, at + layout.words)
-            self.free_entry(old, discard=self.settings.discard_other)
+            self.wait_for(offset, offset + len(packed) * layout.cluster)
+            places = [metadata.take_bytes(len(one)) for one in packed]
+            done = 0
+            for at in range(1, len(packed) + 1):
+                if at == len(packed) or places[at] != places[at - 1] + len(packed[at - 1]):
+                    metadata.file.event("write_compressed")
+                    metadata.file.write_from(places[done], packed[done:at])
+                    done = at
+            for place, one in zip(places, packed, strict=True):
+                l2, table = metadata.own_table(offset >> layout.l1_shift)
+                at = (offset >> layout.cluster_bits & (layout.l2_entries - 1)) * layout.words
+                old = table[at]
+                table[at] = layout.packed_entry(place, len(one))
+                if layout.extended:
+                    table[at + 1] = 0
+                metadata.mark(l2, at, at + layout.words)
+                self.free_entry(old, discard=self.settings.discard_other)
+                offset += layout.cluster
             metadata.relieve()
-            self._note_write(offset, length)
 
     def flush(self) -> None:
         with self.lock:
