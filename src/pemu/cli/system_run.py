@@ -141,7 +141,10 @@ class Session:
         self.instance.debug = self.gdb.open
         machine.backends = {"chardev": chardevs.find, "drive": drives.find}
         for text in options.chardev:
-            chardevs.create(text)
+            try:
+                chardevs.create(text)
+            except OptionError as error:
+                raise error.within(f"-chardev {text}") from None
         serials, parallels = self._ports(chardevs)
         config = Configuration(
             cpu=options.cpu or self.board.default_cpu.get(self.target.name, ""),

@@ -9,6 +9,7 @@ DRIVERS: dict[str, str] = {
     "gt64120": "pci.gt64120:Gt64120",
     "gt64120_pci": "pci.gt64120:Gt64120Pci",
     "cfi.pflash01": "storage.cfi_flash:CfiFlash",
+    "floppy": "storage.floppy_drive:Floppy",
     "i8257": "dma.i8237:I8237",
     "i8042": "input.i8042:I8042",
     "ide-cd": "storage.ide_cd:IdeCd",

@@ -10,11 +10,13 @@ import pytest
 
 from pemu.devices.dma import i8237
 from pemu.devices.storage.floppy import IsaFdc, format_of
+from pemu.devices.storage.floppy_drive import Floppy
 from pemu.machine.drives import Drive
 from pemu.machine.irq import Irq
 from pemu.machine.isa import IsaBus
 from pemu.machine.machine import Machine
 from pemu.machine.region import Ram
+from pemu.options.error import OptionError
 from tests.devices.anyaccess import check_state
 from tests.devices.storage.host import drive_of
 from tests.machine.battering import batter
@@ -128,6 +130,22 @@ def test_sector_is_written(bench: Bench, path: Path) -> None:
         bench.write(5, 0x77)
     assert bench.result()[1] == 0x80
     assert path.read_bytes()[17 * 512 : 18 * 512] == b"\x77" * 512
+
+
+def test_drive_is_added_where_there_is_none(bench: Bench, path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(bytes(SIZE - 512) + b"\x55" * 512)
+    added = bench.machine.create(Floppy, bench.fdc.floppies, drive=drive_of(other))
+    assert added.unit == 1
+    data = transfer(bench, 0xE6, 5, 79, 1, 18, 2, 18, 0x1B, 0xFF)
+    assert data == b"\x55" * 512
+    with pytest.raises(OptionError, match="has no room for floppy|units are in use"):
+        bench.machine.create(Floppy, bench.fdc.floppies, drive=drive_of(None))
+
+
+def test_place_of_the_boards_drive_is_taken(bench: Bench) -> None:
+    with pytest.raises(OptionError, match="Floppy unit 0 is in use; -nodefaults leaves"):
+        bench.machine.create(Floppy, bench.fdc.floppies, unit=0, drive=drive_of(None))
 
 
 def test_without_a_disk() -> None:

@@ -59,6 +59,30 @@ def test_identify(host: Host) -> None:
     assert b"".join(word.to_bytes(2, "big") for word in answer[10:20]).strip() == b"QM00001"
 
 
+def test_identify_tells_of_the_medium(path: Path) -> None:
+    host = Host({})
+    values = {"physical_block_size": 4096, "rotation_rate": 7200}
+    host.machine.create(IdeDisk, host.ide.buses[0], unit=0, drive=drive_of(path), **values)
+    host.command(0xEC)
+    answer = words(host.pull(512))
+    host.close()
+    assert (answer[106], answer[217]) == (0x6003, 7200)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"logical_block_size": 4096}, "logical_block_size=4096: an IDE disk has sectors of 512"),
+        ({"physical_block_size": 1000}, "physical_block_size=1000: give a power of two from 512"),
+    ],
+)
+def test_sizes_that_a_disk_cannot_have(path: Path, values: dict[str, int], message: str) -> None:
+    host = Host({})
+    with pytest.raises(OptionError, match=message):
+        host.machine.create(IdeDisk, host.ide.buses[0], unit=0, drive=drive_of(path), **values)
+    host.close()
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_sectors_are_read_one_by_one(host: Host, content: bytes, size: int) -> None:
     host.command(0x20, lba=5, count=3)

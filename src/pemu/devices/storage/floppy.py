@@ -10,14 +10,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pemu.block.backend import Backend, Request
+from pemu.devices.storage.floppy_drive import DRIVES, FloppyBus
 from pemu.machine import prop, state
 from pemu.machine.declare import Output
+from pemu.machine.device import Device
+from pemu.machine.drives import Drive
 from pemu.machine.isa import IsaDevice
 from pemu.machine.region import Mmio
 from pemu.options.error import OptionError, quoted
 
 SECTOR = 512
-DRIVES = 2
 
 # Ports, from the base on
 DIGITAL_OUTPUT, TAPE, MAIN_STATUS, FIFO, DIRECTION = 2, 3, 4, 5, 7
@@ -123,16 +125,11 @@ class IsaFdc(IsaDevice):
     _request: Request | None = None
 
     def realize(self) -> None:
-        self.backends: list[Backend | None] = []
-        for drive in (self.drivea, self.driveb):
+        self.backends: list[Backend | None] = [None] * DRIVES
+        self.floppies = FloppyBus(self.machine, f"floppy-bus.{self.machine.number(self)}", self)
+        for number, drive in enumerate((self.drivea, self.driveb)):
             if drive is not None:
-                if drive.owner is not None:
-                    raise OptionError(
-                        f"{self.driver}: Drive {quoted(drive.id)} is already in use by another "
-                        "device"
-                    )
-                drive.owner = self
-            self.backends.append(drive.backend if drive else None)
+                self.put(number, drive, self)
         # The ports leave out one that belongs to the IDE controller.
         low = Mmio("fdc", 5, self._read_low, self._write_low, self, maximum=1)
         high = Mmio("fdc", 1, self._read_high, self._write_high, self, maximum=1)
@@ -141,9 +138,24 @@ class IsaFdc(IsaDevice):
         self.bus.connect(self.line, self.irq)
         channels = self.bus.dma
         self._channel = channels[self.dma] if self.dma < len(channels) else None
-        for number, backend in enumerate(self.backends):
-            if backend is not None:
-                backend.changed.append(self._noting(number))
+
+    def free_unit(self, wanted: int | None) -> int:
+        """The place of a further drive, `wanted` where it is free. Raises OptionError."""
+        free = [number for number, backend in enumerate(self.backends) if backend is None]
+        if wanted in free or wanted is None and free:
+            return free[0] if wanted is None else wanted
+        what = "units are" if wanted is None else f"unit {wanted} is"
+        raise OptionError(f"Floppy {what} in use; -nodefaults leaves the board's drive out")
+
+    def put(self, number: int, drive: Drive, owner: Device) -> None:
+        """Have a drive, which belongs to `owner` from now on. Raises OptionError."""
+        if drive.owner is not None:
+            raise OptionError(
+                f"{owner.driver}: Drive {quoted(drive.id)} is already in use by another device"
+            )
+        drive.owner = owner
+        self.backends[number] = drive.backend
+        drive.backend.changed.append(self._noting(number))
 
     def _noting(self, number: int) -> Callable[[], None]:
         def changed() -> None:

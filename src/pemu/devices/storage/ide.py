@@ -177,6 +177,7 @@ class IdeDevice(Device):
     serial = prop.text("", "serial number")
     model = prop.text("", "model name")
     ver = prop.text("2.5+", "firmware version")
+    bootindex = prop.sint(32, -1, "place in the boot order, for firmware that asks for it")
 
     features = state.array(8, 2, help="what was written last, and before")
     count = state.array(8, 2)

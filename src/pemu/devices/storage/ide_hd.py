@@ -34,6 +34,9 @@ from pemu.options.error import OptionError, quoted
 MOST_MULTIPLE = 16
 """Sectors to an interrupt that READ MULTIPLE can have."""
 
+_MOST_SHIFT = 12
+"""Binary logarithm of the sectors that are written at a time, at most: 2 MiB, as in QEMU."""
+
 MOST_TRIMMED = 64
 """Sectors of ranges that one DATA SET MANAGEMENT may bring."""
 
@@ -49,6 +52,9 @@ class IdeDisk(IdeDevice):
     heads = prop.uint(32, 0, "heads")
     secs = prop.uint(32, 0, "sectors of a track")
     model = prop.text("QEMU HARDDISK", "model name")
+    rotation_rate = prop.uint(16, 0, "turns a minute, 1 without any; 0 tells nothing")
+    logical_block_size = prop.size(SECTOR, "bytes of a sector: 512")
+    physical_block_size = prop.size(SECTOR, "bytes that the disk writes at a time")
 
     multiple = state.uint(8, reset=MOST_MULTIPLE, help="sectors of READ MULTIPLE")
     current_heads = state.uint(8, help="by INITIALIZE DEVICE PARAMETERS, 0 for the native ones")
@@ -72,6 +78,15 @@ class IdeDisk(IdeDevice):
             raise OptionError(
                 f"{self.driver}: Block node is read-only: drive {quoted(self.drive.id)}; a hard "
                 "disk must be writable, with snapshot=on the image is left alone"
+            )
+        if self.logical_block_size != SECTOR:
+            raise OptionError(
+                f"logical_block_size={self.logical_block_size}: an IDE disk has sectors of {SECTOR}"
+            )
+        if self.physical_block_size not in (SECTOR << at for at in range(_MOST_SHIFT + 1)):
+            raise OptionError(
+                f"physical_block_size={self.physical_block_size}: give a power of two from "
+                f"{SECTOR} to {SECTOR << _MOST_SHIFT}"
             )
         self.native = guess_geometry(self.sectors)
         given = (self.cyls, self.heads, self.secs)
@@ -325,6 +340,8 @@ class IdeDisk(IdeDevice):
             write_cache=self.write_cache,
             smart=self.smart_enabled,
             wwn=self.wwn,
+            physical_shift=(self.physical_block_size // SECTOR).bit_length() - 1,
+            rotation_rate=self.rotation_rate,
         )
         self.send(data, "answered")
 

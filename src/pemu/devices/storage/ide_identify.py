@@ -89,10 +89,13 @@ def identify_disk(
     write_cache: bool,
     smart: bool,
     wwn: int,
+    physical_shift: int,
+    rotation_rate: int,
 ) -> bytes:
     """The answer of a hard disk.
 
     names: serial number, firmware, model. multiple: sectors of READ MULTIPLE, 0 for not set.
+    physical_shift: binary logarithm of the sectors that the disk writes at a time.
     """
     words = Words()
     words[0] = 0x0040  # a fixed disk
@@ -124,8 +127,9 @@ def identify_disk(
     words.modes(mode)
     words[93] = 0x6001  # an 80-conductor cable
     words.long(100, sectors, 4)
-    words[106] = 0x6000  # one logical sector to a physical one
+    words[106] = 0x6000 | physical_shift
     words[169] = 1  # TRIM
+    words[217] = rotation_rate
     return words.bytes()
 
 

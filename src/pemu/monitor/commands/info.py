@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pemu.monitor.monitor import Monitor
 
 
+FLOPPIES = ("isa-fdc", "floppy")
+"""Drivers of drives whose medium can be taken out."""
+
+
 @COMMANDS.command(
     "info",
     help="show various information about the system state",
@@ -72,7 +76,8 @@ def _drive(drive: Drive) -> str:
         text += f"{image.name} ({image.format}{', read-only' if image.readonly else ''})\n"
     if drive.owner is not None:
         text += f"    Attached to:      {getattr(drive.owner, 'path', drive.owner)}\n"
-    if drive.media == "cdrom" or image is None:
+    removable = drive.media == "cdrom" or getattr(drive.owner, "driver", "") in FLOPPIES
+    if removable or image is None:
         text += "    Removable device: not locked, tray closed\n"
     if image is not None:
         text += f"    Cache mode:       {backend.cache_mode}\n"
