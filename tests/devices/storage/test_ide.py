@@ -6,6 +6,7 @@ import errno
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_identify(host: Host) -> None:
 
 def test_identify_tells_of_the_medium(path: Path) -> None:
     host = Host({})
-    values = {"physical_block_size": 4096, "rotation_rate": 7200}
+    values: Any = {"physical_block_size": 4096, "rotation_rate": 7200}
     host.machine.create(IdeDisk, host.ide.buses[0], unit=0, drive=drive_of(path), **values)
     host.command(0xEC)
     answer = words(host.pull(512))
@@ -76,7 +77,7 @@ def test_identify_tells_of_the_medium(path: Path) -> None:
         ({"physical_block_size": 1000}, "physical_block_size=1000: give a power of two from 512"),
     ],
 )
-def test_sizes_that_a_disk_cannot_have(path: Path, values: dict[str, int], message: str) -> None:
+def test_sizes_that_a_disk_cannot_have(path: Path, values: Any, message: str) -> None:
     host = Host({})
     with pytest.raises(OptionError, match=message):
         host.machine.create(IdeDisk, host.ide.buses[0], unit=0, drive=drive_of(path), **values)
