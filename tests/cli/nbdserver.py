@@ -24,6 +24,8 @@ PACKAGES = {
     "nbdsh": "python3-libnbd",
     "nbdkit": "nbdkit",
     "openssl": "openssl",
+    "nbd-client": "nbd-client",
+    "mkfs.ext4": "e2fsprogs",
 }
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pemu.block.nbd.device import disconnect
 from pemu.cli.nbd import USAGE
 from tests.cli.nbdserver import LONG, nbdsh, need, pemu_nbd, process, run, serving
 from tests.cli.sidebyside import command
@@ -297,20 +296,6 @@ def test_mistakes_are_answered_as_qemu_nbd_does(words: list[str]) -> None:
 def test_help_and_version() -> None:
     assert pemu_nbd("--help") == USAGE
     assert pemu_nbd("-V").startswith("pemu-nbd version ")
-
-
-def test_device_of_the_kernel(disk: Path) -> None:
-    device = Path("/dev/nbd15")
-    try:
-        disconnect(str(device))
-        subprocess.run(["blockdev", "--getsize64", device], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("the kernel has no /dev/nbd15 (module nbd)")
-    pemu_nbd("-f", "raw", "-c", str(device), str(disk))
-    try:
-        assert device.read_bytes() == disk.read_bytes()
-    finally:
-        pemu_nbd("-d", str(device))
 
 
 @pytest.mark.parametrize("words", [[], ["-r"]])
