@@ -40,7 +40,7 @@ class Disk:
     def size(self) -> int:
         return int(self.attribute("size")) * SECTOR
 
-    def write(self, data: bytes, offset: int = 0) -> None:
+    def write(self, data: bytes | bytearray, offset: int = 0) -> None:
         """Write as dd does: the kernel may keep it for later."""
         with self.path.open("r+b", buffering=0) as file:
             file.seek(offset)
