@@ -204,7 +204,7 @@ def test_busy_device_is_left_alone(device: Disk, image: Path, tmp_path: Path) ->
     assert device.read(SECTOR) == MBR
 
 
-@pytest.mark.parametrize("disconnect", ["pemu-nbd", "qemu-nbd", "nbd-client"])
+@pytest.mark.parametrize("disconnect", ["pemu-nbd", "qemu-nbd"])
 def test_server_ends_when_its_device_is_disconnected(
     device: Disk, image: Path, disconnect: str
 ) -> None:
