@@ -8,9 +8,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pemu.block.nbd.tls import find_authorization
+from pemu.block.objects import add_object
 from pemu.cli.nbd import USAGE
 from tests.cli.nbdserver import LONG, nbdsh, need, pemu_nbd, process, run, serving
 from tests.cli.sidebyside import command
@@ -35,7 +38,7 @@ def test_list_is_as_qemu_nbds(tmp_path: Path, disk: Path) -> None:
         ["-r"],
         ["-e", "4"],
         ["-r", "-e", "0"],
-        ["-o", "65536"],
+        ["-o", "0x10000"],
     ):
         socket = tmp_path / "other"
         theirs = [qemu_nbd, "-t", "-f", "raw", "-k", str(socket), *words, str(disk)]
@@ -162,8 +165,9 @@ def test_internal_snapshot_is_served(tmp_path: Path) -> None:
     run("qemu-img", "create", "-q", "-f", "qcow2", name, "1M")
     run("qemu-io", "-f", "qcow2", "-c", "write -P 1 0 64k", name)
     run("qemu-img", "snapshot", "-c", "then", name)
+    run("qemu-img", "snapshot", "-c", "a=b", name)
     run("qemu-io", "-f", "qcow2", "-c", "write -P 2 0 64k", name)
-    for which in ("then", "snapshot.name=then", "1"):
+    for which in ("then", "snapshot.name=then", "1", "a=b"):
         with serving(tmp_path, "-f", "qcow2", "-l", which, name) as uri:
             run("qemu-io", "-r", "-f", "raw", "-c", "read -P 1 0 64k", uri)
     text = pemu_nbd("-f", "qcow2", "-l", "none", "-k", str(tmp_path / "x"), name, status=1)
@@ -234,11 +238,18 @@ def _certificates(folder: Path) -> None:
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("identity", ["CN=someone", "CN=somebody else"])
-def test_tls_in_both_directions(tmp_path: Path, disk: Path, identity: str) -> None:
+@pytest.mark.parametrize(
+    ("rules", "allowed"),
+    [
+        ("authz-simple,id=a,identity=CN=someone", True),
+        ("authz-simple,id=a,identity=CN=somebody else", False),
+        ("authz-list,id=a,rules.0.match=CN=s*,rules.0.policy=allow,rules.0.format=glob", True),
+        ("authz-list,id=a,policy=allow,rules.0.match=CN=someone,rules.0.policy=deny", False),
+    ],
+)
+def test_tls_in_both_directions(tmp_path: Path, disk: Path, rules: str, allowed: bool) -> None:
     need("qemu-img")
     _certificates(tmp_path)
-    allowed = identity == "CN=someone"
     credentials = f"tls-creds-x509,id=t,dir={tmp_path},endpoint="
     server = ("--object", f"{credentials}server", "--tls-creds", "t")
     socket = tmp_path / "other"
@@ -249,9 +260,9 @@ def test_tls_in_both_directions(tmp_path: Path, disk: Path, identity: str) -> No
     theirs = [need("qemu-nbd"), "-t", "-f", "raw", "-k", str(socket), *server, str(disk)]
     with process(theirs, socket):
         plain = ["--object", f"{credentials}client", *client, "-r"]
-        rules = ["--tls-authz", "a", "--object", f"authz-simple,id=a,identity={identity}"]
         words = ["--object", f"tls-creds-x509,id=s,dir={tmp_path},endpoint=server"]
-        with serving(tmp_path, *words, "--tls-creds", "s", *rules, *plain) as uri:
+        words += ["--tls-creds", "s", "--tls-authz", "a", "--object", rules]
+        with serving(tmp_path, *words, *plain) as uri:
             text = f"driver=nbd,server.type=unix,server.path={tmp_path / 'nbd'},tls-creds=t"
             text += ",tls-hostname=localhost"
             run(
@@ -280,6 +291,22 @@ def test_tls_in_both_directions(tmp_path: Path, disk: Path, identity: str) -> No
         ["--tls-creds=x", "file"],
         ["--tls-authz=x", "file"],
         ["-d", "/dev/none"],
+        ["-d", "/dev/null"],
+        ["-k", "", "file"],
+        ["-n", "-n", "file"],
+        ["--aio=threads", "--aio=threads", "file"],
+        ["--discard=on", "--discard=on", "file"],
+        ["-e", "99999999999", "file"],
+        ["-f", "", "file"],
+        ["--cache=", "file"],
+        ["--detect-zeroes=foo", "file"],
+        ["-L", "-x", "name"],
+        ["-L", "-f", "raw"],
+        ["-L", "-n"],
+        ["-L", "--discard=on"],
+        ["-L", "--fork"],
+        ["-L", "-d", "/dev/null"],
+        ["-L", "--tls-authz=x"],
         ["-L", "-k", "/none/socket"],
     ],
 )
@@ -288,9 +315,23 @@ def test_mistakes_are_answered_as_qemu_nbd_does(words: list[str]) -> None:
         [need("qemu-nbd"), *words], capture_output=True, text=True, timeout=LONG, check=False
     )
     ours = pemu_nbd(*words, status=theirs.returncode)
-    expected = theirs.stderr.replace("qemu-nbd:", "pemu-nbd:")
+    expected = (theirs.stdout + theirs.stderr).replace("qemu-nbd:", "pemu-nbd:")
     if "connect" not in expected:
         assert ours == expected
+
+
+def test_rules_in_a_file_hold_as_they_are_when_a_client_comes(tmp_path: Path) -> None:
+    path = tmp_path / "rules"
+    path.write_text('{"rules": [{"match": "CN=a", "policy": "allow"}]}')
+    objects: dict[str, Any] = {}
+    add_object(objects, f"authz-listfile,id=now,filename={path}")
+    add_object(objects, f"authz-listfile,id=then,filename={path},refresh=off")
+    found = [find_authorization(objects, name) for name in ("now", "then")]
+    assert [one.allows("CN=a") for one in found] == [True, True]
+    path.write_text('{"policy": "allow", "rules": [{"match": "CN=a", "policy": "deny"}]}')
+    assert [one.allows("CN=a") for one in found] == [False, True]
+    path.write_text('{"policy": "allow", "rules": {')
+    assert [one.allows("CN=b") for one in found] == [False, False]
 
 
 def test_help_and_version() -> None:

@@ -17,6 +17,7 @@ KINDS = {
     "tls-creds-x509": "pemu.block.nbd.tls",
     "tls-creds-psk": "pemu.block.nbd.tls",
     "authz-simple": "pemu.block.nbd.tls",
+    "authz-list": "pemu.block.nbd.tls",
     "authz-listfile": "pemu.block.nbd.tls",
     "throttle-group": "pemu.block.filters.throttle",
 }

@@ -27,6 +27,11 @@ _OPTIONS = (
     "detect-zeroes= image-opts"
 )
 
+_OF_ONE_IMAGE = (
+    "x", "D", "o", "A", "B", "c", "f", "r", "s", "l", "n", "cache", "aio", "discard",
+    "detect-zeroes", "image-opts",
+)  # fmt: skip
+
 USAGE = f"""usage: {PROGRAM} [options] FILE
        {PROGRAM} -L [options]
        {PROGRAM} -d DEVICE
@@ -95,10 +100,10 @@ def _run(words: Sequence[str]) -> int:
         return outcome.show(f"{PROGRAM} version {VERSION}")
     if "selinux-label" in given:
         raise OptionError("--selinux-label is not supported yet")
-    if "d" in given:
-        return _disconnect(given)
     if "L" in given:
         return _list(given)
+    if "d" in given:
+        return _disconnect(given)
     from pemu.block.error import ImageError
     from pemu.cli.nbd_serve import serve
 
@@ -131,11 +136,13 @@ def _list(given: Given) -> int:
     from pemu.block.nbd.client import Negotiation
     from pemu.sockets import connect
 
-    if given.words:
+    if given.words or "d" in given:
         raise OptionError("List mode is incompatible with a file name")
-    if any(name in given for name in ("o", "A", "B", "s", "l", "r", "D", "c", "fork", "pid-file")):
+    if any(name in given for name in _OF_ONE_IMAGE):
         raise OptionError("List mode is incompatible with per-device settings")
-    if "tls-authz" in given:
+    if "fork" in given or "pid-file" in given:
+        raise OptionError("List mode is incompatible with forking")
+    if "tls-authz" in given and "tls-creds" in given:
         raise OptionError("TLS authorization is incompatible with export list")
     graph = new_graph(given)
     credentials = tls_credentials(given, graph, server=False)
@@ -183,8 +190,8 @@ def address(given: Given) -> Address:
     from pemu.block.nbd.protocol import DEFAULT_PORT
     from pemu.sockets import Inet, Unix
 
-    path = given.get("k")
-    if path:
+    if "k" in given:
+        path = given.get("k")
         if not path.startswith("/"):
             raise OptionError("socket path must be absolute")
         return Unix(path)

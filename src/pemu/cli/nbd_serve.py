@@ -22,12 +22,14 @@ from pemu.block.nbd.export import Export
 from pemu.block.nbd.server import Server
 from pemu.block.nbd.tls import TlsServer, find_authorization
 from pemu.block.opening import Mode
+from pemu.cli import outcome
 from pemu.cli.background import leave_terminal, pid_file
 from pemu.cli.image_options import WRITETHROUGH, cached, image_tree
 from pemu.cli.nbd import PROGRAM, address, new_graph, tls_credentials
 from pemu.cli.switches import Given
 from pemu.options.error import OptionError
 from pemu.options.keyval import split
+from pemu.options.types import Int
 from pemu.sockets import listen
 
 SWITCH_INTERVAL = 0.0002
@@ -41,9 +43,9 @@ _EVENT = "nbd_request"
 
 def serve(given: Given) -> int:
     """Serve what the command line says. Raises OptionError, ImageError."""
-    shared = _number(given.get("e", "1"), "shared device number")
+    shared = _number(given.get("e", "1"), "shared device number", (1 << 31) - 1)
     mode = _mode(given)
-    offset = _number(given.get("o", "0"), "offset")
+    offset = _number(given.get("o", "0"), "offset", (1 << 63) - 1)
     graph = new_graph(given)
     credentials = tls_credentials(given, graph, server=True)
     if "tls-hostname" in given:
@@ -54,6 +56,8 @@ def serve(given: Given) -> int:
             raise OptionError("TLS is not supported with a host device")
         rules = given.get("tls-authz")
         tls = TlsServer(credentials, find_authorization(graph.objects, rules) if rules else None)
+    if "help" in given.all("T"):
+        return outcome.show(_EVENT)
     trace = _trace(given)
     inherited = _inherited()
     if inherited is not None and any(name in given for name in "pbk"):
@@ -104,18 +108,22 @@ def serve(given: Given) -> int:
     return 0
 
 
-def _number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 63:
-        raise OptionError(f"Invalid {what} '{text}'")
-    return int(text)
+def _number(text: str, what: str, most: int) -> int:
+    try:
+        return Int(maximum=most).parse(text)
+    except OptionError:
+        raise OptionError(f"Invalid {what} '{text}'") from None
 
 
 def _mode(given: Given) -> Mode:
-    if ("n" in given) + len(given.all("cache")) > 1:
+    if len(given.all("n") + given.all("cache")) > 1:
         raise OptionError("-n and --cache can only be specified once")
+    for once in ("aio", "discard"):
+        if len(given.all(once)) > 1:
+            raise OptionError(f"--{once} can only be specified once")
     mode = Mode(readonly=any(name in given for name in "rsl"))
     try:
-        mode = cached(mode, "none" if "n" in given else given.get("cache"))
+        mode = cached(mode, "none" if "n" in given else given.get("cache", "writeback") or "''")
     except OptionError:
         raise OptionError(f"Invalid cache mode `{given.get('cache')}'") from None
     if given.get("aio", "threads") not in ("threads", "native", "io_uring"):
@@ -126,7 +134,7 @@ def _mode(given: Given) -> Mode:
     unmap = discard in ("unmap", "on")
     zeroes = given.get("detect-zeroes", "off")
     if zeroes not in ("off", "on", "unmap"):
-        raise OptionError(f"Failed to parse detect-zeroes mode: invalid parameter value: {zeroes}")
+        raise OptionError(f"Failed to parse detect_zeroes mode: invalid parameter value: {zeroes}")
     if zeroes == "unmap" and not unmap:
         raise OptionError(
             "setting detect-zeroes to unmap is not allowed without setting discard operation to "
@@ -138,6 +146,8 @@ def _mode(given: Given) -> Mode:
 def _open(given: Given, graph: Graph, mode: Mode, offset: int) -> Image:
     (name,) = given.words
     try:
+        if "f" in given and not given.get("f"):
+            raise ImageError("Unknown driver ''")
         if "image-opts" not in given:
             image = graph.open_name(name, format=given.get("f"), mode=mode)
         elif "f" in given:
@@ -161,12 +171,10 @@ def _open(given: Given, graph: Graph, mode: Mode, offset: int) -> Image:
 
 
 def _show_snapshot(image: Image, which: str) -> None:
-    keys = dict(split(which)) if "=" in which else {"snapshot.id": which, "snapshot.name": which}
+    exact = which.startswith("snapshot.")
+    keys = dict(split(which)) if exact else {"snapshot.id": which, "snapshot.name": which}
     if set(keys) - {"snapshot.id", "snapshot.name"}:
-        raise OptionError(
-            f"'{which}' is no snapshot; write its id or name, or snapshot.id=.., snapshot.name=.."
-        )
-    exact = "=" in which
+        raise OptionError(f"Invalid snapshot '{which}'; write snapshot.id=..,snapshot.name=..")
     for one in image.snapshots():
         same_id = one.id == keys.get("snapshot.id", one.id)
         same_name = one.name == keys.get("snapshot.name", one.name)

@@ -299,13 +299,24 @@ def _value(key: Key, text: str | None, name: str) -> Any:
 
 
 def _list(item: ValueType, items: list[tuple[str, str | None]], name: str) -> list[Any]:
-    """The list whose places `items` give as keys '0', '1', ..., in any order, without gaps."""
-    places: dict[int, Any] = {}
-    for place, text in items:
-        if not (place.isascii() and place.isdigit()):
-            raise OptionError(f"'{name}.{place}' is no place in a list; write {name}.0, {name}.1")
-        places[int(place)] = _value(Key(place, item), text, f"{name}.{place}")
+    """The list whose places `items` give as keys '0', '1', ..., in any order, without gaps.
+
+    Where each place is a group they are '0.key', '0.other', '1.key', ...
+    """
+    places: dict[int, list[tuple[str, str | None]]] = {}
+    for key, text in items:
+        place, dot, inner = key.partition(".")
+        if not (place.isascii() and place.isdigit()) or (dot and not isinstance(item, Group)):
+            raise OptionError(f"'{name}.{key}' is no place in a list; write {name}.0, {name}.1")
+        places.setdefault(int(place), []).append((inner, text))
+    values = []
     for wanted in range(len(places)):
-        if wanted not in places:
+        found = places.get(wanted)
+        if found is None:
             raise OptionError(f"'{name}.{wanted}' is missing; number the list's values from 0")
-    return [places[wanted] for wanted in range(len(places))]
+        where = f"{name}.{wanted}"
+        if isinstance(item, Group):
+            values.append(item._values(found, item._select(found), f"{where}."))
+        else:
+            values.append(_value(Key(where, item), found[-1][1], where))
+    return values

@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import fnmatch
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pemu.block.error import ImageError
 from pemu.block.nbd.channel import Channel, Gone
+from pemu.block.tree import from_json, typed
 from pemu.options.error import quoted
-from pemu.options.keyval import Key
-from pemu.options.types import Bool, Enum, Text
+from pemu.options.keyval import Group, Key
+from pemu.options.types import Bool, Enum, ListOf, Text
 
 if TYPE_CHECKING:
     import ssl
@@ -32,7 +33,7 @@ class TlsServer:
     """What a server demands of clients. authorized: rules for their certificates' names."""
 
     credentials: Credentials
-    authorized: Authorization | None = None
+    authorized: Authorization | AuthorizationFile | None = None
 
     def accept(self, channel: Channel) -> None:
         """Go on in secret. Raises Gone where the client may not or cannot."""
@@ -43,17 +44,32 @@ class TlsServer:
 
 @dataclass(frozen=True)
 class Authorization:
-    """Who may come: rules (name or pattern, whether it is one, policy), and the policy else."""
+    """Who may come: rules with keys as `_RULE` has them, and the policy else."""
 
-    rules: tuple[tuple[str, bool, bool], ...]
-    otherwise: bool = False
+    rules: Sequence[Mapping[str, Any]]
+    policy: str = "deny"
 
     def allows(self, name: str) -> bool:
         """Whether the first rule that is about `name` lets it in."""
-        for pattern, is_pattern, allow in self.rules:
-            if fnmatch.fnmatchcase(name, pattern) if is_pattern else name == pattern:
-                return allow
-        return self.otherwise
+        for rule in self.rules:
+            is_meant = fnmatch.fnmatchcase if rule["format"] == "glob" else str.__eq__
+            if is_meant(name, rule["match"]):
+                return bool(rule["policy"] == "allow")
+        return self.policy == "allow"
+
+
+@dataclass(frozen=True)
+class AuthorizationFile:
+    """Rules in a file that is read for every client; nobody may come while it is of no use."""
+
+    path: str
+
+    def allows(self, name: str) -> bool:
+        """As Authorization's."""
+        try:
+            return _read_rules(self.path).allows(name)
+        except ImageError:
+            return False
 
 
 def find_credentials(objects: Mapping[str, Any], name: str, *, server: bool) -> Credentials:
@@ -70,10 +86,10 @@ def find_credentials(objects: Mapping[str, Any], name: str, *, server: bool) -> 
     return found
 
 
-def find_authorization(objects: Mapping[str, Any], name: str) -> Authorization:
+def find_authorization(objects: Mapping[str, Any], name: str) -> Authorization | AuthorizationFile:
     """The rules that an option names. Raises ImageError."""
     found = objects.get(name)
-    if not isinstance(found, Authorization):
+    if not isinstance(found, Authorization | AuthorizationFile):
         raise ImageError(f"No authorization object with id '{name}'")
     return found
 
@@ -181,38 +197,65 @@ def _shared_keys(path: str) -> dict[str, bytes]:
 
 def authorize_simple(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Authorization:
     """authz-simple: one name."""
-    return Authorization(((values["identity"], False, True),))
+    rule = {"match": values["identity"], "policy": "allow", "format": "exact"}
+    return Authorization([rule])
 
 
-def authorize_file(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Authorization:
-    """authz-listfile: rules in a JSON file."""
-    import json
+def authorize_list(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Authorization:
+    """authz-list: rules of the command line."""
+    return Authorization(values["rules"] or (), values["policy"])
 
-    path = values["filename"]
+
+def authorize_file(
+    values: Mapping[str, Any], objects: Mapping[str, Any]
+) -> Authorization | AuthorizationFile:
+    """authz-listfile: the same in a file of JSON."""
+    found = _read_rules(values["filename"])
+    return AuthorizationFile(os.path.abspath(values["filename"])) if values["refresh"] else found
+
+
+def _read_rules(path: str) -> Authorization:
     try:
         with open(path, encoding="utf-8") as file:
-            tree = json.load(file)
-        rules = tuple(
-            (str(rule["match"]), rule.get("format") == "glob", rule.get("policy") == "allow")
-            for rule in tree.get("rules", ())
-        )
-        return Authorization(rules, tree.get("policy") == "allow")
+            text = file.read()
     except OSError as error:
         raise ImageError(f"Unable to read '{path}': {error.strerror}") from None
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise ImageError(f"'{path}' is no list of rules in JSON") from None
+    except ValueError:
+        raise ImageError(f"'{path}' is no text in UTF-8") from None
+    try:
+        values = typed(from_json(text), LIST_KEYS, "a list of rules")
+    except ImageError as error:
+        raise ImageError(f"'{path}': {error}") from None
+    return Authorization(values["rules"] or (), values["policy"])
 
 
 SIMPLE_KEYS = (Key("identity", Text("str"), "the name that may come", required=True),)
 
+_POLICY = Enum(("deny", "allow"))
+
+_RULE = Group(
+    "rule",
+    (
+        Key("match", Text("str"), "the name, or a pattern of names", required=True),
+        Key("policy", _POLICY, "whether it may come", required=True),
+        Key("format", Enum(("exact", "glob")), "which of the two it is", default="exact"),
+    ),
+)
+
+LIST_KEYS = (
+    Key("policy", _POLICY, "what becomes of those whom no rule is about", default="deny"),
+    Key("rules", ListOf(_RULE), "of which the first that is about a name holds"),
+)
+
 FILE_KEYS = (
     Key("filename", Text("path"), "JSON file of rules", required=True),
-    Key("refresh", Bool(), "read it again when it changes", default=False),
+    Key("refresh", Bool(), "read it again for every client", default=True),
 )
 
 OBJECTS = {
     "tls-creds-x509": (X509_KEYS, x509),
     "tls-creds-psk": (PSK_KEYS, psk),
     "authz-simple": (SIMPLE_KEYS, authorize_simple),
+    "authz-list": (LIST_KEYS, authorize_list),
     "authz-listfile": (FILE_KEYS, authorize_file),
 }
