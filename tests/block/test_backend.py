@@ -135,3 +135,34 @@ def test_change_of_medium_is_told() -> None:
     bench.backend.changed.append(lambda: changes.append(bench.backend.size))
     bench.backend.insert(Memory(1024))
     assert changes == [1024]
+
+
+def test_a_device_that_fails_does_not_end_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: queue.Queue[type[BaseException]] = queue.Queue()
+    monkeypatch.setattr("threading.excepthook", lambda hook: failures.put(hook.exc_type))
+    backend = Backend(Memory(4096), post=lambda function: function())
+    done: queue.Queue[int] = queue.Queue()
+
+    def fail(error: int) -> None:
+        raise RuntimeError("a device's mistake")
+
+    backend.write(0, [b"first"], fail)
+    assert failures.get(timeout=60) is RuntimeError
+    backend.write(0, [b"second"], done.put)
+    assert done.get(timeout=60) == 0
+    backend.close()
+
+
+def test_closing_under_the_lock_that_workers_want() -> None:
+    lock = threading.RLock()
+
+    def post(function: Callable[[], object]) -> None:
+        with lock:
+            function()
+
+    bench = Memory(4096)
+    backend = Backend(bench, post=post)
+    with lock:
+        backend.write(0, [b"written"], lambda error: None)
+        backend.close()
+    assert bench.data.startswith(b"written")

@@ -8,8 +8,11 @@ at once, so that two runs of a guest are the same.
 from __future__ import annotations
 
 import errno
+import sys
+import threading
+from _thread import allocate_lock
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 
 from pemu.block.image import Buffers, Image
 
@@ -27,7 +30,7 @@ the host has no room and report others; 'auto' is 'report' for reads, 'enospc' f
 class Request:
     """One request under way. `cancel` makes sure that `done` is not called any more."""
 
-    __slots__ = ("_backend", "_done", "_future", "_work", "_writes")
+    __slots__ = ("_backend", "_done", "_running", "_work", "_writes")
 
     def __init__(
         self, backend: Backend, work: Callable[[], object], done: Done, writes: bool
@@ -36,14 +39,19 @@ class Request:
         self._work = work
         self._done: Done | None = done
         self._writes = writes
-        self._future: Future[int] | None = None
+        self._running = allocate_lock()
+        """Held while a worker has it; what waits for the end takes it and gives it back."""
 
     def cancel(self) -> None:
         """Forget the request; returns when it does not touch its buffers any more."""
         self._done = None
-        if self._future is not None and not self._future.cancel():
-            wait([self._future])
+        self.wait()
         self._backend.forget(self)
+
+    def wait(self) -> None:
+        """Return when it has been carried out."""
+        with self._running:
+            pass
 
     def run(self) -> int:
         """Do the work; returns the number of the error, or 0."""
@@ -57,12 +65,16 @@ class Request:
 
     def start(self) -> None:
         """Have a worker run it."""
-        future = self._future = self._backend.workers().submit(self.run)
-        future.add_done_callback(self._finished)
+        self._running.acquire()
+        self._backend.enqueue(self)
 
-    def _finished(self, future: Future[int]) -> None:
-        if not future.cancelled():
-            self._backend.post(lambda: self._backend.complete(self, future.result()))
+    def carry_out(self) -> None:
+        """Run it, as a worker does, and have the device told."""
+        try:
+            error = errno.ECANCELED if self._done is None else self.run()
+        finally:
+            self._running.release()
+        self._backend.post(lambda: self._backend.complete(self, error))
 
     def deliver(self, error: int) -> None:
         """Tell the device, if it still wants to know."""
@@ -80,8 +92,9 @@ class Backend:
     """The medium of one device and its requests.
 
     image: None without a medium. `post(function)` has a function called under the machine's lock
-    soon. immediate: requests are carried out where they are made. rerror, werror: what to do with
-    errors of reads and writes; `stop` pauses the machine, after which `retry` is to be called.
+    soon, or at once where it is a worker that asks. immediate: requests are carried out where they
+    are made. rerror, werror: what to do with errors of reads and writes; `stop` pauses the machine,
+    after which `retry` is to be called.
     """
 
     def __init__(
@@ -108,7 +121,8 @@ class Backend:
         """Called when a medium has been put in or taken out."""
         self._pending: dict[Request, None] = {}
         self._stopped: list[Request] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._requests: SimpleQueue[Request | None] = SimpleQueue()
+        self._workers = 0
 
     @property
     def size(self) -> int:
@@ -214,11 +228,20 @@ class Backend:
         """Do not complete `request` any more."""
         self._pending.pop(request, None)
 
-    def workers(self) -> ThreadPoolExecutor:
-        """The worker threads, made when first needed."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(WORKERS, "block")
-        return self._pool
+    def enqueue(self, request: Request) -> None:
+        """Have a worker carry out `request`; one is started where all may be busy."""
+        if self._workers < min(len(self._pending), WORKERS):
+            self._workers += 1
+            threading.Thread(target=self._serve, name="block", daemon=True).start()
+        self._requests.put(request)
+
+    def _serve(self) -> None:
+        """Be a worker."""
+        while (request := self._requests.get()) is not None:
+            try:
+                request.carry_out()
+            except Exception:  # of the device: the others go on
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), None)))
 
     # The medium
 
@@ -238,14 +261,15 @@ class Backend:
 
     def drain(self) -> None:
         """Wait until all requests have been carried out; some are yet to be told of."""
-        futures = [one._future for one in self._pending if one._future is not None]
-        wait(futures)
+        for request in list(self._pending):
+            request.wait()
 
     def close(self) -> None:
         """Finish what is under way, and close the image."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-            self._pool = None
+        self.drain()
+        for _ in range(self._workers):
+            self._requests.put(None)  # they are not waited for: they may want the machine's lock
+        self._workers = 0
         self._pending.clear()
         if self.image is not None:
             if not self.unsafe and not self.image.readonly:

@@ -262,8 +262,9 @@ def _backend(image: Image | None, machine: Machine, options: dict[str, Any]) -> 
     def post(function: Callable[[], object]) -> None:
         if immediate:  # at a time that depends on the guest's instructions alone
             machine.clocks.virtual.timer(function).arm_in(0)
-        else:
-            machine.iothread.call(function)
+        else:  # in the worker's thread: a switch to the I/O thread would cost more than most reads
+            with machine.lock:
+                function()
 
     def resumed(state: State) -> None:
         if state == "running":
