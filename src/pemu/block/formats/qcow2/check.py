@@ -15,7 +15,7 @@ from pemu.block.formats.qcow2.layout import (
     ZERO,
 )
 from pemu.block.formats.qcow2.metadata import Metadata
-from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots, emit_table
+from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots
 from pemu.block.formats.qcow2.words import load_words, to_bytes, zeros
 from pemu.block.image import Check
 
@@ -102,7 +102,7 @@ class Checker:
             l1 = load_words(metadata.file, one.l1_offset, one.l1_size)
             self._count_l1(one.l1_offset, l1, active=False)
         if stored:
-            self._count(metadata.header.fields.snapshots_offset, len(emit_table(stored)))
+            self._count(metadata.header.fields.snapshots_offset, image.table_length)
         crypt = metadata.header.crypt
         if crypt is not None:
             self._count(crypt.offset, crypt.length)

@@ -288,6 +288,36 @@ class Refcounts:
             self._file.write(self.start + low * 8, to_bytes(self.table[low:high]))
             self._table_dirty = None
 
+    def relocate(self, spare: list[int], start: int) -> None:
+        """Write all that has changed to other places, and nothing where it was until now.
+
+        The header has still to name the table, at cluster `start`. spare: clusters for blocks, at
+        least as many as there are blocks; those left are free again. All have been taken.
+        """
+        size = self._layout.cluster
+        self.set(self.start // size, self.clusters, 0)
+        for cluster in spare:
+            self.set(cluster, 1, 1)  # its block will be written
+        written: set[int] = set()
+        while changed := self._dirty.keys() - written:
+            for index in changed:
+                before = (self.table[index] & REFCOUNT_OFFSET) // size
+                self.table[index] = spare.pop() * size
+                self.set(before, 1, 0)
+            written |= changed
+        for cluster in spare:
+            self.set(cluster, 1, 0)
+        for index in sorted(written):
+            self._file.event("refblock_update")
+            data = to_bytes(self._blocks[index], self._layout.refcount_bits)
+            self._file.write(self.table[index], data)
+        self._file.event("reftable_update")
+        self._file.write(start * size, to_bytes(self.table))
+        self.start = start * size
+        self._dirty.clear()
+        self._table_dirty = None
+        self._hint = 0
+
     def forget(self) -> None:
         """Drop everything from memory, also what has not been written."""
         self._blocks.clear()

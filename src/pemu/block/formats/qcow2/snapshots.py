@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.clearing import Qcow2Clearing
-from pemu.block.formats.qcow2.header import DIRTY, MOST_SNAPSHOTS
+from pemu.block.formats.qcow2.header import MOST_SNAPSHOTS
 from pemu.block.formats.qcow2.layout import COMPRESSED, COPIED, OFFSET, check_l1
 from pemu.block.formats.qcow2.metadata import Metadata
+from pemu.block.formats.qcow2.switching import Switch
 from pemu.block.formats.qcow2.words import load_words, read_padded
 from pemu.block.image import Buffers, Pieces, Snapshot
 from pemu.block.structure import U16, U32, U64, Structure
@@ -63,8 +64,8 @@ class Stored:
     extra: bytes = field(default=b"")
 
 
-def parse_table(metadata: Metadata) -> list[Stored]:
-    """The snapshots of an image. Raises ImageError, OSError."""
+def parse_table(metadata: Metadata) -> tuple[list[Stored], int]:
+    """The snapshots of an image, and the bytes of their table. Raises ImageError, OSError."""
     fields = metadata.header.fields
     found: list[Stored] = []
     offset = fields.snapshots_offset
@@ -90,7 +91,7 @@ def parse_table(metadata: Metadata) -> list[Stored]:
         offset += -(-(Entry.SIZE + length) // 8) * 8
         if offset - fields.snapshots_offset > LARGEST_TABLE:
             raise ImageError("Snapshot table is too large")
-    return found
+    return found, offset - fields.snapshots_offset
 
 
 def _split(data: bytes, length: int) -> tuple[str, str]:
@@ -132,11 +133,13 @@ class Qcow2Snapshots(Qcow2Clearing):
     """A qcow2 image, as far as its snapshots go."""
 
     _stored: list[Stored] | None = None
+    table_length = 0
+    """Bytes of the table of snapshots in the file, once `stored` has been asked."""
 
     def stored(self) -> list[Stored]:
         """The snapshots and where they are. Raises ImageError."""
         if self._stored is None:
-            found = parse_table(self.metadata)
+            found, self.table_length = parse_table(self.metadata)
             for one in found:
                 check_l1("Snapshot L1 table", one.l1_offset, one.l1_size, self.layout)
             self._stored = found
@@ -167,27 +170,15 @@ class Qcow2Snapshots(Qcow2Clearing):
             if not snapshot.date:
                 snapshot.date = int(time.time())
             snapshot.size = self.size
-            metadata = self.metadata
-            l1 = metadata.l1[:]
-            for i, entry in enumerate(l1):
-                l1[i] = entry & ~COPIED
-            length = max(len(l1) * 8, 1)
-            place = metadata.take_table(self.layout.clusters(length), "inactive L1 table")
-            try:
-                self._refer(l1, 1)
-            except BaseException:
-                metadata.give_back(place // self.layout.cluster, self.layout.clusters(length))
-                raise
-            metadata.write_table(place, l1)
-            metadata.refcounts.write()
-            metadata.sync()
-            self._clear_copied(metadata.l1)
-            for i, entry in enumerate(l1):
-                if metadata.l1[i] != entry:
-                    metadata.l1[i] = entry
-                    metadata.mark_l1(i)
-            metadata.commit()
-            self._store([*stored, Stored(snapshot, place, len(l1))])
+            l1 = self.metadata.l1[:]
+            with self._switching(l1, [*stored, Stored(snapshot, 0, len(l1))], l1) as switch:
+                self._refer(l1, 1, tables=False)
+                for index, entry in enumerate(l1):
+                    if entry & OFFSET:
+                        l1[index] = place = self._without_copied(entry, switch)
+                        self._add(place, 1)
+                        if place != entry & OFFSET:
+                            self._add(entry & OFFSET, -1)
             if snapshot.state_size:
                 start = self.vmstate_offset
                 unit = self.layout.cluster
@@ -204,47 +195,40 @@ class Qcow2Snapshots(Qcow2Clearing):
                         f"The snapshot has another size ({one.snapshot.size}) than the image"
                     )
                 self.truncate(one.snapshot.size)
+                metadata.commit(accurate=True)
+            old = metadata.l1[:]
             l1 = load_words(metadata.file, one.l1_offset, one.l1_size)
-            for i, entry in enumerate(l1):
-                l1[i] = entry & ~COPIED
-            wanted = layout.l1_entries(self.size)
-            l1.extend([0] * (wanted - len(l1)))
-            length = max(len(l1) * 8, 1)
-            place = metadata.take_table(layout.clusters(length), "active L1 table")
-            self._refer(l1, 1)
-            metadata.refcounts.write()
-            metadata.sync()
-            # All of it is shared with the snapshot now; its own flags need not have been right.
-            self._clear_copied(l1)
-            metadata.commit()
-            metadata.write_table(place, l1)
-            metadata.sync()
-            old, before = metadata.l1, metadata.l1_offset
-            metadata.use_l1(place, l1)
-            metadata.name_l1()
-            self._refer(old, -1)
-            if len(old):
-                metadata.give_back(before // layout.cluster, layout.clusters(len(old) * 8))
-            metadata.commit(accurate=True)
-            if self.settings.overlap:
-                self.own_clusters()
+            l1.extend([0] * (layout.l1_entries(self.size) - len(l1)))
+            with self._switching(l1, self.stored()) as switch:
+                self._refer(l1, 1, tables=False)
+                for index, entry in enumerate(l1):
+                    if entry & OFFSET:
+                        # All of it is shared now; the snapshot's own flags need not be right.
+                        place = self._without_copied(entry, switch)
+                        if place == entry & OFFSET:
+                            self._add(place, 1)
+                            l1[index] = place
+                        else:
+                            l1[index] = place | COPIED
+                self._refer(old, -1)
             self._note_write(0, self.size)
 
     def delete_snapshot(self, key: str) -> None:
         with self._changing():
             one = self._find(key)
-            layout, metadata = self.layout, self.metadata
-            self._store([other for other in self.stored() if other is not one])
-            l1 = load_words(metadata.file, one.l1_offset, one.l1_size)
-            self._refer(l1, -1, discard=self.settings.discard_snapshot)
-            length = max(one.l1_size * 8, 1)
-            metadata.give_back(one.l1_offset // layout.cluster, layout.clusters(length))
-            metadata.refcounts.write()
-            metadata.sync()
-            self._find_copied()
-            metadata.commit(accurate=True)
-            if self.settings.overlap:
-                self.own_clusters()
+            metadata = self.metadata
+            gone = load_words(metadata.file, one.l1_offset, one.l1_size)
+            l1 = metadata.l1[:]
+            left = [other for other in self.stored() if other is not one]
+            freed = list(self._pieces(gone)) if self.settings.discard_snapshot else []
+            with self._switching(l1, left) as switch:
+                self._refer(gone, -1)
+                self._free_row(one.l1_offset, one.l1_size * 8)
+                for index, entry in enumerate(l1):
+                    if entry & OFFSET:
+                        l1[index] = self._with_copied(entry, switch)
+            for cluster, count in freed:
+                metadata.tell_free(cluster, count)
 
     def show_snapshot(self, key: str) -> None:
         with self.lock:
@@ -283,7 +267,7 @@ class Qcow2Snapshots(Qcow2Clearing):
         fields = self.header.fields
         tables = [(one.l1_offset, one.l1_size * 8) for one in self.stored()]
         if fields.nb_snapshots:
-            tables.append((fields.snapshots_offset, len(emit_table(self.stored()))))
+            tables.append((fields.snapshots_offset, self.table_length))
         if self.header.crypt is not None:
             tables.append((self.header.crypt.offset, self.header.crypt.length))
         tables += self.bitmap_areas()
@@ -296,7 +280,7 @@ class Qcow2Snapshots(Qcow2Clearing):
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Nothing else is under way, all tables are written; a cut from here on is repaired."""
+        """Nothing else is under way, all tables are written."""
         if self.layout.external:
             raise ImageError("Snapshots are not supported with external data files")
         with self.lock:
@@ -305,24 +289,59 @@ class Qcow2Snapshots(Qcow2Clearing):
                 self._less_busy.wait(0.001)
             self.metadata.commit(accurate=True)
             self.metadata.refcounts.write()
-            marked = self.header.fields.version >= 3 and not self.header.has(DIRTY)
-            if marked:
-                self.metadata.set_incompatible(DIRTY, on=True)
-            try:
-                yield
-            finally:
-                self.metadata.commit(accurate=True)
-                self.metadata.refcounts.write()
-                if marked:
-                    self.metadata.sync()
-                    self.metadata.set_incompatible(DIRTY, on=False)
+            yield
+
+    @contextmanager
+    def _switching(
+        self, l1: array[int], stored: list[Stored], copy: array[int] | None = None
+    ) -> Iterator[Switch]:
+        """Put an active L1 table and snapshots in the place of those that there are, at once.
+
+        The body completes `l1` and changes references. copy: the L1 table of the last snapshot,
+        which is new.
+        """
+        metadata, fields = self.metadata, self.header.fields
+        before = fields.snapshots_offset, self.table_length
+        length = len(emit_table(stored))
+        if length > LARGEST_TABLE:
+            raise ImageError("Snapshot table is too large")
+        rows = [len(l1) * 8, length, len(copy) * 8 if copy is not None else 0]
+        switch = Switch(metadata, rows, tables=sum(1 for entry in l1 if entry & OFFSET))
+        try:
+            yield switch
+            l1_place, place, copy_place = switch.rows
+            if len(l1):
+                self._free_row(metadata.l1_offset, len(metadata.l1) * 8)
+                metadata.write_table(l1_place, l1)
+            if copy is not None:
+                metadata.write_table(copy_place, copy)
+                stored[-1].l1_offset = copy_place
+            self._free_row(*before)
+            if stored:
+                metadata.file.write(place, emit_table(stored).ljust(rows[1], b"\0"))
+            switch.finish(l1_place or metadata.l1_offset, l1, (len(stored), place))
+        except BaseException:
+            switch.abandon()
+            raise
+        self._stored, self.table_length = stored, length
+        if self.settings.overlap:
+            self.own_clusters()
+
+    def _free_row(self, offset: int, length: int) -> None:
+        """A table of `length` bytes is not needed any more."""
+        self._add(offset, -1, length)
+
+    def _add(self, offset: int, delta: int, length: int = 1) -> None:
+        """Change the refcounts of what lies there."""
+        layout = self.layout
+        self.metadata.refcounts.add(offset // layout.cluster, layout.clusters(length), delta)
 
     def _store(self, stored: list[Stored]) -> None:
         """Write another table of snapshots and name it in the header."""
         layout, metadata = self.layout, self.metadata
         fields = metadata.header.fields
         before = fields.snapshots_offset if fields.nb_snapshots else 0
-        length = len(emit_table(self.stored()))
+        length = self.table_length
         table = emit_table(stored)
         if len(table) > LARGEST_TABLE:
             raise ImageError("Snapshot table is too large")
@@ -333,20 +352,21 @@ class Qcow2Snapshots(Qcow2Clearing):
         metadata.commit(accurate=True)
         fields.nb_snapshots, fields.snapshots_offset = len(stored), place
         metadata.write_fields("nb_snapshots", "snapshots_offset")
-        self._stored = stored
+        self._stored, self.table_length = stored, len(table)
         if before:
             metadata.free(before, length)
             metadata.commit()
 
-    def _pieces(self, l1: array[int]) -> Iterator[tuple[int, int]]:
-        """The clusters that an L1 table refers to: number and count, L2 tables included."""
+    def _pieces(self, l1: array[int], *, tables: bool = True) -> Iterator[tuple[int, int]]:
+        """The clusters that an L1 table refers to: number and count. tables: L2 tables, too."""
         layout, metadata = self.layout, self.metadata
         bits = layout.cluster_bits
         for entry in l1:
             if not entry & OFFSET:
                 continue
             table = metadata.table_at(entry)
-            yield (entry & OFFSET) >> bits, 1
+            if tables:
+                yield (entry & OFFSET) >> bits, 1
             first = count = 0
             for one in table[:: layout.words]:
                 if one & COMPRESSED:
@@ -363,53 +383,46 @@ class Qcow2Snapshots(Qcow2Clearing):
             if count:
                 yield first, count
 
-    def _refer(self, l1: array[int], delta: int, *, discard: bool = False) -> None:
-        """Change the refcounts of all that an L1 table refers to; all or nothing."""
-        metadata = self.metadata
-        done = []
+    def _refer(self, l1: array[int], delta: int, *, tables: bool = True) -> None:
+        """Change the refcounts of all that an L1 table refers to. tables: of L2 tables, too."""
         try:
-            for cluster, count in self._pieces(l1):
-                metadata.refcounts.add(cluster, count, delta)
-                done.append((cluster, count))
+            for cluster, count in self._pieces(l1, tables=tables):
+                self.metadata.refcounts.add(cluster, count, delta)
         except OSError as error:
-            for cluster, count in done:
-                metadata.refcounts.add(cluster, count, -delta)
-            if delta > 0:
-                raise ImageError(f"'{self.name}': {error.strerror}") from None
-            raise
-        if delta < 0:
-            metadata.packed_end = 0
-            if discard:
-                metadata.commit(accurate=True)
-                for cluster, count in done:
-                    metadata.tell_free(cluster, count)
+            if delta < 0:
+                raise
+            raise ImageError(f"'{self.name}': {error.strerror}") from None
 
-    def _clear_copied(self, l1: array[int]) -> None:
-        """No entry of these L2 tables may be overwritten in place."""
-        metadata, words = self.metadata, self.layout.words
-        for entry in l1:
-            if entry & OFFSET:
-                table = metadata.table_at(entry)
-                changed = [i for i in range(0, len(table), words) if table[i] & COPIED]
-                for i in changed:
-                    table[i] &= ~COPIED
-                if changed:
-                    metadata.mark(entry & OFFSET, changed[0], changed[-1] + words)
+    def _without_copied(self, entry: int, switch: Switch) -> int:
+        """Where the L2 table of an entry is without flags: another place if it had some."""
+        table = self.metadata.table_at(entry)
+        words = self.layout.words
+        changed = [i for i in range(0, len(table), words) if table[i] & COPIED]
+        return self._rewritten(table, changed, switch) if changed else entry & OFFSET
 
-    def _find_copied(self) -> None:
-        """Set the flag where a refcount is one again."""
-        layout, metadata = self.layout, self.metadata
-        refcounts, bits = metadata.refcounts, layout.cluster_bits
-        for index, entry in enumerate(metadata.l1):
-            if not entry & OFFSET:
-                continue
-            table = metadata.table_at(entry)
-            for i in range(0, len(table), layout.words):
-                one = table[i]
-                place = one & OFFSET
-                if place and not one & (COMPRESSED | COPIED) and refcounts.get(place >> bits) == 1:
-                    table[i] = one | COPIED
-                    metadata.mark(entry & OFFSET, i, i + layout.words)
-            if not entry & COPIED and refcounts.get((entry & OFFSET) >> bits) == 1:
-                metadata.l1[index] = entry | COPIED
-                metadata.mark_l1(index)
+    def _with_copied(self, entry: int, switch: Switch) -> int:
+        """An entry of the active L1 table with the flag where a refcount is one again, there and
+        in its L2 table."""
+        refcounts, bits = self.metadata.refcounts, self.layout.cluster_bits
+        place = entry & OFFSET
+        if refcounts.get(place >> bits) != 1:
+            return entry
+        table = self.metadata.table_at(entry)
+        changed = [
+            i
+            for i in range(0, len(table), self.layout.words)
+            if (one := table[i]) & OFFSET
+            and not one & (COMPRESSED | COPIED)
+            and refcounts.get((one & OFFSET) >> bits) == 1
+        ]
+        if changed:
+            self._add(place, -1)
+            place = self._rewritten(table, changed, switch)
+        return place | COPIED
+
+    def _rewritten(self, table: array[int], changed: list[int], switch: Switch) -> int:
+        """Where an L2 table is written anew with the flag of some entries changed."""
+        table = table[:]
+        for i in changed:
+            table[i] ^= COPIED
+        return switch.write(table)
