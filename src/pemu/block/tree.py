@@ -86,6 +86,8 @@ def _value(value: Any, key: Key, what: str) -> Any:
 
     kind = key.type
     if isinstance(kind, Group):
+        if not isinstance(value, dict) and kind.implied:
+            value = {kind.implied: value}
         if not isinstance(value, dict):
             raise ImageError(f"Parameter '{key.name}' is a group; write {key.name}.<key>=<value>")
         return typed(value, kind.keys.values(), what)

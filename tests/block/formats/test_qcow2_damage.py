@@ -312,11 +312,11 @@ def cut_many_changes(tmp_path: Path, options: dict[str, str], seed: int, count: 
     history.image.close()
     for steps, left in disk.cuts(seed):
         history.expect(steps, left)
-    left = tmp_path / "left"
+    path = tmp_path / "left"
     for steps, data in list(disk.cuts(seed))[:: max(len(disk.steps) // 10, 1)]:
         if Fields.parse(data).version == 2:
-            left.write_bytes(data)
-            answer = subprocess.run(["qemu-img", "check", left], capture_output=True, text=True)
+            path.write_bytes(data)
+            answer = subprocess.run(["qemu-img", "check", path], capture_output=True, text=True)
             assert answer.returncode in (0, 3), (steps, answer.stdout)  # 3: leaks
 
 

@@ -188,4 +188,4 @@ def _change_width(image: Qcow2, bits: int) -> None:
             f"{max(counts)} references"
         )
     write_refcounts(metadata, counts, bits.bit_length() - 1)
-    image.own_clusters()
+    image.find_tables()

@@ -355,7 +355,7 @@ class Qcow2Bitmaps(Qcow2Snapshots):
         header.bitmaps = None
         header.more.autoclear &= ~BITMAPS
         if directory:
-            place = metadata.take_table(layout.clusters(len(directory)), "bitmap directory")
+            place = metadata.take_table(layout.clusters(len(directory)), "bitmap-directory")
             metadata.file.write(place, directory + bytes(-len(directory) % layout.cluster))
             header.bitmaps = BitmapsExtension(
                 count=len(self._kept), directory_size=len(directory), directory_offset=place
@@ -386,7 +386,7 @@ class Qcow2Bitmaps(Qcow2Snapshots):
             words.append(place)
         one.table_size = len(words)
         length = max(len(words) * 8, 1)
-        one.table_offset = metadata.take_table(layout.clusters(length), "bitmap table")
+        one.table_offset = metadata.take_table(layout.clusters(length), "bitmap-table")
         metadata.write_table(one.table_offset, words)
 
     def bitmap_details(self) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def make_encrypted(image: Qcow2Reading, options: dict[str, Any], passphrase: byt
 
     def reserve(length: int) -> tuple[READ, WRITE]:
         clusters = image.layout.clusters(length)
-        place = metadata.take_table(clusters, "encryption header")
+        place = metadata.take_table(clusters, "encryption-header")
         metadata.file.write(place, bytes(clusters * image.layout.cluster))
         header.crypt = CryptExtension(offset=place, length=length)
         return _access(image)

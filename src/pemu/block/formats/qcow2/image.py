@@ -46,8 +46,8 @@ class Qcow2(Qcow2Bitmaps):
             metadata.lazy = self.settings.lazy
         else:
             metadata.lazy = bool(more.compatible & LAZY_REFCOUNTS)
-        if self.settings.overlap:
-            self.own_clusters()
+        metadata.overlaps.kinds = self.settings.overlap
+        self.find_tables()
 
     def check_image(self, repair: str = "") -> Check:
         with self.lock:

@@ -38,6 +38,11 @@ class Run(NamedTuple):
 _PLACED = frozenset((DATA, ZEROES_ALLOCATED, NOTHING_ALLOCATED))
 
 
+def gone(name: str) -> OSError:
+    """What requests fail with when an image has been found to be corrupt: as if it were gone."""
+    return OSError(errno.ENOMEDIUM, f"'{name}' is corrupt; nothing more is read or written")
+
+
 def runs(metadata: Metadata, offset: int, length: int, most: int = 1 << 30) -> list[Run]:
     """The states of a range of the disk, in order; at most `most`, which may end before the range.
 
@@ -45,7 +50,7 @@ def runs(metadata: Metadata, offset: int, length: int, most: int = 1 << 30) -> l
     """
     layout = metadata.layout
     if metadata.broken:
-        raise OSError(errno.EIO, f"'{metadata.name}' is corrupt; no more is read from it")
+        raise gone(metadata.name)
     result: list[Run] = []
     end = offset + length
     l1 = metadata.l1

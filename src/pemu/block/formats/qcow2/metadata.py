@@ -20,6 +20,7 @@ from pemu.block.formats.qcow2.header import (
     MoreFields,
 )
 from pemu.block.formats.qcow2.layout import COPIED, OFFSET, Layout
+from pemu.block.formats.qcow2.overlaps import Overlaps
 from pemu.block.formats.qcow2.refcounts import Refcounts
 from pemu.block.formats.qcow2.words import load_words, to_bytes, zeros
 from pemu.block.image import Image
@@ -64,7 +65,8 @@ class Metadata:
             file, layout, fields.refcount_table_offset, fields.refcount_table_clusters, self.corrupt
         )
         self.refcounts.moved = self._table_moved
-        self.refcounts.guard = self.guard
+        self.overlaps = Overlaps(frozenset(), lambda text: self.corrupt(text, fatal=True))
+        self.refcounts.guard = self.overlaps.guard
         self.l1_offset = fields.l1_table_offset
         self.l1 = load_words(file, fields.l1_table_offset, fields.l1_size)
         self._most = max(cached // layout.cluster, 4)
@@ -77,8 +79,6 @@ class Metadata:
         """Operations under way that use clusters without the lock."""
         self.packed_end = 0
         """Where the cluster with compressed data that was written last has room left."""
-        self.owners: dict[int, str] = {}
-        """What clusters with tables are, by cluster: contents must never go there."""
 
     # Operations
 
@@ -170,7 +170,7 @@ class Metadata:
         if entry & COPIED and offset:
             return offset, self.table_at(entry)
         old = self.table_at(entry) if offset else None
-        place = self.take_table(1, "active L2 table")
+        place = self.take_table(1, "active-l2")
         table = old[:] if old is not None else zeros(self.layout.cluster // 8)
         self._make_room()
         self._l2[place] = table
@@ -209,7 +209,7 @@ class Metadata:
         if entries <= len(self.l1):
             return
         self.commit(release=False)
-        offset = self.take_table(self.layout.clusters(entries * 8), "active L1 table")
+        offset = self.take_table(self.layout.clusters(entries * 8), "active-l1")
         old, before = len(self.l1), self.l1_offset
         l1 = self.l1[:]
         l1.extend(zeros(entries - old))
@@ -236,43 +236,30 @@ class Metadata:
 
     # Clusters
 
-    def own_clusters(self, snapshots: Iterable[tuple[int, int]] = ()) -> None:
+    def find_tables(self, others: Iterable[tuple[str, int, int]] = ()) -> None:
         """Find out which clusters have tables, so that nothing else is written there.
 
-        snapshots: offsets and lengths of further tables.
+        others: kinds, offsets and lengths of tables that are not known here.
         """
-        size = self.layout.cluster
-        fields = self.header.fields
-        self.owners = {0: "qcow2 header"}
+        overlaps, size = self.overlaps, self.layout.cluster
+        overlaps.forget()
+        if not overlaps.kinds:
+            return
 
-        def note(what: str, offset: int, length: int) -> None:
-            for cluster in range(offset // size, -(-(offset + length) // size)):
-                self.owners[cluster] = what
+        def note(kind: str, offset: int, length: int) -> None:
+            first = offset // size
+            overlaps.note(kind, first, -(-(offset + length) // size) - first)
 
-        note("active L1 table", self.l1_offset, len(self.l1) * 8)
-        note("refcount table", fields.refcount_table_offset, self.refcounts.clusters * size)
-        for block in self.refcounts.blocks():
-            note("refcount block", block, size)
+        for kind, offset, length in others:
+            note(kind, offset, length)
         for entry in self.l1:
             if entry & OFFSET:
-                note("active L2 table", entry & OFFSET, size)
-        for offset, length in snapshots:
-            note("snapshot table", offset, length)
-
-    def guard(self, cluster: int, count: int, what: str) -> None:
-        """Refuse to write to clusters that have tables. Raises OSError."""
-        if not self.owners:
-            return
-        if not self.owners.keys().isdisjoint(range(cluster, cluster + count)):
-            owner = next(
-                self.owners[i] for i in range(cluster, cluster + count) if i in self.owners
-            )
-            raise self.corrupt(
-                f"Preventing invalid write on {owner} (for {what or 'contents'})", fatal=True
-            )
-        if what:
-            for i in range(cluster, cluster + count):
-                self.owners[i] = what
+                note("active-l2", entry & OFFSET, size)
+        for block in self.refcounts.blocks():
+            note("refcount-block", block, size)
+        note("refcount-table", self.refcounts.start, self.refcounts.clusters * size)
+        note("active-l1", self.l1_offset, len(self.l1) * 8)
+        note("main-header", 0, size)
 
     def take(self, count: int) -> tuple[int, int]:
         """Clusters in a row for contents, up to `count`: the first one, and how many."""
@@ -340,8 +327,7 @@ class Metadata:
         for one in ready:
             self.begin_writing()
             self.refcounts.add(one.cluster, one.clusters, -1)
-            for cluster in range(one.cluster, one.cluster + one.clusters):
-                self.owners.pop(cluster, None)
+            self.overlaps.drop(one.cluster, one.clusters)
             if one.cluster <= self.packed_end // self.layout.cluster < one.cluster + one.clusters:
                 self.packed_end = 0
             if one.discard:
@@ -405,8 +391,8 @@ class Metadata:
 
     def _table_moved(self) -> None:
         fields = self.header.fields
-        for cluster in range(self.refcounts.clusters):
-            self.owners[self.refcounts.start // self.layout.cluster + cluster] = "refcount table"
+        first = self.refcounts.start // self.layout.cluster
+        self.overlaps.note("refcount-table", first, self.refcounts.clusters)
         fields.refcount_table_offset = self.refcounts.start
         fields.refcount_table_clusters = self.refcounts.clusters
         self.write_fields("refcount_table_offset", "refcount_table_clusters")

@@ -16,6 +16,8 @@ from pemu.block.formats.qcow2.header import (
 from pemu.block.formats.qcow2.image import Qcow2
 from pemu.block.formats.qcow2.layout import Layout, check_tables
 from pemu.block.formats.qcow2.measuring import measure
+from pemu.block.formats.qcow2.overlaps import KEY as OVERLAP_CHECK
+from pemu.block.formats.qcow2.overlaps import protected
 from pemu.block.formats.qcow2.reading import Settings
 from pemu.block.image import Image
 from pemu.block.opening import Opening, resolve
@@ -27,16 +29,16 @@ KEYS = (
     Key("pass-discard-request", Bool(), "tell the host of what a guest discards"),
     Key("pass-discard-snapshot", Bool(), "tell the host of what snapshots give back"),
     Key("pass-discard-other", Bool(), "tell the host of other clusters that become free"),
-    Key(
-        "overlap-check",
-        Enum(("none", "constant", "cached", "all"), name="none|constant|cached|all"),
-        "refuse to write over the image's own tables",
-    ),
+    OVERLAP_CHECK,
     Key("cache-size", Size(), "bytes of L2 tables and refcount blocks in memory"),
     Key("l2-cache-size", Size(), "bytes of L2 tables in memory"),
     Key("l2-cache-entry-size", Size(), "accepted; tables are cached whole"),
     Key("refcount-cache-size", Size(), "bytes of refcount blocks in memory"),
-    Key("cache-clean-interval", Int(), "accepted; seconds after which unused tables are dropped"),
+    Key(
+        "cache-clean-interval",
+        Int(maximum=0xFFFFFFFF),
+        "accepted; seconds after which unused tables are dropped",
+    ),
     Key(
         "encrypt",
         Group(
@@ -70,7 +72,7 @@ def open_image(opening: Opening) -> Image:
         opening.name,
         file,
         header,
-        _settings(options, discard=mode.discard),
+        _settings(options, 1 << header.fields.cluster_bits, discard=mode.discard),
         readonly=mode.readonly,
         warn=opening.graph.warn,
     )
@@ -85,7 +87,7 @@ def open_image(opening: Opening) -> Image:
     return image
 
 
-def _settings(options: dict[str, Any], *, discard: bool) -> Settings:
+def _settings(options: dict[str, Any], cluster: int, *, discard: bool) -> Settings:
     def choice(name: str, *, default: bool) -> bool:
         given = options[f"pass-discard-{name}"]
         return default if given is None else bool(given)
@@ -96,17 +98,22 @@ def _settings(options: dict[str, Any], *, discard: bool) -> Settings:
         raise ImageError(
             "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time"
         )
-    if total is not None and max(cached or 0, refcounts or 0) > total:
-        raise ImageError("l2-cache-size and refcount-cache-size may not exceed cache-size")
+    for name in ("l2-cache-size", "refcount-cache-size"):
+        if total is not None and (options[name] or 0) > total:
+            raise ImageError(f"{name} may not exceed cache-size")
+    for name, size in (("L2", cached), ("Refcount", refcounts or total)):
+        if (size or 0) // cluster >> 31:
+            raise ImageError(f"{name} cache size too big")
     if cached is None:
         cached = 32 << 20 if total is None else total - (refcounts or 0)
     entry = options["l2-cache-entry-size"]
-    if entry is not None and (entry < 512 or entry & (entry - 1)):
+    if entry is not None and (not 512 <= entry <= cluster or entry & (entry - 1)):
         raise ImageError(
-            "L2 cache entry size must be a power of two between 512 and the cluster size"
+            "L2 cache entry size must be a power of two between 512 and the cluster size "
+            f"({cluster})"
         )
     return Settings(
-        overlap=options["overlap-check"] != "none",
+        overlap=protected(options["overlap-check"]),
         cached=cached,
         cached_refcounts=32 << 20 if refcounts is None else refcounts,
         discard_request=choice("request", default=discard),

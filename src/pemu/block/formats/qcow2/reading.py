@@ -26,6 +26,7 @@ from pemu.block.formats.qcow2.layout import (
 )
 from pemu.block.formats.qcow2.mapping import Run, runs
 from pemu.block.formats.qcow2.metadata import Metadata
+from pemu.block.formats.qcow2.overlaps import TEMPLATES
 from pemu.block.formats.qcow2.words import read_into_padded, read_padded
 from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, clear, take
 
@@ -42,14 +43,14 @@ class Cipher(Protocol):
 class Settings:
     """How an image is used.
 
-    overlap: whether writes to clusters of tables are refused. cached, cached_refcounts: bytes of L2
-    tables and of refcount blocks in memory.
+    overlap: kinds of tables over which nothing may be written.
+    cached, cached_refcounts: bytes of L2 tables and of refcount blocks in memory.
     discard_request, discard_snapshot, discard_other: whether the host is told of clusters that
     become free: at a request to discard, with a snapshot, for other reasons.
     lazy: whether refcounts may be behind while the image is in use, None for as the image says.
     """
 
-    overlap: bool = True
+    overlap: frozenset[str] = TEMPLATES["cached"]
     cached: int = 32 << 20
     cached_refcounts: int = 32 << 20
     discard_request: bool = False

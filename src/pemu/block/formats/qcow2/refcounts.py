@@ -222,7 +222,7 @@ class Refcounts:
         if missing[-1] >= len(self.table):
             self._enlarge(missing[-1] + 1)
             return
-        self.guard(cluster, len(missing), "refcount block")
+        self.guard(cluster, len(missing), "refcount-block")
         for i, index in enumerate(missing):
             block = zeros(self._layout.refcounts_per_block, self._layout.refcount_bits)
             self.table[index] = (cluster + i) * self._layout.cluster
@@ -245,7 +245,7 @@ class Refcounts:
             count += 1
         if max(entries, old + count) * 8 > wanted * cluster:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        self.guard(base, wanted + count, "refcount block")
+        self.guard(base, wanted + count, "refcount-block")
         self.write()
         before = self.start, self.clusters
         self.table.extend(zeros(wanted * cluster // 8 - old))

@@ -262,16 +262,25 @@ class Qcow2Snapshots(Qcow2Clearing):
         """Offset and length of all that belongs to bitmaps in the file."""
         return iter(())
 
-    def own_clusters(self) -> None:
+    def find_tables(self) -> None:
         """Find out anew which clusters have tables."""
+        self.metadata.find_tables(self._other_tables())
+
+    def _other_tables(self) -> Iterator[tuple[str, int, int]]:
+        """Kind, offset and length of tables that only some operations need."""
         fields = self.header.fields
-        tables = [(one.l1_offset, one.l1_size * 8) for one in self.stored()]
+        for one in self.stored():
+            if "inactive-l2" in self.settings.overlap:
+                for entry in load_words(self.metadata.file, one.l1_offset, one.l1_size):
+                    if entry & OFFSET:
+                        yield "inactive-l2", entry & OFFSET, self.layout.cluster
+            yield "inactive-l1", one.l1_offset, one.l1_size * 8
         if fields.nb_snapshots:
-            tables.append((fields.snapshots_offset, self.table_length))
+            yield "snapshot-table", fields.snapshots_offset, self.table_length
         if self.header.crypt is not None:
-            tables.append((self.header.crypt.offset, self.header.crypt.length))
-        tables += self.bitmap_areas()
-        self.metadata.own_clusters(tables)
+            yield "encryption-header", self.header.crypt.offset, self.header.crypt.length
+        for number, (offset, length) in enumerate(self.bitmap_areas()):
+            yield "bitmap" if number else "bitmap-directory", offset, length
 
     def rewrite_snapshots(self) -> None:
         """Write the table of snapshots as images of version 3 must have it."""
@@ -324,8 +333,7 @@ class Qcow2Snapshots(Qcow2Clearing):
             switch.abandon()
             raise
         self._stored, self.table_length = stored, length
-        if self.settings.overlap:
-            self.own_clusters()
+        self.find_tables()
 
     def _free_row(self, offset: int, length: int) -> None:
         """A table of `length` bytes is not needed any more."""
@@ -347,7 +355,7 @@ class Qcow2Snapshots(Qcow2Clearing):
             raise ImageError("Snapshot table is too large")
         place = 0
         if stored:
-            place = metadata.take_table(layout.clusters(len(table)), "snapshot table")
+            place = metadata.take_table(layout.clusters(len(table)), "snapshot-table")
             metadata.file.write(place, table + bytes(-len(table) % layout.cluster))
         metadata.commit(accurate=True)
         fields.nb_snapshots, fields.snapshots_offset = len(stored), place

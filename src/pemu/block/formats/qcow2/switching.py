@@ -27,7 +27,7 @@ class Switch:
         self._cluster = metadata.layout.cluster
         try:
             self.rows = [
-                metadata.take_table(metadata.layout.clusters(length), "new table") if length else 0
+                metadata.take_table(metadata.layout.clusters(length), "active-l1") if length else 0
                 for length in rows
             ]
             self._spare: list[int] = []
@@ -43,13 +43,13 @@ class Switch:
         while True:
             missing = tables + sum(1 for _ in refcounts.blocks()) - len(spare)
             if missing > 0:
-                first, got = refcounts.allocate(missing, whole=False, what="new table")
+                first, got = refcounts.allocate(missing, whole=False, what="active-l2")
                 spare += range(first, first + got)
             elif clusters != refcounts.clusters:  # the table has moved to have more room
                 if clusters:
                     self.metadata.give_back(self._table, clusters)
                 clusters = refcounts.clusters
-                self._table, _ = refcounts.allocate(clusters, what="new table")
+                self._table, _ = refcounts.allocate(clusters, what="refcount-table")
             else:
                 return
 

@@ -23,7 +23,7 @@ from pemu.block.formats.qcow2.layout import (
     SUBCLUSTERS,
     ZERO,
 )
-from pemu.block.formats.qcow2.mapping import runs
+from pemu.block.formats.qcow2.mapping import gone, runs
 from pemu.block.formats.qcow2.reading import Qcow2Reading
 from pemu.block.image import SECTOR, ZEROES, Packed, Pieces, take
 
@@ -135,9 +135,9 @@ class Qcow2Writing(Qcow2Reading):
             stop += cluster
         end = min(end, stop)
         if kind == IN_PLACE:
-            if self.settings.overlap and not layout.external:
+            if not layout.external:
                 count = (end - 1) // cluster - offset // cluster + 1
-                metadata.guard(place >> bits, count, "")
+                metadata.overlaps.guard(place >> bits, count)
             return Step(kind, offset, end, offset, end, place + offset % cluster)
         if kind == REUSED:
             start, stop = self._edges(table, at, offset, end, whole=False)
@@ -153,7 +153,7 @@ class Qcow2Writing(Qcow2Reading):
 
     def _expect_sound(self) -> None:
         if self.metadata.broken:
-            raise OSError(errno.EIO, f"'{self.name}' is corrupt; nothing more is written to it")
+            raise gone(self.name)
         if self.keyless:
             self._key()
 
@@ -366,7 +366,9 @@ class Qcow2Writing(Qcow2Reading):
 
     def flush(self) -> None:
         with self.lock:
-            if self.metadata.waiting and not self.readonly and not self.metadata.broken:
+            if self.metadata.broken:
+                raise gone(self.name)
+            if self.metadata.waiting and not self.readonly:
                 self.metadata.commit()
                 return
         self.metadata.sync()
