@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pemu.cli.user import COMMAND
-from pemu.cli.user_options import OPTIONS, UserOptions
+from pemu.cli.user_options import OPTIONS
+from pemu.linux.options import UserOptions
 
 VALUES = {
     "g": "1234",

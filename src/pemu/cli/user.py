@@ -6,7 +6,8 @@ import os
 import sys
 
 from pemu.cli import outcome
-from pemu.cli.user_options import CHILD_OPTIONS, OPTIONS, CpuHelp, UserOptions
+from pemu.cli.user_options import CHILD_OPTIONS, OPTIONS, CpuHelp
+from pemu.linux.options import UserOptions
 from pemu.log import Log
 from pemu.options.command import Command
 from pemu.options.error import OptionError

@@ -9,14 +9,20 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any, Protocol, TypeAlias
 
-    from pemu.linux.argtypes import ArgType
     from pemu.linux.process import Thread
 
     Registers: TypeAlias = Sequence[int]
     Getter: TypeAlias = Callable[[Thread, Registers], int]
     Decoder: TypeAlias = Callable[[Thread, Registers], Any]
+
+    class Passed(Protocol):
+        """What has to be known of an argument to find it: whether it has 64 bits in all ABIs."""
+
+        @property
+        def wide(self) -> bool: ...
+
 
 A0 = 4
 SP = 29
@@ -35,7 +41,7 @@ class Abi:
         self.order = "big" if big_endian else "little"
         self.register_count = 4 if name == "o32" else 8
 
-    def slots(self, types: Sequence[ArgType], shift: int = 0) -> list[int]:
+    def slots(self, types: Sequence[Passed], shift: int = 0) -> list[int]:
         """The first slot of each argument; `shift` slots are taken before the first."""
         result = []
         slot = shift
@@ -66,31 +72,3 @@ class Abi:
         if self.big_endian:
             return lambda t, regs: first(t, regs) << 32 | second(t, regs)
         return lambda t, regs: second(t, regs) << 32 | first(t, regs)
-
-
-class Argument:
-    """One argument of one call: its type, its place, and the places of all of that call."""
-
-    __slots__ = ("abi", "getters", "index", "slots", "types")
-
-    def __init__(
-        self,
-        abi: Abi,
-        index: int,
-        types: Sequence[ArgType],
-        getters: Sequence[Getter],
-        slots: Sequence[int],
-    ) -> None:
-        self.abi = abi
-        self.index = index
-        self.types = types
-        self.getters = getters
-        self.slots = slots
-
-    @property
-    def type(self) -> ArgType:
-        return self.types[self.index]
-
-    @property
-    def get(self) -> Getter:
-        return self.getters[self.index]

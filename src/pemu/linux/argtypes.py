@@ -15,11 +15,41 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.linux.abi import Abi, Argument, Decoder, Getter
+    from pemu.linux.abi import Abi, Decoder, Getter
     from pemu.linux.flags import Enum, Flags
     from pemu.linux.process import Thread
 
 GUEST_O_CREAT, GUEST_O_TMPFILE = 0x100, 0x400000
+
+
+class Argument:
+    """One argument of one call: its type, its place, and the places of all of that call."""
+
+    __slots__ = ("abi", "getters", "index", "slots", "types")
+
+    def __init__(
+        self,
+        abi: Abi,
+        index: int,
+        types: Sequence[ArgType],
+        getters: Sequence[Getter],
+        slots: Sequence[int],
+    ) -> None:
+        self.abi = abi
+        self.index = index
+        self.types = types
+        self.getters = getters
+        self.slots = slots
+
+    @property
+    def type(self) -> ArgType:
+        """The argument's own type."""
+        return self.types[self.index]
+
+    @property
+    def get(self) -> Getter:
+        """Fetches the argument's unsigned value."""
+        return self.getters[self.index]
 
 
 class ArgType:

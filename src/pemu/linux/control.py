@@ -27,10 +27,11 @@ from itertools import islice
 from pemu.engine.exits import EXIT_HOOK, EXIT_SYSCALL
 from pemu.engine.faults import GuestFault
 from pemu.engine.masking import with_signals_blocked
-from pemu.linux import fdtable, syscall
+from pemu.linux import fdtable, signals, syscall
 from pemu.linux.debug import Debugger
 from pemu.linux.mips import signals as ms
 from pemu.linux.mips.errno import to_host
+from pemu.linux.running import INTERNAL_ERROR
 from pemu.linux.symbols import Symbols
 from pemu.monitor.gdb.target import Action, Stop, TargetError
 
@@ -48,7 +49,6 @@ LARGEST_MESSAGE = 1 << 17
 
 _SYSCALL_WORDS = 8
 _SP = 29
-_INTERNAL_ERROR = 70
 _MAPPINGS = 30
 
 
@@ -145,7 +145,7 @@ class Control(Debugger):
                 # The signal has come while the controller was asked, not while the call waited.
                 self._begun[t.tid] = place
                 t.restart = syscall.ERESTARTNOINTR
-                t.deliver()
+                signals.deliver(t)
                 return
         after = _wanted(self._after, name)
         words = _words(t, table, number, shift) if after else ()
@@ -157,7 +157,7 @@ class Control(Debugger):
             if answer is not None:
                 _set_result(t, answer)
         if t.restart or t.cpu.interrupted:
-            t.deliver()
+            signals.deliver(t)
 
     def on_signal(self, t: Thread, info: SigInfo) -> SigInfo | None:
         if info.signo == ms.SIGINT and info.code == ms.SI_KERNEL:
@@ -197,7 +197,7 @@ class Control(Debugger):
             self.serve()
         except BaseException as error:
             os.write(2, f"pemu-{self.process.target.name}: internal error: {error!r}\n".encode())
-            os._exit(_INTERNAL_ERROR)
+            os._exit(INTERNAL_ERROR)
 
     def serve(self) -> None:
         """Obey until the controller has gone; the process ends then."""

@@ -1,6 +1,6 @@
 """A Linux process as a debuggee: its threads run, stop together, and tell why.
 
-Threads of a process with a debugger run in `Debugger.run` instead of `Thread.run`. All stop
+Threads of a process with a debugger run in `Debugger.run` instead of `running.run`. All stop
 together: a thread with something to tell posts it and rests; the server's thread then makes the
 others leave native code, or the system call they wait in, and rest, too. Breakpoints are
 the engine's hooks. They are put in place when the debuggee is resumed, so that gdb, which takes
@@ -16,7 +16,7 @@ from threading import Condition
 
 from pemu.engine.exits import EXIT_FAULT, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
 from pemu.engine.masking import with_signals_blocked
-from pemu.linux import fdtable, signals, syscall
+from pemu.linux import fdtable, running, signals, syscall
 from pemu.linux.debuggee import Debuggee
 from pemu.linux.mips import signals as ms
 from pemu.linux.mips.gdb_signals import from_gdb, to_gdb
@@ -118,7 +118,7 @@ class Debugger(Debuggee):
             return end.status
         finally:
             self._leave(state)
-        return t.run()
+        return running.run(t)
 
     def _enter(self, t: Thread) -> _State:
         with self._condition:
@@ -146,7 +146,7 @@ class Debugger(Debuggee):
                 self._stop(state, Stop("syscall_entry", t.tid, _SIGTRAP, number=number))
             self._call(state)
             if t.restart or cpu.interrupted:
-                t.deliver()
+                signals.deliver(t)
             elif caught:
                 self._stop(state, Stop("syscall_return", t.tid, _SIGTRAP, number=number))
         elif reason == EXIT_FAULT and self._watchpoints.concerned(cpu):
@@ -154,7 +154,7 @@ class Debugger(Debuggee):
         elif reason == EXIT_HOOK and cpu.pc in self._breakpoints:
             self._stop(state, Stop("breakpoint", t.tid))
         else:
-            t.settle(reason)
+            running.settle(t, reason)
             if self._watchpoints.active:
                 self._watchpoints.close()
 
@@ -232,7 +232,7 @@ class Debugger(Debuggee):
         if cpu.exit_reason == EXIT_INTERRUPT:
             if action.start <= cpu.pc < action.end:
                 if cpu.interrupted:
-                    state.thread.deliver()
+                    signals.deliver(state.thread)
                 return
         else:
             self._settle(state)

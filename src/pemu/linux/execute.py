@@ -174,8 +174,8 @@ def replace(
 def _leave_old(t: Thread) -> None:
     """Undo what the old program has arranged with the kernel."""
     from pemu.linux import signals
+    from pemu.linux.running import leave
     from pemu.linux.sigactions import SIG_DFL, SIG_IGN, Action
-    from pemu.linux.thread_end import leave
 
     process = t.process
     t.clear_child_tid = 0

@@ -17,7 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.linux.abi import Abi, Argument, Decoder, Registers
+    from pemu.linux.abi import Abi, Decoder, Registers
+    from pemu.linux.argtypes import Argument
     from pemu.linux.process import Thread
 
 IOVEC = Struct("iovec", "ptr iov_base", "size_t iov_len")

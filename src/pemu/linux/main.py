@@ -15,6 +15,7 @@ from pemu.linux import fdtable, title
 from pemu.linux.elf import ElfError
 from pemu.linux.execute import begin
 from pemu.linux.process import Process, Thread
+from pemu.linux.running import run_thread
 from pemu.linux.scripts import find_program
 from pemu.linux.signals import adopt_ignored, watch_fatal
 from pemu.linux.target import TARGETS
@@ -24,8 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from pemu.cli.user_options import UserOptions
     from pemu.engine.vcpu import Cpu
+    from pemu.linux.options import UserOptions
     from pemu.linux.target import Target
 
 
@@ -41,8 +42,6 @@ def run_user(
     sys.setswitchinterval(0.0002)
     target = TARGETS[target_name]
     process, thread = start(target, options, argv, environ)
-    process.child_command = options.child_command
-    process.child_environ = options.child_environ
     called = os.fsencode(options.called or options.program)
     title.show(called, process.argv, process.environ)
     watch_fatal(process)
@@ -56,7 +55,7 @@ def run_user(
 
         descriptor, options.control = options.control, -1
         attach_control(process, thread, descriptor)
-    process.run_thread(thread)
+    run_thread(thread)
     # The first thread has ended before others: they end the process.
     while True:
         time.sleep(1 << 20)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from pemu.engine.engine import Engine
-    from pemu.linux.abi import Abi, Argument
+    from pemu.linux.abi import Abi
+    from pemu.linux.argtypes import Argument
     from pemu.linux.flags import Flags
     from pemu.linux.process import Process
     from pemu.linux.structs import Struct

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
-    from pemu.linux.abi import Abi, Argument, Decoder, Getter, Registers
+    from pemu.linux.abi import Abi, Decoder, Getter, Registers
+    from pemu.linux.argtypes import Argument
     from pemu.linux.process import Thread
     from pemu.linux.structs import Struct
 

@@ -1,4 +1,4 @@
-"""A guest process and its threads: the loop that runs each, and what it leaves native code for."""
+"""A guest process and its threads: what there is of them. `running` has what they do."""
 
 from __future__ import annotations
 
@@ -6,33 +6,53 @@ import os
 from _thread import get_native_id
 
 from pemu.engine import state as s
-from pemu.engine.exits import (
-    EXIT_EXCEPTION,
-    EXIT_FAULT,
-    EXIT_HOOK,
-    EXIT_INTERRUPT,
-    EXIT_SYSCALL,
-    EXIT_TRACK,
-    FAULT_WRITE,
-)
-from pemu.engine.pages import TRACK
-from pemu.linux import syscall
 from pemu.linux.sigactions import Actions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import NoReturn, Protocol
 
-    from pemu.cli.user_options import UserOptions
     from pemu.engine.engine import Engine
     from pemu.engine.memory import AddressSpace
     from pemu.engine.vcpu import Cpu
-    from pemu.linux.debug import Debugger
     from pemu.linux.loader import LoadedImage
     from pemu.linux.mips.signals import SigInfo
-    from pemu.linux.strace import Tracer
+    from pemu.linux.options import UserOptions
     from pemu.linux.target import Target
+
+    class Debugger(Protocol):
+        """Who is in charge of a process that is debugged, and is told what happens in it."""
+
+        def run(self, t: Thread) -> int:
+            """Run a thread until it ends; returns its exit status."""
+
+        def on_signal(self, t: Thread, info: SigInfo) -> SigInfo | None:
+            """A signal is about to take effect: what takes effect instead, None for nothing."""
+
+        def executed(self, t: Thread) -> None:
+            """The process runs another program now."""
+
+        def forked(self) -> None:
+            """This process is a new child, which runs without a debugger."""
+
+        def exited(self, status: int) -> None:
+            """The process is about to end."""
+
+        def killed(self, signo: int) -> None:
+            """The process is about to be ended by a signal."""
+
+    class Tracer(Protocol):
+        """Makes the system calls of a process whose calls are logged, and is told of signals."""
+
+        def call(self, t: Thread, number: int) -> int | None:
+            """Make the system call with this guest number as `syscall.dispatch` would."""
+
+        def signal(self, t: Thread, info: SigInfo) -> None:
+            """A signal takes effect."""
+
+        def killed(self, t: Thread, info: SigInfo, core: bool) -> None:
+            """A signal ends the process."""
 
 
 AT_EXECUTE: list[Callable[[], object]] = []
@@ -56,8 +76,6 @@ class Process:
 
     __slots__ = (
         "argv",
-        "child_command",
-        "child_environ",
         "debugger",
         "engine",
         "environ",
@@ -96,9 +114,6 @@ class Process:
         self.debugger: Debugger | None = None
         self.tracer: Tracer | None = None
         """Makes system calls where they are logged."""
-        # Set by whoever starts the process: how a program of the same target is executed.
-        self.child_command: Callable[[], list[str]] = list
-        self.child_environ: Callable[[list[bytes]], list[bytes]] = list
 
     def exit(self, status: int) -> NoReturn:
         """End the process, from any of its threads."""
@@ -106,33 +121,6 @@ class Process:
             self.debugger.exited(status)
         self.engine.close()
         os._exit(status)
-
-    def run_thread(self, thread: Thread) -> None:
-        """Run a thread to its end, and end the process if it was the last."""
-        from pemu.linux.signals import leave_to_others
-        from pemu.linux.thread_end import leave
-
-        try:
-            status = thread.run() if self.debugger is None else self.debugger.run(thread)
-        except BaseException:
-            # An error of Pemu's own: no thread may go on as if nothing had happened.
-            import sys
-            import traceback
-
-            error = sys.exc_info()[1]
-            os.write(2, f"pemu-{self.target.name}: internal error: {error!r}\n".encode())
-            if os.environ.get("PEMU_DEBUG") == "1":
-                traceback.print_exc()
-            os._exit(70)
-        leave(thread)
-        with self.engine.lock:
-            self.threads.pop(thread.tid, None)
-            last = not self.threads
-        if last:
-            self.exit(status)
-        leave_to_others(thread)
-        thread.cpu.detach()
-        self.engine.remove_cpu(thread.cpu)
 
 
 class Thread:
@@ -197,64 +185,3 @@ class Thread:
         Returns the kernel's result, -errno on error; -512 if a signal for the guest came first.
         """
         return self.process.engine.syscall(self.cpu, number, *arguments)
-
-    def run(self) -> int:
-        """Run until the thread ends; returns its exit status."""
-        cpu = self.cpu
-        dispatch = syscall.dispatch
-        try:
-            while True:
-                cpu.run()
-                reason = cpu.exit_reason
-                if reason == EXIT_SYSCALL:
-                    if not cpu.interrupted:
-                        dispatch(self)
-                    elif cpu.take_call_begun() and syscall.may_be_interrupted(self):
-                        # Native code has waited in it already: it says how that ends.
-                        self.waited = True
-                        dispatch(self)
-                        self.waited = False
-                    else:
-                        self.restart = syscall.ERESTARTNOINTR
-                    if self.restart or cpu.interrupted:
-                        self.deliver()
-                else:
-                    self.settle(reason)
-        except ThreadExit as end:
-            return end.status
-
-    def settle(self, reason: int) -> None:
-        """Do what the cpu has left native code for, other than a system call."""
-        cpu = self.cpu
-        if reason == EXIT_FAULT:
-            self._fault()
-        elif reason == EXIT_INTERRUPT:
-            self.deliver()
-        elif reason == EXIT_TRACK:
-            self.mem.track(cpu.exit_addr)
-        elif reason == EXIT_EXCEPTION:
-            from pemu.linux.signals import raise_exception
-
-            raise_exception(self)
-        elif reason == EXIT_HOOK:
-            for hook in self.process.hooks:
-                hook(self)
-            cpu.skip_hook()
-
-    def _fault(self) -> None:
-        cpu = self.cpu
-        address = cpu.exit_addr
-        if 0 <= address < self.mem.size and cpu.exit_code & FAULT_WRITE:
-            page = self.mem.flags[address >> 12]
-            if page & TRACK:
-                self.mem.untrack(address, by_itself=not (cpu.pc ^ address) & -4096)
-                return
-        from pemu.linux.signals import raise_fault
-
-        raise_fault(self)
-
-    def deliver(self) -> None:
-        """Handle a pending signal or kick, and what it has interrupted."""
-        from pemu.linux.signals import deliver
-
-        deliver(self)

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.linux.abi import Argument
+    from pemu.linux.argtypes import Argument
     from pemu.linux.native_argument import Native
     from pemu.linux.process import Thread
 

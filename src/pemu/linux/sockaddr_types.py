@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.linux.abi import Abi, Argument, Decoder, Registers
+    from pemu.linux.abi import Abi, Decoder, Registers
+    from pemu.linux.argtypes import Argument
     from pemu.linux.process import Thread
 
 

@@ -29,6 +29,7 @@ from pemu.linux.syscall import (
     MAX_ERRNO,
     missing,
     run,
+    table_for,
 )
 
 TYPE_CHECKING = False
@@ -72,9 +73,10 @@ class Tracer:
         self._unfinished = 0
         """The thread whose line the log ends in; 0 when the log is at a line's start."""
 
-    def call(self, t: Thread, table: SyscallTable, number: int) -> int | None:
+    def call(self, t: Thread, number: int) -> int | None:
         """Make system call `number` as `dispatch` would, and log it as the log's owner wants."""
         log = t.process.log
+        table = table_for(t.target)
         if log.traced("guest_user_syscall"):
             shown = "".join(
                 f" arg{i}=0x{value:016x}" for i, value in enumerate(_words(t, table), 1)

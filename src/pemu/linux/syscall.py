@@ -20,7 +20,8 @@ import errno
 import sys
 
 from pemu.engine.faults import GuestFault
-from pemu.linux.abi import Abi, Argument
+from pemu.linux.abi import Abi
+from pemu.linux.argtypes import Argument
 from pemu.linux.calls import module_of
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.errno import TO_GUEST, to_guest
@@ -363,11 +364,11 @@ def dispatch(t: Thread) -> None:
     """
     regs = t.cpu.gpr
     number = regs[V0]
-    table = _tables.get(t.target.name) or table_for(t.target)
     tracer = t.process.tracer
     if tracer is not None:
-        result = tracer.call(t, table, number)
+        result = tracer.call(t, number)
     else:
+        table = _tables.get(t.target.name) or table_for(t.target)
         entry = table.entry(number)
         if entry is None:
             entry = missing(t, table, number)

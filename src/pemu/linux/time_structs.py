@@ -15,7 +15,8 @@ from pemu.linux.structs import Struct
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.memory import AddressSpace
-    from pemu.linux.abi import Abi, Argument, Decoder
+    from pemu.linux.abi import Abi, Decoder
+    from pemu.linux.argtypes import Argument
     from pemu.linux.native_argument import Native
     from pemu.linux.process import Thread
 

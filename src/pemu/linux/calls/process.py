@@ -21,6 +21,7 @@ from pemu.linux.pointer_types import Arguments, Environment, In, Path, Ptr
 from pemu.linux.process import AT_EXECUTE
 from pemu.linux.process import Thread as GuestThread
 from pemu.linux.process_types import CloneFlags, Pointer, Status, WaitOptions
+from pemu.linux.running import run_thread
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import ERESTARTNOINTR, Restart, syscall
 from pemu.linux.time_structs import RUSAGE
@@ -145,7 +146,7 @@ def _new_thread(
         made.append(thread)
         started.release()
         signals.apply_mask(thread)
-        t.process.run_thread(thread)
+        run_thread(thread)
 
     try:
         start_new_thread(body, ())
@@ -275,9 +276,9 @@ def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) ->
         return
     t.process.engine.close()
     t.process.options.called = os.fsdecode(name)
-    command = [os.fsencode(word) for word in t.process.child_command()]
+    command = [os.fsencode(word) for word in t.process.options.child_command()]
     words = [*command, program, *argv]
-    _execute_on_host(command[0], words, t.process.child_environ(environ))
+    _execute_on_host(command[0], words, t.process.options.child_environ(environ))
 
 
 def _execute_on_host(program: bytes, argv: list[bytes], environ: list[bytes]) -> NoReturn:
