@@ -43,8 +43,8 @@ def vector(image: LoadedImage, program: Program) -> dict[int, int]:
     """The auxiliary vector's entries by type."""
     word, order = program.target.word, "big" if program.target.big_endian else "little"
     values = [
-        int.from_bytes(image.auxv[at : at + word], order)  # type: ignore[arg-type]
-        for at in range(0, len(image.auxv), word)
+        int.from_bytes(image.stack.auxv[at : at + word], order)  # type: ignore[arg-type]
+        for at in range(0, len(image.stack.auxv), word)
     ]
     return dict(zip(values[::2], values[1::2], strict=True))
 
@@ -57,7 +57,7 @@ def test_movable_program_and_its_loader_stand_where_they_stood(name: str, tmp_pa
     places = set()
     for _ in range(3):
         image = load(program, tmp_path)
-        places.add((image.bias, image.interp_base, image.sp, image.brk, image.sigreturn))
+        places.add((image.bias, image.interp_base, image.stack.sp, image.brk, image.sigreturn))
     assert len(places) == 1
 
 
@@ -78,11 +78,11 @@ def test_program_headers_are_found_without_an_entry_of_their_own(name: str, tmp_
 def test_stack_has_the_wanted_size_and_protection(tmp_path: Path) -> None:
     program = Program("mips")
     image = load(program, tmp_path, stack_size=1 << 21)
-    assert image.stack_end - image.stack_start == 1 << 21
-    assert protection(program, image.sp) == 3
+    assert image.stack.end - image.stack.start == 1 << 21
+    assert protection(program, image.stack.sp) == 3
     program.segments.pop()
     program.header["phnum"] -= 1
-    assert protection(program, load(program, tmp_path).sp) == 7
+    assert protection(program, load(program, tmp_path).stack.sp) == 7
 
 
 def protection(program: Program, address: int) -> int:

@@ -162,11 +162,11 @@ def test_translator_stands_between_guest_and_descriptor_and_its_duplicates(guest
 def test_native_table_describes_calls_once_they_have_been_made(guest: Guest) -> None:
     table = syscall.SyscallTable(guest.target)
     table.entry(guest.numbers["read"])
-    table.native = NativeTable(table)
+    native = table.native = NativeTable(table)
     table.describe()
     table.entry(guest.numbers["pread64"])
     table.entry(guest.numbers["clone"])
-    described = {name for name, number in guest.numbers.items() if table.native.has(number)}
+    described = {name for name, number in guest.numbers.items() if native.has(number)}
     assert described == {"read", "pread64"}
 
 

@@ -11,6 +11,8 @@ from pemu.engine.handlers import operand_places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from pemu.engine.engine import Engine
     from pemu.engine.insn import Insn
 
@@ -48,7 +50,7 @@ class BlockReader:
         arch = engine.arch
         self._unit = arch.insn_bytes
         self._xlen = arch.xlen
-        self._order = "big" if arch.big_endian else "little"
+        self._order: Literal["big", "little"] = "big" if arch.big_endian else "little"
         self._decoders = ModeDecoders(arch)
         self._runtime = {address: name for name, address in engine.symbols.items()}
 
@@ -96,7 +98,7 @@ class BlockReader:
         second = _u64(block + c.SECOND_AT)
         at = second if second and pc >> 12 != start >> 12 else _u64(block + c.CODE_AT) + pc - start
         try:
-            return int.from_bytes(self._engine.memory.read(at, self._unit), self._order)  # type: ignore[arg-type]
+            return int.from_bytes(self._engine.memory.read(at, self._unit), self._order)
         except GuestFault:  # the page has gone since
             return 0
 

@@ -13,6 +13,7 @@ from pemu.engine.pages import CODE, MOST_CHANGES, PAGE, READ, TRACK, VOLATILE, W
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Literal
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 
@@ -94,8 +95,8 @@ class GuestAccess:
     """Host address of guest address 0."""
     size: int
     """Bytes from there that the guest can name."""
-    order: str
-    """The guest's byte order, "big" or "little"."""
+    order: Literal["big", "little"]
+    """The guest's byte order."""
     word_size: int
     """Bytes of a pointer."""
     flags: memoryview
@@ -158,11 +159,11 @@ class GuestAccess:
         return parts[:limit]
 
     def _get(self, address: int, size: int) -> int:
-        return int.from_bytes(self.read(address, size), self.order)  # type: ignore[arg-type]
+        return int.from_bytes(self.read(address, size), self.order)
 
     def _put(self, address: int, value: int, size: int) -> None:
         value &= (1 << 8 * size) - 1
-        self.write(address, value.to_bytes(size, self.order))  # type: ignore[arg-type]
+        self.write(address, value.to_bytes(size, self.order))
 
     def u8(self, address: int) -> int:
         """Read a byte."""

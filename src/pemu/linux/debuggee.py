@@ -132,7 +132,7 @@ class Debuggee(PolledTarget):
 
     def auxv(self) -> bytes | None:
         image = self.process.exe_image
-        return None if image is None else image.auxv
+        return None if image is None else image.stack.auxv
 
     def exec_file(self) -> bytes | None:
         return os.fsencode(self.process.exe)

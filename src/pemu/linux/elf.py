@@ -10,6 +10,8 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from pemu.linux.target import Target
 
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_PHDR = 1, 2, 3, 6
@@ -90,6 +92,12 @@ class Elf:
         "type",
     )
 
+    entry: int
+    """Where the program begins, before it is moved."""
+    flags: int
+    phentsize: int
+    phoff: int
+
     def __init__(self, content: memoryview, target: Target) -> None:
         check(bytes(content[:64]), target)
         order = ">" if target.big_endian else "<"
@@ -116,7 +124,7 @@ class Elf:
                 f"truncated: the program headers need {self.phoff + count * entry.size} bytes, "
                 f"the file has {self.size}"
             )
-        self.segments = []
+        self.segments: list[Segment] = []
         self.interp = b""
         self.fp_abi = FP_OLD_64 if self.flags & EF_MIPS_FP64 else FP_DOUBLE
         for index in range(count):
@@ -153,8 +161,8 @@ def target_name(header: bytes) -> str:
     """Name of the MIPS target that runs a file with this ELF header, '' if none does."""
     if len(header) < 20 or header[:4] != b"\x7fELF":
         return ""
-    order = "big" if header[5] == 2 else "little"
-    if int.from_bytes(header[18:20], order) != EM_MIPS:  # type: ignore[arg-type]
+    order = _byte_order(header)
+    if int.from_bytes(header[18:20], order) != EM_MIPS:
         return ""
     suffix = "" if order == "big" else "el"
     if header[4] == 2:
@@ -162,11 +170,15 @@ def target_name(header: bytes) -> str:
     return f"mipsn32{suffix}" if _flags(header) & EF_MIPS_ABI2 else f"mips{suffix}"
 
 
+def _byte_order(header: bytes) -> Literal["big", "little"]:
+    """The byte order that EI_DATA tells."""
+    return "big" if header[5] == 2 else "little"
+
+
 def _flags(header: bytes) -> int:
     """e_flags of an ELF header's first 64 bytes; 0 where they end before it."""
     at = 48 if header[4] == 2 else 36
-    order = "big" if header[5] == 2 else "little"
-    return int.from_bytes(header[at : at + 4], order)  # type: ignore[arg-type]
+    return int.from_bytes(header[at : at + 4], _byte_order(header))
 
 
 def check(header: bytes, target: Target) -> None:
@@ -182,8 +194,8 @@ def check(header: bytes, target: Target) -> None:
         raise ElfError(f"truncated: {len(header)} bytes are no ELF header", 1)
     if header[4] not in (1, 2) or header[5] not in (1, 2):
         raise ElfError(f"damaged ELF header (class {header[4]}, byte order {header[5]})")
-    order = "big" if header[5] == 2 else "little"
-    machine = int.from_bytes(header[18:20], order)  # type: ignore[arg-type]
+    order = _byte_order(header)
+    machine = int.from_bytes(header[18:20], order)
     if machine != EM_MIPS:
         name = _MACHINES.get(machine, f"machine {machine}")
         raise ElfError(f"a program for {name}, not for MIPS, which is all that pemu-* run today")

@@ -73,7 +73,7 @@ def begin(
     status = os.stat(program)
     process.engine.open_regions(process.exe, f"{status.st_size} {status.st_mtime_ns}")
     cpu.pc = image.start
-    cpu.gpr[29] = image.sp
+    cpu.gpr[29] = image.stack.sp
     cpu.mode = MODE_FR1 if wide else MODE_FR0
     cpu.fcr0 = chosen.fir
     if process.log.enabled("page"):

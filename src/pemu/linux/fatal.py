@@ -58,7 +58,7 @@ def backtrace(t: Thread, symbols: Symbols) -> list[tuple[int, bool]]:
 
     def load(address: int) -> int:
         data = mem.read(address & mask, width)
-        return int.from_bytes(data, mem.order) & (1 << 8 * t.target.word) - 1  # type: ignore[arg-type]
+        return int.from_bytes(data, mem.order) & (1 << 8 * t.target.word) - 1
 
     image = t.process.exe_image
     assert image is not None

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from pemu.engine.memory import AddressSpace
     from pemu.linux.elf import Elf
-    from pemu.linux.loader import LoadedImage
     from pemu.linux.target import Target
 
 _AT_PHDR, _AT_PHENT, _AT_PHNUM, _AT_PAGESZ, _AT_BASE, _AT_FLAGS, _AT_ENTRY = range(3, 10)
@@ -68,10 +67,28 @@ class Start:
         self.random = random
 
 
-def make(memory: AddressSpace, target: Target, image: LoadedImage, start: Start) -> None:
-    """Map the stack at the top of `memory`, fill it, and set `image`'s sp; raises ElfError."""
-    elf = image.elf
-    assert elf is not None
+class Stack:
+    """A new program's stack, which lies at guest-virtual addresses `start` to `end`.
+
+    `sp`: where the stack pointer is to stand. `auxv`: the auxiliary vector, as it lies there.
+    """
+
+    __slots__ = ("auxv", "end", "sp", "start")
+
+    def __init__(self, start: int, end: int, sp: int, auxv: bytes) -> None:
+        self.start = start
+        self.end = end
+        self.sp = sp
+        self.auxv = auxv
+
+
+def make(
+    memory: AddressSpace, target: Target, elf: Elf, bias: int, interp_base: int, start: Start
+) -> Stack:
+    """Map the stack at the top of `memory` and fill it; raises ElfError.
+
+    `bias`: how far the program `elf` was moved; `interp_base`: how far its loader was, 0 for none.
+    """
     marks = [segment.flags for segment in elf.segments if segment.type == PT_GNU_STACK]
     size = start.stack_size
     prot = 7 if not marks or marks[-1] & PF_X else 3
@@ -80,9 +97,10 @@ def make(memory: AddressSpace, target: Target, image: LoadedImage, start: Start)
         lowest = memory.map(memory.top - size, size, prot, flags)
     except OSError as error:
         raise ElfError(f"no room for a stack of {size} bytes below {memory.top:#x}") from error
-    image.stack_start, image.stack_end = lowest, lowest + size
+    word = target.word
+    end = lowest + size
+    top = end - word
     parts: list[bytes] = []
-    top = image.stack_end - target.word
 
     def put(data: bytes) -> int:
         nonlocal top
@@ -93,57 +111,58 @@ def make(memory: AddressSpace, target: Target, image: LoadedImage, start: Start)
     name_at = put(start.name + b"\0")
     environ_at = [put(entry + b"\0") for entry in reversed(start.environ)][::-1]
     argv_at = [put(entry + b"\0") for entry in reversed(start.argv)][::-1]
-    random_at = put(start.random)
-    platform_at = put(start.platform.encode() + b"\0")
-    uid, euid, gid, egid = os.getuid(), os.geteuid(), os.getgid(), os.getegid()
     vector = [
         (_AT_HWCAP, start.hwcap),
         (_AT_PAGESZ, start.page_size),
         (_AT_CLKTCK, 100),
-        (_AT_PHDR, _headers_address(elf) + image.bias),
+        (_AT_PHDR, _headers_address(elf) + bias),
         (_AT_PHENT, elf.phentsize),
         (_AT_PHNUM, len(elf.segments)),
-        (_AT_BASE, image.interp_base),
+        (_AT_BASE, interp_base),
         (_AT_FLAGS, 0),
-        (_AT_ENTRY, image.entry),
+        (_AT_ENTRY, elf.entry + bias),
+        *_identity(),
+        (_AT_RANDOM, put(start.random)),
+        (_AT_EXECFN, name_at),
+        (_AT_BASE_PLATFORM, put(start.platform.encode() + b"\0")),
+        (0, 0),
+    ]
+    words = [len(argv_at), *argv_at, 0, *environ_at, 0]
+    words += [part for pair in vector for part in pair]
+    put(bytes((top - len(words) * word) % 16))
+    mask = (1 << 8 * word) - 1
+    table = b"".join((value & mask).to_bytes(word, memory.order) for value in words)
+    sp = put(table)
+    try:
+        if sp <= lowest:
+            raise GuestFault(sp)
+        memory.write(sp, b"".join(reversed(parts)))
+    except GuestFault:
+        raise ElfError(
+            f"arguments and environment ({end - sp} bytes) do not fit a stack of {size} bytes; "
+            "give more by -s"
+        ) from None
+    return Stack(lowest, end, sp, table[-2 * word * len(vector) :])
+
+
+def _identity() -> tuple[tuple[int, int], ...]:
+    """The entries about whom the process runs for."""
+    uid, euid, gid, egid = os.getuid(), os.geteuid(), os.getgid(), os.getegid()
+    return (
         (_AT_UID, uid),
         (_AT_EUID, euid),
         (_AT_GID, gid),
         (_AT_EGID, egid),
         (_AT_SECURE, int(uid != euid or gid != egid)),
-        (_AT_RANDOM, random_at),
-        (_AT_EXECFN, name_at),
-        (_AT_BASE_PLATFORM, platform_at),
-        (0, 0),
-    ]
-    words = [len(argv_at), *argv_at, 0, *environ_at, 0]
-    words += [part for pair in vector for part in pair]
-    word = target.word
-    put(bytes((top - len(words) * word) % 16))
-    order, mask = memory.order, (1 << 8 * word) - 1
-    table = b"".join((value & mask).to_bytes(word, order) for value in words)  # type: ignore[arg-type]
-    image.auxv = table[-2 * word * len(vector) :]
-    image.sp = put(table)
-    try:
-        if top <= lowest:
-            raise GuestFault(top)
-        memory.write(top, b"".join(reversed(parts)))
-    except GuestFault:
-        raise ElfError(
-            f"arguments and environment ({image.stack_end - top} bytes) do not fit a stack of "
-            f"{size} bytes; give more by -s"
-        ) from None
+    )
 
 
 def _headers_address(elf: Elf) -> int:
     """Where the program headers stand in memory, before the program is moved."""
-    address: int
     for segment in elf.segments:
         if segment.type == PT_PHDR:
-            address = segment.vaddr
-            return address
+            return segment.vaddr
     for segment in elf.loads:
         if segment.offset <= elf.phoff < segment.offset + segment.filesz:
-            address = segment.vaddr + elf.phoff - segment.offset
-            return address
+            return segment.vaddr + elf.phoff - segment.offset
     return 0

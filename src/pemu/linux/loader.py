@@ -13,7 +13,6 @@ import os
 import stat
 
 from pemu.engine.faults import GuestFault
-from pemu.linux import initial_stack
 from pemu.linux.elf import (
     ET_DYN,
     FP_64,
@@ -30,6 +29,8 @@ from pemu.linux.elf import (
     Elf,
     ElfError,
 )
+from pemu.linux.initial_stack import Stack
+from pemu.linux.initial_stack import make as make_stack
 from pemu.options.error import quoted
 
 TYPE_CHECKING = False
@@ -69,11 +70,12 @@ class LoadedImage:
     """Where a program stands in guest memory (guest-virtual addresses).
 
     `entry`: where its own entry point is. `start`: where the processor starts, which is its
-    loader's if it has one. `bias`: how far it was moved. `fp_abis`: what its parts want of the FPU.
+    loader's if it has one. `bias`: how far it was moved; `interp_base`: how far its loader was.
+    `brk`: where its heap begins. `fp_abis`: what its parts want of the FPU. `sigreturn`: the stubs
+    that handlers of plain and of real-time signals return to, 0 for none.
     """
 
     __slots__ = (
-        "auxv",
         "bias",
         "brk",
         "elf",
@@ -81,19 +83,16 @@ class LoadedImage:
         "fp_abis",
         "interp_base",
         "sigreturn",
-        "sp",
-        "stack_end",
-        "stack_start",
+        "stack",
         "start",
     )
 
-    def __init__(self) -> None:
-        self.entry = self.start = self.sp = self.brk = self.bias = self.interp_base = 0
+    def __init__(self, elf: Elf) -> None:
+        self.elf = elf
+        self.stack = Stack(0, 0, 0, b"")
+        self.entry = self.start = self.brk = self.bias = self.interp_base = 0
         self.fp_abis: list[int] = []
-        self.stack_start = self.stack_end = 0
         self.sigreturn = (0, 0)
-        self.auxv = b""
-        self.elf: Elf | None = None
 
 
 _KERNELS = (b"/dev/", b"/proc/", b"/sys/")
@@ -215,10 +214,9 @@ def load(
 def _load(
     memory: AddressSpace, target: Target, path: str, start: Start, prefix: str
 ) -> LoadedImage:
-    image = LoadedImage()
     memory.mmap_top = max(memory.top - max(start.stack_size, STACK_GAP), memory.top // 3)
     fd, elf = open_program(path, target)
-    image.elf = elf
+    image = LoadedImage(elf)
     # A program that may go anywhere and has no loader mostly is one: it leaves room for others.
     high = elf.type == ET_DYN and not elf.interp
     try:
@@ -247,7 +245,7 @@ def _load(
         image.start = interp.entry + image.interp_base & mask
         image.fp_abis.append(interp.fp_abi)
     _trampolines(memory, target, image)
-    initial_stack.make(memory, target, image, start)
+    image.stack = make_stack(memory, target, elf, image.bias, image.interp_base, start)
     return image
 
 

@@ -13,7 +13,6 @@ def layout(process: Process) -> str:
     """The table of mapped pages, and where the loader has put what (guest-virtual addresses)."""
     memory, image = process.mem, process.exe_image
     assert image is not None
-    assert image.elf is not None
     digits = 2 * process.target.word
     width = digits + 1
     lines = [
@@ -27,7 +26,7 @@ def layout(process: Process) -> str:
     code = [s for s in image.elf.loads if s.flags & 1]
     data = [s for s in image.elf.loads if s.flags & 2] or code
     word = process.target.word
-    argv = image.sp + word
+    argv = image.stack.sp + word
     envp = argv + word * (len(process.argv) + 1)
     places = {
         "start_brk": memory.brk_start,
@@ -35,7 +34,7 @@ def layout(process: Process) -> str:
         "start_code": min(s.vaddr for s in code) + image.bias if code else 0,
         "start_data": min(s.vaddr for s in data) + image.bias if data else 0,
         "end_data": max(s.vaddr + s.filesz for s in data) + image.bias if data else 0,
-        "start_stack": image.sp,
+        "start_stack": image.stack.sp,
         "brk": memory.brk_end,
         "entry": image.start,
         "argv_start": argv,

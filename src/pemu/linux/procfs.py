@@ -77,7 +77,7 @@ def _environ(t: Thread, directory: bytes) -> bytes:
 
 def _auxv(t: Thread, directory: bytes) -> bytes:
     image = t.process.exe_image
-    return image.auxv if image is not None else b""
+    return image.stack.auxv if image is not None else b""
 
 
 def _maps(t: Thread, directory: bytes) -> bytes:
@@ -104,7 +104,7 @@ def _purpose(t: Thread, start: int, end: int) -> str:
     image = t.process.exe_image
     if image is None:
         return ""
-    if image.stack_start <= start < image.stack_end:
+    if image.stack.start <= start < image.stack.end:
         return "[stack]"
     if start <= t.mem.brk_end and end > t.mem.brk_start:
         return "[heap]"
@@ -145,14 +145,14 @@ def _stat(t: Thread, directory: bytes) -> bytes:
     for index in _HOST_ADDRESSES:
         fields[index] = b"0"
     image = t.process.exe_image
-    if image is not None and image.elf is not None:
+    if image is not None:
         code = [load for load in image.elf.loads if load.flags & 1]
         if code:
             fields[_START_CODE] = b"%d" % (min(load.vaddr for load in code) + image.bias)
             fields[_END_CODE] = b"%d" % (
                 max(load.vaddr + load.filesz for load in code) + image.bias
             )
-        fields[_START_STACK] = b"%d" % image.sp
+        fields[_START_STACK] = b"%d" % image.stack.sp
     fields[_VSIZE] = b"%d" % sum(region[1] - region[0] for region in t.mem.regions())
     return head + b") " + b" ".join(fields) + b"\n"
 

@@ -65,8 +65,9 @@ EVERY_SIGNAL = (1 << ms.NSIG) - 1
 
 
 def set_host_mask(t: Thread, mask: int) -> bool:
-    """Give the running thread's host thread the guest mask `mask`; never masks what the engine
-    needs. False if a signal or kick came first: then nothing has changed.
+    """Give the running thread's host thread the guest's `mask`, less what the engine needs.
+
+    False if a signal or kick came first: then nothing has changed.
     """
     value = (ms.host_bits(mask) & ~OWN_SIGNALS).to_bytes(8, "little")
     call = t.process.engine.quick_syscall
@@ -329,15 +330,20 @@ def pack_stack(t: Thread, sp: int | None = None) -> bytes:
     start, flags, size = t.altstack
     if sp is not None:
         flags = flags & ~SS_ONSTACK | (SS_ONSTACK if on_altstack(t, sp) else 0)
-    order = "big" if t.target.big_endian else "little"
-    word = t.target.word
-    return b"".join(
-        (
-            start.to_bytes(word, order),  # type: ignore[arg-type]
-            size.to_bytes(word, order),  # type: ignore[arg-type]
-            flags.to_bytes(4, order).ljust(word, b"\0"),  # type: ignore[arg-type]
-        )
+    word, order = t.target.word, t.mem.order
+    return (
+        start.to_bytes(word, order)
+        + size.to_bytes(word, order)
+        + flags.to_bytes(4, order).ljust(word, b"\0")
     )
+
+
+def _unpack_stack(t: Thread, data: bytes) -> tuple[int, int, int]:
+    """Address, flags and size of the alternate stack that a stack_t describes."""
+    word, order = t.target.word, t.mem.order
+    start, size = (int.from_bytes(data[at : at + word], order) for at in (0, word))
+    flags = int.from_bytes(data[2 * word : 2 * word + 4], order)
+    return start, flags & _SS_FLAGS, size
 
 
 def return_from_handler(t: Thread, rt: bool) -> None:
@@ -356,18 +362,8 @@ def return_from_handler(t: Thread, rt: bool) -> None:
     fpu_control.set_fcsr(t.cpu, fcsr)
     mask = ms.guest_sigset(image[mask_at : mask_at + 16], t.target)
     if rt:
-        order = "big" if t.target.big_endian else "little"
-        word = t.target.word
-        values = [
-            int.from_bytes(image[at : at + width], order)  # type: ignore[arg-type]
-            for at, width in (
-                (frames.stack, word),
-                (frames.stack + word, word),
-                (frames.stack + 2 * word, 4),
-            )
-        ]
         if not on_altstack(t, t.cpu.gpr[29]):
-            t.altstack = (values[0], values[2] & _SS_FLAGS, values[1])
+            t.altstack = _unpack_stack(t, image[frames.stack :])
     t.restart = 0
     _set_mask(t, mask)
 
@@ -415,28 +411,28 @@ def raise_fault(t: Thread) -> None:
 
 def raise_exception(t: Thread) -> None:
     """Turn a processor exception into the signal a MIPS kernel gives (arch/mips/kernel/traps)."""
+    from pemu.isa.mips import exceptions
+
     cpu = t.cpu
     code, argument = cpu.exit_code, cpu.exit_addr
     pc = cpu.pc
     if t.process.log.enabled("int"):
-        from pemu.isa.mips.exceptions import NAMES
-
-        name = NAMES.get(code, "unknown")
+        name = exceptions.NAMES.get(code, "unknown")
         t.process.log.write(f"exception {code} ({name}, argument {argument:#x}) at pc {pc:#x}")
     info = SigInfo(ms.SIGILL, ms.SI_KERNEL, "kill")
-    if code == 9:
+    if code == exceptions.BREAKPOINT:
         # Assemblers put a break's code into the upper half of the field.
         number = (argument & 0x3FF) << 10 | argument >> 10 if argument >> 10 else argument
         info = _breakpoint(pc, number, SigInfo(ms.SIGTRAP, _TRAP_BRKPT, "fault"))
-    elif code == 13:
+    elif code == exceptions.TRAP:
         info = _breakpoint(pc, argument, SigInfo(ms.SIGTRAP, ms.SI_KERNEL, "kill"))
-    elif code == 12:
+    elif code == exceptions.OVERFLOW:
         info = SigInfo(ms.SIGFPE, _FPE_INTOVF, "fault")
         info.address = pc
-    elif code == 15:
+    elif code == exceptions.FLOATING_POINT:
         info = SigInfo(ms.SIGFPE, fpu_control.take_exception(cpu), "fault")
         info.address = pc
-    elif code in (4, 5):
+    elif code in (exceptions.ADDRESS_LOAD, exceptions.ADDRESS_STORE):
         info = SigInfo(ms.SIGBUS, ms.SI_KERNEL, "kill")
     raise_signal(t, info)
 

@@ -68,13 +68,12 @@ def _timeval(t: Thread, data: bytes, to_host: bool) -> bytes:
 
 def _socket_type(t: Thread, data: bytes, to_host: bool) -> bytes:
     kind = SOCKET_TYPES.to_guest(int.from_bytes(data, "little"))
-    return kind.to_bytes(4, "big" if t.target.big_endian else "little")
+    return kind.to_bytes(4, t.mem.order)
 
 
 def _error(t: Thread, data: bytes, to_host: bool) -> bytes:
     number = int.from_bytes(data, "little")
-    order = "big" if t.target.big_endian else "little"
-    return (errno_to_guest(number) if number else 0).to_bytes(4, order)  # type: ignore[arg-type]
+    return (errno_to_guest(number) if number else 0).to_bytes(4, t.mem.order)
 
 
 def _address(t: Thread, data: bytes, to_host: bool) -> bytes:

@@ -31,16 +31,30 @@ from pemu.linux.pointer_types import Conversion
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeAlias, TypeVar
+    from typing import Protocol, TypeAlias, TypeVar
 
+    from pemu.engine.engine import Engine
     from pemu.linux.abi import Decoder, Registers
     from pemu.linux.argtypes import ArgType
-    from pemu.linux.nativecalls import Forms, NativeTable
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
     from pemu.linux.target import Target
 
     Entry: TypeAlias = Callable[[Thread, Registers], int | None]
     F = TypeVar("F", bound=Callable[..., int | None])
+
+    class NativeCalls(Protocol):
+        """The calls of one target that generated code makes itself (`nativecalls.py`)."""
+
+        def add(self, number: int, call: Call) -> None:
+            """Describe the call with this guest number, if native code can make it."""
+
+        def exclude(self, name: str) -> None:
+            """Leave the call of this name to Python from now on."""
+
+        def serve(self, engine: Engine, prefix: str) -> None:
+            """Have an engine make the calls; `prefix`: where paths are sought first (-L)."""
+
 
 V0 = 2
 A0 = 4
@@ -115,7 +129,7 @@ class Call:
             return self._native(abi)
         if self._native is None:
             return None
-        from pemu.linux.nativecalls import Form
+        from pemu.linux.native_forms import Form
 
         return Form(self._native, *self.types)
 
@@ -187,8 +201,8 @@ class SyscallTable:
         self.abi = Abi(target.abi, target.word, target.xlen, target.big_endian)
         self.names = call_names(target.abi)
         self._entries: dict[int, Entry] = {}
-        self.native: NativeTable | None = None
-        """The table of calls that native code makes, where there is one."""
+        self.native: NativeCalls | None = None
+        """The calls that native code makes, where it makes any."""
 
     def call(self, number: int) -> Call | None:
         """The declaration of a guest number; None when there is none."""

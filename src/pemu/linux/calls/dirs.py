@@ -10,7 +10,7 @@ from pemu.linux.argtypes import AtFd, Fd, Int, Mode, Size, UInt
 from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AtFlags, RenameFlags, UnlinkFlags
-from pemu.linux.nativecalls import Form
+from pemu.linux.native_forms import Form
 from pemu.linux.paths import note_directory, special_link
 from pemu.linux.pointer_types import OutBuf, Path, PlainPath, Ptr
 from pemu.linux.syscall import passthrough, syscall

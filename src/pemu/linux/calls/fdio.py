@@ -9,7 +9,7 @@ from pemu.linux.file_structs import LONG_OFFSET, OFFSET
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.iovec import IoVecIn, IoVecOut, gather, host_iovec, read_iovec, scatter
 from pemu.linux.nametypes import Bits
-from pemu.linux.nativecalls import Form, Halves
+from pemu.linux.native_forms import Form, Halves
 from pemu.linux.pointer_types import InOut, Out
 from pemu.linux.syscall import passthrough, syscall
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pemu.linux.abi import Abi
     from pemu.linux.argtypes import ArgType
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 _64 = ("n64",)

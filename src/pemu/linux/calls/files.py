@@ -28,7 +28,7 @@ from pemu.linux.mips.fcntl import (
     OpenFlags,
 )
 from pemu.linux.nametypes import Bits, Named
-from pemu.linux.nativecalls import Choice, Constant, Form
+from pemu.linux.native_forms import Choice, Constant, Form
 from pemu.linux.paths import followed, in_proc, note_opened, open_special_file, whole
 from pemu.linux.pointer_types import In, Out, OutArray, Path, PlainPath, String
 from pemu.linux.syscall import passthrough, syscall
@@ -36,7 +36,7 @@ from pemu.linux.syscall import passthrough, syscall
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 AT_FDCWD = -100

@@ -10,7 +10,7 @@ from pemu.linux.argtypes import Fd, UnsignedType, WordType
 from pemu.linux.ioctls import find
 from pemu.linux.ioctls.request import INT
 from pemu.linux.ioctls.terminals import WINSIZE
-from pemu.linux.nativecalls import Choice, Constant, Form, Given
+from pemu.linux.native_forms import Choice, Constant, Form, Given
 from pemu.linux.pointer_types import In, Out, address
 from pemu.linux.show import show_pointer, show_struct
 from pemu.linux.syscall import syscall
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 

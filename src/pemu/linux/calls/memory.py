@@ -10,7 +10,7 @@ from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR
 from pemu.linux.mips.mman import MapFlags, MapProtection, MlockFlags, MremapFlags, MsyncFlags
 from pemu.linux.nametypes import Bits, Named
-from pemu.linux.nativecalls import Form, PagesType, Units
+from pemu.linux.native_forms import Form, PagesType, Units
 from pemu.linux.pointer_types import Ptr
 from pemu.linux.syscall import syscall
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pemu.engine.memory import AddressSpace
     from pemu.linux.abi import Abi
     from pemu.linux.argtypes import ArgType
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 PAGE = 4096

@@ -15,7 +15,7 @@ from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.nametypes import Bits, ClockId, Named
 from pemu.linux.native_argument import moves
-from pemu.linux.nativecalls import Form, Moved
+from pemu.linux.native_forms import Form, Moved
 from pemu.linux.pointer_types import InBuf, Out, OutBuf
 from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
 from pemu.linux.syscall import passthrough, syscall
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
     from pemu.linux.structs import Struct
 

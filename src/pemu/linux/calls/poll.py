@@ -15,7 +15,7 @@ from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import SIGSET_BYTES
 from pemu.linux.nametypes import Bits, Named
 from pemu.linux.native_argument import moves_of
-from pemu.linux.nativecalls import (
+from pemu.linux.native_forms import (
     Constant,
     Exactly,
     Form,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
     from pemu.linux.structs import Struct
 

@@ -9,14 +9,14 @@ from pemu.linux.argtypes import Int, ULong
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import guest_to_host_signal, host_to_guest_signal
 from pemu.linux.nametypes import Named
-from pemu.linux.nativecalls import Choice, Constant, Form
+from pemu.linux.native_forms import Choice, Constant, Form
 from pemu.linux.pointer_types import OutFixed, PlainPath
 from pemu.linux.syscall import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2

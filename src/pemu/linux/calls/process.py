@@ -15,7 +15,7 @@ from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import SIGCHLD, host_to_guest_signal
 from pemu.linux.nametypes import Named
 from pemu.linux.native_argument import moves, moves_of
-from pemu.linux.nativecalls import Constant, Form, Moved
+from pemu.linux.native_forms import Constant, Form, Moved
 from pemu.linux.paths import followed, under_prefix, whole
 from pemu.linux.pointer_types import Arguments, Environment, In, Path, Ptr
 from pemu.linux.process import AT_EXECUTE
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 PAGE = 4096

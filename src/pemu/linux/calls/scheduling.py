@@ -10,7 +10,7 @@ from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.nametypes import Named
 from pemu.linux.native_argument import moves_of
-from pemu.linux.nativecalls import Form, Given, Moved
+from pemu.linux.native_forms import Form, Given, Moved
 from pemu.linux.pointer_types import In, Out, Ptr
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall
@@ -19,7 +19,7 @@ from pemu.linux.time_structs import TIMESPEC, TIMESPEC64
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 SCHED_PARAM = Struct("sched_param", "int sched_priority")

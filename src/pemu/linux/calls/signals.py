@@ -11,7 +11,7 @@ from pemu.linux.argtypes import Fd, Int, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips import signals as ms
 from pemu.linux.native_argument import moves_of
-from pemu.linux.nativecalls import Choice, Constant, Exactly, Form, Given, Moved, NullOnly
+from pemu.linux.native_forms import Choice, Constant, Exactly, Form, Given, Moved, NullOnly
 from pemu.linux.pointer_types import Ptr
 from pemu.linux.sigactions import Action
 from pemu.linux.signal_types import ActionIn, ActionOut, MaskHow, SetIn, SetOut, Signal
@@ -22,7 +22,7 @@ from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, host_timespec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 1, 2, 3

@@ -17,7 +17,7 @@ from pemu.linux.iovec import IOVEC, gather, host_iovec, scatter
 from pemu.linux.mips.socket_numbers import HOST_SOL_SOCKET, SOCKET_TYPES, SOL_SOCKET
 from pemu.linux.nametypes import Named
 from pemu.linux.native_argument import moves, moves_of
-from pemu.linux.nativecalls import Choice, Constant, Exactly, Form, Moved, OneOf, Sized
+from pemu.linux.native_forms import Choice, Constant, Exactly, Form, Moved, OneOf, Sized
 from pemu.linux.pointer_types import In, InBuf, Out, OutArray, OutBuf, Ptr
 from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
 from pemu.linux.socket_types import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from pemu.linux.abi import Abi
     from pemu.linux.argtypes import ArgType
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 AF_NETLINK = 16

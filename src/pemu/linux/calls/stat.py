@@ -12,7 +12,7 @@ from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AccessFlags, AccessMode, AtFlags, StatxFlags
 from pemu.linux.nametypes import Bits
 from pemu.linux.native_argument import moves_of
-from pemu.linux.nativecalls import Form, Moved
+from pemu.linux.native_forms import Form, Moved
 from pemu.linux.paths import followed
 from pemu.linux.pointer_types import In, InArray, OptionalString, Out, Path, PlainPath
 from pemu.linux.stat_structs import HOST_STAT, STAT_64, STAT_O32, STATX
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 AT_FDCWD = -100

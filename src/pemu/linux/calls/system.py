@@ -9,7 +9,7 @@ import struct
 
 from pemu.linux.argtypes import Int, UInt, ULong
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.nativecalls import Form, Patched
+from pemu.linux.native_forms import Form, Patched
 from pemu.linux.pointer_types import InBuf, OutBuf, PlainPath, Ptr
 from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall, table_for
@@ -17,7 +17,7 @@ from pemu.linux.syscall import passthrough, syscall, table_for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 UTS_LENGTH = 65

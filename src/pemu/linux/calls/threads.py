@@ -7,7 +7,7 @@ import errno
 from pemu.engine import call_table as k
 from pemu.linux.argtypes import Int, Size, UInt
 from pemu.linux.hostcalls import NR, address_of
-from pemu.linux.nativecalls import Choice, Constant, Form, Given, NullOnly
+from pemu.linux.native_forms import Choice, Constant, Form, Given, NullOnly
 from pemu.linux.pointer_types import InFixed, Ptr
 from pemu.linux.process import ThreadExit
 from pemu.linux.syscall import syscall
@@ -15,7 +15,7 @@ from pemu.linux.syscall import syscall
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.abi import Abi
-    from pemu.linux.nativecalls import Forms
+    from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
 
 _FUTEX_COMMAND = 0x7F

@@ -316,11 +316,11 @@ class Stub:
     def _read(self, thread: int, index: int) -> bytes:
         size = self._bytes(index)
         value = self.target.read_register(thread, index)
-        data = value.to_bytes(size, self.target.byte_order)  # type: ignore[arg-type]
+        data = value.to_bytes(size, self.target.byte_order)
         return data.hex().encode()
 
     def _write(self, thread: int, index: int, data: bytes) -> None:
-        value = int.from_bytes(data, self.target.byte_order)  # type: ignore[arg-type]
+        value = int.from_bytes(data, self.target.byte_order)
         self.target.write_register(thread, index, value)
 
     @command("g")

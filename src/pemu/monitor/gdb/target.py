@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Literal
 
     from pemu.engine.variable import Variable
 
@@ -77,7 +78,7 @@ class Target(ABC):
     """
 
     pid: int
-    byte_order: str
+    byte_order: Literal["big", "little"]
     architecture: str
     """gdb's name of the architecture."""
     osabi: str
