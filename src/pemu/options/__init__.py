@@ -4,7 +4,7 @@
 - `pemu.options.keyval`: comma lists (`user,id=n0,dns.port=53`) with typed keys.
 - `pemu.options.types`: what a single value may be: a size, an integer, on/off, one of some names.
 - `pemu.options.error`: how a user's mistake is worded.
-- `pemu.options.usage`: help texts, derived from the schemas; imported only when help is asked for.
+- `pemu.options.usage`: the table of options in `-h`; imported only when that is asked for.
 
 A schema is declared once. Parsing, error messages with the nearest valid name, help texts and the
 way back from values to an equal command line all derive from it.

@@ -107,14 +107,23 @@ class Group(ValueType):
         items = split(text, self.implied)
         keys = self._select(items)
         if any(value is None and key in ("help", "?") for key, value in items):
-            from pemu.options.usage import group_usage
-
-            raise HelpRequest(group_usage(self, keys, self._chosen(items)))
+            raise HelpRequest(self._usage(keys, self._chosen(items)))
         return self._values(items, keys, "")
 
     def format(self, value: dict[str, Any]) -> str:
         """A comma list that `parse` turns into `value` again, without keys at their default."""
         return ",".join(f"{key}={text.replace(',', ',,')}" for key, text in self._pairs(value, ""))
+
+    def _usage(self, keys: dict[str, Key], chosen: str | None) -> str:
+        """The answer to `help`: the keys, or the values of the selecting key if none is chosen."""
+        if self.select and chosen is None:
+            names = "".join(f"  {name}\n" for name in self.select.names())
+            return f"{self.name} {self.select.key}s:\n{names}"
+        title = f"{chosen} options" if chosen else f"{self.name} keys"
+        rows = _rows(keys, "")
+        width = max((len(left) for left, _ in rows), default=0)
+        lines = [f"  {left:<{width}}  {text}".rstrip() for left, text in rows]
+        return "\n".join([f"{title}:", *lines]) + "\n"
 
     def _pairs(self, value: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
         keys = self.keys
@@ -282,6 +291,25 @@ def _take(text: str, at: int) -> tuple[str, int]:
         end = len(text)
     parts.append(text[at:end])
     return "".join(parts), end + 1
+
+
+def _rows(keys: dict[str, Key], prefix: str) -> list[tuple[str, str]]:
+    """What help shows of every key, nested ones included: `name=<type>`, and what it is for."""
+    rows: list[tuple[str, str]] = []
+    for name, key in keys.items():
+        if isinstance(key.type, Group):
+            rows += _rows(key.type.keys, f"{prefix}{name}.")
+            continue
+        notes = []
+        if key.required:
+            notes.append("required")
+        if key.repeat:
+            notes.append("may be repeated")
+        if key.default is not None:
+            notes.append(f"default: {key.type.format(key.default)}")
+        text = f"{key.help} ({', '.join(notes)})" if notes else key.help
+        rows.append((f"{prefix}{name}=<{key.type.name}>", text.strip()))
+    return rows
 
 
 def _value(key: Key, text: str | None, name: str) -> Any:
