@@ -1,19 +1,22 @@
 """Pemu runs programs and machines of other processors.
 
-`pemu.Program` and all else of `pemu.api` is here, too; it is imported when it is first asked for,
-as the commands, which import this package, have no use for it.
+`pemu.Program` and all else of `pemu.api` is here, too, and `pemu.__version__`; they are imported
+when they are first asked for, as the commands, which import this package, have no use for them.
 """
-
-from pemu.version import VERSION as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.api import *  # noqa: F403
+    from pemu.version import VERSION as __version__
 
 __all__ = ["__version__"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from pemu.version import VERSION
+
+        return VERSION
     if name != "api" and not name[0].isupper():  # a module, which `from pemu import x` asks for
         raise AttributeError(f"module 'pemu' has no attribute {name!r}")
     from importlib import import_module
