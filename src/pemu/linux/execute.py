@@ -174,6 +174,7 @@ def replace(
 def _leave_old(t: Thread) -> None:
     """Undo what the old program has arranged with the kernel."""
     from pemu.linux import signals
+    from pemu.linux.mips.signals import SS_DISABLE
     from pemu.linux.running import leave
     from pemu.linux.sigactions import SIG_DFL, SIG_IGN, Action
 
@@ -181,7 +182,7 @@ def _leave_old(t: Thread) -> None:
     t.clear_child_tid = 0
     leave(t)
     t.robust_list = 0
-    t.altstack = (0, signals.SS_DISABLE, 0)
+    t.altstack = (0, SS_DISABLE, 0)
     t.saved_mask = None
     for signo in process.sigactions:
         handler = process.sigactions[signo].handler

@@ -8,7 +8,8 @@ from itertools import islice
 
 from pemu.engine.faults import GuestFault
 from pemu.isa.mips.unwind import callers
-from pemu.linux.mips.signals import SIGBUS, SIGSEGV, frames_of, guest_to_host_signal
+from pemu.linux.mips.frames import frames_of
+from pemu.linux.mips.signals import SIGBUS, SIGSEGV, guest_to_host_signal
 from pemu.linux.symbols import Symbols
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ def backtrace(t: Thread, symbols: Symbols) -> list[tuple[int, bool]]:
         if not return_address or return_address not in image.sigreturn:
             return None
         rt = return_address == image.sigreturn[1]
-        data = mem.read(sp + (frames.rt_context if rt else frames.plain_context), 600)
+        data = mem.read(sp + frames.places(rt)[1], 600)
         pc, *registers = frames.unpack_places(data)
         return pc & mask, registers[29] & mask, registers[30] & mask, registers[31] & mask
 

@@ -86,7 +86,7 @@ def start(
     arch = architecture(options.cpu or target.default_cpu, target.big_endian, target.abi)
     try:
         memory = AddressSpace(
-            32 if target.abi != "n64" else 41,
+            arch.address_bits,
             target.big_endian,
             options.page_size,
             options.reserved_va,

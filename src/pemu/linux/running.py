@@ -100,7 +100,9 @@ def settle(t: Thread, reason: int) -> None:
     elif reason == EXIT_TRACK:
         t.mem.track(t.cpu.exit_addr)
     elif reason == EXIT_EXCEPTION:
-        signals.raise_exception(t)
+        from pemu.linux.exceptions import raise_exception
+
+        raise_exception(t)
     elif reason == EXIT_HOOK:
         for hook in t.process.hooks:
             hook(t)
@@ -115,7 +117,9 @@ def _fault(t: Thread) -> None:
         if t.mem.flags[address >> 12] & TRACK:
             t.mem.untrack(address, by_itself=not (cpu.pc ^ address) & -4096)
             return
-    signals.raise_fault(t)
+    from pemu.linux.exceptions import raise_fault
+
+    raise_fault(t)
 
 
 def leave(t: Thread) -> None:

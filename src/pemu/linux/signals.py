@@ -1,8 +1,10 @@
-"""Signals of a guest thread: faults and exceptions become signals, signals become handler calls.
+"""Signals of a guest thread: what they do, which are masked, and how they are delivered.
 
 The guest's mask is the host thread's mask too, except for the synchronous signals that the engine
 needs, so that the kernel does the queueing. A host signal with a guest handler is recorded by a
 native handler, which leaves everything masked; `deliver` builds the frame and sets the mask.
+`handlers` has how guest's handlers are entered and left, `exceptions` what raises signals in guest
+code.
 """
 
 from __future__ import annotations
@@ -10,25 +12,18 @@ from __future__ import annotations
 import ctypes
 import os
 
-from pemu.engine.exits import FAULT_BUS, FAULT_MISALIGNED
 from pemu.engine.faults import GuestFault
 from pemu.engine.host_x86_64 import INTERRUPTED, OWN_SIGNALS
-from pemu.engine.pages import MAPPED
-from pemu.isa.mips import fpu_control
 from pemu.linux import syscall
 from pemu.linux.hostcalls import address_of
 from pemu.linux.mips import signals as ms
-from pemu.linux.mips.signals import SigInfo, frames_of
+from pemu.linux.mips.signals import SigInfo
 from pemu.linux.sigactions import SIG_DFL, SIG_IGN, Action
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.process import Process, Thread
 
-SA_ONSTACK, SA_SIGINFO, SA_NOCLDWAIT, SA_NOCLDSTOP = 0x08000000, 8, 0x10000, 1
-SA_RESTART, SA_NODEFER, SA_RESETHAND = 0x10000000, 0x40000000, 0x80000000
-SS_ONSTACK, SS_DISABLE, SS_AUTODISARM = 1, 2, 1 << 31
-_SS_FLAGS = SS_ONSTACK | SS_DISABLE | SS_AUTODISARM
 
 UNBLOCKABLE = 1 << (ms.SIGKILL - 1) | 1 << (ms.SIGSTOP - 1)
 _STOPS = {ms.SIGSTOP, ms.SIGTSTP, ms.SIGTTIN, ms.SIGTTOU}
@@ -48,11 +43,6 @@ _CORE = {
 }
 
 _SA_NOCLDSTOP_HOST, _SA_NOCLDWAIT_HOST = 1, 2
-
-_SEGV_MAPERR, _SEGV_ACCERR, _BUS_ADRALN, _BUS_ADRERR = 1, 2, 1, 2
-_FPE_INTDIV, _FPE_INTOVF = 1, 2
-_ILL_ILLOPC = 1
-_TRAP_BRKPT = 1
 
 _NR_SIGACTION, _NR_SIGPROCMASK = 13, 14
 _SIG_SETMASK = 2
@@ -106,7 +96,7 @@ def change_mask(t: Thread, mask: int) -> None:
     _kick_if_released(t)
 
 
-def _set_mask(t: Thread, mask: int) -> None:
+def set_mask(t: Thread, mask: int) -> None:
     """Change the mask at the beginning or the end of a handler."""
     t.sigmask = mask & ~UNBLOCKABLE
     apply_mask(t)
@@ -151,8 +141,8 @@ def set_action(process: Process, signo: int, action: Action) -> None:
     host = ms.guest_to_host_signal(signo)
     if signo in (ms.SIGSEGV, ms.SIGBUS) or not 0 < host <= 64:
         return
-    kept = (_SA_NOCLDSTOP_HOST if action.flags & SA_NOCLDSTOP else 0) | (
-        _SA_NOCLDWAIT_HOST if action.flags & SA_NOCLDWAIT else 0
+    kept = (_SA_NOCLDSTOP_HOST if action.flags & ms.SA_NOCLDSTOP else 0) | (
+        _SA_NOCLDWAIT_HOST if action.flags & ms.SA_NOCLDWAIT else 0
     )
     reported = _reported(process, signo)
     if action.handler == SIG_IGN or (action.handler == SIG_DFL and not reported):
@@ -238,18 +228,20 @@ def take_effect(t: Thread, info: SigInfo) -> None:
         _go_on(t)
         return
     if t.restart:
-        syscall.settle_restart(t, True, bool(action.flags & SA_RESTART))
+        syscall.settle_restart(t, True, bool(action.flags & ms.SA_RESTART))
+    from pemu.linux import handlers
+
     try:
-        _push_frame(t, info, action, t.sigmask if t.saved_mask is None else t.saved_mask)
+        handlers.enter(t, info, action, t.sigmask if t.saved_mask is None else t.saved_mask)
     except GuestFault:
         if signo == ms.SIGSEGV:
             t.process.sigactions.reset(signo)
         raise_signal(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "kill"))
         return
     t.saved_mask = None
-    if action.flags & SA_RESETHAND:
+    if action.flags & ms.SA_RESETHAND:
         set_action(t.process, signo, Action(SIG_DFL, action.flags, action.mask))
-    _set_mask(t, mask_of_handler(t.sigmask, action, signo))
+    set_mask(t, mask_of_handler(t.sigmask, action, signo))
 
 
 def _go_on(t: Thread) -> None:
@@ -264,111 +256,9 @@ def _go_on(t: Thread) -> None:
 def mask_of_handler(mask: int, action: Action, signo: int) -> int:
     """The mask while a handler runs."""
     mask |= action.mask
-    if not action.flags & SA_NODEFER:
+    if not action.flags & ms.SA_NODEFER:
         mask |= 1 << (signo - 1)
     return mask
-
-
-def on_altstack(t: Thread, sp: int) -> bool:
-    """True if a stack pointer lies in the thread's alternate stack."""
-    start, flags, size = t.altstack
-    return not flags & (SS_DISABLE | SS_AUTODISARM) and start < sp <= start + size
-
-
-def _push_frame(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
-    target = t.target
-    cpu = t.cpu
-    gpr: memoryview = cpu.gpr
-    frames = frames_of(target)
-    sp = gpr[29]
-    if target.abi == "o32":
-        sp -= 32
-    start, flags, size = t.altstack
-    if action.flags & SA_ONSTACK and not flags & SS_DISABLE and not on_altstack(t, gpr[29]):
-        sp = start + size
-    wants_info = bool(action.flags & SA_SIGINFO) or target.abi != "o32"
-    context = frames.pack_context(cpu, fpu_control.fcsr_value(cpu))
-    align = -8 if target.abi == "o32" else -16
-    if wants_info:
-        frame = (sp - frames.rt_size) & align
-        image = bytearray(frames.rt_size)
-        image[frames.info : frames.info + 128] = info.pack(target)
-        image[frames.stack : frames.stack + 3 * target.word] = pack_stack(t)
-        image[frames.rt_context : frames.rt_context + len(context)] = context
-        image[frames.rt_mask : frames.rt_mask + 16] = ms.pack_sigset(mask, target)
-    else:
-        frame = (sp - frames.plain_size) & align
-        image = bytearray(frames.plain_size)
-        image[frames.plain_context : frames.plain_context + len(context)] = context
-        image[frames.plain_mask : frames.plain_mask + 16] = ms.pack_sigset(mask, target)
-    if frame < 0:
-        raise GuestFault(frame)
-    t.mem.write(frame, image)
-    if t.altstack[1] & SS_AUTODISARM:
-        t.altstack = (0, SS_DISABLE, 0)
-    image_of = t.process.exe_image
-    assert image_of is not None
-    gpr[4] = info.signo
-    if wants_info:
-        gpr[5] = frame + frames.info
-        gpr[6] = frame + frames.ucontext
-        gpr[31] = image_of.sigreturn[1]
-    else:
-        gpr[5] = 0
-        gpr[6] = frame + frames.plain_context
-        gpr[31] = image_of.sigreturn[0]
-    gpr[29] = frame
-    gpr[25] = action.handler
-    cpu.pc = action.handler
-
-
-def pack_stack(t: Thread, sp: int | None = None) -> bytes:
-    """A stack_t that describes the alternate stack (MIPS: address, size, flags).
-
-    With `sp`, as sigaltstack(2) tells it to who runs on that stack pointer; without, as it was set.
-    """
-    start, flags, size = t.altstack
-    if sp is not None:
-        flags = flags & ~SS_ONSTACK | (SS_ONSTACK if on_altstack(t, sp) else 0)
-    word, order = t.target.word, t.mem.order
-    return (
-        start.to_bytes(word, order)
-        + size.to_bytes(word, order)
-        + flags.to_bytes(4, order).ljust(word, b"\0")
-    )
-
-
-def _unpack_stack(t: Thread, data: bytes) -> tuple[int, int, int]:
-    """Address, flags and size of the alternate stack that a stack_t describes."""
-    word, order = t.target.word, t.mem.order
-    start, size = (int.from_bytes(data[at : at + word], order) for at in (0, word))
-    flags = int.from_bytes(data[2 * word : 2 * word + 4], order)
-    return start, flags & _SS_FLAGS, size
-
-
-def return_from_handler(t: Thread, rt: bool) -> None:
-    """sigreturn(2), rt_sigreturn(2): restore what the frame at the stack pointer holds."""
-    frames = frames_of(t.target)
-    sp: int = t.cpu.gpr[29]
-    size = frames.rt_size if rt else frames.plain_size
-    try:
-        image = t.mem.read(sp, size)
-    except GuestFault:
-        raise_signal(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "kill"))
-        return
-    context = frames.rt_context if rt else frames.plain_context
-    mask_at = frames.rt_mask if rt else frames.plain_mask
-    fcsr = frames.unpack_context(image[context : context + frames.context_size], t.cpu)
-    fpu_control.set_fcsr(t.cpu, fcsr)
-    mask = ms.guest_sigset(image[mask_at : mask_at + 16], t.target)
-    if rt:
-        if not on_altstack(t, t.cpu.gpr[29]):
-            t.altstack = _unpack_stack(t, image[frames.stack :])
-    t.restart = 0
-    _set_mask(t, mask)
-
-
-# Faults and exceptions
 
 
 def raise_signal(t: Thread, info: SigInfo) -> None:
@@ -384,68 +274,6 @@ def raise_signal(t: Thread, info: SigInfo) -> None:
         die(t, info)
         return
     take_effect(t, info)
-
-
-def raise_fault(t: Thread) -> None:
-    """Turn an access that the host refused into the signal a MIPS kernel gives."""
-    cpu = t.cpu
-    address = cpu.exit_addr
-    if t.process.log.enabled("int"):
-        t.process.log.write(f"fault at pc {cpu.pc:#x}, address {address & (1 << 64) - 1:#x}")
-    limit = 0x80000000 if t.target.word == 4 else 1 << 40
-    if cpu.exit_code & FAULT_MISALIGNED or not 0 <= address < limit:
-        info = SigInfo(ms.SIGBUS, ms.SI_KERNEL, "kill")
-        if cpu.exit_code & FAULT_MISALIGNED:
-            info = SigInfo(ms.SIGBUS, _BUS_ADRALN, "fault")
-            info.address = address
-        raise_signal(t, info)
-        return
-    if cpu.exit_code & FAULT_BUS:
-        info = SigInfo(ms.SIGBUS, _BUS_ADRERR, "fault")
-    else:
-        mapped = t.mem.flags[address >> 12] & MAPPED
-        info = SigInfo(ms.SIGSEGV, _SEGV_ACCERR if mapped else _SEGV_MAPERR, "fault")
-    info.address = address
-    raise_signal(t, info)
-
-
-def raise_exception(t: Thread) -> None:
-    """Turn a processor exception into the signal a MIPS kernel gives (arch/mips/kernel/traps)."""
-    from pemu.isa.mips import exceptions
-
-    cpu = t.cpu
-    code, argument = cpu.exit_code, cpu.exit_addr
-    pc = cpu.pc
-    if t.process.log.enabled("int"):
-        name = exceptions.NAMES.get(code, "unknown")
-        t.process.log.write(f"exception {code} ({name}, argument {argument:#x}) at pc {pc:#x}")
-    info = SigInfo(ms.SIGILL, ms.SI_KERNEL, "kill")
-    if code == exceptions.BREAKPOINT:
-        # Assemblers put a break's code into the upper half of the field.
-        number = (argument & 0x3FF) << 10 | argument >> 10 if argument >> 10 else argument
-        info = _breakpoint(pc, number, SigInfo(ms.SIGTRAP, _TRAP_BRKPT, "fault"))
-    elif code == exceptions.TRAP:
-        info = _breakpoint(pc, argument, SigInfo(ms.SIGTRAP, ms.SI_KERNEL, "kill"))
-    elif code == exceptions.OVERFLOW:
-        info = SigInfo(ms.SIGFPE, _FPE_INTOVF, "fault")
-        info.address = pc
-    elif code == exceptions.FLOATING_POINT:
-        info = SigInfo(ms.SIGFPE, fpu_control.take_exception(cpu), "fault")
-        info.address = pc
-    elif code in (exceptions.ADDRESS_LOAD, exceptions.ADDRESS_STORE):
-        info = SigInfo(ms.SIGBUS, ms.SI_KERNEL, "kill")
-    raise_signal(t, info)
-
-
-def _breakpoint(pc: int, code: int, other: SigInfo) -> SigInfo:
-    """A break or trap instruction with this code: 6 overflow, 7 division by zero, or `other`."""
-    if code in (6, 7):
-        info = SigInfo(ms.SIGFPE, _FPE_INTOVF if code == 6 else _FPE_INTDIV, "fault")
-        info.address = pc
-        return info
-    if other.kind == "fault":
-        other.address = pc
-    return other
 
 
 def die(t: Thread, info: SigInfo) -> None:

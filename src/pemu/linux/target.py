@@ -32,11 +32,6 @@ class Target:
         self.default_cpu = "24Kf" if abi == "o32" else "5KEf"
         self.uname_machine = "mips" if abi == "o32" else "mips64"
 
-    @property
-    def address_bits(self) -> int:
-        """Bits of the guest's address space."""
-        return 40 if self.abi == "n64" else 32
-
 
 TARGETS = {
     target.name: target

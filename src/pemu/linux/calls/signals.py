@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from pemu.engine import call_table as k
+from pemu.engine.faults import GuestFault
 from pemu.engine.signal_table import ACTION, BLOCK, FLAGS, HANDLER, MASK, SET, UNBLOCK
 from pemu.linux import signals
 from pemu.linux.argtypes import Fd, Int, Size, UInt
@@ -15,7 +16,6 @@ from pemu.linux.native_forms import Choice, Constant, Exactly, Form, Given, Move
 from pemu.linux.pointer_types import Ptr
 from pemu.linux.sigactions import Action
 from pemu.linux.signal_types import ActionIn, ActionOut, MaskHow, SetIn, SetOut, Signal
-from pemu.linux.signals import SS_AUTODISARM, SS_DISABLE, SS_ONSTACK
 from pemu.linux.syscall import ERESTARTNOHAND, Restart, passthrough, syscall
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, host_timespec
 
@@ -129,7 +129,7 @@ def signal(t: Thread, signo: int, handler: int) -> int:
     _check_signal(signo)
     _check_catchable(signo)
     previous = signals.action_of(t.process, signo).handler
-    flags = signals.SA_RESETHAND | signals.SA_NODEFER
+    flags = ms.SA_RESETHAND | ms.SA_NODEFER
     signals.set_action(t.process, signo, Action(handler, flags, 0))
     return previous
 
@@ -279,19 +279,21 @@ def _native_sigaltstack(abi: Abi) -> Forms:
 
 @syscall("sigaltstack", Ptr, Ptr, native=_native_sigaltstack)
 def sigaltstack(t: Thread, new: int, old: int) -> int:
+    from pemu.linux import handlers
+
     word = t.target.word
     sp = t.cpu.gpr[_SP]
-    before = signals.pack_stack(t, sp)
+    before = handlers.pack_stack(t, sp)
     if new:
         start, size = t.mem.word(new), t.mem.word(new + word)
         flags = t.mem.u32(new + 2 * word)
-        if signals.on_altstack(t, sp):
+        if handlers.on_altstack(t, sp):
             raise OSError(errno.EPERM, "on the alternate stack")
-        mode = flags & ~SS_AUTODISARM
-        if mode not in (0, SS_ONSTACK, SS_DISABLE):
+        mode = flags & ~ms.SS_AUTODISARM
+        if mode not in (0, ms.SS_ONSTACK, ms.SS_DISABLE):
             raise OSError(errno.EINVAL, "flags")
-        if mode == SS_DISABLE:
-            t.altstack = (0, SS_DISABLE, 0)
+        if mode == ms.SS_DISABLE:
+            t.altstack = (0, ms.SS_DISABLE, 0)
         elif size < MINSIGSTKSZ:
             raise OSError(errno.ENOMEM, "alternate stack too small")
         else:
@@ -301,15 +303,27 @@ def sigaltstack(t: Thread, new: int, old: int) -> int:
     return 0
 
 
+def _return_from_handler(t: Thread, rt: bool) -> None:
+    from pemu.linux import handlers
+
+    try:
+        mask = handlers.leave(t, rt)
+    except GuestFault:
+        signals.raise_signal(t, ms.SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "kill"))
+        return
+    t.restart = 0
+    signals.set_mask(t, mask)
+
+
 @syscall("sigreturn")
 def sigreturn(t: Thread) -> int | None:
-    signals.return_from_handler(t, rt=False)
+    _return_from_handler(t, rt=False)
     return None
 
 
 @syscall("rt_sigreturn")
 def rt_sigreturn(t: Thread) -> int | None:
-    signals.return_from_handler(t, rt=True)
+    _return_from_handler(t, rt=True)
     return None
 
 
