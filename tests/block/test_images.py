@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ from pemu.block.filters.overlay import CLUSTER, Overlay
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
+from pemu.block.protocols.file import File
 from pemu.options.error import OptionError
 
 
@@ -187,6 +189,9 @@ def test_file_past_the_hosts_cache(tmp_path: Path) -> None:
         image = Graph().open_name(str(file), format="raw", mode=Mode(direct=True))
     except OptionError as error:
         pytest.skip(f"direct access: {error}")
+    opened_file = image.children["file"]
+    assert isinstance(opened_file, File)
+    assert fcntl.fcntl(opened_file.fd, fcntl.F_GETFL) & os.O_DIRECT
     chance = random.Random(3)
     for _ in range(100):
         length = chance.choice((1, 512, 4096, 70000, 1 << 20))

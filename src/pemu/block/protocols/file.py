@@ -266,7 +266,12 @@ def _groups(offset: int, buffers: Buffers) -> Iterator[tuple[int, Buffers]]:
 
 
 def _open(opening: Opening) -> Image:
-    return File(
+    kind = File
+    if opening.mode.direct:
+        from pemu.block.protocols.direct import DirectFile
+
+        kind = DirectFile
+    return kind(
         opening.options["filename"], opening.mode, locks=opening.options["locking"] != "off"
     )
 
