@@ -39,7 +39,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pemu.linux.debug import _State
+    from pemu.linux.debug import ThreadState
     from pemu.linux.mips.signals import SigInfo
     from pemu.linux.process import Process, Thread
     from pemu.linux.syscall import SyscallTable
@@ -79,7 +79,7 @@ class Control(Debugger):
 
     # What the guest's threads tell.
 
-    def _tell(self, state: _State, kind: str, *details: object) -> Any:
+    def _tell(self, state: ThreadState, kind: str, *details: object) -> Any:
         """Tell the controller of an event in the running thread; returns its verdict."""
         t = state.thread
         self._send(0, "hook", kind, t.tid, _registers(t), *details)
@@ -97,7 +97,7 @@ class Control(Debugger):
             self._stop(state, Stop("hook", t.tid))
         return verdict
 
-    def _settle(self, state: _State) -> None:
+    def _settle(self, state: ThreadState) -> None:
         t = state.thread
         reason = t.cpu.exit_reason
         if reason == EXIT_HOOK:
@@ -107,7 +107,7 @@ class Control(Debugger):
         else:
             super()._settle(state)
 
-    def _hook(self, state: _State) -> None:
+    def _hook(self, state: ThreadState) -> None:
         t = state.thread
         cpu = t.cpu
         place = cpu.pc
@@ -121,7 +121,7 @@ class Control(Debugger):
         if cpu.pc == place and hooked:
             cpu.skip_hook()
 
-    def _tell_call(self, state: _State) -> None:
+    def _tell_call(self, state: ThreadState) -> None:
         """Make a system call, of which the controller may want to know before and after."""
         t = state.thread
         regs = t.cpu.gpr

@@ -52,7 +52,7 @@ _RECUR = ("breakpoint", "watch", "rwatch", "awatch")
 """Stops that come again when the thread runs on from where it is."""
 
 
-class _State:
+class ThreadState:
     """A thread under the debugger.
 
     `action`: how it goes on when the debuggee runs, None if it does not. `calling`: it makes a
@@ -82,7 +82,7 @@ class Debugger(Debuggee):
         super().__init__(process)
         self.detached = False
         self._condition = Condition()
-        self._states: dict[int, _State] = {}
+        self._states: dict[int, ThreadState] = {}
         self._default: Action | None = Action(False)
         self._stopping = True
         self._running = False
@@ -120,12 +120,12 @@ class Debugger(Debuggee):
             self._leave(state)
         return running.run(t)
 
-    def _enter(self, t: Thread) -> _State:
+    def _enter(self, t: Thread) -> ThreadState:
         with self._condition:
-            state = self._states[t.tid] = _State(t, self._default)
+            state = self._states[t.tid] = ThreadState(t, self._default)
         return state
 
-    def _leave(self, state: _State) -> None:
+    def _leave(self, state: ThreadState) -> None:
         if self.detached:
             return
         with self._condition:
@@ -134,7 +134,7 @@ class Debugger(Debuggee):
                 self._post(Stop("idle"))
             self._condition.notify_all()
 
-    def _settle(self, state: _State) -> None:
+    def _settle(self, state: ThreadState) -> None:
         """Do what the cpu has left native code for."""
         t = state.thread
         cpu = t.cpu
@@ -158,7 +158,7 @@ class Debugger(Debuggee):
             if self._watchpoints.active:
                 self._watchpoints.close()
 
-    def _call(self, state: _State) -> None:
+    def _call(self, state: ThreadState) -> None:
         """Make a system call, to which watched pages are open."""
         t = state.thread
         state.calling = True
@@ -186,7 +186,7 @@ class Debugger(Debuggee):
         finally:
             state.calling = False
 
-    def _access(self, state: _State) -> None:
+    def _access(self, state: ThreadState) -> None:
         """A thread has come to an access to a watched page: stop, or let it pass."""
         cpu = state.thread.cpu
         hit = self._watchpoints.hit(cpu)
@@ -223,7 +223,7 @@ class Debugger(Debuggee):
             self._passing = False
             self._condition.notify_all()
 
-    def _step(self, state: _State, action: Action) -> None:
+    def _step(self, state: ThreadState, action: Action) -> None:
         """Run one instruction, and stop after it unless the step is to go on."""
         cpu = state.thread.cpu
         before = cpu.pc
@@ -242,7 +242,7 @@ class Debugger(Debuggee):
         if not self._stopping:
             self._stop(state, Stop("signal", state.thread.tid, _SIGTRAP))
 
-    def _rest(self, state: _State) -> None:
+    def _rest(self, state: ThreadState) -> None:
         """Wait until the thread may run."""
         with self._condition:
             state.resting = True
@@ -260,7 +260,7 @@ class Debugger(Debuggee):
         os.eventfd_write(self._wake, 1)
         return True
 
-    def _stop(self, state: _State, stop: Stop) -> None:
+    def _stop(self, state: ThreadState, stop: Stop) -> None:
         """Stop the debuggee in the running thread, and wait until that may go on."""
         with self._condition:
             if not self._post(stop) and stop.kind not in _RECUR:
@@ -464,7 +464,7 @@ class Debugger(Debuggee):
     def threads(self) -> list[int]:
         return list(self._states)
 
-    def _state(self, thread: int) -> _State:
+    def _state(self, thread: int) -> ThreadState:
         state = self._states.get(thread)
         if state is None:
             raise TargetError(ESRCH, "no such thread")

@@ -71,7 +71,7 @@ class Process:
     """A guest process.
 
     `prefix`: directory of the guest's system files (-L), '' for none. `exe`: host path of the
-    program.
+    program. `threads`: by their numbers.
     """
 
     __slots__ = (
@@ -87,7 +87,6 @@ class Process:
         "options",
         "prefix",
         "sigactions",
-        "signals_installed",
         "target",
         "threads",
         "tracer",
@@ -108,7 +107,6 @@ class Process:
         self.exe_image: LoadedImage | None = None
         self.threads: dict[int, Thread] = {}
         self.sigactions = Actions()
-        self.signals_installed: set[int] = set()
         self.hooks: list[Callable[[Thread], None]] = []
         """Called in order where a thread has come to an address or block that is hooked."""
         self.debugger: Debugger | None = None
@@ -124,7 +122,14 @@ class Process:
 
 
 class Thread:
-    """A guest thread, run by the host thread that made it; `tid` is the same for both."""
+    """A guest thread, run by the host thread that made it; `tid` is the same for both.
+
+    `saved_mask`: what the mask goes back to after a call that waits with another one. `held`:
+    signals that the mask keeps back although the host could not. `restart`: how an interrupted
+    system call goes on, one of `syscall`'s ERESTART numbers, 0 for none; `restart_block` continues
+    it. `waited`: native code has begun the call already. `robust_list`, `clear_child_tid`:
+    guest-virtual addresses that the kernel looks at when the thread ends, 0 for none.
+    """
 
     __slots__ = (
         "_altstack",
