@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -26,7 +28,7 @@ from pemu.machine.board import Board
 from pemu.machine.clock import InstructionCount
 from pemu.machine.configuration import Configuration
 from pemu.machine.control import Vcpu
-from pemu.machine.drives import Drive, open_drive, open_node
+from pemu.machine.drives import Drive, Drives, open_drive, open_node
 from pemu.machine.machine import Machine
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
@@ -96,40 +98,9 @@ class Session:
     def build(self, properties: dict[str, str]) -> None:
         """Make everything that the options name. Raises OptionError."""
         options, machine = self.options, self.machine
-        if options.rtc or options.icount:
-            given = options.rtc or {"base": "utc", "clock": None}
-            # A clock of the host would make counted instructions different in each run.
-            moved_by = given["clock"] or ("vm" if options.icount else "host")
-            machine.rtc = WallClock(machine.clocks, given["base"], moved_by)
-        if options.icount:
-            given = options.icount
-            shift = None if given["shift"] == "auto" else given["shift"]
-            machine.icount = InstructionCount(shift, given["sleep"], given["align"])
-        drives = given_drives(options, self.board)
-        self.drives = drives.drives
-        for text in options.object:
-            try:
-                add_object(drives.graph.objects, text)
-            except OptionError as error:
-                raise error.within(f"-object {text.partition(',')[0]}") from None
-        for drive in self.drives:
-            open_drive(drive, drives, machine)
-        for text in options.blockdev:
-            try:
-                open_node(text, drives, machine)
-            except OptionError as error:
-                raise error.within(f"-blockdev {text}") from None
-        self.chardevs = chardevs = Chardevs(
-            Host(
-                machine.iothread.loop,
-                machine.lock,
-                warn=lambda text: outcome.fail(self.program, text),
-                quit=machine.control.quit,
-                save=self._save,
-                escape=options.escape,
-                daemonize=options.daemonize,
-            )
-        )
+        self._set_clocks()
+        drives = self._open_drives()
+        self.chardevs = chardevs = self._make_chardevs()
         self.instance = Instance(
             machine,
             chardevs,
@@ -141,11 +112,69 @@ class Session:
         self.instance.debug = self.gdb.open
         machine.backends = {"chardev": chardevs.find, "drive": drives.find}
         for text in options.chardev:
-            try:
+            with _saying(f"-chardev {text}"):
                 chardevs.create(text)
-            except OptionError as error:
-                raise error.within(f"-chardev {text}") from None
-        serials, parallels = self._ports(chardevs)
+        config = self._configuration(*self._ports(chardevs))
+        board = boards.build(self.board, machine, config, list(properties.items()))
+        self.instance.ram_size = board.ram_size
+        if board.nothing_to_start and not (options.frozen or options.gdb or options.device):
+            self._warn(f"board {board.name} has nothing to start; {board.nothing_to_start}")
+        for text in options.device:
+            with _saying(f"-device {text}"):
+                catalogue.add_device(machine, text)
+        if options.gdb:
+            with _saying(f"-gdb {options.gdb}"):
+                self.gdb.open(options.gdb)
+        self._check_uses()
+
+    def _set_clocks(self) -> None:
+        """What -rtc and -icount say of the machine's clocks."""
+        options, machine = self.options, self.machine
+        if options.rtc or options.icount:
+            given = options.rtc or {"base": "utc", "clock": None}
+            # A clock of the host would make counted instructions different in each run.
+            moved_by = given["clock"] or ("vm" if options.icount else "host")
+            machine.rtc = WallClock(machine.clocks, given["base"], moved_by)
+        if options.icount:
+            given = options.icount
+            shift = None if given["shift"] == "auto" else given["shift"]
+            machine.icount = InstructionCount(shift, given["sleep"], given["align"])
+
+    def _open_drives(self) -> Drives:
+        """Open what -object, -drive and its kin, and -blockdev name. Raises OptionError."""
+        options, machine = self.options, self.machine
+        drives = given_drives(options, self.board)
+        self.drives = drives.drives
+        for text in options.object:
+            with _saying(f"-object {text.partition(',')[0]}"):
+                add_object(drives.graph.objects, text)
+        for drive in self.drives:
+            open_drive(drive, drives, machine)
+        for text in options.blockdev:
+            with _saying(f"-blockdev {text}"):
+                open_node(text, drives, machine)
+        return drives
+
+    def _make_chardevs(self) -> Chardevs:
+        """The character devices, of which there are none yet."""
+        machine, options = self.machine, self.options
+        return Chardevs(
+            Host(
+                machine.iothread.loop,
+                machine.lock,
+                warn=lambda text: outcome.fail(self.program, text),
+                quit=machine.control.quit,
+                save=self._save,
+                escape=options.escape,
+                daemonize=options.daemonize,
+            )
+        )
+
+    def _configuration(
+        self, serials: list[Chardev | None], parallels: list[Chardev | None]
+    ) -> Configuration:
+        """What the board is given of the user's wishes."""
+        options = self.options
         config = Configuration(
             cpu=options.cpu or self.board.default_cpu.get(self.target.name, ""),
             cpus=options.smp["maxcpus"] if options.smp else 1,
@@ -156,7 +185,7 @@ class Session:
             firmware=options.bios,
             serials=serials,
             parallels=parallels,
-            drives=drives.drives,
+            drives=self.drives,
             defaults=options.defaults,
             boot=options.boot or {},
             directories=options.directories,
@@ -168,33 +197,22 @@ class Session:
             config.ram_size = memory["size"] or config.ram_size
             config.ram_slots = memory["slots"] or config.ram_slots
             config.ram_maximum = memory["maxmem"] or config.ram_maximum
-        board = boards.build(self.board, machine, config, list(properties.items()))
-        self.instance.ram_size = board.ram_size
-        if board.nothing_to_start and not (options.frozen or options.gdb or options.device):
-            outcome.fail(
-                self.program,
-                f"warning: board {board.name} has nothing to start; {board.nothing_to_start}",
-            )
-        for text in options.device:
-            try:
-                catalogue.add_device(machine, text)
-            except OptionError as error:
-                raise error.within(f"-device {text}") from None
-        if options.gdb:
-            try:
-                self.gdb.open(options.gdb)
-            except OptionError as error:
-                raise error.within(f"-gdb {options.gdb}") from None
+        return config
+
+    def _check_uses(self) -> None:
+        """Complain of drives and properties that nothing in the machine has taken."""
         for drive in self.drives:
             if drive.interface != "none" and drive.owner is None:
                 raise OptionError(
                     f"{drive.said}: machine type does not support if={drive.interface},"
                     f"bus={drive.bus},unit={drive.unit}"
                 )
-        for driver, key, _ in options.globals:
+        for driver, key, _ in self.options.globals:
             if driver not in DRIVERS:
-                warning = f"warning: -global {driver}.{key}: there is no such driver"
-                outcome.fail(self.program, warning)
+                self._warn(f"-global {driver}.{key}: there is no such driver")
+
+    def _warn(self, text: str) -> None:
+        outcome.fail(self.program, f"warning: {text}")
 
     def run(self) -> int:
         """Run the machine until it ends; returns the exit status."""
@@ -285,17 +303,22 @@ class Session:
         for given in self.options.mon:
             if given["mode"] == "control":
                 raise OptionError("-mon mode=control: not supported yet; use mode=readline")
-            try:
+            with _saying("-mon"):
                 Console(self.instance, chardevs.find(given["chardev"]))
-            except OptionError as error:
-                raise error.within("-mon") from None
 
 
 def _open(chardevs: Chardevs, option: str, text: str, label: str) -> Chardev | None:
-    try:
+    with _saying(f"{option} {text}"):
         return chardevs.open(text, label)
+
+
+@contextmanager
+def _saying(option: str) -> Iterator[None]:
+    """A mistake found inside is told as one of `option`."""
+    try:
+        yield
     except OptionError as error:
-        raise error.within(f"{option} {text}") from None
+        raise error.within(option) from None
 
 
 def _machine_option(options: SystemOptions) -> tuple[str, dict[str, str | None]]:
