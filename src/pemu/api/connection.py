@@ -74,10 +74,12 @@ class Connection:
 
     @property
     def returncode(self) -> int | None:
+        """The process's exit status as `subprocess` has it; None while it is there."""
         return self._process.returncode
 
     @property
     def pid(self) -> int:
+        """The process's number on the host."""
         return self._process.pid
 
     def ended(self) -> None:

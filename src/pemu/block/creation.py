@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pemu.block.error import ImageError
 from pemu.block.image import SECTOR, Image
 from pemu.block.opening import Mode, Opener, protocol_of
 from pemu.block.tree import Tree
@@ -60,10 +59,3 @@ class Creation:
                 os.unlink(name)
             except OSError:
                 pass
-
-    def require_size(self, unit: int, largest: int) -> None:
-        """Raise ImageError unless the size is a multiple of `unit` and at most `largest`, bytes."""
-        if self.size % unit:
-            raise ImageError(f"Image size {self.size} is not a multiple of {unit} bytes")
-        if self.size > largest:
-            raise ImageError(f"Image size {self.size} is too large; at most {largest} bytes")

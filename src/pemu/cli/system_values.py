@@ -152,6 +152,7 @@ class NotYet(ValueType):
 
 
 def memory_group() -> Group:
+    """The keys of -m."""
     size = Size(unit="M", maximum=1 << 40)
     return Group(
         "-m",
@@ -165,6 +166,7 @@ def memory_group() -> Group:
 
 
 def smp_group() -> Group:
+    """The keys of -smp."""
     number = Int(minimum=1, maximum=1 << 16)
     return Group(
         "-smp",
@@ -181,6 +183,7 @@ def smp_group() -> Group:
 
 
 def boot_group() -> Group:
+    """The keys of -boot."""
     return Group(
         "-boot",
         (
@@ -201,6 +204,7 @@ def boot_group() -> Group:
 
 
 def rtc_group() -> Group:
+    """The keys of -rtc."""
     return Group(
         "-rtc",
         (
@@ -234,6 +238,7 @@ class Icount(Lazy):
 
 
 def icount_group() -> Group:
+    """The keys of -icount."""
     return Group(
         "-icount",
         (
@@ -249,6 +254,7 @@ def icount_group() -> Group:
 
 
 def name_group() -> Group:
+    """The keys of -name."""
     return Group(
         "-name",
         (
@@ -261,6 +267,7 @@ def name_group() -> Group:
 
 
 def mon_group() -> Group:
+    """The keys of -mon."""
     return Group(
         "-mon",
         (
@@ -274,6 +281,7 @@ def mon_group() -> Group:
 
 
 def accel_group() -> Group:
+    """The keys of -accel."""
     return Group(
         "-accel",
         (
@@ -288,6 +296,7 @@ def accel_group() -> Group:
 
 
 def action_group() -> Group:
+    """The keys of -action."""
     return Group(
         "-action",
         (

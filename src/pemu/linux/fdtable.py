@@ -79,10 +79,6 @@ def special(fd: int) -> int:
     return OWN if fd in _own else TRANSLATED if fd in _translators else 0
 
 
-def is_own(fd: int) -> bool:
-    return fd in _own
-
-
 def own_fds() -> list[int]:
     """Pemu's own descriptors, sorted."""
     return sorted(_own)
@@ -161,6 +157,7 @@ def _beyond_limit(make: Callable[[], tuple[int, ...]]) -> list[int]:
 
 
 def translator(fd: int) -> Translator | None:
+    """What stands between the guest and descriptor `fd`; None for nothing."""
     return _translators.get(fd)
 
 

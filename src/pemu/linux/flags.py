@@ -43,6 +43,7 @@ class Flags:
         self._cache: dict[int, int] = {}
 
     def to_host(self, value: int) -> int:
+        """The host's bits for the guest's."""
         host = self._cache.get(value)
         if host is None:
             host = self._translate(value, self._pairs)
@@ -53,6 +54,7 @@ class Flags:
         return host
 
     def to_guest(self, value: int) -> int:
+        """The guest's bits for the host's."""
         return self._translate(value, [(host, guest) for guest, host in self._pairs])
 
     def rows_to_host(self) -> list[tuple[int, int, int]] | None:
@@ -132,9 +134,11 @@ class Enum:
         self._names = {guest: name for name, guest, _ in reversed(table)}
 
     def to_host(self, value: int) -> int:
+        """The host's number; one without a row stays as it is."""
         return self._to_host.get(value, value)
 
     def to_guest(self, value: int) -> int:
+        """The guest's number; one without a row stays as it is."""
         return self._to_guest.get(value, value)
 
     def rows(self) -> list[tuple[int, int]]:
@@ -146,4 +150,5 @@ class Enum:
         return value in self._names
 
     def show(self, value: int) -> str:
+        """The name of a guest number."""
         return self._names.get(value) or str(value)

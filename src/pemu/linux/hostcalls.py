@@ -87,4 +87,5 @@ class HostBuffer:
 
     @property
     def raw(self) -> bytes:
+        """What the buffer holds."""
         return self._array.raw

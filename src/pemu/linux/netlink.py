@@ -76,6 +76,7 @@ class Turn:
         return bytes(out) + data[pos:]
 
     def payload(self, data: bytes, kind: int, table: Attributes) -> bytes:
+        """An attribute's payload turned around, as `table` says for its kind."""
         rule = table.get(kind & NLA_TYPE_MASK)
         if rule is None:
             rule = table.get(_ANY)

@@ -21,6 +21,7 @@ def octal(value: int) -> str:
 
 
 def show_pointer(value: int) -> str:
+    """An address as -strace shows it."""
     return f"{value:#x}" if value else "NULL"
 
 
@@ -77,6 +78,7 @@ def show_struct(t: Thread, struct: Struct, start: int) -> str:
 
 
 def show_field(name: str, value: Any) -> str:
+    """A structure's field as -strace shows it: `tv_sec=1`."""
     return f"{name}={octal(value)}" if name.endswith("_mode") else f"{name}={show_value(value)}"
 
 

@@ -64,6 +64,7 @@ _FAMILIES = {
 
 
 def family_name(family: int) -> str:
+    """The name of a guest's address family."""
     return _FAMILIES.get(family) or str(family)
 
 

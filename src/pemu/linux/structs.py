@@ -227,6 +227,7 @@ class Struct:
         return self.layout(mem.word_size, mem.order)
 
     def size(self, mem: AddressSpace) -> int:
+        """Bytes of the structure in a guest's memory."""
         return self.of(mem).size
 
     def read(self, mem: AddressSpace, address: int) -> Record:
@@ -239,6 +240,7 @@ class Struct:
         mem.write(address, self.of(mem).pack(fields))
 
     def read_array(self, mem: AddressSpace, address: int, count: int) -> list[Record]:
+        """The `count` structures from `address` on; raises GuestFault."""
         layout = self.of(mem)
         data = mem.read(address, layout.size * count)
         return [layout.unpack(data, layout.size * i) for i in range(count)]

@@ -14,7 +14,6 @@ class Target:
         "big_endian",
         "default_cpu",
         "elf_class",
-        "elf_machine",
         "name",
         "uname_machine",
         "word",
@@ -27,7 +26,6 @@ class Target:
         self.big_endian = big_endian
         self.word = 8 if abi == "n64" else 4
         self.xlen = 32 if abi == "o32" else 64
-        self.elf_machine = 8  # EM_MIPS
         self.elf_class = 2 if abi == "n64" else 1
         self.default_cpu = "24Kf" if abi == "o32" else "5KEf"
         self.uname_machine = "mips" if abi == "o32" else "mips64"

@@ -37,7 +37,6 @@ STRIPES = 4000
 MOST_ITERATIONS = 100_000_000
 """Of deriving a key: more is taken for damage, as it would take minutes."""
 
-LARGEST_KEY = 512
 _ALIGNMENT = 4096
 _ACTIVE, _INACTIVE = 0x00AC71F3, 0x0000DEAD
 _MAGIC = b"LUKS\xba\xbe"

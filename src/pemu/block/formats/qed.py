@@ -87,6 +87,7 @@ class Header(Structure, byte_order="<"):
 
 
 def power_of_two(number: int) -> bool:
+    """Whether `number` is a power of two."""
     return number > 0 and not number & (number - 1)
 
 

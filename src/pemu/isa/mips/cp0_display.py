@@ -39,6 +39,7 @@ def _count(cpu: MachineCpu) -> int:
 
 
 def cause_value(cpu: MachineCpu) -> int:
+    """Cause as a guest would read it now, with the interrupts that are pending."""
     value: int = cpu.cause | (cpu.irq_lines & 0x3F) << c.IP_SHIFT + 2
     if cpu.timer_deadline <= virtual_time(cpu):
         value |= 1 << c.IP_SHIFT + c.TIMER_LINE

@@ -70,6 +70,7 @@ def cache(cpu: SystemCpu, base: Value, offset: Value) -> None:
 
 
 def hit_invalidate_i(cpu: SystemCpu, base: Value, offset: Value) -> None:
+    """The line of an address: the code that has been translated from there."""
     cpu.flush_code(effective_address(cpu, base, offset))
 
 

@@ -69,6 +69,7 @@ def _previous(cpu: SystemCpu, number: Value) -> Value:
 
 
 def rdpgpr(cpu: SystemCpu, rt: Value, rd: Value) -> None:
+    """Read a register of the previous shadow set."""
     value = cpu.gpr[rt]
     if "shadow" in cpu.features:
         value = _elsewhere(cpu).select(cpu.shadow[_previous(cpu, rt)], value)
@@ -76,6 +77,7 @@ def rdpgpr(cpu: SystemCpu, rt: Value, rd: Value) -> None:
 
 
 def wrpgpr(cpu: SystemCpu, rt: Value, rd: Value) -> None:
+    """Write a register of the previous shadow set."""
     value = cpu.gpr[rt]
     if "shadow" in cpu.features:
         elsewhere = _elsewhere(cpu)

@@ -135,11 +135,13 @@ _OFFSETS = _Offsets()
 
 
 def raise_invalid(f: Function, xlen: int) -> None:
+    """Note that an operation was invalid where the host's FPU does not."""
     flags = _offset(f, f"fp_flags.{xlen}")
     f.raw_store(flags, f.raw_load(flags, 8) | FLAG_V)
 
 
 def clear_invalid(f: Function) -> None:
+    """Have the host's FPU forget that an operation was invalid or took a denormal."""
     f.entry_lines.append("  %mx = alloca i32, align 4")
     fp.write_mxcsr(f, "%mx", fp.read_mxcsr(f, "%mx") & ~(fp.INVALID | fp.DENORMAL))
 
@@ -315,6 +317,7 @@ class Again:
         self._inexact = inexact
 
     def step(self, operation: HostOperation, *operands: str) -> str:
+        """Emit a host operation, its result flushed to zero if FS is set."""
         f = self._f
         kind = KINDS[operation.target]
         final = f.var(WIDTHS[operation.target])
@@ -325,6 +328,7 @@ class Again:
         return fp.from_bits(f, kind, final.value)
 
     def settle(self, operation: HostOperation, result: str, *operands: str) -> str:
+        """Return the guest's result of one step, and note an invalid operation."""
         f = self._f
         fmt, source = operation.target, operation.source
         kind = KINDS[fmt]
@@ -339,6 +343,7 @@ class Again:
         self._found.value = self._found.value | condition
 
     def inexact(self, condition: Value) -> None:
+        """The result is inexact where `condition` holds."""
         self._inexact.value = self._inexact.value | condition.zext(32)
 
     def invalid_by_host(self, condition: Value) -> None:

@@ -32,6 +32,7 @@ SpliceFlags = Bits(
 
 
 def readv_special(t: Thread, fd: int, iov: int, count: int) -> int:
+    """readv(2) for a descriptor that may have a translator."""
     translator = fdtable.translator(fdtable.check(fd))
     if translator is None:
         vector = host_iovec(t, iov, count, True)
@@ -45,6 +46,7 @@ def readv_special(t: Thread, fd: int, iov: int, count: int) -> int:
 
 
 def writev_special(t: Thread, fd: int, iov: int, count: int) -> int:
+    """writev(2) for a descriptor that may have a translator."""
     translator = fdtable.translator(fdtable.check(fd))
     if translator is None:
         vector = host_iovec(t, iov, count, False)

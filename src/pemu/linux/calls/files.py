@@ -119,6 +119,7 @@ def close_range(t: Thread, first: int, last: int, flags: int) -> int:
 
 
 def duplicate_to(t: Thread, old: int, new: int, flags: int) -> int:
+    """dup3(2), with which a translator is duplicated, too."""
     fdtable.check(old)
     if old == new:
         return -errno.EINVAL

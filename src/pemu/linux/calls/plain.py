@@ -39,6 +39,7 @@ LockOperation = Bits("flock operation", "LOCK_SH 1 LOCK_EX 2 LOCK_UN 8 LOCK_NB 4
 
 
 def read_special(t: Thread, fd: int, start: int, size: int) -> int:
+    """read(2) for a descriptor that may have a translator."""
     translator = fdtable.translator(fdtable.check(fd))
     if translator is None:
         return t.host_syscall(NR["read"], fd, host_range_for_writing(t.mem, start, size), size)
@@ -50,6 +51,7 @@ def read_special(t: Thread, fd: int, start: int, size: int) -> int:
 
 
 def write_special(t: Thread, fd: int, start: int, size: int) -> int:
+    """write(2) for a descriptor that may have a translator."""
     translator = fdtable.translator(fdtable.check(fd))
     if translator is None:
         return t.host_syscall(NR["write"], fd, host_range(t.mem, start, size), size)
@@ -59,6 +61,7 @@ def write_special(t: Thread, fd: int, start: int, size: int) -> int:
 
 
 def close_special(t: Thread, fd: int) -> int:
+    """close(2) of a descriptor that may have a translator."""
     result = t.host_syscall(NR["close"], fdtable.check(fd))
     if result != -errno.EBADF:
         fdtable.forget(fd)
@@ -66,6 +69,7 @@ def close_special(t: Thread, fd: int) -> int:
 
 
 def dup_special(t: Thread, fd: int) -> int:
+    """dup(2), with which a translator is duplicated, too."""
     result = t.host_syscall(NR["dup"], fdtable.check(fd))
     if result >= 0:
         fdtable.duplicated(fd, result)
@@ -149,6 +153,8 @@ passthrough("gettimeofday", Out(TIMEVAL), Out(TIMEZONE))
 def send_special(
     t: Thread, fd: int, start: int, size: int, flags: int, address: int, length: int
 ) -> int:
+    """send(2) for a descriptor that may have a translator."""
+
     from pemu.linux.calls.sockets import send_to
 
     return send_to(t, fd, start, size, flags, address, length)

@@ -234,6 +234,7 @@ def getsockopt(t: Thread, fd: int, level: int, option: int, value: int, length: 
 def send_to(
     t: Thread, fd: int, start: int, size: int, flags: int, address: int = 0, length: int = 0
 ) -> int:
+    """sendto(2), whose address, and data where there is a translator, are turned around."""
     name = b""
     if address:
         if length < 0:
@@ -254,6 +255,7 @@ def send_to(
 def receive_from(
     t: Thread, fd: int, start: int, size: int, flags: int, address: int = 0, length: int = 0
 ) -> int:
+    """recvfrom(2), whose address, and data where there is a translator, are turned around."""
     name = _AddressResult(t, address, length)
     translator = fdtable.translator(fdtable.check(fd))
     if translator is None:

@@ -42,6 +42,7 @@ LOOP_CONFIG = Struct(
 
 
 def change_partition(t: Thread, fd: int, number: int, argument: int) -> int:
+    """BLKPG: add, delete or resize a partition, which a second structure describes."""
     given = PARTITION_ARGUMENT.read(t.mem, argument)
     partition = PARTITION.host().pack(PARTITION.read(t.mem, given.data).__dict__)
     inner = HostBuffer(len(partition), partition)

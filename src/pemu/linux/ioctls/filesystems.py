@@ -80,6 +80,7 @@ def with_array(
 
 
 def map_extents(t: Thread, fd: int, number: int, argument: int) -> int:
+    """FS_IOC_FIEMAP: where a file's data are, with an array that the kernel fills."""
     room = FIEMAP.read(t.mem, argument).fm_extent_count
     if room > MAX_EXTENTS:
         return -errno.EINVAL
@@ -87,6 +88,7 @@ def map_extents(t: Thread, fd: int, number: int, argument: int) -> int:
 
 
 def deduplicate(t: Thread, fd: int, number: int, argument: int) -> int:
+    """FIDEDUPERANGE: share equal data, with an array of destinations."""
     room = DEDUPE_RANGE.read(t.mem, argument).dest_count
     return with_array(t, fd, number, argument, DEDUPE_RANGE, DEDUPE_INFO, room, "dest_count")
 

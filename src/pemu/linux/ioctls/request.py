@@ -38,11 +38,13 @@ class Code:
         self.struct = struct
 
     def guest(self, word: int) -> int:
+        """The number on MIPS; `word`: bytes of a long."""
         size = self.struct.layout(word, "little").size if self.struct else 0
         start = _MIPS_DIRECTION[self.direction] << 29 | size << 16
         return start | self.letter << 8 | self.number
 
     def host(self) -> int:
+        """The number on the host."""
         size = self.struct.host().size if self.struct else 0
         start = _HOST_DIRECTION[self.direction] << 30 | size << 16
         return start | self.letter << 8 | self.number
@@ -68,9 +70,11 @@ class Request:
         return None if isinstance(self._guest, int) else self._guest
 
     def guest_number(self, word: int) -> int:
+        """The number by which guests ask for it; `word`: bytes of a long."""
         return self._guest if isinstance(self._guest, int) else self._guest.guest(word)
 
     def host_number(self) -> int:
+        """The number by which the host is asked."""
         return self._host if isinstance(self._host, int) else self._host.host()
 
     def make(self, t: Thread, fd: int, argument: int) -> int:
@@ -84,6 +88,7 @@ def same(name: str, number: int, action: Action) -> Request:
 
 
 def fixed(name: str, guest: int, host: int, action: Action) -> Request:
+    """A request whose numbers do not follow from a structure's size."""
     return Request(name, guest, host, action)
 
 

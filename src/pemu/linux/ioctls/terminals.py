@@ -117,6 +117,7 @@ class Modes:
         self.ispeed, self.ospeed = fields[6:]
 
     def pack(self) -> bytes:
+        """The host's structure."""
         flags = (self.iflag, self.oflag, self.cflag, self.lflag)
         return _HOST.pack(*flags, self.line, bytes(self.cc), self.ispeed, self.ospeed)
 
@@ -125,6 +126,7 @@ class Modes:
         return bytes(self.cc[host] if host is not None else 0 for host in _CC)
 
     def set_guest_cc(self, data: bytes) -> None:
+        """Take control characters in the guest's order."""
         for host, char in zip(_CC, data, strict=False):
             if host is not None:
                 self.cc[host] = char
@@ -184,6 +186,7 @@ def set_modes(layout: Struct) -> Action:
 
 
 def get_modem_lines(t: Thread, fd: int, number: int, argument: int) -> int:
+    """TIOCMGET: the lines have other bits on MIPS."""
     buffer = HostBuffer(4)
     result = host_ioctl(t, fd, number, buffer.address)
     if result >= 0:
@@ -193,22 +196,27 @@ def get_modem_lines(t: Thread, fd: int, number: int, argument: int) -> int:
 
 
 def set_modem_lines(t: Thread, fd: int, number: int, argument: int) -> int:
+    """TIOCMSET, TIOCMBIS, TIOCMBIC: the lines have other bits on MIPS."""
     lines = MODEM_LINES.to_host(t.mem.u32(argument))
     buffer = HostBuffer(4, lines.to_bytes(4, "little"))
     return host_ioctl(t, fd, number, buffer.address)
 
 
 def wait_for_modem_lines(t: Thread, fd: int, number: int, argument: int) -> int:
+    """TIOCMIWAIT: the lines are in the argument itself."""
     return host_ioctl(t, fd, number, MODEM_LINES.to_host(argument & 0xFFFFFFFF))
 
 
 def send_signal(t: Thread, fd: int, number: int, argument: int) -> int:
+    """TIOCSIG: the argument is a guest's signal."""
+
     from pemu.linux.mips.signals import guest_to_host_signal
 
     return host_ioctl(t, fd, number, guest_to_host_signal(argument))
 
 
 def open_peer(t: Thread, fd: int, number: int, argument: int) -> int:
+    """TIOCGPTPEER: the argument has a guest's flags of open."""
     return host_ioctl(t, fd, number, OPEN_FLAGS.to_host(argument & 0xFFFFFFFF))
 
 

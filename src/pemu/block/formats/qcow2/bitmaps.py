@@ -61,9 +61,11 @@ class Kept:
 
     @property
     def enabled(self) -> bool:
+        """Whether writes are recorded in it."""
         return bool(self.flags & _AUTO)
 
     def emit(self) -> bytes:
+        """Its entry in the directory of bitmaps."""
         name = self.name.encode("utf-8", "surrogateescape")
         entry = Entry(
             table_offset=self.table_offset,

@@ -34,9 +34,11 @@ from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, clear, take
 class Cipher(Protocol):
     """What encrypts contents. Data is whole sectors of 512 bytes; sector: number of the first."""
 
-    def encrypt(self, sector: int, data: bytes | memoryview) -> bytes: ...
+    def encrypt(self, sector: int, data: bytes | memoryview) -> bytes:
+        """`data` of whole sectors from number `sector` on, encrypted."""
 
-    def decrypt(self, sector: int, data: bytes | memoryview) -> bytes: ...
+    def decrypt(self, sector: int, data: bytes | memoryview) -> bytes:
+        """The reverse of `encrypt`."""
 
 
 @dataclass
