@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from pemu.cli import outcome
+from pemu.cli.nbd_connection import PROGRAM
 from pemu.cli.switches import Given, parse
 from pemu.options.error import OptionError
-
-if TYPE_CHECKING:
-    from pemu.block.graph import Graph
-    from pemu.block.nbd.tls import Credentials
-    from pemu.sockets import Address
-
-PROGRAM = "pemu-nbd"
 
 _HINT = f"\nTry `{PROGRAM} --help' for more information."
 
@@ -26,11 +20,6 @@ _OPTIONS = (
     "f|format= r|read-only s|snapshot l|load-snapshot= n|nocache cache= aio= discard= "
     "detect-zeroes= image-opts"
 )
-
-_OF_ONE_IMAGE = (
-    "x", "D", "o", "A", "B", "c", "f", "r", "s", "l", "n", "cache", "aio", "discard",
-    "detect-zeroes", "image-opts",
-)  # fmt: skip
 
 USAGE = f"""usage: {PROGRAM} [options] FILE
        {PROGRAM} -L [options]
@@ -101,7 +90,9 @@ def _run(words: Sequence[str]) -> int:
     if "selinux-label" in given:
         raise OptionError("--selinux-label is not supported yet")
     if "L" in given:
-        return _list(given)
+        from pemu.cli.nbd_list import show_exports
+
+        return show_exports(given)
     if "d" in given:
         return _disconnect(given)
     from pemu.block.error import ImageError
@@ -126,91 +117,3 @@ def _disconnect(given: Given) -> int:
     except OSError as error:
         raise OptionError(f"Cannot open {name}: {error.strerror}") from None
     return outcome.show(f"{name} disconnected")
-
-
-def _list(given: Given) -> int:
-    """List what a server has."""
-    from pemu.block.error import ImageError
-    from pemu.block.nbd import protocol as nbd
-    from pemu.block.nbd.channel import Channel, Gone
-    from pemu.block.nbd.client import Negotiation
-    from pemu.sockets import connect
-
-    if given.words or "d" in given:
-        raise OptionError("List mode is incompatible with a file name")
-    if any(name in given for name in _OF_ONE_IMAGE):
-        raise OptionError("List mode is incompatible with per-device settings")
-    if "fork" in given or "pid-file" in given:
-        raise OptionError("List mode is incompatible with forking")
-    if "tls-authz" in given and "tls-creds" in given:
-        raise OptionError("TLS authorization is incompatible with export list")
-    graph = new_graph(given)
-    credentials = tls_credentials(given, graph, server=False)
-    where = address(given)
-    hostname = given.get("tls-hostname") or (given.get("b") or None)
-    sock = connect(where)
-    channel = Channel(sock)
-    try:
-        negotiation = Negotiation(channel, credentials, hostname)
-        found = negotiation.exports()
-        negotiation.leave()
-    except (ImageError, Gone) as error:
-        reason = error.strerror if isinstance(error, Gone) else str(error)
-        raise OptionError(f"Failed to list the exports of {str(where)!r}: {reason}") from None
-    finally:
-        channel.close()
-    lines = [f"exports available: {len(found)}"]
-    for info in found:
-        lines.append(f" export: '{info.name}'")
-        if info.description:
-            lines.append(f"  description: {info.description}")
-        if info.flags & nbd.HAS_FLAGS:
-            names = [name for bit, name in nbd.FLAG_NAMES.items() if info.flags & bit]
-            lines.append(f"  size:  {info.size}")
-            lines.append(f"  flags: 0x{info.flags:x} ({''.join(f' {one}' for one in names)} )")
-        if info.sizes_told:
-            lines.append(f"  min block: {info.least}")
-            lines.append(f"  opt block: {info.best}")
-            lines.append(f"  max block: {info.most}")
-        if info.offered:
-            lines.append(f"  available meta contexts: {len(info.offered)}")
-            lines += [f"   {name}" for name in info.offered]
-    return outcome.show("\n".join(lines))
-
-
-def new_graph(given: Given) -> Graph:
-    """A graph with the objects of the command line."""
-    from pemu.cli import image_options
-
-    return image_options.new_graph(given.all("object"))
-
-
-def address(given: Given) -> Address:
-    """Where to listen or connect."""
-    from pemu.block.nbd.protocol import DEFAULT_PORT
-    from pemu.sockets import Inet, Unix
-
-    if "k" in given:
-        path = given.get("k")
-        if not path.startswith("/"):
-            raise OptionError("socket path must be absolute")
-        return Unix(path)
-    return Inet(given.get("b") or "0.0.0.0", given.get("p") or str(DEFAULT_PORT))
-
-
-def tls_credentials(given: Given, graph: Graph, *, server: bool) -> Credentials | None:
-    """The credentials that the command line names."""
-    from pemu.block.error import ImageError
-
-    if "tls-creds" not in given:
-        if "tls-authz" in given:
-            raise OptionError("--tls-authz is not permitted without --tls-creds")
-        if "tls-hostname" in given:
-            raise OptionError("--tls-hostname is not permitted without --tls-creds")
-        return None
-    from pemu.block.nbd.tls import find_credentials
-
-    try:
-        return find_credentials(graph.objects, given.get("tls-creds"), server=server)
-    except ImageError as error:
-        raise OptionError(f"Failed to get TLS creds: {error}") from None

@@ -24,8 +24,8 @@ from pemu.block.nbd.tls import TlsServer, find_authorization
 from pemu.block.opening import Mode
 from pemu.cli import outcome
 from pemu.cli.background import leave_terminal, pid_file
-from pemu.cli.image_options import WRITETHROUGH, cached, image_tree
-from pemu.cli.nbd import PROGRAM, address, new_graph, tls_credentials
+from pemu.cli.image_options import WRITETHROUGH, cached, image_tree, new_graph
+from pemu.cli.nbd_connection import PROGRAM, address, tls_credentials
 from pemu.cli.switches import Given
 from pemu.options.error import OptionError
 from pemu.options.keyval import split
@@ -46,7 +46,7 @@ def serve(given: Given) -> int:
     shared = _number(given.get("e", "1"), "shared device number", (1 << 31) - 1)
     mode = _mode(given)
     offset = _number(given.get("o", "0"), "offset", (1 << 63) - 1)
-    graph = new_graph(given)
+    graph = new_graph(given.all("object"))
     credentials = tls_credentials(given, graph, server=True)
     if "tls-hostname" in given:
         raise OptionError("TLS hostname is only supported with export list")
