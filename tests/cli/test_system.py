@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pemu.cli import system
+from pemu.cli import system, system_run
 from pemu.cli.system_options import COMMAND, SystemOptions
+from pemu.options.error import OptionError
 from tests.conftest import ROOT
 
 LONG = 60.0  # seconds after which something has gone wrong
@@ -47,7 +51,13 @@ def eventually_there(path: Path) -> None:
     [
         (["-foo"], "unknown option '-foo'"),
         (["-netdev", "user"], "-netdev: not supported yet"),
-        (["-usb"], "-usb: not supported yet"),
+        (["-sandbox", "on"], "-sandbox: not supported yet; only 'off' is"),
+        (["-overcommit", "cpu-pm=on"], "-overcommit: cpu-pm: not supported yet; only 'off' is"),
+        (
+            ["-M", "none", "-device", "pcnet,netdev=n"],
+            "-device pcnet,netdev=n: 'pcnet' (a network card) is not supported yet",
+        ),
+        (["-M", "none", "-device", "usb-kbd"], "-device usb-kbd: 'usb-kbd' (a USB device) is not"),
         (["-nic", "user"], "-nic: not supported yet; only 'none' is"),
         (["-M", "nnoe"], "-M: unsupported machine 'nnoe'; did you mean 'none'?"),
         (["-M", "none,foo=1"], "-M none: there is no property 'foo'"),
@@ -316,3 +326,33 @@ def test_board_with_nothing_to_start_runs_and_says_so() -> None:
         process.terminate()
         process.communicate(timeout=LONG)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["-usb"], ["-sandbox", "off"], ["-M", "none,usb=off"]])
+def test_what_asks_for_what_is_the_case(words: list[str], tmp_path: Path) -> None:
+    process = start(*words, "-display", "none", "-pidfile", tmp_path / "pid")
+    eventually_there(tmp_path / "pid")
+    process.terminate()
+    process.communicate(timeout=LONG)
+    assert process.returncode == 0
+
+
+def test_messages_begin_with_time_and_name() -> None:
+    process = start("-msg", "timestamp=on,guest-name=on", "-name", "one", "-global", "x.y=1")
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    process.terminate()
+    process.communicate(timeout=LONG)
+    assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]{15}Z one pemu-system-mips: warning: ", line)
+
+
+def test_memory_that_cannot_be_locked(capfd: pytest.CaptureFixture[str]) -> None:
+    class Refusing:
+        def mlockall(self, flags: int) -> int:
+            ctypes.set_errno(errno.ENOMEM)
+            return -1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ctypes, "CDLL", lambda *_, **__: Refusing())
+        with pytest.raises(OptionError, match="locking memory failed .Cannot allocate memory."):
+            system_run._lock_memory()

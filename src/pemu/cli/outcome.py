@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: told apart from a guest's and a user's failure
 
 
+prefix: Callable[[], str] = str
+"""What stands before the lines of errors (-msg)."""
+
+
 def run(program: str, body: Callable[[], int]) -> int:
     """Run a command's `body` and return its exit status; a user's mistake becomes its sentence.
 
@@ -41,7 +45,7 @@ def show(text: str, status: int = 0) -> int:
 
 def fail(program: str, message: str, status: int = 1) -> int:
     """Write one line of error to standard error, and return `status`."""
-    _write(2, f"{program}: {message}\n")
+    _write(2, f"{prefix()}{program}: {message}\n")
     return status
 
 

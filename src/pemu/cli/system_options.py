@@ -27,8 +27,10 @@ from pemu.cli.system_values import (
     boot_group,
     icount_group,
     memory_group,
+    message_group,
     mon_group,
     name_group,
+    overcommit_group,
     rtc_group,
     smp_group,
 )
@@ -93,6 +95,8 @@ class SystemOptions:
     jit: list[dict[str, Any]] = field(default_factory=list)
     seed: int | None = None
     action: list[dict[str, Any]] = field(default_factory=list)
+    messages: dict[str, Any] | None = None
+    overcommit: list[dict[str, Any]] = field(default_factory=list)
 
 
 _PATH = Text("file", empty=False)
@@ -217,6 +221,21 @@ OPTIONS = (
         dest="icount",
     ),
     Option("name", Lazy("name", name_group), "name", "name of the machine", dest="name"),
+    Option(
+        "msg",
+        Lazy("key=value", message_group),
+        "[timestamp=on|off][,guest-name=on|off]",
+        "what stands before messages",
+        dest="messages",
+    ),
+    Option(
+        "overcommit",
+        Lazy("key=value", overcommit_group),
+        "[mem-lock=on|off]",
+        "what the host may give others",
+        dest="overcommit",
+        repeat=True,
+    ),
     Option("uuid", Uuid("uuid"), "uuid", "UUID of the machine", dest="uuid"),
     Option("no-reboot", help="end instead of rebooting"),
     Option("no-shutdown", help="pause instead of ending when the guest shuts down", dest="stay"),
@@ -251,6 +270,7 @@ OPTIONS = (
     Option("readconfig", _PATH, "file", "read options from 'file'"),
     Option("writeconfig", _PATH, "file", "write options to 'file'", dest="writeconfig"),
     Option("no-user-config", help="nothing: there is no such configuration"),
+    Option("usb", help="nothing: boards have their USB controllers"),
     Option(
         "jit",
         Lazy("key=value", jit_group),
@@ -265,6 +285,7 @@ OPTIONS = (
 _HIDDEN = (
     *(Option(name, NotYet(), "value") for name in LATER),
     *(Option(name, NotYet("none"), "none") for name in NONE_ONLY),
+    Option("sandbox", NotYet("off"), "off"),
     *(Option(name) for name in LATER_SWITCHES),
 )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -39,6 +41,8 @@ from pemu.monitor.instance import Instance
 from pemu.monitor.monitor import Monitor
 from pemu.options.error import HelpRequest, OptionError
 
+_MCL_CURRENT, _MCL_FUTURE = 1, 2
+
 SWITCH_INTERVAL = 0.0002
 """Seconds that a Python thread may keep others waiting: a device access is to be prompt."""
 
@@ -50,6 +54,7 @@ def run(target: Target, options: SystemOptions) -> int:
         return outcome.show(boards.listing(target.architecture))
     for text in options.device:
         catalogue.answer(text)
+    _messages(options)
     _general(f"pemu-system-{target.name}", options, properties)
     _check(options)
     board = boards.find(name, target.architecture)
@@ -59,6 +64,9 @@ def run(target: Target, options: SystemOptions) -> int:
     launcher = background.leave_terminal() if options.daemonize else None
     try:
         session.build({key: text or "on" for key, text in properties.items()})
+        if any(given["mem-lock"] for given in options.overcommit):
+            _lock_memory()
+        session.heed_signals()
         with background.pid_file(options.pidfile):
             if launcher:
                 launcher.ready()
@@ -214,6 +222,12 @@ class Session:
     def _warn(self, text: str) -> None:
         outcome.fail(self.program, f"warning: {text}")
 
+    def heed_signals(self) -> None:
+        """Have signals end the machine as users do, once it runs."""
+        loop = self.machine.iothread.loop
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._signalled, number)
+
     def run(self) -> int:
         """Run the machine until it ends; returns the exit status."""
         machine, control = self.machine, self.machine.control
@@ -223,9 +237,6 @@ class Session:
                 file.write(self.options.name["process"][:15])
         with machine.lock:
             machine.reset("host-qmp-system-reset")
-        loop = machine.iothread.loop
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._signalled, number)
         threads = [
             threading.Thread(target=self._run_cpu, args=(cpu,), name=f"CPU {number}")
             for number, cpu in enumerate(machine.cpus)
@@ -348,6 +359,29 @@ def _general(program: str, options: SystemOptions, properties: dict[str, Any]) -
     _choose_accelerator(program, "-accel ", [one["accel"] for one in options.accel])
     if properties.pop("graphics", "on") == "off":
         options.nographic = True
+    properties.pop("usb", None)  # boards have their USB controllers
+
+
+def _messages(options: SystemOptions) -> None:
+    """Have messages begin as -msg says."""
+    wanted = options.messages or {"timestamp": False, "guest-name": False}
+    name = (options.name or {}).get("guest") if wanted["guest-name"] else ""
+
+    def prefix() -> str:
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return (f"{now} " if wanted["timestamp"] else "") + (f"{name} " if name else "")
+
+    outcome.prefix = prefix
+
+
+def _lock_memory() -> None:
+    """Keep the memory of this process from being swapped out, now and later."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE):
+        why = os.strerror(ctypes.get_errno())
+        raise OptionError(
+            f"-overcommit mem-lock=on: locking memory failed ({why}); raise the limit (ulimit -l)"
+        )
 
 
 def _choose_accelerator(program: str, option: str, names: list[str]) -> None:

@@ -266,6 +266,26 @@ def name_group() -> Group:
     )
 
 
+def message_group() -> Group:
+    return Group(
+        "-msg",
+        (
+            Key("timestamp", Bool(), "the time before each message", default=False),
+            Key("guest-name", Bool(), "the name of the machine, too", default=False),
+        ),
+    )
+
+
+def overcommit_group() -> Group:
+    return Group(
+        "-overcommit",
+        (
+            Key("mem-lock", Bool(), "keep all memory from being swapped out", default=False),
+            Key("cpu-pm", NotYet("off"), "let the guest put the host's processor to sleep"),
+        ),
+    )
+
+
 def mon_group() -> Group:
     """The keys of -mon."""
     return Group(

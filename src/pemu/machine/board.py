@@ -95,6 +95,7 @@ GENERAL = (
     ("graphics", "on|off", "off as with -nographic"),
     ("initrd", "str", "initial RAM disk, as -initrd"),
     ("kernel", "str", "kernel, as -kernel"),
+    ("usb", "on|off", "nothing, as -usb"),
 )
 """Properties that every board has: key, type, help. The command carries them out."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pemu.devices import DRIVERS
+from pemu.devices.later import kind_of
 from pemu.machine.bus import Bus
 from pemu.machine.device import Device
 from pemu.machine.machine import Machine
@@ -31,6 +32,9 @@ def find(driver: str, drivers: Mapping[str, str] = DRIVERS) -> type[Device]:
     """The class of the device that is called `driver`. Raises OptionError."""
     place = drivers.get(driver)
     if place is None:
+        kind = kind_of(driver)
+        if kind:
+            raise OptionError(f"{quoted(driver)} (a {kind}) is not supported yet")
         raise unknown(
             f"{quoted(driver)} is not a valid device model name",
             driver,
