@@ -39,6 +39,7 @@ def test_list_is_as_qemu_nbds(tmp_path: Path, disk: Path) -> None:
         ["-e", "4"],
         ["-r", "-e", "0"],
         ["-o", "0x10000"],
+        ["-o", "1000"],
     ):
         socket = tmp_path / "other"
         theirs = [qemu_nbd, "-t", "-f", "raw", "-k", str(socket), *words, str(disk)]

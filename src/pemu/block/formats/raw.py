@@ -34,11 +34,14 @@ class Raw(Image):
         size: int | None = None,
         guessed: bool = False,
     ) -> None:
-        if offset % SECTOR or (size or 0) % SECTOR:
-            raise ImageError("offset and size of a raw image must be multiples of 512")
+        if (size or 0) % SECTOR:
+            raise ImageError(f"size {size} of a raw image is no multiple of {SECTOR}")
         rest = file.size - offset
         if rest < 0:
-            raise ImageError(f"offset {offset} is beyond the end of '{file.name}'")
+            raise ImageError(
+                f"Offset ({offset}) cannot be greater than size of the containing file "
+                f"({file.size})"
+            )
         if size is not None and size > rest:
             raise ImageError(
                 f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the "
