@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pemu.block.graph import Graph
 from pemu.block.nbd.tls import find_authorization
 from pemu.block.objects import add_object
 from pemu.cli.nbd import USAGE
@@ -126,6 +127,19 @@ def test_nbdkit_as_server(tmp_path: Path, disk: Path) -> None:
         )
         nbdsh(script, "-u", uri)
     assert disk.read_bytes() == expected[:5000] + b"y" * 10 + expected[5010:]
+
+
+def test_server_whose_last_sector_is_not_whole(tmp_path: Path) -> None:
+    socket = tmp_path / "kit"
+    with process([need("nbdkit"), "-f", "-U", str(socket), "memory", "1025"], socket):
+        image = Graph().open_name(f"nbd:unix:{socket}", format="raw")
+        try:
+            assert image.size == 1536
+            image.write(1000, b"x" * 25)
+            assert image.read(1000, 536) == b"x" * 25 + bytes(511)
+            assert image.status(0, 1536).length == 1536
+        finally:
+            image.close()
 
 
 def test_qemu_nbd_as_server_of_a_chain(tmp_path: Path, disk: Path) -> None:

@@ -90,7 +90,10 @@ class Raw(Image):
         return self._file.fast_zeroes
 
     def _status(self, offset: int, length: int) -> Extent:
-        return self._file.status(self.offset + offset, length)
+        left = self._file.size - self.offset - offset
+        found = self._file.status(self.offset + offset, min(length, left))
+        # The last sector, where it is not whole, is of one kind.
+        return found._replace(length=length) if found.length == left < length else found
 
     def truncate(self, size: int, *, preallocation: str = "off") -> None:
         if self._limited:
