@@ -76,7 +76,7 @@ class Graph:
             tree = {**from_json(name[5:]), **tree}
         if format:
             tree["driver"] = format
-        said = name or _said(tree)
+        said = _plain(name) if name and not name.startswith("json:") else _said(tree) or name
         try:
             return self._open_named("" if name.startswith("json:") else name, said, tree, mode)
         except OSError as error:
@@ -101,7 +101,7 @@ class Graph:
                 return self._open_named(str(tree.pop("filename", "")), _said(value), tree, mode)
             return self._open(tree, _said(value), mode)
         if str(value) not in self.nodes:
-            raise ImageError(f"Cannot find device='' nor node-name={quoted(str(value))}")
+            raise ImageError(f"Cannot find device='{value}' nor node-name='{value}'")
         return self.nodes[str(value)].retain()
 
     def open_protocol(self, name: str, mode: Mode) -> Image:
@@ -265,6 +265,12 @@ def _said(tree: Mapping[str, Any]) -> str:
     return inner if isinstance(inner, str) else ""
 
 
+def _plain(name: str) -> str:
+    """A path or address without file: in front."""
+    path = name.removeprefix("file:")
+    return f"./{path}" if path != name and protocol_of(path) else path
+
+
 def _protocol_tree(name: str) -> Tree:
     """The keys that a path or address stands for. Raises ImageError for an unknown protocol."""
     protocol = protocol_of(name)
@@ -287,7 +293,8 @@ def _kind_of_file(path: str) -> str:
     import stat
 
     try:
-        return "host_device" if stat.S_ISBLK(os.stat(path).st_mode) else "file"
+        kind = os.stat(path).st_mode
+        return "host_device" if stat.S_ISBLK(kind) or stat.S_ISCHR(kind) else "file"
     except (OSError, ValueError):
         return "file"
 

@@ -16,6 +16,10 @@ LONGEST_CHAIN = 100
 """Images below each other: more are taken for a circle."""
 
 
+class CircleError(ImageError):
+    """Images are below each other in a circle."""
+
+
 @dataclass(frozen=True)
 class Mode:
     """How an image is opened.
@@ -135,7 +139,7 @@ class Opening:
             return None
         mode = self.mode.of_backing()
         if mode.depth > LONGEST_CHAIN:
-            raise ImageError(
+            raise CircleError(
                 f"'{self.name}': more than {LONGEST_CHAIN} images are below each other; one seems "
                 "to be below itself"
             )
@@ -151,6 +155,8 @@ class Opening:
             below = self.graph.open_name(
                 full, format=chosen.get("driver", format), mode=mode, options=dict(chosen)
             )
+        except CircleError:
+            raise
         except ImageError as error:
             raise ImageError(f"Could not open backing file: {error}") from None
         return self.own(below)

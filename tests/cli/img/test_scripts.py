@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.sidebyside import Answer, Pair
+from tests.cli.sidebyside import LONG, Answer, Pair, command
 
 _VARIES = (
     (re.compile(r"disk size: .*\n"), ""),
@@ -125,6 +126,20 @@ SCRIPTS = {
         img convert -O qcow2 -o compat=0.10 --bitmaps a.qcow2 c.qcow2
         img convert -O vmdk --bitmaps a.qcow2 c.vmdk
     """,
+    "names of images": """
+        img create -f qcow2 ./a:b.qcow2 1M
+        img info file:a:b.qcow2
+        img info a:b.qcow2
+        img create -f qcow2 -b ./a:b.qcow2 -F qcow2 'c,d é.qcow2'
+        img info --backing-chain 'json:{"driver":"qcow2","file.filename":"c,d é.qcow2"}'
+        img info 'json:{"file":{"driver":"file","filename":"c,d é.qcow2"}}'
+        img info --image-opts 'driver=qcow2,file.filename=c,,d é.qcow2,file.locking=off'
+        img info --image-opts nothing
+        img map --output=json 'json:{"driver":"qcow2","file.filename":"c,d é.qcow2"}'
+        img info /dev/null
+        img create -f raw /dev/null 1M
+        img convert -n -O raw ./a:b.qcow2 /dev/null
+    """,
     "zeros that must be fast": """
         img create -f qcow2 a.qcow2 1M
         io -c 'write -zn 64k 64k' a.qcow2
@@ -149,3 +164,39 @@ def test_script_runs_as_with_qemu(tmp_path: Path, name: str) -> None:
         tool, *words = shlex.split(line)
         ours, theirs = pair.both(*words, tool=tool)
         assert normal(ours) == normal(theirs), line
+
+
+def test_an_image_in_use_gets_another_one_above_it(tmp_path: Path) -> None:
+    pair = Pair("img", tmp_path)
+    pair.both("create", "-q", "-f", "qcow2", "disk.qcow2", "1M")
+    words = [*command("io"), "-c", "sleep 60000", "disk.qcow2"]
+    with subprocess.Popen(words, cwd=pair.pemu) as holder:
+        try:
+            while pair.theirs("info", str(pair.pemu / "disk.qcow2")).status == 0:
+                assert holder.poll() is None
+            made = pair.ours(
+                "create", "-b", "disk.qcow2", "-F", "qcow2", "-f", "qcow2", "top.qcow2"
+            )
+        finally:
+            holder.kill()
+    assert (made.status, made.error) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("tool", "words", "status"),
+    [
+        ("img", "convert -p -O qcow2 disk.raw new.qcow2 > /dev/full", 0),
+        ("io", "-f raw -c 'read -v 0 1M' disk.raw | head -1 > /dev/null", 0),
+        ("io", "-f raw disk.raw < lines | head -1 > /dev/null", 0),
+        ("img", "info disk.raw > /dev/full", 0),
+        ("img", "map disk.raw >&-", 0),
+    ],
+)
+def test_nobody_reads_what_is_printed(tmp_path: Path, tool: str, words: str, status: int) -> None:
+    (tmp_path / "disk.raw").write_bytes(bytes(1 << 20))
+    (tmp_path / "lines").write_text("read -v 0 64k\n" * 20)
+    line = f"{shlex.join(command(tool))} {words}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, capture_output=True, timeout=LONG, text=True
+    )
+    assert (done.returncode, done.stderr) == (status, "")

@@ -60,8 +60,8 @@ class File(Image):
         self.grows = mode.grows
         try:
             kind = os.fstat(self.fd).st_mode
-            self._device = stat.S_ISBLK(kind)
-            if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
+            self._device = stat.S_ISBLK(kind) or stat.S_ISCHR(kind)
+            if not stat.S_ISREG(kind) and not self._device:
                 raise ImageError(f"'file' driver requires '{path}' to be a regular file")
             if self._locks:
                 lock(self.fd, path, readonly=mode.readonly, grows=mode.grows)

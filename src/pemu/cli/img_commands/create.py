@@ -127,8 +127,10 @@ def _below(graph: Graph, backing: str, name: str, format: str, size: int | None)
     full = resolve(backing, name)
     if format and not known_format(format):
         raise OptionError(f"Unknown driver '{format}'\nCould not open backing image.")
+    # it may well be in use: this is how a running machine's disk gets a new image above it
+    mode = Mode(readonly=True, share=True, backing=False)
     try:
-        below = graph.open_name(full, format=format, mode=Mode(readonly=True, backing=False))
+        below = graph.open_name(full, format=format, mode=mode)
     except ImageError as error:
         raise OptionError(f"{error}\nCould not open backing image.") from None
     try:

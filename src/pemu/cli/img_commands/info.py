@@ -64,7 +64,7 @@ def _chain(session: Session, name: str, format: str, whole: bool) -> list[dict[s
         mode = Mode(readonly=True, share=session.share, backing=False, describe=True)
         image = session.open(name, format=format, mode=mode, image_opts=image_opts)
         try:
-            one = describe(image, name if not image_opts else image.name)
+            one = describe(image)
         finally:
             image.close()
         found.append(one)
@@ -75,9 +75,9 @@ def _chain(session: Session, name: str, format: str, whole: bool) -> list[dict[s
             return found
 
 
-def describe(image: Image, name: str) -> dict[str, Any]:
+def describe(image: Image) -> dict[str, Any]:
     """What QMP's ImageInfo says of an image."""
-    one: dict[str, Any] = {"virtual-size": image.size, "filename": name}
+    one: dict[str, Any] = {"virtual-size": image.size, "filename": image.name}
     if image.limits().cluster:
         one["cluster-size"] = image.limits().cluster
     one["format"] = image.format

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from types import FrameType
@@ -96,8 +96,5 @@ def _clock(seconds: float) -> str:
 
 
 def _print(text: str) -> None:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        os.write(1, text.encode())

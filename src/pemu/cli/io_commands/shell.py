@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -123,7 +124,7 @@ class Shell:
 
     def say(self, text: str) -> None:
         """Print lines."""
-        sys.stdout.write(text + "\n")
+        outcome.show(text + "\n")
 
     def run(self, line: str) -> None:
         """Carry out a line; notes whether it failed."""
@@ -180,11 +181,12 @@ class Shell:
 
     def interact(self, lines: Iterable[str] | None = None) -> None:
         """Read commands from standard input, with a prompt, until it ends or `quit`."""
+        prompt = f"{PROGRAM}> "
         if os.isatty(0):
             import readline  # noqa: F401  (input() edits lines with it)
         while not self.ended:
             try:
-                line = input(f"{PROGRAM}> ")
+                line = input(prompt) if os.isatty(0) else _line(prompt)
             except EOFError:
                 break
             self.run(line)
@@ -198,6 +200,16 @@ class Shell:
                 image.close()
             except OSError as error:
                 raise OptionError(f"Could not close the image: {error.strerror}") from None
+
+
+def _line(prompt: str) -> str:
+    """The next line of standard input, which is not a terminal. Raises EOFError."""
+    with contextlib.suppress(OSError):
+        os.write(1, prompt.encode())
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.removesuffix("\n")
 
 
 def _flush() -> None:
