@@ -58,15 +58,22 @@ def image_tree(text: str) -> Tree:
 
 
 def open_image(
-    graph: Graph, name: str, *, format: str = "", mode: Mode, image_opts: bool = False
+    graph: Graph,
+    name: str,
+    *,
+    format: str = "",
+    mode: Mode,
+    image_opts: bool = False,
+    options: Tree | None = None,
 ) -> Image:
     """Open a path, an address, json:{...}, or with `image_opts` a comma list. Raises OptionError.
 
+    options: keys of the node besides what a path or an address says.
     The message has the image's name in front, as QEMU's tools have it.
     """
     try:
         if not image_opts:
-            return graph.open_name(name, format=format, mode=mode)
+            return graph.open_name(name, format=format, mode=mode, options=options)
         if format:
             raise OptionError("--image-opts and --format are mutually exclusive")
         return graph.open_name("", mode=mode, options=image_tree(name))

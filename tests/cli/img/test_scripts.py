@@ -140,6 +140,18 @@ SCRIPTS = {
         img create -f raw /dev/null 1M
         img convert -n -O raw ./a:b.qcow2 /dev/null
     """,
+    "encrypted images": """
+        img create -f raw a.raw 1M
+        io -f raw -c 'write -P 5 100k 200k' a.raw
+        img convert -O luks --object secret,id=s,data=abc -o key-secret=s,iter-time=100 a.raw a.luks
+        img compare --object secret,id=s,data=abc --image-opts driver=luks,key-secret=s,file.filename=a.luks driver=raw,file.filename=a.raw
+        img convert -O qcow2 --object secret,id=s,data=abc -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=100 a.raw e.qcow2
+        img compare --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=e.qcow2 driver=raw,file.filename=a.raw
+        img create -f qcow2 -b e.qcow2 -F qcow2 top.qcow2
+        img create -f qcow2 -b a.luks -F luks top.qcow2
+        img convert -O qcow --object secret,id=s,data=abc -o encrypt.format=aes,encrypt.key-secret=s a.raw a.qcow
+        img convert -O luks a.raw b.luks
+    """,  # noqa: E501
     "zeros that must be fast": """
         img create -f qcow2 a.qcow2 1M
         io -c 'write -zn 64k 64k' a.qcow2
@@ -163,6 +175,8 @@ def test_script_runs_as_with_qemu(tmp_path: Path, name: str) -> None:
     for line in SCRIPTS[name].strip().splitlines():
         tool, *words = shlex.split(line)
         ours, theirs = pair.both(*words, tool=tool)
+        if "accurate CPU usage" in theirs.error:
+            pytest.skip("qemu-img cannot time its key derivation while the machine is this busy")
         assert normal(ours) == normal(theirs), line
 
 

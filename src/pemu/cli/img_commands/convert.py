@@ -15,6 +15,7 @@ from pemu.block.graph import creating_protocol
 from pemu.block.image import SECTOR, Image
 from pemu.block.joined import Joined
 from pemu.block.opening import Mode, resolve
+from pemu.block.tree import nested
 from pemu.cli.image_options import cached
 from pemu.cli.img_commands.creation import check_keys, creation_keys, option_help, option_pairs
 from pemu.cli.img_commands.progress import Progress
@@ -225,7 +226,7 @@ def _convert(
                 "input images"
             )
         _create(session, wanted, source, target_name, pairs)
-    target = _open_target(session, given, wanted, source, target_name, cache)
+    target = _open_target(session, given, wanted, source, target_name, pairs, cache)
     stack.push(lambda kind, *rest: _close(target, quiet=kind is not None))
     if target.size < source.image.size:
         raise OptionError("output file is smaller than input file")
@@ -323,8 +324,11 @@ def _open_target(
     wanted: _Wanted,
     source: _Source,
     name: str,
+    pairs: list[tuple[str, str]],
     cache: str,
 ) -> Image:
+    # what encrypts the new image opens it, too
+    secrets = [pair for pair in pairs if pair[0].endswith("key-secret")]
     mode = Mode(backing=wanted.skip_create or source.below, discard=True)
     image_opts = "target-image-opts" in given
     return session.open(
@@ -333,6 +337,7 @@ def _open_target(
         mode=mode,
         cache=cache,
         image_opts=image_opts,
+        options=None if wanted.skip_create else nested(secrets),
     )
 
 

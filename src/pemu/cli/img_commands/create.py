@@ -128,7 +128,7 @@ def _below(graph: Graph, backing: str, name: str, format: str, size: int | None)
     if format and not known_format(format):
         raise OptionError(f"Unknown driver '{format}'\nCould not open backing image.")
     # it may well be in use: this is how a running machine's disk gets a new image above it
-    mode = Mode(readonly=True, share=True, backing=False)
+    mode = Mode(readonly=True, share=True, backing=False, describe=True)
     try:
         below = graph.open_name(full, format=format, mode=mode)
     except ImageError as error:

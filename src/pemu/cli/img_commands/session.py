@@ -11,6 +11,7 @@ from pemu.block.error import ImageError
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
+from pemu.block.tree import Tree
 from pemu.cli import outcome
 from pemu.cli.image_options import cached, new_graph, open_image
 from pemu.cli.switches import Given, parse
@@ -67,12 +68,18 @@ class Session:
         cache: str = "",
         cache_option: str = "cache option",
         image_opts: bool | None = None,
+        options: Tree | None = None,
     ) -> Image:
-        """Open an image, for reading where no mode is given. Raises OptionError."""
+        """Open an image, for reading where no mode is given. Raises OptionError.
+
+        options: keys of the node besides.
+        """
         mode = Mode(readonly=True, share=self.share) if mode is None else mode
         chosen = self.image_opts if image_opts is None else image_opts
         mode = cached(mode, cache, cache_option)
-        return open_image(self.graph, name, format=format, mode=mode, image_opts=chosen)
+        return open_image(
+            self.graph, name, format=format, mode=mode, image_opts=chosen, options=options
+        )
 
     def show_snapshot(self, image: Image, text: str) -> None:
         """Have an image read as one of its snapshots: an id, a name, or snapshot.id=,
