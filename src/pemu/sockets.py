@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pemu.options.error import OptionError
@@ -21,7 +21,8 @@ HIGHEST_PORT = 65535
 class Inet:
     """A host and a port, by name or number; an empty host is this one, on all its addresses.
 
-    `to` is the last port that a listener may take where the first ones are in use.
+    `to` is the last port that a listener may take where the first ones are in use. With `numeric`
+    names are not looked up. With `keep_alive` the host finds out when a connection is dead.
     """
 
     host: str
@@ -29,6 +30,8 @@ class Inet:
     ipv4: bool | None = None
     ipv6: bool | None = None
     to: int | None = None
+    numeric: bool = False
+    keep_alive: bool = False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -37,13 +40,16 @@ class Inet:
         """The socket addresses to try, in order; raises OptionError where there is none."""
         if self.port.isdigit() and int(self.port) > HIGHEST_PORT:
             raise OptionError(f"'{self.port}' is no port; give a number up to {HIGHEST_PORT}")
+        flags = socket.AI_PASSIVE if passive else 0
+        if self.numeric:
+            flags |= socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         try:
             found = socket.getaddrinfo(
                 self.host or None,
                 self.port,
                 family=self._family(),
                 type=kind,
-                flags=socket.AI_PASSIVE if passive else 0,
+                flags=flags,
             )
         except (socket.gaierror, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no host name"
@@ -130,6 +136,8 @@ def connect(address: Address, timeout: float | None = None) -> socket.socket:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.settimeout(timeout)
+            if isinstance(address, Inet) and address.keep_alive:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.connect(target)
             return sock
         except OSError as error:
@@ -153,9 +161,7 @@ def listen(address: Address) -> socket.socket:
         raise OptionError(f"to: '{last}' is below the port {first}")
     reason = "no address"
     for port in range(first, last + 1):
-        place = Inet(
-            address.host, str(port) if port >= 0 else address.port, address.ipv4, address.ipv6
-        )
+        place = replace(address, port=str(port)) if port >= 0 else address
         for family, target in place.resolve(socket.SOCK_STREAM, passive=True):
             sock = socket.socket(family, socket.SOCK_STREAM)
             try:

@@ -299,7 +299,14 @@ def socket_address(server: dict[str, Any]) -> Address:
         return str(server[key])
 
     if server["type"] == "inet":
-        return Inet(needed("host"), needed("port"), server["ipv4"], server["ipv6"])
+        return Inet(
+            needed("host"),
+            needed("port"),
+            server["ipv4"],
+            server["ipv6"],
+            numeric=bool(server["numeric"]),
+            keep_alive=bool(server["keep-alive"]),
+        )
     if server["type"] == "unix":
         return Unix(needed("path"), server["abstract"], server["tight"])
     if server["type"] == "fd":
