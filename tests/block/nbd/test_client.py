@@ -19,6 +19,7 @@ from pemu.block.nbd import protocol as nbd
 from pemu.block.nbd.export import Export
 from pemu.block.opening import Mode
 from pemu.block.protocols.nbd import DRIVER
+from pemu.sockets import Unix, listen
 from tests.block.nbd.serving import SIZE, open_raw, serving
 
 
@@ -268,3 +269,10 @@ def test_descriptors_are_closed(tmp_path: Path) -> None:
     with connected(tmp_path) as image:
         image.read(0, 512)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_server_that_says_nothing_is_waited_for_no_longer_than_open_timeout(tmp_path: Path) -> None:
+    with listen(Unix(str(tmp_path / "socket"))):
+        uri = f"nbd+unix:///?socket={tmp_path / 'socket'}"
+        with pytest.raises(ImageError, match="it took too long"):
+            Graph().open_name(uri, format="raw", options={"file": {"open-timeout": 1}})

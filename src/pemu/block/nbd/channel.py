@@ -188,7 +188,8 @@ class Channel:
     def limit(self, seconds: float | None) -> None:
         """Have what is received and sent take no longer than that from now on; None: for ever."""
         self.deadline = None if seconds is None else time.monotonic() + seconds
-        limit = struct.pack("@ll", int(seconds or 0), 0)
+        microseconds = int((seconds or 0) * 1e6)
+        limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def shut(self) -> None:

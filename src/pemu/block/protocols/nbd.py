@@ -29,6 +29,12 @@ LONGEST_STATUS = 1 << 30
 LONGEST_PLAIN = 1 << 30
 """Bytes of a request without data."""
 
+SHORTEST = 0.1
+"""Seconds for an attempt to connect when there are no more left."""
+
+HANDSHAKE = 10.0
+"""Seconds in which a server that was lost must have answered when it is there again."""
+
 PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between attempts to connect again."""
 
@@ -53,7 +59,7 @@ class NbdImage(Image):
         self._hostname = hostname
         self._context = context
         self._reconnect = reconnect
-        self._connection = self._connect_patiently(patience)
+        self._connection = self._connect_patiently(patience, SHORTEST if patience else 0)
         self.info = self._connection.info
         try:
             if self.info.flags & nbd.READ_ONLY and not readonly:
@@ -69,26 +75,34 @@ class NbdImage(Image):
 
     # The connection
 
-    def _connect(self) -> Connection:
-        """Raises ImageError, Gone."""
+    def _connect(self, patience: float | None) -> Connection:
+        """Within so many seconds, None for any number. Raises ImageError, Gone."""
         try:
-            sock = connect(self._address, timeout=None)
+            sock = connect(self._address, timeout=patience)
         except OptionError as error:
             raise Gone(errno.ECONNREFUSED, str(error)) from None
+        sock.settimeout(None)
         channel = Channel(sock)
         try:
+            channel.limit(patience)
             negotiation = Negotiation(channel, self._credentials, self._hostname)
-            return Connection(channel, negotiation.go(self._export, [self._context]))
+            info = negotiation.go(self._export, [self._context])
+            channel.limit(None)
+            return Connection(channel, info)
         except BaseException:
             channel.close()
             raise
 
-    def _connect_patiently(self, seconds: float) -> Connection:
-        """Try again for so long. Raises ImageError."""
+    def _connect_patiently(self, seconds: float, least: float) -> Connection:
+        """Try again for so long. Raises ImageError.
+
+        least: seconds that every attempt may take, since a server may be there and say nothing; 0
+        for any number.
+        """
         end = time.monotonic() + seconds
         for attempt in range(1 << 30):
             try:
-                return self._connect()
+                return self._connect(max(end - time.monotonic(), least) or None)
             except Gone as error:
                 pause = PAUSES[min(attempt, len(PAUSES) - 1)]
                 left = end - time.monotonic()
@@ -107,7 +121,7 @@ class NbdImage(Image):
                 return self._connection
             reason = str(self._connection.lost.strerror)
             try:
-                connection = self._connect_patiently(self._reconnect)
+                connection = self._connect_patiently(self._reconnect, HANDSHAKE)
                 info = connection.info
                 if info.size != self.info.size or info.flags & ~self.info.flags & nbd.READ_ONLY:
                     connection.close()
