@@ -7,8 +7,9 @@ import json
 import pytest
 
 from pemu.devices import DRIVERS as DRIVERS_OF_PEMU
+from pemu.devices import catalogue
 from pemu.log import Log
-from pemu.machine import catalogue, state
+from pemu.machine import state
 from pemu.machine.bus import Bus
 from pemu.machine.declare import Output, inputs
 from pemu.machine.device import Device

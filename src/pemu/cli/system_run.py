@@ -23,9 +23,8 @@ from pemu.cli.system_defaults import drives as given_drives
 from pemu.cli.system_defaults import ports
 from pemu.cli.system_options import SystemOptions
 from pemu.cli.tracelog import open_log
-from pemu.devices import DRIVERS
+from pemu.devices import DRIVERS, catalogue
 from pemu.machine import board as boards
-from pemu.machine import catalogue
 from pemu.machine.board import Board
 from pemu.machine.clock import InstructionCount
 from pemu.machine.configuration import Configuration

@@ -23,7 +23,7 @@ class Device(Declaring):
     """A device. Made by `Machine.create`, never by calling the class.
 
     driver: its name on command lines; empty for classes that only others are derived from.
-    description: one line for help texts. category: a key of `pemu.machine.catalogue.CATEGORIES`.
+    description: one line for help texts. category: a key of `pemu.devices.catalogue.CATEGORIES`.
     plugs_into: the kind of bus that it is plugged into.
     user_creatable: whether -device can make it; not so for what boards must wire.
     version: of the saved state; to be raised when saved states of before cannot be loaded.

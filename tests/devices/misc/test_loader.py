@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pemu.machine import catalogue
+from pemu.devices import catalogue
 from pemu.machine.machine import Machine
 from pemu.machine.region import Ram
 from pemu.options.error import OptionError
