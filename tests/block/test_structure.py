@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import pytest
 
 from pemu.block.error import ImageError
-from pemu.block.structure import U8, U16, U32, U64, Structure
+from pemu.block.structure import U8, U16, U32, U64, Annotated, Structure
 
 
 class Sample(Structure, byte_order=">"):

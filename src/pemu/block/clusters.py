@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
-
 from pemu.block.image import Buffers, Extent, Image, Limits, Pieces, clear, damaged, take, zeroes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import ClassVar
 
 ABSENT = -1
 """The cluster is not in this image: what is below it counts, zeros where there is nothing."""

@@ -11,10 +11,13 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from pemu.block.image import Image, Packed, is_zero
+from pemu.records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 CHUNK = 2 << 20
 """Bytes that are read and written at a time."""

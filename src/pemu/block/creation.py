@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from pemu.block.image import SECTOR, Image
-from pemu.block.opening import Mode, Opener, protocol_of
+from pemu.block.opening import Mode, protocol_of
 from pemu.block.tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pemu.block.opening import Opener
 
 
 class Creation:

@@ -6,10 +6,7 @@ that reads a raw file imports nothing of qcow2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 from pemu.block.creation import Creation
 from pemu.block.error import ImageError
@@ -17,6 +14,12 @@ from pemu.block.image import Image
 from pemu.block.opening import Opening
 from pemu.options.error import listed, quoted, unknown
 from pemu.options.keyval import Key
+from pemu.records import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
 FORMATS = {
     "luks": "pemu.block.formats.luks",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
 
 from pemu.block.creation import Creation
 from pemu.block.driver import ABSENT, FILTERS, FORMATS, PROTOCOLS, Driver, find_driver
@@ -17,6 +14,11 @@ from pemu.block.tree import Tree, from_json, typed
 from pemu.options.error import quoted
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 GUESSED = (
     "WARNING: Image format was not specified for '{}' and probing guessed raw.\n"
@@ -161,7 +163,7 @@ class Graph:
         except PermissionError:
             if not common["auto-read-only"] or mode.readonly or file is not None:
                 raise
-            mode = replace(mode, readonly=True)
+            mode = mode._replace(readonly=True)
             image = self._driven(driver, said, options, children, mode, None)
         image.unmap = mode.discard
         image.detect_zeroes = mode.zeroes
@@ -199,7 +201,7 @@ class Graph:
             "discard": common["discard"] and common["discard"] == "unmap",
             "zeroes": common["detect-zeroes"],
         }
-        return replace(mode, **{key: one for key, one in changes.items() if one is not None})
+        return mode._replace(**{key: one for key, one in changes.items() if one is not None})
 
     # Making
 

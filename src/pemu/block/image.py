@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from _thread import RLock
 
 from pemu.block.error import ImageError
+from pemu.records import NamedTuple, dataclass, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any, ClassVar, TypeAlias
 
 SECTOR = 512
 
-Buffers = Sequence[memoryview]
+Buffers: TypeAlias = "Sequence[memoryview]"
 """Writable pieces of memory that are filled one after the other."""
 
-Pieces = Sequence[bytes | memoryview]
+Pieces: TypeAlias = "Sequence[bytes | memoryview]"
 """Pieces of memory that are written one after the other."""
 
 Packed = bytes | memoryview
@@ -172,7 +174,7 @@ class Image:
         """Whether the contents are encrypted in the file."""
         self.dirty: bool | None = False
         """Whether it was not closed properly when it was last written to; None: nobody can tell."""
-        self.lock = threading.RLock()
+        self.lock = RLock()
         """Held while what describes the contents is changed."""
         self.closed: Callable[[], object] = lambda: None
         """Called when the image has been closed."""
@@ -417,10 +419,7 @@ class Image:
             self._close()
         finally:
             children, self.children = self.children, {}
-            with ExitStack() as stack:
-                for child in children.values():
-                    stack.callback(child.close)
-                stack.callback(self.closed)
+            _each([self.closed, *(child.close for child in reversed(children.values()))])
 
     def read_into(self, offset: int, buffers: Buffers) -> None:
         """Fill `buffers` with what is at `offset`. Raises OSError, EINVAL beyond the end."""
@@ -483,6 +482,15 @@ class Image:
                 clear(view[len(part) :])
             offset += len(view)
             left -= len(part)
+
+
+def _each(calls: list[Callable[[], object]]) -> None:
+    """Make all calls, whichever of them fails."""
+    if calls:
+        try:
+            calls[0]()
+        finally:
+            _each(calls[1:])
 
 
 def damaged() -> OSError:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
 
 from pemu.block.error import ImageError
 from pemu.block.tree import from_json, typed
 from pemu.options.error import OptionError, listed, quoted
 from pemu.options.keyval import Group, Key, Select
 from pemu.options.types import Id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, TypeAlias
 
 KINDS = {
     "secret": "pemu.block.crypto.secrets",
@@ -23,7 +26,7 @@ KINDS = {
 }
 """Kinds of objects, and the module of each; its OBJECTS have keys, and what makes one of them."""
 
-Maker = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+Maker: TypeAlias = "Callable[[Mapping[str, Any], Mapping[str, Any]], Any]"
 """Makes an object of its keys' values and the other objects. Raises ImageError."""
 
 

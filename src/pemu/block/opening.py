@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 from pemu.block.error import ImageError
 from pemu.block.image import Image
 from pemu.block.tree import Tree
+from pemu.records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
+
+    class Opener(Protocol):
+        """What drivers see of the graph: it opens and makes further images.
+
+        nodes: those that have names. objects: what options refer to by id. warn: is told of what
+        the user should know.
+        """
+
+        nodes: dict[str, Image]
+        objects: dict[str, Any]
+        warn: Callable[[str], object]
+
+        def open_name(
+            self, name: str, *, format: str = "", mode: Mode = ..., options: Tree | None = None
+        ) -> Image:
+            """Open what a name stands for. Raises ImageError."""
+
+        def open_child(self, value: Any, mode: Mode) -> Image:
+            """Open a child: keys of its own, or the name of a node that there is."""
+
+        def open_protocol(self, name: str, mode: Mode) -> Image:
+            """Open a path or address as it is, whatever is in it. Raises ImageError, OSError."""
+
+        def create_file(self, name: str, size: int, options: Mapping[str, Any]) -> None:
+            """Make what holds an image, `size` bytes long. Raises ImageError, OSError."""
+
 
 LONGEST_CHAIN = 100
 """Images below each other: more are taken for a circle."""
@@ -20,8 +48,7 @@ class CircleError(ImageError):
     """Images are below each other in a circle."""
 
 
-@dataclass(frozen=True)
-class Mode:
+class Mode(NamedTuple):
     """How an image is opened.
 
     readonly: nothing is written. direct, no_flush: cache.direct, cache.no-flush. share: others may
@@ -48,12 +75,11 @@ class Mode:
 
     def of_file(self, *, grows: bool = True) -> Mode:
         """The mode of what holds an image that is opened in this mode."""
-        return replace(self, grows=grows, discard=True, zeroes="off", protocol=True)
+        return self._replace(grows=grows, discard=True, zeroes="off", protocol=True)
 
     def of_backing(self) -> Mode:
         """The mode of what is below an image that is opened in this mode."""
-        return replace(
-            self,
+        return self._replace(
             protocol=False,
             readonly=True,
             discard=False,
@@ -61,32 +87,6 @@ class Mode:
             repair=False,
             depth=self.depth + 1,
         )
-
-
-class Opener(Protocol):
-    """What drivers see of the graph: it opens and makes further images.
-
-    nodes: those that have names. objects: what options refer to by id. warn: is told of what the
-    user should know.
-    """
-
-    nodes: dict[str, Image]
-    objects: dict[str, Any]
-    warn: Callable[[str], object]
-
-    def open_name(
-        self, name: str, *, format: str = "", mode: Mode = ..., options: Tree | None = None
-    ) -> Image:
-        """Open what a name stands for. Raises ImageError."""
-
-    def open_child(self, value: Any, mode: Mode) -> Image:
-        """Open a child: keys of its own, or the name of a node that there is."""
-
-    def open_protocol(self, name: str, mode: Mode) -> Image:
-        """Open a path or address as it is, whatever is in it. Raises ImageError, OSError."""
-
-    def create_file(self, name: str, size: int, options: Mapping[str, Any]) -> None:
-        """Make what holds an image, `size` bytes long. Raises ImageError, OSError."""
 
 
 class Opening:
@@ -179,8 +179,10 @@ class Opening:
 
 def protocol_of(name: str) -> str:
     """The protocol that `name` begins with, as in nbd://host; '' for a plain path."""
-    found = re.match(r"([A-Za-z][A-Za-z0-9+._-]*):", name)
-    return found[1] if found else ""
+    protocol, colon, _ = name.partition(":")
+    plain = protocol.replace("+", "").replace(".", "").replace("_", "").replace("-", "")
+    known = colon and protocol[:1].isalpha() and plain.isalnum() and protocol.isascii()
+    return protocol if known else ""
 
 
 def resolve(name: str, base: str) -> str:

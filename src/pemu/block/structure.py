@@ -13,21 +13,27 @@ Header.SIZE, Header.OFFSETS["version"]
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Self,
-    dataclass_transform,
-    get_type_hints,
-)
+import sys
 
 from pemu.block.error import ImageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated, Any, ClassVar, Self, dataclass_transform
+
     from pemu.block.image import Image
+else:
+
+    class Annotated:
+        """As typing.Annotated; of what it is given, the width of the field is left."""
+
+        def __class_getitem__(cls, item):
+            return item[1]
+
+    def dataclass_transform(**options):
+        """Only type checkers care."""
+        return lambda cls: cls
+
 
 U8 = Annotated[int, "B"]
 U16 = Annotated[int, "H"]
@@ -53,18 +59,32 @@ class Structure:
 
     def __init_subclass__(cls, *, byte_order: str, **rest: Any) -> None:
         super().__init_subclass__(**rest)
-        dataclass(kw_only=True)(cls)
-        hints = get_type_hints(cls, include_extras=True)
+        names = vars(sys.modules[cls.__module__])
         code = byte_order
         cls.OFFSETS, cls.FORMATS = {}, {}
-        for one in fields(cls):  # type: ignore[arg-type]
-            (width,) = hints[one.name].__metadata__
+        for name, annotation in cls.__annotations__.items():
+            width: str | int = eval(annotation, names)
             piece = width if isinstance(width, str) else f"{width}s"
-            cls.OFFSETS[one.name] = struct.calcsize(code)
-            cls.FORMATS[one.name] = byte_order + piece
+            cls.OFFSETS[name] = struct.calcsize(code)
+            cls.FORMATS[name] = byte_order + piece
             code += piece
         cls.CODE = struct.Struct(code)
         cls.SIZE = cls.CODE.size
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **values):
+            for name in self.OFFSETS:
+                setattr(self, name, values.pop(name) if name in values else getattr(self, name))
+            if values:
+                raise TypeError(f"{type(self).__name__} has no field {min(values)}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.OFFSETS)
+        return f"{type(self).__name__}({values})"
 
     @classmethod
     def parse(cls, data: bytes | bytearray | memoryview, what: str = "", offset: int = 0) -> Self:
@@ -93,3 +113,6 @@ class Structure:
     def emit_field(self, name: str) -> bytes:
         """The bytes of one field, which belong at OFFSETS[name]."""
         return struct.pack(self.FORMATS[name], getattr(self, name))
+
+
+__all__ = ["U8", "U16", "U32", "U64", "Annotated", "Structure"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from pemu.block.image import Image, damaged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 PAGE = 4096
 """Bytes of a table that are read and written at once."""

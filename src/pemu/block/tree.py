@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 from pemu.block.error import ImageError
 from pemu.options.error import OptionError, quoted
 from pemu.options.keyval import Key
 
-Tree = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, TypeAlias
+
+Tree: TypeAlias = "dict[str, Any]"
 """Keys and their values: text, numbers, on/off, None, lists, trees."""
 
 DEEPEST = 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from pemu.block.error import ImageError
 from pemu.block.graph import Graph
@@ -44,7 +43,7 @@ def cached(mode: Mode, cache: str, what: str = "cache option") -> Mode:
     if cache and cache not in CACHE_MODES:
         raise OptionError(f"Invalid {what}: {cache}")
     direct, no_flush = CACHE_MODES[cache or "writeback"]
-    return replace(mode, direct=direct, no_flush=no_flush)
+    return mode._replace(direct=direct, no_flush=no_flush)
 
 
 def image_tree(text: str) -> Tree:

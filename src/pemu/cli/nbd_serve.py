@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 from pemu.block.error import ImageError
 from pemu.block.filters.overlay import Overlay
@@ -140,7 +139,7 @@ def _mode(given: Given) -> Mode:
             "setting detect-zeroes to unmap is not allowed without setting discard operation to "
             "unmap"
         )
-    return replace(mode, discard=unmap, zeroes=zeroes)
+    return mode._replace(discard=unmap, zeroes=zeroes)
 
 
 def _open(given: Given, graph: Graph, mode: Mode, offset: int) -> Image:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pemu.block.crypto.choices import GENERATORS, KEY_BYTES, MODES
 from pemu.block.error import ImageError
 
 if TYPE_CHECKING:
@@ -14,21 +15,12 @@ if TYPE_CHECKING:
 
 SECTOR = 512
 
-KEY_BYTES = {"aes-128": 16, "aes-192": 24, "aes-256": 32}
-"""Ciphers, and the bytes of their keys."""
-
 MISSING = ("cast5-128", "serpent-128", "serpent-192", "serpent-256") + (
     "twofish-128",
     "twofish-192",
     "twofish-256",
 )
 """Ciphers that QEMU has besides."""
-
-MODES = ("ecb", "cbc", "xts")
-GENERATORS = ("plain", "plain64", "essiv")
-"""What the initialization vector is: the number in 32 or in 64 bits, or that encrypted."""
-
-HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "ripemd160")
 
 Vector = Callable[[int], bytes]
 

@@ -12,25 +12,13 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pemu.block.crypto.ciphers import (
-    GENERATORS,
-    HASHES,
-    KEY_BYTES,
-    MODES,
-    SECTOR,
-    SectorCipher,
-    check_cipher,
-    digest,
-    key_bytes,
-)
+from pemu.block.crypto.choices import HASHES, SLOTS
+from pemu.block.crypto.ciphers import SECTOR, SectorCipher, check_cipher, digest, key_bytes
 from pemu.block.error import ImageError
-from pemu.block.structure import U16, U32, Structure
-from pemu.options.keyval import Key
-from pemu.options.types import Enum, Int, Text
+from pemu.block.structure import U16, U32, Annotated, Structure
 
-SLOTS = 8
 STRIPES = 4000
 """Pieces into which a key is split, so that it is lost with any of them."""
 
@@ -45,30 +33,6 @@ _FEWEST_ITERATIONS = 1000
 
 READ = Callable[[int, int], bytes]
 WRITE = Callable[[int, bytes], object]
-
-CREATION = (
-    Key("key-secret", Text(), "ID of the secret that provides the keyslot passphrase"),
-    Key("cipher-alg", Enum(tuple(KEY_BYTES)), "Name of encryption cipher algorithm"),
-    Key("cipher-mode", Enum(MODES), "Name of encryption cipher mode"),
-    Key("ivgen-alg", Enum(GENERATORS), "Name of IV generator algorithm"),
-    Key("ivgen-hash-alg", Enum(HASHES), "Name of IV generator hash algorithm"),
-    Key("hash-alg", Enum(HASHES), "Name of encryption hash algorithm"),
-    Key("iter-time", Int(maximum=1 << 32), "Time to spend in PBKDF in milliseconds"),
-)
-"""Keys of `-o` of a format with a LUKS header."""
-
-AMENDMENT = (
-    Key(
-        "state",
-        Enum(("active", "inactive")),
-        "Select new state of affected keyslots (active/inactive)",
-    ),
-    Key("new-secret", Text(), "New secret to set in the matching keyslots. Empty string to erase"),
-    Key("old-secret", Text(), "Select all keyslots that match this password"),
-    Key("keyslot", Int(maximum=SLOTS - 1), "Select a single keyslot to modify explicitly"),
-    Key("iter-time", Int(maximum=1 << 32), "Time to spend in PBKDF in milliseconds"),
-)
-"""Keys of `amend -o`."""
 
 
 class _Header(Structure, byte_order=">"):

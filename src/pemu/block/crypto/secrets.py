@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from typing import Any
 
 from pemu.block.error import ImageError
 from pemu.options.keyval import Key
 from pemu.options.types import Enum, Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 LONGEST = 1 << 20
 """Bytes of a file with a secret: more is a mistake."""

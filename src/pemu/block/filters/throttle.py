@@ -15,10 +15,14 @@ from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.filters.filter import Filter
 from pemu.block.image import Buffers, Image, Pieces
-from pemu.block.opening import Opener, Opening
+from pemu.block.opening import Opening
 from pemu.block.tree import typed
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Int, Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.block.opening import Opener
 
 BUCKETS = ("bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from pemu.block.driver import Driver
@@ -57,7 +56,7 @@ class Verify(Filter):
 
 def _open(opening: Opening) -> Image:
     raw = opening.child("raw", opening.mode.of_file(grows=False))
-    test = opening.child("test", replace(opening.mode, protocol=False))
+    test = opening.child("test", opening.mode._replace(protocol=False))
     return Verify(test, raw, opening.graph.warn)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pemu.block.clusters import ABSENT, ClusterImage
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.image import SECTOR, Image, Limits
 from pemu.block.opening import Opening
-from pemu.block.structure import U32, U64, Structure
+from pemu.block.structure import U32, U64, Annotated, Structure
 from pemu.block.table import Table
 
 OLD, NEW = 0x00010000, 0x00020000

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pemu.block.clusters import OTHER, ClusterImage
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.image import SECTOR, Image, Limits, damaged
 from pemu.block.opening import Opening
-from pemu.block.structure import U32, Structure
+from pemu.block.structure import U32, Annotated, Structure
 from pemu.block.table import Table
 
 LARGEST_BLOCK = 64 << 20

@@ -12,13 +12,13 @@ import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.image import SECTOR, Buffers, Extent, Image, clear, damaged, take
 from pemu.block.opening import Opening
-from pemu.block.structure import U32, U64, Structure
+from pemu.block.structure import U32, U64, Annotated, Structure
 
 LARGEST_TABLES = 64 << 20
 """Bytes of the property list or the resource fork."""

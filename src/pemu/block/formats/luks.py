@@ -6,16 +6,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from pemu.block.creation import Creation
+from pemu.block.crypto.choices import AMENDMENT, CREATION
 from pemu.block.crypto.ciphers import SECTOR, SectorCipher
-from pemu.block.crypto.luks import AMENDMENT, CREATION, Luks, header_bytes
+from pemu.block.crypto.luks import Luks, header_bytes
 from pemu.block.crypto.secrets import secret
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.image import Buffers, Extent, Image, Limits, Pieces
-from pemu.block.opening import Opener, Opening
+from pemu.block.opening import Opening
 from pemu.block.tree import typed
 from pemu.options.keyval import Key
 from pemu.options.types import Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.block.opening import Opener
 
 _PIECE = 1 << 18
 """Bytes that are encrypted at a time."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import closing
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pemu.block.clusters import ABSENT, ClusterImage
 from pemu.block.creation import Creation
@@ -17,7 +17,7 @@ from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.image import SECTOR, Check, Image, Limits, damaged
 from pemu.block.opening import Opening
-from pemu.block.structure import U32, U64, Structure
+from pemu.block.structure import U32, U64, Annotated, Structure
 from pemu.block.table import Table
 from pemu.options.keyval import Key
 from pemu.options.types import Size

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from pemu.block.creation import Creation
 from pemu.block.driver import Driver
@@ -15,6 +13,11 @@ from pemu.block.opening import Opening
 from pemu.block.probe import PROBED, probe
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 class Raw(Image):

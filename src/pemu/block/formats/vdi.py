@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from contextlib import closing
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pemu.block.clusters import ZERO, ClusterImage
 from pemu.block.creation import Creation
@@ -16,7 +16,7 @@ from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.image import SECTOR, Check, Extent, Image, damaged
 from pemu.block.opening import Opening
-from pemu.block.structure import U32, U64, Structure
+from pemu.block.structure import U32, U64, Annotated, Structure
 from pemu.block.table import Table, write_entries
 from pemu.options.keyval import Key
 from pemu.options.types import Bool

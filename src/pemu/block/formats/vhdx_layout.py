@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from array import array
 from functools import cache
-from typing import Annotated, Self
+from typing import Self
 
 from pemu.block.error import ImageError
 from pemu.block.image import Image
-from pemu.block.structure import U16, U32, U64, Structure
+from pemu.block.structure import U16, U32, U64, Annotated, Structure
 
 MIB = 1 << 20
 IDENTIFIER = b"vhdxfile"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pemu.block.error import ImageError
 from pemu.block.formats.vhdx_layout import MIB, Guid, Header, is_whole
 from pemu.block.image import Image
-from pemu.block.structure import U32, U64, Structure
+from pemu.block.structure import U32, U64, Annotated, Structure
 
 SECTOR = 4096
 MOST_CHECKED = 256 * MIB

@@ -10,7 +10,7 @@ import errno
 import os
 import zlib
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pemu.block.clusters import ABSENT, OTHER, ZERO, ClusterImage
 from pemu.block.error import ImageError
@@ -26,7 +26,7 @@ from pemu.block.image import (
     damaged,
     take,
 )
-from pemu.block.structure import U8, U16, U32, U64, Structure
+from pemu.block.structure import U8, U16, U32, U64, Annotated, Structure
 from pemu.block.table import Table, TableTree
 
 NEWLINES, REDUNDANT, ZERO_GRAINS, COMPRESSES, MARKERS = 1, 2, 4, 1 << 16, 1 << 17

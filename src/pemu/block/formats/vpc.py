@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 from contextlib import closing
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pemu.block.clusters import ZERO, ClusterImage
 from pemu.block.creation import Creation
@@ -21,7 +21,7 @@ from pemu.block.error import ImageError
 from pemu.block.formats.raw import Raw
 from pemu.block.image import SECTOR, Extent, Image, Pieces, damaged
 from pemu.block.opening import Opening
-from pemu.block.structure import U8, U16, U32, U64, Structure
+from pemu.block.structure import U8, U16, U32, U64, Annotated, Structure
 from pemu.block.table import Table, write_entries
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Enum

@@ -6,9 +6,8 @@ All integers are big-endian.
 from __future__ import annotations
 
 import errno
-from typing import Annotated
 
-from pemu.block.structure import U16, U32, U64, Structure
+from pemu.block.structure import U16, U32, U64, Annotated, Structure
 
 DEFAULT_PORT = 10809
 

@@ -13,10 +13,10 @@ import time
 import zlib
 from array import array
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from pemu.block.error import ImageError
-from pemu.block.structure import U8, U16, U32, Structure
+from pemu.block.structure import U8, U16, U32, Annotated, Structure
 
 SECTOR = 512
 READONLY, VOLUME, DIRECTORY, ARCHIVE, LONG_NAME = 0x01, 0x08, 0x10, 0x20, 0x0F

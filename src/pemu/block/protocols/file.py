@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from typing import ClassVar
 
 from pemu.block.creation import Creation
 from pemu.block.driver import Driver
@@ -20,6 +16,11 @@ from pemu.block.protocols.locks import lock, unlock
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Enum, Size, Text
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import ClassVar
+
 _LARGEST = 1 << 30
 """Bytes of one system call: the kernel's own limit is a little below 2 GiB."""
 
@@ -28,8 +29,6 @@ _MOST_PIECES = 1024
 
 _FIRST_BLOCK = 4096
 """Bytes at the beginning of a new file that are not left as a hole."""
-
-_KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 1, 2, 16
 
 DEFAULT_HINT = 1 << 20
 """Bytes by which a new file's room grows where nobody says otherwise, as with QEMU: clusters are
@@ -132,19 +131,23 @@ class File(Image):
             os.fdatasync(self.fd)
 
     def _discard(self, offset: int, length: int) -> None:
+        from pemu.block.protocols.fallocate import KEEP_SIZE, PUNCH_HOLE, fallocate
+
         if self._punches:
-            self._punches = _fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length)
+            self._punches = fallocate(self.fd, PUNCH_HOLE | KEEP_SIZE, offset, length)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        from pemu.block.protocols.fallocate import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, fallocate
+
         if unmap and self._punches:
-            if _fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length):
+            if fallocate(self.fd, PUNCH_HOLE | KEEP_SIZE, offset, length):
                 if offset + length > self.size:
                     os.ftruncate(self.fd, offset + length)
                 self._reached(offset + length)
                 return
             self._punches = False
         if self._zeroes:
-            if _fallocate(self.fd, _ZERO_RANGE, offset, length):
+            if fallocate(self.fd, ZERO_RANGE, offset, length):
                 self._reached(offset + length)
                 return
             self._zeroes = False
@@ -229,23 +232,10 @@ def set_length(fd: int, old: int, new: int, preallocation: str) -> None:
         os.ftruncate(fd, new)
     if new and not old and preallocation != "full":
         # QEMU gives a new file its first block, too; who asks for holes tells them apart
-        with contextlib.suppress(OSError):
+        try:
             os.pwrite(fd, bytes(min(new, _FIRST_BLOCK if new >= _FIRST_BLOCK else SECTOR)), 0)
-
-
-def _fallocate(fd: int, mode: int, offset: int, length: int) -> bool:
-    """False where the file system cannot do it. Raises OSError for other reasons."""
-    while _libc.fallocate(fd, mode, offset, length):
-        number = ctypes.get_errno()
-        if number in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV):
-            return False
-        if number != errno.EINTR:
-            raise OSError(number, os.strerror(number))
-    return True
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+        except OSError:
+            pass
 
 
 def _groups(offset: int, buffers: Buffers) -> Iterator[tuple[int, Buffers]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from pemu.block.error import ImageError
 from pemu.block.image import Image
 from pemu.block.opening import Mode
 from pemu.cli.img_commands.session import COMMON, Session, number, usage
 from pemu.options.error import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 SYNTAX = (
     "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b source_file "

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from pemu.block.error import ImageError
 from pemu.block.image import Check
 from pemu.block.opening import Mode
@@ -18,6 +15,11 @@ from pemu.cli.img_commands.session import (
     usage,
     warn,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 SYNTAX = (
     "[--object objectdef] [--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] "

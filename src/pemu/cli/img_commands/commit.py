@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 from pemu.block.copying import Copier, CopyError, Piece
 from pemu.block.error import ImageError
 from pemu.block.extents import chain, stretches
@@ -12,6 +10,10 @@ from pemu.block.opening import Mode, resolve
 from pemu.cli.img_commands.progress import Progress
 from pemu.cli.img_commands.session import COMMON, Session, number, one_file, usage
 from pemu.options.error import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 SYNTAX = (
     "[--object objectdef] [--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] [-d] "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -11,6 +10,10 @@ from pemu.block.image import Image, is_zero
 from pemu.cli.img_commands.progress import Progress
 from pemu.cli.img_commands.session import COMMON, Session, mistake, usage
 from pemu.options.error import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SYNTAX = (
     "[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] "

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from pemu.block.copying import WORKERS, Copier, CopyError, Piece
 from pemu.block.driver import Driver, find_driver
@@ -32,6 +30,11 @@ from pemu.cli.img_commands.session import (
 )
 from pemu.cli.switches import Given
 from pemu.options.error import OptionError
+from pemu.records import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 SYNTAX = (
     "[--object objectdef] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps "

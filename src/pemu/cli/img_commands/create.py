@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pemu.block.driver import find_driver
 from pemu.block.error import ImageError
 from pemu.block.graph import Graph, creating_protocol
@@ -25,6 +23,10 @@ from pemu.cli.img_commands.session import (
     usage,
 )
 from pemu.options.error import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SYNTAX = (
     "[--object objectdef] [-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 from pemu.block.driver import Driver, find_driver
 from pemu.block.graph import creating_protocol
 from pemu.cli.img_commands.session import known_format
 from pemu.options.error import OptionError, unknown
 from pemu.options.keyval import Key, split
 from pemu.options.types import Bool, Int, Size, ValueType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 SIZE = Key("size", Size(), "Virtual disk size")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 from pemu.block.copying import Copier, CopyError, Piece
 from pemu.block.driver import find_driver
 from pemu.block.error import ImageError
@@ -19,6 +17,10 @@ from pemu.cli.img_commands.session import (
     warn,
 )
 from pemu.options.error import OptionError, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 SYNTAX = (
     "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] [skip=blocks] "

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from pemu.block.image import Image, Snapshot
 from pemu.block.opening import Mode, resolve
 from pemu.cli.img_commands.session import (
@@ -17,6 +14,11 @@ from pemu.cli.img_commands.session import (
     usage,
 )
 from pemu.options.error import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 SYNTAX = (
     "[--object objectdef] [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] filename"

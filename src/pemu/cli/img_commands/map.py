@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
-
 from pemu.block.extents import mapped
 from pemu.block.image import Image
 from pemu.cli.img_commands.session import (
@@ -17,6 +14,11 @@ from pemu.cli.img_commands.session import (
     usage,
 )
 from pemu.options.error import OptionError
+from pemu.records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 SYNTAX = (
     "[--object objectdef] [--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] "

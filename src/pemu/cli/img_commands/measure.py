@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pemu.block.driver import find_driver
 from pemu.block.tree import typed
 from pemu.cli.img_commands.creation import check_keys, creation_keys, option_help, option_pairs
@@ -20,6 +18,10 @@ from pemu.cli.img_commands.session import (
     warn,
 )
 from pemu.options.error import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SYNTAX = (
     "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [--object objectdef] "

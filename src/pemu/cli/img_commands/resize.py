@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pemu.block.opening import Mode
 from pemu.block.protocols.file import PREALLOCATION
 from pemu.cli.img_commands.session import (
@@ -16,6 +14,10 @@ from pemu.cli.img_commands.session import (
 )
 from pemu.options.error import OptionError, quoted
 from pemu.options.types import Size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SYNTAX = (
     "[--object objectdef] [--image-opts] [-f fmt] [--preallocation=prealloc] [-q] [--shrink] "

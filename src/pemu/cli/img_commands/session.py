@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
 from pemu.block.driver import FILTERS, FORMATS, PROTOCOLS
 from pemu.block.error import ImageError
@@ -18,6 +17,10 @@ from pemu.cli.switches import Given, parse
 from pemu.options.error import HelpRequest, OptionError
 from pemu.options.keyval import split
 from pemu.options.types import Int, Size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PROGRAM = "pemu-img"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from pemu.block.error import ImageError
 from pemu.block.image import Image, Snapshot
@@ -11,6 +10,10 @@ from pemu.block.opening import Mode
 from pemu.cli.img_commands.info import snapshot_table, snapshots_of
 from pemu.cli.img_commands.session import COMMON, Session, mistake, one_file, say, usage
 from pemu.options.error import OptionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SYNTAX = (
     "[--object objectdef] [--image-opts] [-U] [-q] [-l | -a snapshot | -c snapshot | -d snapshot] "

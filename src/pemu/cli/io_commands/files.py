@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 
 from pemu.block.filters.overlay import Overlay
 from pemu.block.graph import Graph
@@ -62,7 +61,7 @@ def _opened(
         if name:
             inner["filename"] = name
         return graph.open({"driver": "copy-on-read", "file": inner}, mode)
-    image = graph.open_name(name, mode=replace(mode), options=tree)
+    image = graph.open_name(name, mode=mode, options=tree)
     if "s" not in given:
         return image
     try:

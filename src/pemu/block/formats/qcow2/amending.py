@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.check import write_refcounts
@@ -20,7 +18,11 @@ from pemu.block.formats.qcow2.layout import COMPRESSED, COPIED, OFFSET, REFCOUNT
 from pemu.block.formats.qcow2.words import load_words, zeros
 from pemu.block.image import ZEROES
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
     from pemu.block.formats.qcow2.image import Qcow2
 
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import errno
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.header import BITMAPS, BitmapsExtension
@@ -19,6 +16,12 @@ from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots
 from pemu.block.formats.qcow2.words import load_words, read_padded
 from pemu.block.image import Bitmap, Image
 from pemu.block.structure import U8, U16, U32, U64, Structure
+from pemu.records import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 MOST = 65535
 LONGEST_NAME = 1023

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.header import CORRUPT, DIRTY, LARGEST_REFCOUNT_TABLE
@@ -18,6 +17,10 @@ from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots
 from pemu.block.formats.qcow2.words import load_words, to_bytes, zeros
 from pemu.block.image import Check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MOST_CLUSTERS = 1 << 29
 """Clusters of a file that is checked: 4 bytes of memory for each."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
-import threading
 import zlib
-from typing import Any
+from _thread import _local
 
 from pemu.block.formats.qcow2.header import ZSTD
 from pemu.block.image import Packed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _WINDOW = -12
 """A window of 4 KiB and no header: readers need not expect more."""
 
-_THREAD = threading.local()
+_THREAD = _local()
 
 
 def compress(clusters: list[memoryview], kind: int) -> list[Packed]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pemu.block.creation import Creation
-from pemu.block.crypto.luks import AMENDMENT as LUKS_AMENDMENT
-from pemu.block.crypto.luks import CREATION as LUKS_KEYS
+from pemu.block.crypto.choices import AMENDMENT as LUKS_AMENDMENT
+from pemu.block.crypto.choices import CREATION as LUKS_KEYS
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.clearing import PREALLOCATION
 from pemu.block.formats.qcow2.header import (
@@ -30,6 +28,10 @@ from pemu.block.formats.qcow2.words import to_bytes, zeros
 from pemu.block.image import SECTOR
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Enum, Int, Size, Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _TEXTS = {
     "format": "Encrypt the image, format choices: 'aes', 'luks'",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from pemu.block.crypto.choices import AMENDMENT
+from pemu.block.crypto.choices import CREATION as LUKS_CREATION
 from pemu.block.crypto.ciphers import SectorCipher
-from pemu.block.crypto.luks import AMENDMENT, READ, WRITE, Luks
-from pemu.block.crypto.luks import CREATION as LUKS_CREATION
+from pemu.block.crypto.luks import READ, WRITE, Luks
 from pemu.block.crypto.secrets import secret
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.header import AES, LUKS, CryptExtension
 from pemu.block.formats.qcow2.reading import Qcow2Reading
 from pemu.block.formats.qcow2.words import read_padded
 from pemu.block.tree import typed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 _METHODS = {"aes": AES, "luks": LUKS}
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from typing import Annotated
 
 from pemu.block.error import ImageError
-from pemu.block.structure import U8, U32, U64, Structure
+from pemu.block.structure import U8, U32, U64, Annotated, Structure
+from pemu.records import dataclass, field
 
 MAGIC = b"QFI\xfb"
 

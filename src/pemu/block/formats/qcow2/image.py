@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.bitmaps import Qcow2Bitmaps
 from pemu.block.formats.qcow2.check import Checker
@@ -17,6 +14,11 @@ from pemu.block.formats.qcow2.header import (
     RAW_EXTERNAL_DATA,
 )
 from pemu.block.image import Check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
 
 class Qcow2(Qcow2Bitmaps):

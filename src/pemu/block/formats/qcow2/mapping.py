@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from array import array
-from typing import NamedTuple
 
 from pemu.block.formats.qcow2.layout import (
     ALL_ALLOCATED,
@@ -21,6 +20,7 @@ from pemu.block.formats.qcow2.layout import (
     ZEROES_ALLOCATED,
 )
 from pemu.block.formats.qcow2.metadata import Metadata
+from pemu.records import NamedTuple
 
 
 class Run(NamedTuple):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from pemu.block.extents import stretches
 from pemu.block.formats.qcow2.layout import Layout
 from pemu.block.formats.qcow2.reading import Qcow2Reading
 from pemu.block.image import SECTOR, Image
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 def measure(source: Image | None, size: int, options: Mapping[str, Any]) -> dict[str, int]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import errno
 from array import array
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from pemu.block.formats.qcow2.header import (
     CORRUPT,
@@ -24,6 +22,11 @@ from pemu.block.formats.qcow2.overlaps import Overlaps
 from pemu.block.formats.qcow2.refcounts import Refcounts
 from pemu.block.formats.qcow2.words import load_words, to_bytes, zeros
 from pemu.block.image import Image
+from pemu.records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 MOST_FREED = 1 << 16
 """Pieces that wait for being given back; then the tables are written."""

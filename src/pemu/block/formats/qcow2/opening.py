@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.creation import AMENDMENT, CREATION, create_image
@@ -23,6 +21,10 @@ from pemu.block.image import Image
 from pemu.block.opening import Opening, resolve
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, Int, Size, Text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 KEYS = (
     Key("lazy-refcounts", Bool(), "let refcounts be behind while the image is in use"),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
 
 from pemu.block.formats.qcow2.compression import decompress
 from pemu.block.formats.qcow2.header import (
@@ -29,16 +26,21 @@ from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.overlaps import TEMPLATES
 from pemu.block.formats.qcow2.words import read_into_padded, read_padded
 from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, clear, take
+from pemu.records import dataclass
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ClassVar, Protocol
 
-class Cipher(Protocol):
-    """What encrypts contents. Data is whole sectors of 512 bytes; sector: number of the first."""
+    class Cipher(Protocol):
+        """What encrypts contents: whole sectors of 512 bytes; sector: number of the first."""
 
-    def encrypt(self, sector: int, data: bytes | memoryview) -> bytes:
-        """`data` of whole sectors from number `sector` on, encrypted."""
+        def encrypt(self, sector: int, data: bytes | memoryview) -> bytes:
+            """`data` of whole sectors from number `sector` on, encrypted."""
 
-    def decrypt(self, sector: int, data: bytes | memoryview) -> bytes:
-        """The reverse of `encrypt`."""
+        def decrypt(self, sector: int, data: bytes | memoryview) -> bytes:
+            """The reverse of `encrypt`."""
 
 
 @dataclass

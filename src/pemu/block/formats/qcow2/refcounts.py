@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from array import array
-from collections.abc import Callable, Iterator
 
 from pemu.block.formats.qcow2.header import LARGEST_REFCOUNT_TABLE
 from pemu.block.formats.qcow2.layout import REFCOUNT_OFFSET, Layout
 from pemu.block.formats.qcow2.words import from_bytes, load_words, read_padded, to_bytes, zeros
 from pemu.block.image import Image
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 SECTOR_BITS = 4096
 

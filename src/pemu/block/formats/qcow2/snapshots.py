@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.clearing import Qcow2Clearing
@@ -21,6 +19,11 @@ from pemu.block.formats.qcow2.switching import Switch
 from pemu.block.formats.qcow2.words import load_words, read_padded
 from pemu.block.image import Buffers, Pieces, Snapshot
 from pemu.block.structure import U16, U32, U64, Structure
+from pemu.records import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LARGEST_TABLE = 64 << 20
 """Bytes of the table of all snapshots, QEMU's limit."""
@@ -61,7 +64,7 @@ class Stored:
     snapshot: Snapshot
     l1_offset: int
     l1_size: int
-    extra: bytes = field(default=b"")
+    extra: bytes = b""
 
 
 def parse_table(metadata: Metadata) -> tuple[list[Stored], int]:
@@ -293,9 +296,7 @@ class Qcow2Snapshots(Qcow2Clearing):
         if self.layout.external:
             raise ImageError("Snapshots are not supported with external data files")
         with self.lock:
-            self._expect_sound()
-            while self.metadata.active or self._busy:
-                self._less_busy.wait(0.001)
+            self.expect_quiet()
             self.metadata.commit(accurate=True)
             self.metadata.refcounts.write()
             yield

@@ -9,9 +9,12 @@ leaves the image as it was, a cut after it the image as it is to be.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 
 from pemu.block.formats.qcow2.metadata import Metadata
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Switch:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from array import array
-from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
 
 from pemu.block.formats.qcow2.compression import compress
 from pemu.block.formats.qcow2.layout import (
@@ -26,6 +23,13 @@ from pemu.block.formats.qcow2.layout import (
 from pemu.block.formats.qcow2.mapping import gone, runs
 from pemu.block.formats.qcow2.reading import Qcow2Reading
 from pemu.block.image import SECTOR, ZEROES, Packed, Pieces, take
+from pemu.records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from threading import Condition
+    from typing import Any
 
 NEW, REUSED, IN_PLACE = range(3)
 """Where a write goes: to clusters that it takes, to clusters with room that the tables do not yet
@@ -54,7 +58,8 @@ class Qcow2Writing(Qcow2Reading):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._busy: list[tuple[int, int]] = []
-        self._less_busy = threading.Condition(self.lock)
+        self._less_busy: Condition | None = None
+        """Told when somebody has done with a range, once somebody waits for that."""
         self.written: Callable[[int, int], object] | None = None
         """Told of each range that has been changed (offset, length), with the lock held."""
 
@@ -85,7 +90,8 @@ class Qcow2Writing(Qcow2Reading):
                 if step.kind != IN_PLACE:
                     with self.lock:
                         self._busy.remove(busy)
-                        self._less_busy.notify_all()
+                        if self._less_busy is not None:
+                            self._less_busy.notify_all()
             self._note_write(offset, step.end - offset)
             offset = step.end
 
@@ -108,7 +114,21 @@ class Qcow2Writing(Qcow2Reading):
         """Return when nobody takes clusters for this range any more. The lock is held."""
         unit = -self.layout.cluster
         while any(a & unit < end and offset & unit < b for a, b in self._busy):
-            self._less_busy.wait()
+            self.wait_less_busy()
+
+    def expect_quiet(self) -> None:
+        """Return when nothing else is under way. The lock is held. Raises OSError."""
+        self._expect_sound()
+        while self.metadata.active or self._busy:
+            self.wait_less_busy(0.001)
+
+    def wait_less_busy(self, timeout: float | None = None) -> None:
+        """Let others have the lock until one of them has done with a range, or some seconds."""
+        if self._less_busy is None:
+            from threading import Condition
+
+            self._less_busy = Condition(self.lock)
+        self._less_busy.wait(timeout)
 
     def _plan(self, offset: int, end: int) -> Step:
         """What to do for as much as possible of a write; takes clusters where it needs them."""
