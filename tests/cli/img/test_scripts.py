@@ -214,3 +214,39 @@ def test_nobody_reads_what_is_printed(tmp_path: Path, tool: str, words: str, sta
         ["bash", "-c", line], cwd=tmp_path, capture_output=True, timeout=LONG, text=True
     )
     assert (done.returncode, done.stderr) == (status, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "damaged"),
+    [
+        ("commit top.qcow2", "base.qcow2"),
+        ("convert -O qcow2 top.qcow2 new.qcow2", "new.qcow2"),
+        ("convert -O vmdk top.qcow2 new.vmdk", "new.vmdk"),
+        ("convert -O vhdx top.qcow2 new.vhdx", "new.vhdx"),
+        ("rebase -f qcow2 -b '' upper.qcow2", "upper.qcow2"),
+        ("dd -O qcow2 if=top.qcow2 of=new.qcow2", "new.qcow2"),
+        ("resize --preallocation=full base.qcow2 64M", "base.qcow2"),
+    ],
+)
+def test_no_room_is_told_and_leaves_leaks_at_most(tmp_path: Path, words: str, damaged: str) -> None:
+    pair = Pair("img", tmp_path)
+    for line in """
+        img create -q -f qcow2 base.qcow2 16M
+        io -c 'write -P 3 1M 1M' base.qcow2
+        img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+        io -c 'write -P 7 0 15M' top.qcow2
+        img create -q -f qcow2 -b top.qcow2 -F qcow2 upper.qcow2
+    """.strip().splitlines():
+        tool, *rest = shlex.split(line)
+        assert pair.ours(*rest, tool=tool).status == 0
+    full = f"trap '' XFSZ; ulimit -f 6000; {shlex.join(command('img'))} {words}"
+    done = subprocess.run(
+        ["bash", "-c", full], cwd=pair.pemu, capture_output=True, timeout=LONG, text=True
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert "internal error" not in done.stderr
+    checked = pair.theirs("check", str(pair.pemu / damaged))
+    assert checked.status in (0, 3, 63), checked
+    below = pair.ours("-f", "qcow2", "-c", "read -P 7 0 15M", "upper.qcow2", tool="io")
+    assert below.status == 0, below

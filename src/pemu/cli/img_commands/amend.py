@@ -10,6 +10,7 @@ from pemu.cli.img_commands.progress import Progress
 from pemu.cli.img_commands.session import (
     COMMON,
     Session,
+    close,
     known_format,
     mistake,
     one_file,
@@ -71,7 +72,7 @@ def run(words: Sequence[str]) -> int:
     except OSError as error:
         raise OptionError(f"Could not amend '{name}': {error.strerror}") from None
     finally:
-        image.close()
+        close(image)
     return 0
 
 

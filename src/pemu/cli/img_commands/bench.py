@@ -11,6 +11,7 @@ from pemu.cli.image_options import WRITETHROUGH
 from pemu.cli.img_commands.session import (
     COMMON,
     Session,
+    close,
     integer,
     number,
     one_file,
@@ -92,7 +93,7 @@ def run(words: Sequence[str]) -> int:
         bench = _Bench(image, count, offset, size, step, data, interval, flush_each=each)
         say(f"Run completed in {bench.run(depth):3.3f} seconds.")
     finally:
-        image.close()
+        close(image)
     return 0
 
 

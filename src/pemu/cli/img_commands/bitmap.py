@@ -5,7 +5,7 @@ from __future__ import annotations
 from pemu.block.error import ImageError
 from pemu.block.image import Image
 from pemu.block.opening import Mode
-from pemu.cli.img_commands.session import COMMON, Session, number, usage
+from pemu.cli.img_commands.session import COMMON, Session, close, number, usage
 from pemu.options.error import OptionError
 
 TYPE_CHECKING = False
@@ -70,7 +70,7 @@ def run(words: Sequence[str]) -> int:
             if source is not image:
                 source.close()
     finally:
-        image.close()
+        close(image)
     return 0
 
 

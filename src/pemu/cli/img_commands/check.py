@@ -9,6 +9,7 @@ from pemu.cli.img_commands.info import print_json
 from pemu.cli.img_commands.session import (
     COMMON,
     Session,
+    close,
     mistake,
     one_file,
     output_format,
@@ -73,7 +74,7 @@ def run(words: Sequence[str]) -> int:
             warn(f"Check failed: {error.strerror}")
         format = image.format
     finally:
-        image.close()
+        close(image)
     if json:
         print_json(_as_json(found, fixed, name, format))
     else:

@@ -8,7 +8,7 @@ from pemu.block.extents import chain, stretches
 from pemu.block.image import SECTOR, Image
 from pemu.block.opening import Mode, resolve
 from pemu.cli.img_commands.progress import Progress
-from pemu.cli.img_commands.session import COMMON, Session, number, one_file, usage
+from pemu.cli.img_commands.session import COMMON, Session, close, number, one_file, usage
 from pemu.options.error import OptionError
 
 TYPE_CHECKING = False
@@ -64,7 +64,7 @@ def run(words: Sequence[str]) -> int:
     except OSError as error:
         raise OptionError(f"Could not commit '{name}': {error.strerror}") from None
     finally:
-        image.close()
+        close(image)
     session.say("Image committed.")
     return 0
 

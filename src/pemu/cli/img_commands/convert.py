@@ -21,6 +21,7 @@ from pemu.cli.img_commands.session import (
     COMMON,
     PROGRAM,
     Session,
+    close,
     integer,
     known_format,
     number,
@@ -230,7 +231,7 @@ def _convert(
             )
         _create(session, wanted, source, target_name, pairs)
     target = _open_target(session, given, wanted, source, target_name, pairs, cache)
-    stack.push(lambda kind, *rest: _close(target, quiet=kind is not None))
+    stack.callback(close, target)
     if target.size < source.image.size:
         raise OptionError("output file is smaller than input file")
     if "bitmaps" in given and not target.keeps_bitmaps:
@@ -344,16 +345,6 @@ def _open_target(
     )
 
 
-def _close(target: Image, *, quiet: bool) -> None:
-    """Close the new image. quiet: something has failed already, which is told."""
-    try:
-        target.close()
-    except OSError as error:
-        if not quiet:
-            text = f"error while closing '{target.name}': {error.strerror}"
-            raise OptionError(text) from None
-
-
 def _copy(given: Given, wanted: _Wanted, source: _Source, target: Image) -> None:
     limits = target.limits()
     unit = limits.cluster or limits.zeroes or SECTOR
@@ -373,7 +364,7 @@ def _copy(given: Given, wanted: _Wanted, source: _Source, target: Image) -> None
             rate=wanted.rate,
             workers=wanted.workers,
             progress=progress.add,
-            warn=lambda text: warn(f"warning: {text}"),
+            warn=lambda text: None if "q" in given else warn(f"warning: {text}"),
         )
         pieces = source.pieces(unit=unit, sparse=bool(wanted.sparse), salvage="salvage" in given)
         try:

@@ -11,6 +11,7 @@ from pemu.block.opening import Mode
 from pemu.cli.img_commands.session import (
     COMMON,
     Session,
+    close,
     known_format,
     number,
     usage,
@@ -85,7 +86,7 @@ def _copy(session: Session, source: Image, start: int, end: int, format: str, na
     except (CopyError, OSError) as error:
         raise OptionError(str(error)) from None
     finally:
-        target.close()
+        close(target)
 
 
 def _pieces(source: Image, start: int, end: int) -> Iterator[Piece]:

@@ -13,6 +13,7 @@ from pemu.cli.img_commands.progress import Progress
 from pemu.cli.img_commands.session import (
     COMMON,
     Session,
+    close,
     known_format,
     mistake,
     one_file,
@@ -61,7 +62,7 @@ def run(words: Sequence[str]) -> int:
     mode = Mode(share=session.share, backing=not unsafe, discard=True)
     image = session.open(name, format=given.get("f"), mode=mode, cache=given.get("t", "writeback"))
     with ExitStack() as stack:
-        stack.callback(image.close)
+        stack.callback(close, image)
         with Progress(given, image.size) as progress:
             if not unsafe:
                 new = _new_backing(session, image, wanted, format, given.get("T"), stack)

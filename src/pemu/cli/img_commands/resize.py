@@ -9,6 +9,7 @@ from pemu.cli.img_commands.session import (
     LARGEST,
     PROGRAM,
     Session,
+    close,
     mistake,
     usage,
 )
@@ -78,6 +79,6 @@ def run(words: Sequence[str]) -> int:
         except OSError as error:
             raise OptionError(f"Could not resize image: {error.strerror}") from None
     finally:
-        image.close()
+        close(image)
     session.say("Image resized.")
     return 0

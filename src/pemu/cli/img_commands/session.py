@@ -109,6 +109,17 @@ class Session:
             say(text)
 
 
+def close(image: Image) -> None:
+    """Close an image; where something is failing already, only that is told. Raises OptionError."""
+    failed = sys.exc_info()[0] is not None
+    try:
+        image.close()
+    except OSError as error:
+        if not failed:
+            text = f"error while closing '{image.name}': {error.strerror}"
+            raise OptionError(text) from None
+
+
 def say(text: str) -> None:
     """Print a line."""
     outcome.show(text)

@@ -8,7 +8,7 @@ from pemu.block.error import ImageError
 from pemu.block.image import Image, Snapshot
 from pemu.block.opening import Mode
 from pemu.cli.img_commands.info import snapshot_table, snapshots_of
-from pemu.cli.img_commands.session import COMMON, Session, mistake, one_file, say, usage
+from pemu.cli.img_commands.session import COMMON, Session, close, mistake, one_file, say, usage
 from pemu.options.error import OptionError
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def run(words: Sequence[str]) -> int:
         else:
             _change(image, action, name)
     finally:
-        image.close()
+        close(image)
     return 0
 
 

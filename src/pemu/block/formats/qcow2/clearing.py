@@ -274,36 +274,33 @@ class Qcow2Clearing(Qcow2Writing):
     def _preallocate(self, start: int, stop: int, preallocation: str) -> None:
         """Give room to clusters that have none."""
         layout, metadata = self.layout, self.metadata
-        cluster = layout.cluster
-        end = metadata.file.size
-        offset = start & -cluster
+        mode = preallocation if preallocation in ("falloc", "full") else "off"
+        offset = start & -layout.cluster
         while offset < stop:
             l2, table = metadata.own_table(offset >> layout.l1_shift)
             at = (offset >> layout.cluster_bits) & (layout.l2_entries - 1)
             most = min(layout.l2_entries - at, layout.clusters(stop - offset))
-            place, count = self._room_for(table, at, most, offset)
-            if place >= 0 and not layout.external:
-                end = max(end, place + count * cluster)
+            count = self._room_for(table, at, most, offset, mode)
             metadata.mark(l2, at * layout.words, (at + count) * layout.words)
-            offset += count * cluster
-        if not layout.external and end > metadata.file.size:
-            mode = preallocation if preallocation in ("falloc", "full") else "off"
-            metadata.file.truncate(end, preallocation=mode)
+            offset += count * layout.cluster
 
-    def _room_for(self, table: array[int], at: int, most: int, offset: int) -> tuple[int, int]:
-        """Give room to the next clusters if they have none: where that is or -1, how many."""
+    def _room_for(self, table: array[int], at: int, most: int, offset: int, mode: str) -> int:
+        """Give room to the next clusters if they have none; how many. mode: how the file grows."""
         layout, words = self.layout, self.layout.words
         room = OFFSET | COMPRESSED | COPIED
         entries = table[at * words : (at + most) * words : words]
         same = entries[0]
         count = next((i for i, entry in enumerate(entries) if entry != same), most)
         if same & room:
-            return -1, count
+            return count
         place = offset
         if not layout.external:
             first, count = self.metadata.take(count)
             place = first * layout.cluster
+            end = place + count * layout.cluster
+            if end > self.metadata.file.size:  # before anything refers to it
+                self.metadata.file.truncate(end, preallocation=mode)
         base = place | COPIED | (ZERO if same & ZERO and words == 1 else 0)
         new = array("Q", range(base, base + count * layout.cluster, layout.cluster))
         table[at * words : (at + count) * words : words] = new
-        return place, count
+        return count
