@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -373,3 +374,16 @@ def test_dirty_bitmap_is_shown_as_qemu_nbd_does(tmp_path: Path, words: list[str]
         if not words:
             run("qemu-io", "-f", "raw", "-c", "write 2M 64k", uri)
             assert run(nbdinfo, context, uri) != expected
+
+
+def test_socket_that_does_not_listen_is_refused(disk: Path) -> None:
+    script = (
+        "import os, socket, sys; pair = socket.socketpair(); os.dup2(pair[0].fileno(), 3);"
+        "os.set_inheritable(3, True);"
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    words = [sys.executable, "-c", script, *command("nbd"), "-f", "raw", str(disk)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LONG, check=False)
+    assert done.stderr == "pemu-nbd: the socket that was handed over does not listen\n"
+    assert done.returncode == 1

@@ -210,9 +210,13 @@ def _inherited() -> socket.socket | None:
     os.environ.pop("LISTEN_PID")
     os.environ.pop("LISTEN_FDS")
     try:
-        return socket.socket(fileno=FIRST_INHERITED)
+        sock = socket.socket(fileno=FIRST_INHERITED)
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise OptionError(f"the socket that was handed over: {error.strerror}") from None
+    if not listens:
+        raise OptionError("the socket that was handed over does not listen")
+    return sock
 
 
 def _warn(given: Given) -> Callable[[str], object]:

@@ -93,8 +93,8 @@ class Server:
                     self._changed.notify_all()
                     if self._has_stopped():
                         return
-                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
-                        self._changed.wait(1)  # until a client goes
+                    if error.errno != errno.ECONNABORTED:
+                        self._changed.wait(1)  # until a client goes, and leaves a descriptor
                 continue
             self._start(lambda client=client: self._client(client))  # type: ignore[misc]
 
