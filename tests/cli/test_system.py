@@ -17,6 +17,7 @@ import pytest
 from pemu.cli import system, system_run
 from pemu.cli.system_options import COMMAND, SystemOptions
 from pemu.options.error import OptionError
+from tests.cli.signals import catches
 from tests.conftest import ROOT
 
 LONG = 60.0  # seconds after which something has gone wrong
@@ -302,16 +303,6 @@ def test_mistake_of_a_machine_in_the_background() -> None:
     _, errors = process.communicate(timeout=LONG)
     assert process.returncode == 1
     assert errors.count("\n") == 1
-
-
-def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal; AssertionError when it has ended."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        assert name != "State" or "Z" not in value
-        if name == "SigCgt":
-            return bool(int(value, 16) >> (number - 1) & 1)
-    raise AssertionError("no line about signals")
 
 
 def test_board_with_nothing_to_start_runs_and_says_so() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cli.sidebyside import Pair, command
+from tests.cli.signals import catches
 
 MIB = 1 << 20
 
@@ -189,10 +191,9 @@ def test_signal_asks_how_far_it_is(pair: Pair) -> None:
     words = [*command("img"), "convert", "-r", "2M", "disk.raw", "new.raw"]
     process = subprocess.Popen(words, cwd=pair.pemu, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    new = pair.pemu / "new.raw"
-    while process.poll() is None and not (new.exists() and new.stat().st_blocks):
+    while not catches(process.pid, signal.SIGUSR1):
         pass
-    process.send_signal(10)
+    process.send_signal(signal.SIGUSR1)
     assert process.stderr.readline().endswith("/100%)\n")
     process.kill()
     process.wait()
