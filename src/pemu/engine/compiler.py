@@ -12,7 +12,7 @@ from time import monotonic
 
 from pemu.engine import context as c
 from pemu.engine.forming import Former, Shape, u32
-from pemu.engine.guestblock import GuestBlock, order, region_base
+from pemu.engine.guestblock import GuestBlock, find_tight_loops, order, region_base
 from pemu.engine.lines import LineTable
 from pemu.engine.llvm import LOCK, compile_ir
 from pemu.engine.masking import with_own_descriptors, with_signals_blocked
@@ -329,6 +329,8 @@ class Compiler:
             name = f"r{self._serial}"
             scope = 8 + len(regions)
             ordered = order(shape.start, shape.blocks)
+            if self._engine.arch.system is not None:
+                find_tight_loops(ordered)
             base = region_base(ordered)
             metadata.append(
                 f'!{scope} = distinct !DISubprogram(name: "{base:x}", scope: !4, file: !4, '

@@ -5,6 +5,12 @@ from __future__ import annotations
 Key = tuple[str, int]
 """A register: name of the file, index."""
 
+INHERITED: Key = ("", -1)
+"""Among dirty registers: those that were when the block began."""
+
+TIGHT_WORDS = 100
+"""Guest instructions in a loop at most for its registers to be stored only where it is left."""
+
 MAX_RETURNS = 4
 """Return addresses that a region compares with before it looks one up."""
 
@@ -18,6 +24,9 @@ class GuestBlock:
     After a call (`is_call`), `taken` is what is called and `after` where that returns to.
     `is_indirect`: it ends in a jump, not a call, to an address that a register holds. `guess`:
     where a register has mostly led to. `is_absolute`: it jumps to what is no fixed distance away.
+    `loops`: heads of the tight loops that it is in. `edges`: blocks of the region that it leads to,
+    with the registers that differ from the state on the way there. `stores_inherited`: for each
+    place where registers are stored that differed when the block began, those it has written since.
     """
 
     __slots__ = (
@@ -33,8 +42,10 @@ class GuestBlock:
         "is_indirect",
         "is_loop_head",
         "live_in",
+        "loops",
         "pc",
         "place",
+        "stores_inherited",
         "successors",
         "taken",
         "uses",
@@ -61,7 +72,9 @@ class GuestBlock:
         self.uses: set[Key] = set()
         self.defs: set[Key] = set()
         self.live_in: set[Key] = set()
-        self.edges: list[int] = []
+        self.loops: set[int] = set()
+        self.edges: list[tuple[int, frozenset[Key]]] = []
+        self.stores_inherited: list[frozenset[Key]] = []
 
 
 def join(blocks: dict[int, GuestBlock]) -> None:
@@ -94,11 +107,51 @@ def liveness(blocks: list[GuestBlock], by_pc: dict[int, GuestBlock]) -> None:
         changed = False
         for block in reversed(blocks):
             live = set(block.uses)
-            for target in block.edges:
+            for target, _ in block.edges:
                 live |= by_pc[target].live_in - block.defs
             if live != block.live_in:
                 block.live_in = live
                 changed = True
+
+
+def find_dirty(blocks: list[GuestBlock], by_pc: dict[int, GuestBlock]) -> None:
+    """Find the registers that may differ from the state where each block begins."""
+    changed = True
+    while changed:
+        changed = False
+        for block in blocks:
+            for target, dirty in block.edges:
+                inherited = block.dirty_in if INHERITED in dirty else set()
+                known = by_pc[target].dirty_in
+                fresh = (dirty | inherited) - known - {INHERITED}
+                if fresh:
+                    known |= fresh
+                    changed = True
+    for block in blocks:
+        for written in block.stores_inherited:
+            block.uses |= block.dirty_in - written
+
+
+def find_tight_loops(blocks: list[GuestBlock]) -> None:
+    """Tell blocks that are in small loops; `blocks` in reverse post-order."""
+    place = {block.pc: index for index, block in enumerate(blocks)}
+    before: dict[int, list[GuestBlock]] = {}
+    for block in blocks:
+        for target in block.successors:
+            before.setdefault(target, []).append(block)
+    for head in blocks:
+        if not head.is_loop_head:
+            continue
+        body = {head.pc: head}
+        pending = [b for b in before[head.pc] if place[b.pc] >= place[head.pc]]
+        while pending:
+            block = pending.pop()
+            if block.pc not in body:
+                body[block.pc] = block
+                pending += before.get(block.pc, ())
+        if sum(len(block.words) for block in body.values()) <= TIGHT_WORDS:
+            for block in body.values():
+                block.loops.add(head.pc)
 
 
 def order(head: int, blocks: dict[int, GuestBlock]) -> list[GuestBlock]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pemu.engine import context as c
 from pemu.engine import state as s
 from pemu.engine.architecture import COUNTED
-from pemu.engine.guestblock import GuestBlock, liveness, region_base
+from pemu.engine.guestblock import INHERITED, GuestBlock, find_dirty, liveness, region_base
 from pemu.engine.insn import bind
 from pemu.engine.regionexits import RegionExits
 from pemu.engine.regiontext import RegionText
@@ -55,7 +55,7 @@ class RegionBuilder(RegionExits):
     def _stage_block(self, block: GuestBlock, decode: Callable[[int], Insn | None]) -> None:
         self._block = block
         self._required.clear()
-        self._dirty = set() if block.is_loop_head else set(block.dirty_in)
+        self._dirty = {INHERITED}
         self._ended = False
         self._pending = None
         self.place(f"B{block.pc:x}")
@@ -235,6 +235,7 @@ class RegionBuilder(RegionExits):
         for block in blocks:
             self._stage_block(block, decode)
         self._place_tails()
+        find_dirty(blocks, self._blocks)
         liveness(blocks, self._blocks)
         text = RegionText(name, scope, self._kinds, self._registers, self._hot)
         return text.render(blocks, self.entry_lines, guard, self.lines, self._slots)

@@ -115,6 +115,8 @@ class RegionExits(RegionRegisters):
         self.do(f"store i32 {int(self._in_slot)}, ptr {self.field(s.IN_SLOT)}, align 4")
 
     def slow_access(self, what: str, result: str, address: Value, size: int, more: str = "") -> str:
+        if self._block.loops:
+            self._flush()
         function = self.runtime_function(f"pemu_region_{what}")
         flags = size | (softmmu.IN_SLOT if self._in_slot else 0)
         pc = self._address
@@ -242,17 +244,17 @@ class RegionExits(RegionRegisters):
     def _stores(self, target: int) -> bool:
         """True if dirty registers are stored on the way to an address."""
         inside = self._inside(target)
-        return inside is None or inside.is_loop_head
+        return inside is None or (inside.is_loop_head and target not in self._block.loops)
 
     def _edge(self, target: int) -> None:
         """Go to guest address `target`, inside the region or not; ends the basic block."""
         inside = self._inside(target)
         if inside is not None:
-            self._block.edges.append(target)
-            if inside.is_loop_head:
+            dirty = frozenset(self._dirty)
+            if self._stores(target):
                 self._flush()
-            else:
-                inside.dirty_in |= self._dirty
+                dirty = frozenset()
+            self._block.edges.append((target, dirty))
             self.do(f"br label %B{target:x}")
             return
         self._flush()

@@ -2,6 +2,8 @@
 
 Before each guest access, and wherever the region is left, those that differ from the state
 structure ("dirty") are stored, so that the state is exact at every point where control can leave.
+The accesses of a whole processor leave only where the soft TLB does not serve them: in tight loops
+registers are stored there.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ from contextlib import contextmanager
 
 from pemu.engine import state as s
 from pemu.engine.builder import InsnBuilder
-from pemu.engine.guestblock import GuestBlock
+from pemu.engine.guestblock import INHERITED, GuestBlock
 from pemu.engine.handlers import guest_offset
 from pemu.engine.regionstore import FLOATING_PAGE
-from pemu.engine.regiontext import FLUSH, READ, WRITE
+from pemu.engine.regiontext import FLUSH, INHERIT, READ, WRITE
 from pemu.engine.values import StagingError, Value, signed
 
 TYPE_CHECKING = False
@@ -172,9 +174,7 @@ class RegionRegisters(InsnBuilder):
             return self.op(f"load {kind}, ptr {self._in_memory(register, index, byte)}, align 1")
         where = self._key(register, index, byte)
         if where is None:
-            for key in sorted(self._dirty):
-                if key[0] == register.name:
-                    self._flush_one(key)
+            self._flush()
             return self.op(f"load {kind}, ptr {self._in_memory(register, index, byte)}, align 1")
         key, at = where
         if key[1] == register.zero:
@@ -227,8 +227,12 @@ class RegionRegisters(InsnBuilder):
 
     def _flush(self) -> None:
         """Store all dirty registers, without forgetting that they are."""
-        for key in sorted(self._dirty):
+        for key in sorted(self._dirty - {INHERITED}):
             self._flush_one(key)
+        if INHERITED in self._dirty:
+            written = frozenset(self._dirty)
+            self._block.stores_inherited.append(written)
+            self.lines.append((INHERIT, self._block, written))
 
     # Control inside an instruction.
 
@@ -262,6 +266,8 @@ class RegionRegisters(InsnBuilder):
         return self.raw_load(self.field(s.CODE_BASE), 64, align=8)
 
     def before_access(self) -> None:
+        if self._block.loops:
+            return
         self._flush()
         if not self._unsure:
             self._dirty = set()

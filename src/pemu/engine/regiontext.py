@@ -12,14 +12,17 @@ from pemu.engine import runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from pemu.engine.guestblock import GuestBlock, Key
     from pemu.engine.state import Register
 
-READ, WRITE, FLUSH = 0, 1, 2
+READ, WRITE, FLUSH, INHERIT = 0, 1, 2, 3
 """Kinds of accesses: (READ, name of the result, register, byte offset, LLVM type), (WRITE, operand,
-register, byte offset, LLVM type), (FLUSH, register, (byte offset, LLVM type, operand) or None)."""
+register, byte offset, LLVM type), (FLUSH, register, (byte offset, LLVM type, operand) or None),
+(INHERIT, block, registers): store what differed from the state when the block began, but for some
+registers."""
 
 
 class RegionText:
@@ -124,7 +127,7 @@ class RegionText:
                         f"  store {kind} %l{serial}, ptr {pointer}",
                     ]
             out.append(f"  br label %B{block.pc:x}")
-        for line in lines:
+        for line in _spelt_out(lines):
             if isinstance(line, str):
                 out.append(line)
                 continue
@@ -164,6 +167,16 @@ class RegionText:
         values = ", ".join(f"{{ ptr, i64 }} {{ ptr null, i64 {target} }}" for target in slots)
         kind = f"[{len(slots)} x {{ ptr, i64 }}]"
         return "\n".join([f"@{self._name}_slots = internal global {kind} [{values}]", *out, ""])
+
+
+def _spelt_out(lines: list[Any]) -> Iterator[Any]:
+    """The lines with each INHERIT as the FLUSHes that it stands for."""
+    for line in lines:
+        if not isinstance(line, str) and line[0] == INHERIT:
+            for key in sorted(line[1].dirty_in - line[2]):
+                yield FLUSH, key, None
+        else:
+            yield line
 
 
 def _bytes(kind: str) -> int:
