@@ -16,6 +16,7 @@ _libc.mmap.argtypes = [
 ]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.mremap.restype = ctypes.c_void_p
 _libc.mremap.argtypes = [
     *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t),
@@ -108,3 +109,8 @@ def reserve(size: int, protection: int) -> int:
     """Map memory anywhere that takes no room before it is used; raises OSError."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
     return host_map(0, size, protection, flags)
+
+
+def use_sparsely(address: int, size: int) -> None:
+    """Have each page of a range take room for itself only."""
+    _libc.madvise(address, size, mmap.MADV_NOHUGEPAGE)

@@ -11,7 +11,7 @@ from pemu.engine import softmmu
 from pemu.engine import state as s
 from pemu.engine.architecture import ACCESS_LOOK, PAGE_FAULT
 from pemu.engine.exits import EXIT_INTERRUPT, EXIT_TRACK
-from pemu.engine.hostmemory import reserve
+from pemu.engine.hostmemory import reserve, use_sparsely
 from pemu.engine.vcpu import Cpu
 
 TYPE_CHECKING = False
@@ -109,7 +109,10 @@ class MachineCpu(Cpu):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._tables = reserve(softmmu.TABLES_BYTES, mmap.PROT_READ | mmap.PROT_WRITE)
-        ctypes.memset(self._tables, 0xFF, softmmu.CONTEXT_BYTES * softmmu.CONTEXTS)
+        use_sparsely(self._tables, softmmu.TABLES_BYTES)
+        for table in range(softmmu.MMU_MODES * softmmu.CONTEXTS):
+            start = self._tables + table * softmmu.TABLE_BYTES
+            ctypes.memset(start, 0xFF, softmmu.ENTRIES_BYTES)
         self._set(s.TLB_TABLES, self._tables)
         self._set(s.MEMORY_BASE, self._tables)
         self._failure: BaseException | None = None

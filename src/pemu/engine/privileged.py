@@ -94,7 +94,7 @@ def functions(arch: Architecture, system: System) -> Staged:
     staged = Staged()
     _architecture(staged, arch, system)
     for function in (
-        *softtlb.functions(),
+        *softtlb.functions(arch),
         _enter_exception(),
         *slowaccess.functions(arch, system),
         _clock(arch),
@@ -107,7 +107,6 @@ def functions(arch: Architecture, system: System) -> Staged:
         "declare hidden void @pemu_unwind(ptr) noreturn",
         "declare void @llvm.x86.sse.stmxcsr(ptr)",
         "declare void @llvm.x86.sse.ldmxcsr(ptr)",
-        "declare void @llvm.memset.inline.p0.i64(ptr, i8, i64, i1)",
     }
     return staged
 

@@ -6,6 +6,12 @@ points at; the tag it compares with tells page, permission and alignment at once
 goes to a native function, which asks the architecture (`System.translate`), fills in an entry, has
 a device make the access, or enters the guest's exception.
 
+Where the guest's addresses have 32 bits, two *maps* lie behind each table: the addends of all
+pages, one for loads and one for stores, 0 where the table has no entry that allows the access.
+Looking there takes no comparison of tags. The index is the address, turned right so that the
+number of the page comes first and then the bits that must be 0 for alignment: what they lead to
+is always 0.
+
 `pemu.engine.privileged` has the native functions.
 """
 
@@ -16,6 +22,7 @@ from pemu.engine import state as s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pemu.engine.architecture import Architecture
     from pemu.engine.builder import InsnBuilder
     from pemu.engine.values import Emitter, Value
 
@@ -25,7 +32,14 @@ host address is the guest-virtual one plus the addend."""
 
 ENTRY_SHIFT = 5
 ENTRIES = 512
-TABLE_BYTES = ENTRIES << ENTRY_SHIFT
+ENTRIES_BYTES = ENTRIES << ENTRY_SHIFT
+MAPPED_BYTES = 4
+"""Longest accesses that are looked up in the maps."""
+
+MAP_BYTES = 8 * MAPPED_BYTES << 20
+READ_MAP = ENTRIES_BYTES
+WRITE_MAP = READ_MAP + MAP_BYTES
+TABLE_BYTES = WRITE_MAP + MAP_BYTES
 MMU_MODES = 4
 CONTEXT_BYTES = TABLE_BYTES * MMU_MODES
 CONTEXTS = 8
@@ -93,16 +107,36 @@ def arrive(e: Emitter, block: str, address: Value) -> None:
     e.raw_store(e.offset("%state", s.CODE_BASE.offset), base, align=8)
 
 
-def _look_up(cpu: InsnBuilder, wide: Value, tag_at: int, size: int) -> tuple[str, str, str, str]:
+def has_maps(arch: Architecture) -> bool:
+    """Whether the tables of an architecture have maps behind them."""
+    return arch.xlen == 32
+
+
+def mapped(e: Emitter, table: str, map_at: int, page: Value) -> str:
+    """Pointer operand of what a map (READ_MAP, WRITE_MAP) has for a page (its number, 64 bits)."""
+    return e.op(f"getelementptr i64, ptr {e.offset(table, map_at)}, i64 {page.ir}")
+
+
+def _look_up(
+    cpu: InsnBuilder, address: Value, tag_at: int, size: int
+) -> tuple[str, str, str, str]:
     """Emit the fast way: its host pointer operand; labels of it, of the slow way, of the end."""
     cpu.before_access()
     slow, fast, done = cpu.label("slow"), cpu.label("fast"), cpu.label("done")
-    entry = cpu.offset("%mem", entry_offset(wide))
-    tag = cpu.raw_load(cpu.offset(entry, tag_at), 64, align=8)
-    missed = tag.ne(wide & (-PAGE | size - 1))
-    cpu.do(f"br i1 {missed.ir}, label %{slow}, label %{fast}, !prof !0")
-    cpu.go_on(fast)
-    addend = cpu.raw_load(cpu.offset(entry, ADDEND), 64, align=8)
+    wide = address.zext(64)
+    if has_maps(cpu.arch) and size <= MAPPED_BYTES:
+        page = address.rotr(12) & (size << 20) - 1
+        at = mapped(cpu, "%mem", READ_MAP if tag_at == READ_TAG else WRITE_MAP, page.zext(64))
+        addend = cpu.raw_load(at, 64, align=8)
+        cpu.do(f"br i1 {addend.eq(0).ir}, label %{slow}, label %{fast}, !prof !0")
+        cpu.go_on(fast)
+    else:
+        entry = cpu.offset("%mem", entry_offset(wide))
+        tag = cpu.raw_load(cpu.offset(entry, tag_at), 64, align=8)
+        missed = tag.ne(wide & (-PAGE | size - 1))
+        cpu.do(f"br i1 {missed.ir}, label %{slow}, label %{fast}, !prof !0")
+        cpu.go_on(fast)
+        addend = cpu.raw_load(cpu.offset(entry, ADDEND), 64, align=8)
     pointer = cpu.op(f"inttoptr i64 {(wide + addend).ir} to ptr")
     return pointer, fast, slow, done
 
@@ -114,13 +148,12 @@ def _join(cpu: InsnBuilder, done: str) -> None:
 
 def load(cpu: InsnBuilder, address: Value, size: int) -> Value:
     """Load `size` bytes from a guest-virtual address that must be a multiple of `size`."""
-    wide = address.zext(64)
-    pointer, fast, slow, done = _look_up(cpu, wide, READ_TAG, size)
+    pointer, fast, slow, done = _look_up(cpu, address, READ_TAG, size)
     kind = f"i{size * 8}"
     fast_value = cpu.swap(cpu.raw_load(pointer, size * 8, volatile=True, align=size))
     cpu.do(f"br label %{done}")
     cpu.go_on(slow)
-    got = cpu.op(cpu.slow_access("load", "i64", wide, size))
+    got = cpu.op(cpu.slow_access("load", "i64", address.zext(64), size))
     slow_value = cpu.name(got, 64).trunc(size * 8)
     _join(cpu, done)
     text = f"phi {kind} [ {fast_value.ir}, %{fast} ], [ {slow_value.ir}, %{slow} ]"
@@ -129,22 +162,21 @@ def load(cpu: InsnBuilder, address: Value, size: int) -> Value:
 
 def store(cpu: InsnBuilder, address: Value, value: Value) -> None:
     """Store at a guest-virtual address that must be a multiple of the value's size."""
-    wide = address.zext(64)
     size = value.width // 8
-    pointer, _, slow, done = _look_up(cpu, wide, WRITE_TAG, size)
+    pointer, _, slow, done = _look_up(cpu, address, WRITE_TAG, size)
     cpu.raw_store(pointer, cpu.swap(value), volatile=True, align=size)
     cpu.do(f"br label %{done}")
     cpu.go_on(slow)
-    cpu.do(cpu.slow_access("store", "void", wide, size, f", i64 {value.zext(64).ir}"))
+    more = f", i64 {value.zext(64).ir}"
+    cpu.do(cpu.slow_access("store", "void", address.zext(64), size, more))
     _join(cpu, done)
 
 
 def pointer(cpu: InsnBuilder, address: Value, size: int) -> str:
     """Return the host pointer operand of writable memory at a guest-virtual address."""
-    wide = address.zext(64)
-    fast_pointer, fast, slow, done = _look_up(cpu, wide, WRITE_TAG, size)
+    fast_pointer, fast, slow, done = _look_up(cpu, address, WRITE_TAG, size)
     cpu.do(f"br label %{done}")
     cpu.go_on(slow)
-    got = cpu.op(cpu.slow_access("pointer", "ptr", wide, size))
+    got = cpu.op(cpu.slow_access("pointer", "ptr", address.zext(64), size))
     _join(cpu, done)
     return cpu.op(f"phi ptr [ {fast_pointer}, %{fast} ], [ {got}, %{slow} ]")

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pemu.engine.architecture import Architecture
     from pemu.engine.values import Value
 
 RAM, WRITABLE, HOLDS_CODE, DEVICE = 1, 2, 4, 16
@@ -28,14 +29,17 @@ with translated code. For a device's page: beside its guest-physical address. El
 the exception's code, as `System.translate` does."""
 
 _NO_TAG = -1
+_MAPS = (softmmu.READ_TAG, softmmu.READ_MAP), (softmmu.WRITE_TAG, softmmu.WRITE_MAP)
 
 
-def functions() -> tuple[Function, ...]:
-    """Return all of them."""
+def functions(arch: Architecture) -> tuple[Function, ...]:
+    """Return all of an architecture's."""
+    has_maps = softmmu.has_maps(arch)
     return (
         _set_table(),
         _watched(),
-        _fill(),
+        _forget(has_maps),
+        _fill(has_maps),
         _flush_tlb(),
         _flush_page(),
         _set_context(),
@@ -106,9 +110,33 @@ def _empty(f: Function, number: Value, start: Value) -> None:
     used = _used_at(f, number)
     with f.if_(f.raw_load(used, 8).ne(0)):
         f.raw_store(used, f.const(0, 8))
-        table = f.pointer(start)
-        size = softmmu.TABLE_BYTES
-        f.do(f"call void @llvm.memset.inline.p0.i64(ptr {table}, i8 -1, i64 {size}, i1 0)")
+        _each_entry(f, start, lambda entry: _call_forget(f, f.pointer(start), entry))
+
+
+def _each_entry(f: Function, start: Value, body: Callable[[str], None]) -> None:
+    """Emit `body(pointer operand)` for every entry of the table at a host address."""
+    at = f.var(64, start)
+    with f.while_(lambda: at.value.ult(start + softmmu.ENTRIES_BYTES)):
+        body(f.pointer(at.value))
+        at.value = at.value + (1 << softmmu.ENTRY_SHIFT)
+
+
+def _call_forget(f: Function, table: str, entry: str) -> None:
+    f.do(f"call void @pemu_forget(ptr {table}, ptr {entry})")
+
+
+def _forget(has_maps: bool) -> Function:
+    """`pemu_forget(table, entry)`: make an entry empty, and what the maps have for its page."""
+    f = Function("internal void @pemu_forget(ptr %table, ptr %at) nounwind")
+    for tag_at, map_at in _MAPS if has_maps else ():
+        tag = f.at("%at", tag_at)
+        with f.if_(tag.ne(_NO_TAG)):
+            at = softmmu.mapped(f, "%table", map_at, tag.lshr(12))
+            f.raw_store(at, f.const(0, 64), align=8)
+    for tag_at in (softmmu.READ_TAG, softmmu.WRITE_TAG, softmmu.FETCH_TAG):
+        f.set_at("%at", tag_at, f.const(_NO_TAG, 64))
+    f.do("ret void")
+    return f
 
 
 def _each_table(f: Function, body: Callable[[Value, Value], None]) -> None:
@@ -136,12 +164,9 @@ def _flush_page() -> Function:
     )
     offset = softmmu.entry_offset(f.name("%address", 64))
 
-    def drop(number: Value, start: Value) -> None:
-        entry = f.pointer(start + offset)
-        for tag in (softmmu.READ_TAG, softmmu.WRITE_TAG, softmmu.FETCH_TAG):
-            f.set_at(entry, tag, f.const(_NO_TAG, 64))
-
-    _each_table(f, drop)
+    _each_table(
+        f, lambda _, start: _call_forget(f, f.pointer(start), f.pointer(start + offset))
+    )
     f.do("ret void")
     return f
 
@@ -152,14 +177,13 @@ def _protect() -> Function:
     host = f.name("%host", 64)
 
     def protect(number: Value, start: Value) -> None:
+        def forget(entry: str) -> None:
+            tag = f.at(entry, softmmu.WRITE_TAG)
+            with f.if_((tag + f.at(entry, softmmu.ADDEND)).eq(host)):
+                _call_forget(f, f.pointer(start), entry)
+
         with f.if_(f.raw_load(_used_at(f, number), 8).ne(0)):
-            at = f.var(64, start)
-            with f.while_(lambda: at.value.ult(start + softmmu.TABLE_BYTES)):
-                entry = f.pointer(at.value)
-                tag = f.at(entry, softmmu.WRITE_TAG)
-                with f.if_((tag + f.at(entry, softmmu.ADDEND)).eq(host)):
-                    f.set_at(entry, softmmu.WRITE_TAG, f.const(_NO_TAG, 64))
-                at.value = at.value + (1 << softmmu.ENTRY_SHIFT)
+            _each_entry(f, start, forget)
 
     _each_table(f, protect)
     f.do("ret void")
@@ -221,7 +245,7 @@ def is_watched(f: Function, first: Value, size: Value | int, kinds: int) -> Valu
     return f.name(f.op(f"call i1 @pemu_watched({arguments})"), 1)
 
 
-def _fill() -> Function:
+def _fill(has_maps: bool) -> Function:
     """`pemu_fill(state, address, access)`: translate an address and make its entry."""
     f = Function("internal i64 @pemu_fill(ptr %state, i64 %address, i32 %access) nounwind noinline")
     address = f.name("%address", 64)
@@ -248,15 +272,27 @@ def _fill() -> Function:
     writable = (found & PAGE_WRITE).ne(0) & (backing.value & softmmu.MAP_WRITABLE).ne(0)
     page = address & -softmmu.PAGE
     kept = (found & PAGE_ASK).eq(0) & ~is_watched(f, page, softmmu.PAGE, -1)
-    entry = f.offset(f.pointer(f.get(s.MEMORY_BASE)), softmmu.entry_offset(address))
+    table = f.pointer(f.get(s.MEMORY_BASE))
+    entry = f.offset(table, softmmu.entry_offset(address))
+    _call_forget(f, table, entry)
     nothing = f.const(_NO_TAG, 64)
+    readable = (found & PAGE_READ).ne(0) & kept
+    changeable = writable & ~holds_code & kept
     for at, allowed in (
-        (softmmu.READ_TAG, (found & PAGE_READ).ne(0) & kept),
-        (softmmu.WRITE_TAG, writable & ~holds_code & kept),
+        (softmmu.READ_TAG, readable),
+        (softmmu.WRITE_TAG, changeable),
         (softmmu.FETCH_TAG, (found & PAGE_EXECUTE).ne(0)),
     ):
         f.set_at(entry, at, allowed.select(page, nothing))
-    f.set_at(entry, softmmu.ADDEND, host - page)
+    addend = host - page
+    f.set_at(entry, softmmu.ADDEND, addend)
+    if has_maps:
+        for map_at, allowed in (
+            (softmmu.READ_MAP, readable),
+            (softmmu.WRITE_MAP, changeable),
+        ):
+            at_page = softmmu.mapped(f, table, map_at, page.lshr(12))
+            f.raw_store(at_page, allowed.select(addend, 0), align=8)
     context = f.get(s.TLB_CONTEXT).zext(64) * softmmu.MMU_MODES
     f.raw_store(_used_at(f, context + mode), f.const(1, 8))
     marks = writable.select(f.const(WRITABLE, 64), 0) | holds_code.select(
