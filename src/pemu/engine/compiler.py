@@ -50,6 +50,25 @@ SAVE_INTERVAL = 5.0
 """Seconds between the times that what has been compiled is stored, while the program runs."""
 
 
+_WEIGHTS = (
+    '!0 = !{!"branch_weights", i32 1, i32 1000}',
+    '!1 = !{!"branch_weights", i32 1000, i32 1}',
+)
+_LINES = (
+    '!2 = !{i32 2, !"Debug Info Version", i32 3}',
+    '!3 = !{i32 7, !"Dwarf Version", i32 4}',
+    '!4 = !DIFile(filename: "g", directory: "/")',
+    "!5 = distinct !DICompileUnit(language: DW_LANG_C99, file: !4, emissionKind: LineTablesOnly)",
+    "!6 = !DISubroutineType(types: !7)",
+    "!7 = !{null}",
+    "!llvm.dbg.cu = !{!5}",
+    "!llvm.module.flags = !{!2, !3}",
+)
+"""What LLVM makes line tables from; each region has a node more, from `_FIRST_SCOPE` on."""
+
+_FIRST_SCOPE = 8
+
+
 class Region:
     """A compiled region: its entries' host addresses, and the guest code that it stands for.
 
@@ -310,32 +329,23 @@ class Compiler:
         functions: list[str] = []
         declarations: set[str] = set()
         helpers: dict[str, Helper] = {}
-        metadata = [
-            '!0 = !{!"branch_weights", i32 1, i32 1000}',
-            '!1 = !{!"branch_weights", i32 1000, i32 1}',
-            '!2 = !{i32 2, !"Debug Info Version", i32 3}',
-            '!3 = !{i32 7, !"Dwarf Version", i32 4}',
-            '!4 = !DIFile(filename: "g", directory: "/")',
-            "!5 = distinct !DICompileUnit(language: DW_LANG_C99, file: !4, "
-            "emissionKind: LineTablesOnly)",
-            "!6 = !DISubroutineType(types: !7)",
-            "!7 = !{null}",
-            "!llvm.dbg.cu = !{!5}",
-            "!llvm.module.flags = !{!2, !3}",
-        ]
+        # The accesses of a whole processor do not fault on the host.
+        has_lines = self._engine.arch.system is None
+        metadata = [*_WEIGHTS, *(_LINES if has_lines else ())]
         regions: list[tuple[Region, list[GuestBlock]]] = []
         for _, shape in formed:
             self._serial += 1
             name = f"r{self._serial}"
-            scope = 8 + len(regions)
+            scope = _FIRST_SCOPE + len(regions) if has_lines else 0
             ordered = order(shape.start, shape.blocks)
             if self._engine.arch.system is not None:
                 find_tight_loops(ordered)
-            base = region_base(ordered)
-            metadata.append(
-                f'!{scope} = distinct !DISubprogram(name: "{base:x}", scope: !4, file: !4, '
-                "line: 0, type: !6, unit: !5, spFlags: DISPFlagDefinition)"
-            )
+            if has_lines:
+                base = region_base(ordered)
+                metadata.append(
+                    f'!{scope} = distinct !DISubprogram(name: "{base:x}", scope: !4, file: !4, '
+                    "line: 0, type: !6, unit: !5, spFlags: DISPFlagDefinition)"
+                )
             decoded = shape.mode & (1 << c.MMU_SHIFT) - 1
             builder = self._former.builder(decoded)
             decoder = self._former.decoders[decoded]

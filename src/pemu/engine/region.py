@@ -222,7 +222,7 @@ class RegionBuilder(RegionExits):
     ) -> str:
         """Stage the blocks of `shape` (in reverse post-order) and return the function's IR text.
 
-        `scope`: number of the metadata node of the function's DISubprogram.
+        `scope`: number of the metadata node of the function's DISubprogram, 0 for none.
         """
         self._name = name
         self._scope = scope

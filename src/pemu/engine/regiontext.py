@@ -81,9 +81,10 @@ class RegionText:
         `lines`: the rest, with accesses to registers as tuples. `slots`: guest addresses that its
         ways out lead to.
         """
+        marked = f" !dbg !{self._scope}" if self._scope else ""
         out = [
             f"define hidden preserve_nonecc void @{self._name}({runtime.PARAMETER_LIST}) "
-            f"{runtime.ATTRIBUTES} !dbg !{self._scope} {{",
+            f"{runtime.ATTRIBUTES}{marked} {{",
             "entry:",
             *entry_lines,
         ]

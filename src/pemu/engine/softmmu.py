@@ -117,9 +117,7 @@ def mapped(e: Emitter, table: str, map_at: int, page: Value) -> str:
     return e.op(f"getelementptr i64, ptr {e.offset(table, map_at)}, i64 {page.ir}")
 
 
-def _look_up(
-    cpu: InsnBuilder, address: Value, tag_at: int, size: int
-) -> tuple[str, str, str, str]:
+def _look_up(cpu: InsnBuilder, address: Value, tag_at: int, size: int) -> tuple[str, str, str, str]:
     """Emit the fast way: its host pointer operand; labels of it, of the slow way, of the end."""
     cpu.before_access()
     slow, fast, done = cpu.label("slow"), cpu.label("fast"), cpu.label("done")

@@ -164,9 +164,7 @@ def _flush_page() -> Function:
     )
     offset = softmmu.entry_offset(f.name("%address", 64))
 
-    _each_table(
-        f, lambda _, start: _call_forget(f, f.pointer(start), f.pointer(start + offset))
-    )
+    _each_table(f, lambda _, start: _call_forget(f, f.pointer(start), f.pointer(start + offset)))
     f.do("ret void")
     return f
 
