@@ -11,7 +11,7 @@ from pemu.cli.img_commands.session import (
     COMMON,
     Session,
     close,
-    known_format,
+    driver_of,
     mistake,
     one_file,
     say,
@@ -45,9 +45,7 @@ def run(words: Sequence[str]) -> int:
     pairs = option_pairs(given.all("o"))
     format = given.get("f")
     if pairs is None and format:
-        if not known_format(format):
-            raise OptionError(f"Unknown file format '{format}'")
-        return _help(find_driver(format))
+        return _help(driver_of(format))
     name = one_file(given)
     session = Session(given)
     mode = Mode() if pairs is not None else Mode(readonly=True)

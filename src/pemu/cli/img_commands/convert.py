@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 
 from pemu.block.copying import WORKERS, Copier, CopyError, Piece
-from pemu.block.driver import Driver, find_driver
+from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.extents import above, unfiltered
 from pemu.block.graph import creating_protocol
@@ -15,7 +15,13 @@ from pemu.block.joined import Joined
 from pemu.block.opening import Mode, resolve
 from pemu.block.tree import nested
 from pemu.cli.image_options import cached
-from pemu.cli.img_commands.creation import check_keys, creation_keys, option_help, option_pairs
+from pemu.cli.img_commands.creation import (
+    check_keys,
+    creating_driver,
+    creation_keys,
+    option_help,
+    option_pairs,
+)
 from pemu.cli.img_commands.progress import Progress
 from pemu.cli.img_commands.session import (
     COMMON,
@@ -23,7 +29,6 @@ from pemu.cli.img_commands.session import (
     Session,
     close,
     integer,
-    known_format,
     number,
     say,
     usage,
@@ -275,11 +280,7 @@ def _create(
 ) -> None:
     """Make the new image. Raises OptionError."""
     format = wanted.format
-    if not known_format(format):
-        raise OptionError(f"Unknown file format '{format}'")
-    driver = find_driver(format)
-    if driver.create is None:
-        raise OptionError(f"Format driver '{format}' does not support image creation")
+    driver = creating_driver(format)
     check_keys(creation_keys(driver, creating_protocol(name)), pairs)
     values = dict(pairs)
     keys = {key.name for key in driver.creation}

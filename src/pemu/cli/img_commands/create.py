@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pemu.block.driver import find_driver
 from pemu.block.error import ImageError
 from pemu.block.graph import Graph, creating_protocol
 from pemu.block.opening import Mode, resolve
 from pemu.cli.img_commands.creation import (
     check_keys,
+    creating_driver,
     creation_keys,
     option_help,
     option_pairs,
@@ -87,11 +87,7 @@ def create(
     unsafe: bool = False,
 ) -> None:
     """Make an image and say so. Raises OptionError."""
-    if not known_format(format):
-        raise OptionError(f"Unknown file format '{format}'")
-    driver = find_driver(format)
-    if driver.create is None:
-        raise OptionError(f"Format driver '{format}' does not support image creation")
+    driver = creating_driver(format)
     keys = creation_keys(driver, creating_protocol(name))
     check_keys(keys, pairs)
     values = dict(pairs)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pemu.block.driver import Driver, find_driver
+from pemu.block.driver import Driver
 from pemu.block.graph import creating_protocol
-from pemu.cli.img_commands.session import known_format
+from pemu.cli.img_commands.session import driver_of
 from pemu.options.error import OptionError, unknown
 from pemu.options.keyval import Key, split
 from pemu.options.types import Bool, Int, Size, ValueType
@@ -52,6 +52,14 @@ def creation_keys(driver: Driver, protocol: Driver | None) -> list[Key]:
     return [*keys, *(key for key in below if key.name not in known)]
 
 
+def creating_driver(format: str) -> Driver:
+    """The driver that is called `format`, which can make images. Raises OptionError."""
+    driver = driver_of(format)
+    if driver.create is None:
+        raise OptionError(f"Format driver '{format}' does not support image creation")
+    return driver
+
+
 def check_keys(keys: Iterable[Key], pairs: Iterable[tuple[str, str]]) -> None:
     """Raise OptionError where `pairs` has what is none of `keys`, or a value of a wrong type."""
     known = {key.name: key for key in keys}
@@ -86,11 +94,7 @@ def shown_options(keys: Iterable[Key], values: Mapping[str, Any], size: int) -> 
 
 def option_help(format: str, name: str = "") -> str:
     """The answer to -o help. name: of the new image, if that is known."""
-    if not known_format(format):
-        raise OptionError(f"Unknown file format '{format}'")
-    driver = find_driver(format)
-    if driver.create is None:
-        raise OptionError(f"Format driver '{format}' does not support image creation")
+    driver = creating_driver(format)
     keys = creation_keys(driver, creating_protocol(name) if name else None)
     title = "Supported options:" if name else f"Supported {format} options:"
     lines = [title, *option_lines(keys)]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pemu.block.copying import Copier, CopyError, Piece
-from pemu.block.driver import find_driver
 from pemu.block.error import ImageError
 from pemu.block.extents import stretches
 from pemu.block.image import SECTOR, Image
 from pemu.block.opening import Mode
+from pemu.cli.img_commands.creation import creating_driver
 from pemu.cli.img_commands.session import (
     COMMON,
     Session,
     close,
-    known_format,
     number,
     usage,
     warn,
 )
-from pemu.options.error import OptionError, quoted
+from pemu.options.error import OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,10 +69,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _copy(session: Session, source: Image, start: int, end: int, format: str, name: str) -> None:
-    if not known_format(format):
-        raise OptionError(f"Unknown file format {quoted(format)}")
-    if find_driver(format).create is None:
-        raise OptionError(f"Format driver '{format}' does not support image creation")
+    creating_driver(format)
     try:
         session.graph.create(format, name, end - start, {})
     except ImageError as error:

@@ -9,7 +9,7 @@ from pemu.cli.img_commands.info import print_json
 from pemu.cli.img_commands.session import (
     COMMON,
     Session,
-    known_format,
+    driver_of,
     mistake,
     number,
     output_format,
@@ -58,9 +58,7 @@ def run(words: Sequence[str]) -> int:
     for option, name in (("--image-opts", "image-opts"), ("-f", "f"), ("-l", "l")):
         if not given.words and name in given:
             raise OptionError(f"{option} can only be used with a filename.")
-    if not known_format(format):
-        raise OptionError(f"Unknown file format '{format}'")
-    driver = find_driver(format)
+    driver = driver_of(format)
     if driver.measure is None:
         raise OptionError(f"Block driver '{format}' does not support size measurement")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pemu.block.driver import FILTERS, FORMATS, PROTOCOLS
+from pemu.block.driver import FILTERS, FORMATS, PROTOCOLS, Driver, find_driver
 from pemu.block.error import ImageError
 from pemu.block.graph import Graph
 from pemu.block.image import Image
@@ -134,6 +134,13 @@ def warn(text: str) -> None:
 def known_format(name: str) -> bool:
     """Whether there is a driver called `name`."""
     return name in FORMATS or name in PROTOCOLS or name in FILTERS
+
+
+def driver_of(format: str) -> Driver:
+    """The driver that is called `format`. Raises OptionError."""
+    if not known_format(format):
+        raise OptionError(f"Unknown file format '{format}'")
+    return find_driver(format)
 
 
 def number(text: str, what: str, *, least: int = 0, most: int = LARGEST) -> int:
