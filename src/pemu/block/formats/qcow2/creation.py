@@ -8,6 +8,7 @@ from pemu.block.crypto.choices import CREATION as LUKS_KEYS
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.clearing import PREALLOCATION
 from pemu.block.formats.qcow2.header import (
+    AES,
     COMPRESSION,
     COMPRESSIONS,
     EXTENDED_L2,
@@ -15,6 +16,8 @@ from pemu.block.formats.qcow2.header import (
     LARGEST_CLUSTER,
     LARGEST_L1,
     LAZY_REFCOUNTS,
+    LUKS,
+    NO_CRYPT,
     RAW_EXTERNAL_DATA,
     SMALLEST_CLUSTER,
     Fields,
@@ -186,18 +189,32 @@ def _check_old(options: dict[str, Any], header: Header) -> None:
             )
 
 
+def _chosen_method(options: dict[str, Any]) -> int:
+    """How a new image is to be encrypted. Raises ImageError."""
+    given = [key for key in options if key.startswith("encrypt.") and options[key] is not None]
+    method = options["encrypt.format"]
+    if options["encryption"]:
+        if method:
+            raise ImageError("Options encryption and encrypt.format are mutually exclusive")
+        method = "aes"
+    elif given and not method:
+        raise ImageError("Parameter 'encrypt.format' is missing")
+    if method and not options["encrypt.key-secret"]:
+        raise ImageError("Parameter 'encrypt.key-secret' is required for cipher")
+    return {"aes": AES, "luks": LUKS}[method] if method else NO_CRYPT
+
+
 def create_image(creation: Creation) -> None:
     """Make a qcow2 image. Raises ImageError, OSError."""
-    from pemu.block.crypto.secrets import secret
-    from pemu.block.formats.qcow2.encryption import chosen_method, make_encrypted
-
     options = creation.options
     size = -(-creation.size // SECTOR) * SECTOR
     header = new_header(options, size)
     header.fields.size = 0
-    header.fields.crypt_method = chosen_method(options)
+    header.fields.crypt_method = _chosen_method(options)
     passphrase = b""
     if header.fields.crypt_method:
+        from pemu.block.crypto.secrets import secret
+
         passphrase = secret(creation.graph.objects, options["encrypt.key-secret"])
     data = creation.file(options["data_file"]) if options["data_file"] else None
     try:
@@ -227,6 +244,8 @@ def create_image(creation: Creation) -> None:
             image.use_data_file(data)
         image.begin_writing()
         if header.fields.crypt_method:
+            from pemu.block.formats.qcow2.encryption import make_encrypted
+
             make_encrypted(image, options, passphrase)
         image.truncate(size, preallocation=options["preallocation"] or "off")
     finally:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-_METHODS = {"aes": AES, "luks": LUKS}
-
 
 def unlock(image: Qcow2Reading, options: Mapping[str, Any], objects: dict[str, Any], *,
            describe: bool) -> None:  # fmt: skip
@@ -80,21 +78,6 @@ def make_encrypted(image: Qcow2Reading, options: dict[str, Any], passphrase: byt
     _, image.cipher = Luks.create(values, passphrase, reserve)
     metadata.commit(accurate=True)
     metadata.write_header()
-
-
-def chosen_method(options: Mapping[str, Any]) -> int:
-    """How a new image is to be encrypted. Raises ImageError."""
-    given = [key for key in options if key.startswith("encrypt.") and options[key] is not None]
-    method = options["encrypt.format"]
-    if options["encryption"]:
-        if method:
-            raise ImageError("Options encryption and encrypt.format are mutually exclusive")
-        method = "aes"
-    elif given and not method:
-        raise ImageError("Parameter 'encrypt.format' is missing")
-    if method and not options["encrypt.key-secret"]:
-        raise ImageError("Parameter 'encrypt.key-secret' is required for cipher")
-    return _METHODS[method] if method else 0
 
 
 def amend_keys(image: Qcow2Reading, options: dict[str, Any]) -> None:
