@@ -246,7 +246,8 @@ def _certificates(folder: Path) -> None:
     key = ("-newkey", "rsa:2048", "-nodes", "-days", "2")
     make("req", "-x509", *key, "-keyout", "ca-key.pem", "-out", "ca-cert.pem", "-subj", "/CN=ca")
     for side, name in (("server", "localhost"), ("client", "someone")):
-        make("req", *key[:3], "-keyout", f"{side}-key.pem", "-out", "x.csr", "-subj", f"/CN={name}")
+        subject = f"/O=Example, Ltd/CN={name}"
+        make("req", *key[:3], "-keyout", f"{side}-key.pem", "-out", "x.csr", "-subj", subject)
         (folder / "x.ext").write_text(f"subjectAltName=DNS:{name}\n")
         make(
             "x509", "-req", "-in", "x.csr", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem",
@@ -257,10 +258,13 @@ def _certificates(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("rules", "allowed"),
     [
-        ("authz-simple,id=a,identity=CN=someone", True),
-        ("authz-simple,id=a,identity=CN=somebody else", False),
-        ("authz-list,id=a,rules.0.match=CN=s*,rules.0.policy=allow,rules.0.format=glob", True),
-        ("authz-list,id=a,policy=allow,rules.0.match=CN=someone,rules.0.policy=deny", False),
+        (r"authz-simple,id=a,identity=O=Example\,, Ltd,,CN=someone", True),
+        (r"authz-simple,id=a,identity=CN=someone,,O=Example\,, Ltd", False),
+        ("authz-list,id=a,rules.0.match=O=*,rules.0.policy=allow,rules.0.format=glob", True),
+        (
+            "authz-list,id=a,policy=allow,rules.0.match=*s*,rules.0.policy=deny,rules.0.format=glob",
+            False,
+        ),
     ],
 )
 def test_tls_in_both_directions(tmp_path: Path, disk: Path, rules: str, allowed: bool) -> None:
@@ -273,8 +277,10 @@ def test_tls_in_both_directions(tmp_path: Path, disk: Path, rules: str, allowed:
         "--image-opts",
         f"driver=nbd,server.type=unix,server.path={socket},tls-creds=t,tls-hostname=localhost",
     )
-    theirs = [need("qemu-nbd"), "-t", "-f", "raw", "-k", str(socket), *server, str(disk)]
-    with process(theirs, socket):
+    theirs = [need("qemu-nbd"), "-t", "-f", "raw", "-k", str(socket), *server]
+    if allowed:
+        theirs += ["--tls-authz", "a", "--object", rules]  # so it is QEMU's opinion, too
+    with process([*theirs, str(disk)], socket):
         plain = ["--object", f"{credentials}client", *client, "-r"]
         words = ["--object", f"tls-creds-x509,id=s,dir={tmp_path},endpoint=server"]
         words += ["--tls-creds", "s", "--tls-authz", "a", "--object", rules]

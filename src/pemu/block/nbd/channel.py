@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pemu.block.image import take
 
@@ -29,8 +29,16 @@ _SHORT = {
     "localityName": "L",
     "stateOrProvinceName": "ST",
     "countryName": "C",
+    "domainComponent": "DC",
+    "userId": "UID",
+    "streetAddress": "street",
+    "emailAddress": "EMAIL",
+    "surname": "surName",
 }
-"""Parts of a certificate's name as they are written."""
+"""Parts of a certificate's name as GnuTLS writes them; the others have the names they have here."""
+
+_ESCAPED = str.maketrans({character: f"\\{character}" for character in ',+"\\<>;#'})
+"""What would end a part's value has a backslash before it (RFC 4514)."""
 
 
 class Gone(OSError):
@@ -45,7 +53,21 @@ def _waits(error: OSError) -> bool:
 
 
 def _gone(error: OSError) -> Gone:
-    return Gone(error.errno or errno.ECONNRESET, error.strerror or str(error))
+    return Gone(error.errno or errno.ECONNRESET, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, without OpenSSL's numbers and names."""
+    if type(error).__module__ != "ssl":
+        return (isinstance(error, OSError) and error.strerror) or str(error)
+    import ssl
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError):
+        return "the connection was closed"
+    assert isinstance(error, ssl.SSLError)
+    return error.reason.lower().replace("_", " ") if error.reason else str(error)
 
 
 class Channel:
@@ -149,15 +171,16 @@ class Channel:
             secure.do_handshake()
             secure.setblocking(False)
         except (OSError, ValueError) as error:
-            raise Gone(errno.EPROTO, f"TLS handshake failed: {error}") from None
+            raise Gone(errno.EPROTO, f"TLS handshake failed: {_reason(error)}") from None
         self._secure = secure
 
     def peer_name(self) -> str:
-        """The distinguished name of the other side's certificate, as tls-authz sees it."""
-        found = self._secure.getpeercert() if self._secure is not None else None
-        parts = (found or {}).get("subject", ())
+        """The distinguished name of the other side's certificate, as tls-authz sees it: its parts
+        in the certificate's order."""
+        found: Any = self._secure.getpeercert() if self._secure is not None else None
         return ",".join(
-            f"{_SHORT.get(key, key)}={value}" for group in reversed(parts) for key, value in group
+            "+".join(f"{_SHORT.get(key, key)}={value.translate(_ESCAPED)}" for key, value in part)
+            for part in (found or {}).get("subject", ())
         )
 
     def _with_tls(self, method: Callable[[memoryview], int], view: memoryview) -> int:

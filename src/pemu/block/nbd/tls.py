@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pemu.block.error import ImageError
 from pemu.block.nbd.channel import Channel, Gone
 from pemu.block.tree import from_json, typed
-from pemu.options.error import quoted
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, ListOf, Text
 
@@ -39,7 +38,7 @@ class TlsServer:
         """Go on in secret. Raises Gone where the client may not or cannot."""
         channel.start_tls(self.credentials.context, server=True)
         if self.authorized is not None and not self.authorized.allows(channel.peer_name()):
-            raise Gone(errno.EPERM, f"the client {quoted(channel.peer_name())} is not authorized")
+            raise Gone(errno.EPERM, f"the client '{channel.peer_name()}' is not authorized")
 
 
 @dataclass(frozen=True)
