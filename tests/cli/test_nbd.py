@@ -237,7 +237,7 @@ def test_socket_that_is_handed_over(tmp_path: Path, disk: Path) -> None:
     nbdsh(script)
 
 
-def _certificates(folder: Path) -> None:
+def _certificates(folder: Path, days: str = "2") -> None:
     openssl = need("openssl")
 
     def make(*words: str) -> None:
@@ -251,7 +251,7 @@ def _certificates(folder: Path) -> None:
         (folder / "x.ext").write_text(f"subjectAltName=DNS:{name}\n")
         make(
             "x509", "-req", "-in", "x.csr", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem",
-            "-CAcreateserial", "-days", "2", "-out", f"{side}-cert.pem", "-extfile", "x.ext",
+            "-CAcreateserial", "-days", days, "-out", f"{side}-cert.pem", "-extfile", "x.ext",
         )  # fmt: skip
 
 
@@ -340,6 +340,17 @@ def test_mistakes_are_answered_as_qemu_nbd_does(words: list[str]) -> None:
     expected = (theirs.stdout + theirs.stderr).replace("qemu-nbd:", "pemu-nbd:")
     if "connect" not in expected:
         assert ours == expected
+
+
+def test_certificate_that_has_expired_is_named(tmp_path: Path, disk: Path) -> None:
+    _certificates(tmp_path, days="-1")
+    words = ["--object", f"tls-creds-x509,id=t,dir={tmp_path},endpoint=server", "--tls-creds=t"]
+    words += ["-f", "raw", "-k", str(tmp_path / "socket"), str(disk)]
+    theirs = subprocess.run(
+        [need("qemu-nbd"), *words], capture_output=True, text=True, timeout=LONG, check=False
+    )
+    assert "has expired" in theirs.stderr
+    assert pemu_nbd(*words, status=1) == theirs.stderr.replace("qemu-nbd:", "pemu-nbd:")
 
 
 def test_rules_in_a_file_hold_as_they_are_when_a_client_comes(tmp_path: Path) -> None:

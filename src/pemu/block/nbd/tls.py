@@ -144,7 +144,26 @@ def x509(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Credentials:
             context.load_cert_chain(certificate, key, password=password or b"")
     except (OSError, ValueError) as error:
         raise ImageError(f"the credentials in '{directory}' are of no use: {error}") from None
+    if values["sanity-check"]:
+        _check_dates(authority, "CA")
+        if os.path.exists(certificate):
+            _check_dates(certificate, side)
     return Credentials(server, context)
+
+
+def _check_dates(path: str, what: str) -> None:
+    """Raise ImageError where a certificate of a file is not valid now: the peer would only go."""
+    from datetime import UTC, datetime
+
+    from cryptography import x509
+
+    now = datetime.now(UTC)
+    with open(path, "rb") as file:
+        for certificate in x509.load_pem_x509_certificates(file.read()):
+            if certificate.not_valid_after_utc < now:
+                raise ImageError(f"The {what} certificate {path} has expired")
+            if certificate.not_valid_before_utc > now:
+                raise ImageError(f"The {what} certificate {path} is not yet active")
 
 
 def psk(values: Mapping[str, Any], objects: Mapping[str, Any]) -> Credentials:
