@@ -119,6 +119,8 @@ def _take(options: SystemOptions, option: Option, value: Any) -> None:
         options.reboot = False
     elif name == "nodefaults":
         options.defaults = False
+    elif name == "semihosting":
+        options.semihosting.append({"enable": True, "userspace": False, "arg": []})
     elif name == "s":
         options.gdb = "tcp::1234"
     elif option.dest and option.repeat:

@@ -9,7 +9,7 @@ from typing import Any
 from pemu.cli.system_options import SystemOptions
 from pemu.engine.codecache import DEFAULT_LIMIT, CodeCache, default_directory
 from pemu.machine.control import Vcpu
-from pemu.machine.machine import Machine
+from pemu.machine.machine import Hosting, Machine
 from pemu.machine.target import Target
 from pemu.options.error import OptionError
 
@@ -33,6 +33,7 @@ def maker(machine: Machine, target: Target, options: SystemOptions) -> Callable[
         cache = None
         if jit.get("cache", True):
             cache = _cache(jit.get("cache-dir"), jit.get("cache-size"))
+        machine.semihosting = _semihosting(options)
         try:
             processor = MipsProcessor(
                 machine,
@@ -58,6 +59,18 @@ def maker(machine: Machine, target: Target, options: SystemOptions) -> Callable[
         return processor
 
     return make
+
+
+def _semihosting(options: SystemOptions) -> Hosting | None:
+    """What -semihosting and -semihosting-config ask for."""
+    if not options.semihosting or not options.semihosting[-1]["enable"]:
+        return None
+    from pemu.machine.mips_semihosting import Semihosting
+
+    arguments = [text for given in options.semihosting for text in given["arg"]]
+    if not arguments and options.kernel:
+        arguments = [options.kernel, *(options.append or "").split()]
+    return Semihosting(arguments, user=options.semihosting[-1]["userspace"])
 
 
 def _cache(directory: str | None, limit: int | None) -> CodeCache | None:

@@ -23,7 +23,6 @@ LATER = (
     "qmp-pretty",
     "rotate",
     "runas",
-    "semihosting-config",
     "spice",
     "tpmdev",
     "usbdevice",
@@ -46,6 +45,5 @@ LATER_SWITCHES = (
     "only-migratable",
     "portrait",
     "preconfig",
-    "semihosting",
 )
 """Options without a value."""

@@ -32,6 +32,7 @@ from pemu.cli.system_values import (
     name_group,
     overcommit_group,
     rtc_group,
+    semihosting_group,
     smp_group,
 )
 from pemu.cli.user_options import Cpu, Lazy, LogPath, Trace, jit_group, trace_group
@@ -96,6 +97,7 @@ class SystemOptions:
     seed: int | None = None
     action: list[dict[str, Any]] = field(default_factory=list)
     messages: dict[str, Any] | None = None
+    semihosting: list[dict[str, Any]] = field(default_factory=list)
     overcommit: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -234,6 +236,15 @@ OPTIONS = (
         "[mem-lock=on|off]",
         "what the host may give others",
         dest="overcommit",
+        repeat=True,
+    ),
+    Option("semihosting", help="let a program without an operating system use the host"),
+    Option(
+        "semihosting-config",
+        Lazy("enable", semihosting_group),
+        "[enable=on|off][,arg=text...]",
+        "the same, with arguments of the program",
+        dest="semihosting",
         repeat=True,
     ),
     Option("uuid", Uuid("uuid"), "uuid", "UUID of the machine", dest="uuid"),

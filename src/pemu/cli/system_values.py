@@ -276,6 +276,20 @@ def message_group() -> Group:
     )
 
 
+def semihosting_group() -> Group:
+    return Group(
+        "-semihosting-config",
+        (
+            Key("enable", Bool(), "let programs use the host", default=True),
+            Key("target", Enum(("native", "auto")), "who carries it out", default="auto"),
+            Key("chardev", NotYet(), "where the console is"),
+            Key("userspace", Bool(), "also programs in user mode", default=False),
+            Key("arg", Text("text"), "an argument of the program", repeat=True),
+        ),
+        implied="enable",
+    )
+
+
 def overcommit_group() -> Group:
     return Group(
         "-overcommit",

@@ -95,6 +95,11 @@ class Control:
         """Whether the guest runs."""
         return self.state == "running"
 
+    @property
+    def ending(self) -> bool:
+        """Whether somebody has asked for the end, or a reset, or there it is."""
+        return self.ended or bool(self._wanted)
+
     # Processor threads
 
     def run_vcpu(self, cpu: Vcpu) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pemu.log import Log
 from pemu.machine.bus import Bus, SystemBus
@@ -29,6 +29,18 @@ class Rom(NamedTuple):
     data: bytes
 
 
+class Hosting(Protocol):
+    """What lets programs without an operating system use the host (-semihosting).
+
+    features: what a processor needs for it, beside its model's.
+    """
+
+    features: frozenset[str]
+
+    def call(self, processor: Any) -> None:
+        """Do what the program on a processor asks for; on the processor's thread."""
+
+
 class Machine:
     """The parts of one machine, and the devices that have been made for it.
 
@@ -40,6 +52,7 @@ class Machine:
     memory: what the processor sees, `memory.root` holds all; io: I/O ports, `io.root`.
     backends: by kind ('chardev', 'drive', 'netdev'), a function from an id to the object;
         OptionError for an unknown id.
+    semihosting: for its programs, None without; to be set before processors are made.
     new_cpu: makes a processor of a model.
     function_name: the function around a guest-virtual address of the kernel, for logs.
     roms: what each reset puts into memory, as the last thing. at_reset: functions called before
@@ -67,6 +80,7 @@ class Machine:
         self.devices: list[Device] = []
         self.buses: list[Bus] = []
         self.system_bus = SystemBus(self, "main-system-bus")
+        self.semihosting: Hosting | None = None
         self.new_cpu: Callable[[str], Vcpu] | None = None
         self.backends: dict[str, Callable[[str], object]] = {}
         self.globals: list[tuple[str, str, str]] = []

@@ -16,6 +16,7 @@ from pemu.isa.mips.cp0_exits import (
     EXIT_COMPARE,
     EXIT_COUNTERS,
     EXIT_HOOKS,
+    EXIT_SEMIHOSTING,
     EXIT_STEP,
     EXIT_WAIT,
     NEVER,
@@ -61,7 +62,9 @@ class MipsProcessor(Processor):
         mode: str = "auto",
     ) -> None:
         counts = machine.icount is not None
-        arch = system_architecture(model, machine.order == "big", bits, counts=counts)
+        more = machine.semihosting.features if machine.semihosting else frozenset[str]()
+        big = machine.order == "big"
+        arch = system_architecture(model, big, bits, counts=counts, more=more)
         super().__init__(machine, arch, cache=cache, mode=mode)
         self.bits = bits
         self.count_ns = COUNT_NS
@@ -134,6 +137,8 @@ class MipsProcessor(Processor):
                 self.cpu.pc -= 4
         elif number == EXIT_STEP:
             self._step_once()
+        elif number == EXIT_SEMIHOSTING and self.machine.semihosting is not None:
+            self.machine.semihosting.call(self)
 
     def _watch_counters(self) -> None:
         """Look again for interrupts by performance counters until all that may come have."""

@@ -21,4 +21,7 @@ EXIT_STEP = 5
 EXIT_COUNTERS = 6
 """Performance counters that interrupt have been written."""
 
+EXIT_SEMIHOSTING = 7
+"""SDBBP 1 where semihosting is wanted: the machine does what the program asks for."""
+
 NEVER = (1 << 64) - 1

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_timer
-from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_WAIT
+from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_SEMIHOSTING, EXIT_WAIT
 from pemu.isa.mips.cp0_usable import privileged, unprivileged
-from pemu.isa.mips.exceptions import RESERVED_INSTRUCTION
+from pemu.isa.mips.exceptions import DEBUG_BREAKPOINT, RESERVED_INSTRUCTION
 from pemu.isa.mips.memory_access import effective_address
 from pemu.isa.mips.state import set_word
 from pemu.isa.mips.system import SYNCI_STEP
@@ -63,6 +63,19 @@ _declare_interrupt_switch("ei", 1, enable=True)
 )
 def wait(cpu: SystemCpu) -> None:
     cpu.exit(EXIT_WAIT)
+
+
+@MIPS.insn(
+    "011100 00000000000000000001 111111",
+    "sdbbp 0x1",
+    name="sdbbp_semihosting",
+    needs="system mips32 semihosting",
+    overrides="sdbbp",
+)
+def semihosting(cpu: SystemCpu) -> None:
+    if "semihosting_user" not in cpu.features:
+        cpu.trap(DEBUG_BREAKPOINT, unprivileged(cpu))
+    cpu.exit(EXIT_SEMIHOSTING)
 
 
 def cache(cpu: SystemCpu, base: Value, offset: Value) -> None:

@@ -78,27 +78,40 @@ def architecture(model_name: str, big_endian: bool, abi: str) -> Architecture:
 
 
 def system_architecture(
-    model_name: str, big_endian: bool, xlen: int, *, counts: bool = False
+    model_name: str,
+    big_endian: bool,
+    xlen: int,
+    *,
+    counts: bool = False,
+    more: frozenset[str] = frozenset(),
 ) -> Architecture:
     """Return the description of processor `model_name` as a whole.
 
-    `counts`: it counts its instructions.
+    `counts`: it counts its instructions. `more`: features beside the model's, `semihosting` and,
+    also for programs in user mode, `semihosting_user`.
     `xlen`: 32 or 64, the width of the target's registers; a 32-bit model stays one also on a
     64-bit target. Raises `models.UnknownModel`, `models.UnsupportedModel`.
     """
     from pemu.isa.mips.cp0_models import BY_NAME
 
-    return architecture_with(BY_NAME[model(model_name, xlen).name], big_endian, counts=counts)
+    control = BY_NAME[model(model_name, xlen).name]
+    return architecture_with(control, big_endian, counts=counts, more=more)
 
 
-def architecture_with(control: Control, big_endian: bool, *, counts: bool = False) -> Architecture:
+def architecture_with(
+    control: Control,
+    big_endian: bool,
+    *,
+    counts: bool = False,
+    more: frozenset[str] = frozenset(),
+) -> Architecture:
     """Return the description of a processor that is a coprocessor 0 and its model."""
     from pemu.isa.mips.cp0_state import system_layout
     from pemu.isa.mips.cp0_system import system_of
     from pemu.isa.mips.cp0_usable import WIDE, WIDE_PART
 
     chosen = control.model
-    features = chosen.features | control.features
+    features = chosen.features | control.features | more
     modes = _FPU_MODES if chosen.fir else (frozenset[str](),)
     parts = _PARTS
     if chosen.bits == 64:
@@ -111,8 +124,9 @@ def architecture_with(control: Control, big_endian: bool, *, counts: bool = Fals
     if control.counters and not counts:
         # While the guest counts instructions.
         modes = (*modes, *(mode | {COUNTED} for mode in modes))
+    name = f"mips-{chosen.name}-{'be' if big_endian else 'le'}"
     return Architecture(
-        f"mips-{chosen.name}-{'be' if big_endian else 'le'}-system{'-icount' * counts}",
+        "-".join((f"{name}-system", *("icount",) * counts, *sorted(more))),
         source=_system_instructions,
         layout=system_layout(chosen.bits, control),
         xlen=chosen.bits,

@@ -252,7 +252,8 @@ class Malta(Board):
         code.store(registers + CONFIG_DATA, 0x0B0B0A0A)
         code.store_byte(KSEG1 + 0x1800_04D1, 0x0C)
         code.load(SP, KSEG0 + PARAMETERS - 64)
-        code.load(A0, 2)
+        if self.machine.semihosting is None:
+            code.load(A0, 2)  # else the program asks the host for its arguments
         code.load(A1, arguments)
         code.load(A2, environment)
         code.load(A3, min(self.ram_size, LOW_RAM))
