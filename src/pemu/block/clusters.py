@@ -141,10 +141,12 @@ class ClusterImage(Image):
             buffers, rest = take(buffers, file.size - place)
             for view in rest:
                 clear(view)
+        file.event("read_aio")
         file.read_into(place, buffers)
 
     def _write_place(self, offset: int, place: int, pieces: Pieces) -> None:
         """Write what belongs at `offset`, and in the file at `place`."""
+        self._file().event("write_aio")
         self._file().write_from(place, pieces)
 
     def _check_place(self, place: int) -> None:
@@ -179,6 +181,7 @@ class ClusterImage(Image):
             before = self._old(offset - inside, inside)
             after = self._old(offset + part, end - start - part)
             if place >= old_end and not before and not after and not self.encrypted:
+                file.event("write_aio")
                 file.write_from(start, taken)  # the rest of it reads as zeros
                 if file.size < end:
                     file.truncate(end)

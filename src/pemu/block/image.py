@@ -391,6 +391,18 @@ class Image:
                 child.reopen(readonly=readonly)
         self.readonly = readonly
 
+    def configure(self, options: Mapping[str, Any]) -> None:
+        """Change keys of the node, which is open; those that stay as they are may be among them.
+
+        Nothing may be under way. Raises ImageError for what cannot be changed.
+        """
+        for key, value in options.items():
+            child = self.children.get(key)
+            if child is not None and isinstance(value, dict):
+                child.configure(value)
+            elif key != "driver" or value != self.format:
+                raise ImageError(f"Cannot change the option '{key}'")
+
     def _close(self) -> None:
         """Write what is still to be written, then let go of all files but those of children.
 

@@ -32,7 +32,7 @@ def fails(image: Image, offset: int = 0, length: int = 512) -> int:
 
 
 def rule(**keys: Any) -> dict[str, Any]:
-    return {"inject-error": [{"event": "read_aio", **keys}]}
+    return {"inject-error": [{"event": "preadv", **keys}]}
 
 
 def test_without_rules_it_is_the_image(tmp_path: Path) -> None:
@@ -75,10 +75,10 @@ def test_states_follow_each_other(tmp_path: Path) -> None:
         tmp_path,
         **{
             "set-state": [
-                {"event": "read_aio", "state": 1, "new_state": 2},
-                {"event": "write_aio", "state": 2, "new_state": 3},
+                {"event": "preadv", "state": 1, "new_state": 2},
+                {"event": "pwritev", "state": 2, "new_state": 3},
             ],
-            "inject-error": [{"event": "read_aio", "state": 3}],
+            "inject-error": [{"event": "preadv", "state": 3}],
         },
     )
     assert [fails(image), fails(image)] == [0, 0]
@@ -112,8 +112,8 @@ def test_long_accesses_come_in_pieces(tmp_path: Path) -> None:
 def test_rules_of_a_file(tmp_path: Path) -> None:
     config = tmp_path / "rules"
     config.write_text(
-        '# comment\n[inject-error]\nevent = "read_aio"\nerrno = "5"\nstate = "2"\n\n'
-        '[set-state]\nevent = "write_aio"\nnew_state = "2"\n'
+        '# comment\n[inject-error]\nevent = "preadv"\nerrno = "5"\nstate = "2"\n\n'
+        '[set-state]\nevent = "pwritev"\nnew_state = "2"\n'
     )
     image = opened(tmp_path, config=str(config))
     assert fails(image) == 0
@@ -128,7 +128,7 @@ def test_rules_of_a_file(tmp_path: Path) -> None:
         ("event = x", "rules:1: 'event = x' is neither a section"),
         ("[inject-error]\nevent = nothing", "'nothing' is none of"),
         ("[inject-error]\n", "'event' is missing"),
-        ("[set-state]\nevent=read_aio\n", "'new_state' is missing"),
+        ("[set-state]\nevent=preadv\n", "'new_state' is missing"),
     ],
 )
 def test_wrong_rules_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -1,15 +1,18 @@
 """blkdebug: errors where and when a test wants them.
 
-Rules wait for events: what a format tells of by `Image.event`, and the accesses that come here
-(read_aio and preadv, write_aio and pwritev, pwritev_zero, flush_to_os and flush_to_disk). An
+Rules wait for events: what a format tells of by `Image.event` (read_aio and write_aio are those of
+contents), and the accesses that come here (preadv, pwritev, pwritev_zero, flush_to_disk). An
 inject-error rule has accesses fail from then on, a set-state rule changes the state that others
-ask for. Source: docs/devel/blkdebug.rst of QEMU describes the rules.
+ask for. Breakpoints wait for events, too: the request that comes there first is suspended until it
+is resumed. Source: docs/devel/blkdebug.rst of QEMU describes the rules.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -64,6 +67,20 @@ class Rule:
         return self.offset is None or kind == "flush" or offset <= self.offset < offset + length
 
 
+@dataclass(eq=False)
+class _Stop:
+    """A request is suspended at a breakpoint. thread: whose it is."""
+
+    tag: str
+    thread: int
+
+
+def _tell(text: str) -> None:
+    """Print a line, as QEMU's blkdebug does: scripts look for it."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 class Debug(Filter):
     """Fails as `rules` have it. most: bytes of one access, 0 for any; more come in pieces."""
 
@@ -75,10 +92,18 @@ class Debug(Filter):
         self._active: list[Rule] = []
         self._state = 1
         self._most = most
+        self._breakpoints: list[tuple[str, str]] = []
+        self._stops: list[_Stop] = []
+        self.changed = threading.Condition()
+        """Told when requests have been suspended or resumed."""
         self.event("none")
 
     def event(self, name: str) -> None:
+        tags: list[str] = []
         with self.lock:
+            if self._breakpoints:
+                tags = [tag for event, tag in self._breakpoints if event == name]
+                self._breakpoints = [one for one in self._breakpoints if one[0] != name]
             found = [one for one in self._rules if one.event == name]
             found = [one for one in found if one.state in (0, self._state)]
             injected = [one for one in found if one.new_state is None]
@@ -88,14 +113,16 @@ class Debug(Filter):
                 if rule.new_state is not None:
                     self._state = rule.new_state
         super().event(name)
+        if tags:
+            self._suspend(tags)
 
     def _access(self, kind: str, offset: int, length: int, *events: str) -> None:
         """Raise OSError where a rule says so."""
-        if not self._rules:
+        if not self._rules and not self._breakpoints:
             return
+        for name in events:
+            self.event(name)
         with self.lock:
-            for name in events:
-                self.event(name)
             for rule in self._active:
                 if rule.strikes(kind, offset, length):
                     if rule.once:
@@ -109,17 +136,71 @@ class Debug(Filter):
     def _read_into(self, offset: int, buffers: Buffers) -> None:
         rest = list(buffers)
         for at, length in self._pieces(offset, sum(map(len, buffers))):
-            self._access("read", at, length, "read_aio", "preadv")
+            self._access("read", at, length, "preadv")
             part, rest = take(rest, length)
             self._below.read_into(at, part)
 
     def _write_from(self, offset: int, pieces: Pieces) -> None:
         rest = [memoryview(piece) for piece in pieces]
         for at, length in self._pieces(offset, sum(map(len, rest))):
-            self._access("write", at, length, "write_aio", "pwritev")
+            self._access("write", at, length, "pwritev")
             part, rest = take(rest, length)
             self._below.write_from(at, part)
             self.event("pwritev_done")
+
+    # Breakpoints
+
+    def set_breakpoint(self, event: str, tag: str) -> None:
+        """Suspend the next request that comes to an event. Raises OSError for an unknown one."""
+        if event not in EVENTS:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        with self.lock:
+            self._breakpoints.insert(0, (event, tag))
+
+    def remove_breakpoint(self, tag: str) -> None:
+        """Take breakpoints away, and let go what they have suspended. Raises OSError without."""
+        with self.lock:
+            left = [one for one in self._breakpoints if one[1] != tag]
+            found = len(left) != len(self._breakpoints)
+            self._breakpoints = left
+        while self.suspended(tag):
+            self.resume(tag)
+        if not found:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    def resume(self, tag: str) -> None:
+        """Let a suspended request go on. Raises OSError without one."""
+        with self.changed:
+            stop = next((one for one in self._stops if one.tag == tag), None)
+            if stop is None:
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            _tell(f"blkdebug: Resuming request '{tag}'")
+            self._stops.remove(stop)
+            self.changed.notify_all()
+
+    def suspended(self, tag: str) -> bool:
+        """Whether a request is suspended that a breakpoint with this tag has stopped."""
+        return any(one.tag == tag for one in self._stops)
+
+    def stopped_threads(self) -> set[int]:
+        """The threads with requests that are suspended."""
+        return {one.thread for one in self._stops}
+
+    def let_go(self) -> None:
+        """Take all breakpoints away, and let all requests go on."""
+        with self.lock:
+            self._breakpoints = []
+        for stop in list(self._stops):
+            self.resume(stop.tag)
+
+    def _suspend(self, tags: list[str]) -> None:
+        stops = [_Stop(tag, threading.get_ident()) for tag in tags]
+        with self.changed:
+            for stop in stops:
+                self._stops.insert(0, stop)
+                _tell(f"blkdebug: Suspended request '{stop.tag}'")
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: not any(stop in self._stops for stop in stops))
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         self._access("write-zeroes", offset, length, "pwritev_zero")

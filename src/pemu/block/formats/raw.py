@@ -58,6 +58,7 @@ class Raw(Image):
         self._limited = size is not None
 
     def _read_into(self, offset: int, buffers: Buffers) -> None:
+        self._file.event("read_aio")
         start = self.offset + offset
         left = self._file.size - start
         if sum(map(len, buffers)) > left:  # the last sector is not whole
@@ -74,6 +75,7 @@ class Raw(Image):
     def _write_from(self, offset: int, pieces: Pieces) -> None:
         if self.guessed and offset < PROBED:
             self._check_head(offset, pieces)
+        self._file.event("write_aio")
         self._file.write_from(self.offset + offset, pieces)
 
     def _check_head(self, offset: int, pieces: Pieces) -> None:

@@ -18,8 +18,8 @@ from pemu.options.types import Bool, Enum, Size, Text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import ClassVar
+    from collections.abc import Iterator, Mapping
+    from typing import Any, ClassVar
 
 _LARGEST = 1 << 30
 """Bytes of one system call: the kernel's own limit is a little below 2 GiB."""
@@ -126,6 +126,9 @@ class File(Image):
             with self.lock:
                 self.size = max(self.size, end)
 
+    def event(self, name: str) -> None:
+        """Nobody below wants to know."""
+
     def flush(self) -> None:
         if not self._no_flush:
             os.fdatasync(self.fd)
@@ -186,6 +189,10 @@ class File(Image):
             os.ftruncate(self.fd, old)
             raise ImageError(f"Could not resize file '{self.name}': {error.strerror}") from None
         self.size = size
+
+    def configure(self, options: Mapping[str, Any]) -> None:
+        same = {"filename": self.path}
+        super().configure({k: one for k, one in options.items() if same.get(k) != one})
 
     def allocated(self) -> int:
         return os.fstat(self.fd).st_blocks * 512

@@ -6,16 +6,20 @@ import errno
 import os
 
 from pemu.block.filters.overlay import Overlay
-from pemu.block.graph import Graph
+from pemu.block.graph import NODE_KEYS, Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
 from pemu.block.protocols.file import PREALLOCATION
+from pemu.block.tree import typed
 from pemu.cli.image_options import WRITETHROUGH, cached, image_tree
 from pemu.cli.io_commands.report import Failure, amount, parse_number
 from pemu.cli.io_commands.shell import Command, Letters, Shell
 from pemu.options.error import OptionError
 
 DISCARD = {"ignore": False, "off": False, "unmap": True, "on": True}
+
+_CHANGEABLE = {"read-only", "auto-read-only", "discard", "detect-zeroes"}
+"""Keys that all nodes have and that `reopen` can change."""
 
 AIO = ("threads", "native", "io_uring")
 
@@ -94,14 +98,27 @@ def _reopen(shell: Shell, words: list[str]) -> None:
         raise OptionError("Only one -r/-w option may be given")
     cache = given.values.get("c", "")
     cached(Mode(), cache)
-    for key in image_tree(given.values.get("o", "")):
-        raise OptionError(f"Cannot change the option '{key}'")
+    options = image_tree(given.values.get("o", ""))
+    readonly = "r" in given if "r" in given or "w" in given else None
+    if "read-only" in options and readonly is not None:
+        raise OptionError("Cannot set both -r/-w and 'read-only'")
+    if "cache" in options and cache:
+        raise OptionError("Cannot set both -c and the cache options")
+    common = typed({key: options.pop(key) for key in _CHANGEABLE & options.keys()},
+                   NODE_KEYS, "A node")  # fmt: skip
+    if common["read-only"] is not None:
+        readonly = bool(common["read-only"])
+    shell.collect(wait=True)
+    image.configure(options)
+    if common["discard"] is not None:
+        image.unmap = common["discard"] == "unmap"
+    if common["detect-zeroes"] is not None:
+        image.detect_zeroes = common["detect-zeroes"]
     if cache:
         shell.writethrough = cache in WRITETHROUGH
-    if "r" in given or "w" in given:
-        shell.collect(wait=True)
+    if readonly is not None:
         image.flush()
-        image.reopen(readonly="r" in given)
+        image.reopen(readonly=readonly)
 
 
 def _flush(shell: Shell, words: list[str]) -> None:
@@ -215,7 +232,7 @@ COMMANDS = (
         None,
         "\n -r  without writing\n -w  with writing\n -c  with another cache mode",
     ),
-    Command("flush", _flush, "flush all in-core file state to disk", aliases=("f",)),
+    Command("flush", _flush, "flush all in-core file state to disk", aliases=("f",), waits=True),
     Command(
         "truncate",
         _truncate,
@@ -225,10 +242,11 @@ COMMANDS = (
         3,
         aliases=("t",),
         writes=True,
+        waits=True,
     ),
     Command("length", _length, "gets the length of the current file", aliases=("l",)),
     Command("info", _info, "prints information about the current file", aliases=("i",)),
-    Command("map", _map, "prints the allocated areas of a file"),
+    Command("map", _map, "prints the allocated areas of a file", ""),
     Command(
         "alloc",
         _alloc,

@@ -50,27 +50,12 @@ def _abort(shell: Shell, words: list[str]) -> None:
     os.abort()
 
 
-def _unsupported(doing: str) -> Command:
-    name = doing.partition(":")[0]
-    return Command(
-        name,
-        lambda shell, words: _refuse(name),
-        doing.partition(":")[2],
-        "event tag" if name == "break" else "tag",
-        2 if name == "break" else 1,
-        2 if name == "break" else 1,
-    )
-
-
-def _refuse(name: str) -> None:
-    raise Failure(f"{name} is not supported yet: requests cannot be suspended")
-
-
 COMMANDS = (
     Command("help", _help, "help for one or all commands", "[command]", 0, 1, needs=False,
             aliases=("?",)),
     Command("quit", _quit, "exit the program", needs=False, aliases=("q",), most=None),
-    Command("sleep", _sleep, "waits for the given value in milliseconds", "", 1, 1, needs=False),
+    Command("sleep", _sleep, "waits for the given value in milliseconds", None, 1, 1, needs=False,
+            waits=True),
     Command(
         "sigraise",
         _sigraise,
@@ -82,8 +67,4 @@ COMMANDS = (
         needs=False,
     ),
     Command("abort", _abort, "simulate a program crash using abort(3)", needs=False),
-    _unsupported("break:sets a breakpoint on event and tags the stopped request as tag"),
-    _unsupported("remove_break:remove a breakpoint by tag"),
-    _unsupported("resume:resumes the request tagged as tag"),
-    _unsupported("wait_break:waits for the suspension of a request"),
 )  # fmt: skip

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
+from queue import Empty, SimpleQueue
 
+from pemu.block.filters.debug import Debug
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.cli import outcome
@@ -18,10 +21,13 @@ from pemu.options.error import OptionError
 
 PROGRAM = "pemu-io"
 
-PARALLEL = 16
+PARALLEL = 128
 """Requests that are under way at the same time; more wait."""
 
-_MODULES = ("transfer", "files", "process")
+PROMPT = 0.2
+"""Seconds that a request in the background is given to come to a breakpoint."""
+
+_MODULES = ("transfer", "files", "breakpoints", "process")
 
 
 @dataclass(frozen=True)
@@ -29,24 +35,26 @@ class Command:
     """A command. least, most: how many words follow its name (most None: any number).
 
     arguments, summary: what help shows of it; text: its long help. needs: whether an image must be
-    open; writes: and writable.
+    open; writes: and writable. waits: for the image, so that requests in the background go on.
     """
 
     name: str
     run: Callable[[Shell, list[str]], None]
     summary: str
-    arguments: str = ""
+    arguments: str | None = None
     least: int = 0
     most: int | None = 0
     text: str = ""
     aliases: Sequence[str] = ()
     needs: bool = True
     writes: bool = False
+    waits: bool = False
 
     @property
     def line(self) -> str:
         """The one line of help."""
-        return " ".join(one for one in (self.name, self.arguments, "--", self.summary) if one)
+        parts = (self.name, self.arguments, "--", self.summary)
+        return " ".join(one for one in parts if one is not None)
 
 
 class Letters:
@@ -110,7 +118,8 @@ class Shell:
             name: one for one in self.commands.values() for name in (one.name, *one.aliases)
         }
         self._pool: ThreadPoolExecutor | None = None
-        self._pending: list[Future[str]] = []
+        self._pending = 0
+        self._finished: SimpleQueue[str | BaseException] = SimpleQueue()
 
     def opened(self) -> Image:
         """The image that is open. Raises Failure without one."""
@@ -144,7 +153,9 @@ class Shell:
             self.failed = True
             sys.stdout.flush()
             outcome.fail(PROGRAM, str(error))
-        self.collect(wait=False)
+        command = self.find(name)
+        if command is not None and command.waits:
+            self.collect(wait=False)
         _flush()
 
     def _run(self, name: str, words: list[str]) -> None:
@@ -166,16 +177,55 @@ class Shell:
             raise Failure(f"bad argument count {count} to {name}, expected {wanted}", error=True)
         command.run(self, words)
 
+    def debug(self) -> Debug | None:
+        """What has breakpoints in the image, if anything."""
+        image = self.image
+        while image is not None and not isinstance(image, Debug):
+            image = image.file
+        return image
+
+    def running(self) -> int:
+        """How many requests in the background are neither done nor suspended."""
+        debug = self.debug()
+        stopped = len(debug.stopped_threads()) if debug is not None else 0
+        return self._pending - self._finished.qsize() - stopped
+
     def submit(self, work: Callable[[], str]) -> None:
         """Do `work` in the background; what it returns is printed when it is done."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(PARALLEL)
-        self._pending.append(self._pool.submit(work))
+
+        def run() -> None:
+            try:
+                self._finished.put(work())
+            except BaseException as error:
+                self._finished.put(error)
+
+        before = self.running()
+        self._pending += 1
+        self._pool.submit(run)
+        if self.debug() is not None:  # what it says when it is suspended comes first
+            end = time.monotonic() + PROMPT
+            while self.running() > before and time.monotonic() < end:
+                time.sleep(0.001)
 
     def collect(self, *, wait: bool) -> None:
-        """Print what has become of work in the background; `wait` for all of it."""
-        while self._pending and (wait or self._pending[0].done()):
-            text = self._pending.pop(0).result()
+        """Print what has become of work in the background; `wait` for all of it.
+
+        Raises Failure where all that is left is suspended.
+        """
+        while self._pending:
+            try:
+                text = self._finished.get(wait, 0.1)
+            except Empty:
+                if not wait:
+                    return
+                if not self.running():
+                    raise Failure("Requests are suspended at breakpoints; resume them") from None
+                continue
+            self._pending -= 1
+            if isinstance(text, BaseException):
+                raise text
             if text:
                 self.say(text)
 
@@ -190,9 +240,13 @@ class Shell:
             except EOFError:
                 break
             self.run(line)
+            self.collect(wait=False)
 
     def close(self) -> None:
         """Close the image, after all that is under way. Raises OptionError."""
+        debug = self.debug()
+        if debug is not None:
+            debug.let_go()
         self.collect(wait=True)
         image, self.image = self.image, None
         if image is not None:

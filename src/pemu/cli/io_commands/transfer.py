@@ -324,6 +324,7 @@ COMMANDS = (
         None,
         "\n 'read -v 512 1k' prints 1 KiB from 512 on\n" + _READ_TEXT,
         aliases=("r",),
+        waits=True,
     ),
     Command(
         "readv",
@@ -333,6 +334,7 @@ COMMANDS = (
         2,
         None,
         "\n 'readv 512 1k 1k' reads into two buffers\n" + _READ_TEXT,
+        waits=True,
     ),
     Command(
         "write",
@@ -344,6 +346,7 @@ COMMANDS = (
         "\n 'write -P 5 512 1k' writes 1 KiB of fives\n" + _WRITE_TEXT,
         aliases=("w",),
         writes=True,
+        waits=True,
     ),
     Command(
         "writev",
@@ -354,6 +357,7 @@ COMMANDS = (
         None,
         "\n 'writev 512 1k 1k' writes from two buffers\n" + _WRITE_TEXT,
         writes=True,
+        waits=True,
     ),
     Command(
         "aio_read",
@@ -374,7 +378,7 @@ COMMANDS = (
         "\n Does not wait; aio_flush does. -i: only pretend\n" + _WRITE_TEXT,
         writes=True,
     ),
-    Command("aio_flush", _aio_flush, "completes all outstanding aio requests"),
+    Command("aio_flush", _aio_flush, "completes all outstanding aio requests", waits=True),
     Command(
         "discard",
         _discard,
@@ -385,5 +389,6 @@ COMMANDS = (
         "\n The contents there are of no use any more.\n",
         aliases=("d",),
         writes=True,
+        waits=True,
     ),
 )

@@ -191,6 +191,7 @@ class Qcow2Clearing(Qcow2Writing):
 
     def make_empty(self) -> None:
         layout, metadata = self.layout, self.metadata
+        metadata.file.event("empty_image_prepare")
         with self.lock:
             end = layout.clusters(self.size) * layout.cluster
             self._drop(0, end, discard=self.settings.discard_snapshot, full=True)

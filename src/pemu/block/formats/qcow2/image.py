@@ -44,12 +44,7 @@ class Qcow2(Qcow2Bitmaps):
             more.autoclear &= BITMAPS | RAW_EXTERNAL_DATA
             metadata.write_more("autoclear")
             metadata.file.flush()
-        if self.settings.lazy is not None and self.header.fields.version >= 3:
-            metadata.lazy = self.settings.lazy
-        else:
-            metadata.lazy = bool(more.compatible & LAZY_REFCOUNTS)
-        metadata.overlaps.kinds = self.settings.overlap
-        self.find_tables()
+        self._settle_in()
 
     def check_image(self, repair: str = "") -> Check:
         with self.lock:
@@ -79,6 +74,32 @@ class Qcow2(Qcow2Bitmaps):
         from pemu.block.formats.qcow2.amending import amend
 
         yield from amend(self, options)
+
+    def configure(self, options: Mapping[str, Any]) -> None:
+        from pemu.block.formats.qcow2.opening import CHANGEABLE, changed_settings
+
+        own = {key: one for key, one in options.items() if key in CHANGEABLE}
+        super().configure({key: one for key, one in options.items() if key not in own})
+        if not own:
+            return
+        with self.lock:
+            self.settings = changed_settings(
+                self.settings.given, own, self.layout.cluster, discard=self.unmap
+            )
+            self._settle_in()
+
+    def _settle_in(self) -> None:
+        """Use the image as the settings have it."""
+        metadata, settings = self.metadata, self.settings
+        metadata.set_caches(settings.cached, settings.cached_refcounts)
+        if self.readonly:
+            return
+        if settings.lazy is not None and self.header.fields.version >= 3:
+            metadata.lazy = settings.lazy
+        else:
+            metadata.lazy = bool(self.header.more.compatible & LAZY_REFCOUNTS)
+        metadata.overlaps.kinds = settings.overlap
+        self.find_tables()
 
     def settle(self) -> None:
         """Write all that is still to be written. Raises OSError."""

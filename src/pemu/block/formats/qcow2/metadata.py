@@ -51,7 +51,7 @@ class Metadata:
     l1, l1_offset: the active L1 table. Callers hold the image's lock.
     """
 
-    def __init__(self, file: Image, header: Header, layout: Layout, name: str, *, cached: int,
+    def __init__(self, file: Image, header: Header, layout: Layout, name: str, *,
                  warn: Callable[[str], object]) -> None:  # fmt: skip
         self.file = file
         self.data = file
@@ -72,7 +72,7 @@ class Metadata:
         self.refcounts.guard = self.overlaps.guard
         self.l1_offset = fields.l1_table_offset
         self.l1 = load_words(file, fields.l1_table_offset, fields.l1_size)
-        self._most = max(cached // layout.cluster, 4)
+        self._most = 4
         self._l2: dict[int, array[int]] = {}
         self._dirty: dict[int, tuple[int, int]] = {}
         self._l1_dirty: set[int] = set()
@@ -82,6 +82,11 @@ class Metadata:
         """Operations under way that use clusters without the lock."""
         self.packed_end = 0
         """Where the cluster with compressed data that was written last has room left."""
+
+    def set_caches(self, tables: int, refcounts: int) -> None:
+        """So many bytes of L2 tables and of refcount blocks are kept in memory."""
+        self._most = max(tables // self.layout.cluster, 4)
+        self.refcounts.most = max(refcounts // self.layout.cluster, 4)
 
     # Operations
 
@@ -212,6 +217,7 @@ class Metadata:
         if entries <= len(self.l1):
             return
         self.commit(release=False)
+        self.file.event("l1_grow_alloc_table")
         offset = self.take_table(self.layout.clusters(entries * 8), "active-l1")
         old, before = len(self.l1), self.l1_offset
         l1 = self.l1[:]
@@ -221,6 +227,7 @@ class Metadata:
         self.refcounts.write()
         self.file.flush()
         self.l1, self.l1_offset = l1, offset
+        self.file.event("l1_grow_activate_table")
         self.name_l1()
         if old:
             self.free(before, old * 8)
@@ -267,11 +274,13 @@ class Metadata:
     def take(self, count: int) -> tuple[int, int]:
         """Clusters in a row for contents, up to `count`: the first one, and how many."""
         self.begin_writing()
+        self.file.event("cluster_alloc")
         return self.refcounts.allocate(count, whole=False)
 
     def take_bytes(self, count: int) -> int:
         """Room for compressed data, less than a cluster: its offset. Raises OSError."""
         self.begin_writing()
+        self.file.event("cluster_alloc_bytes")
         size = self.layout.cluster
         refcounts = self.refcounts
         place, self.packed_end = self.packed_end, 0
@@ -329,6 +338,7 @@ class Metadata:
         self._freed = later
         for one in ready:
             self.begin_writing()
+            self.file.event("cluster_free")
             self.refcounts.add(one.cluster, one.clusters, -1)
             self.overlaps.drop(one.cluster, one.clusters)
             if one.cluster <= self.packed_end // self.layout.cluster < one.cluster + one.clusters:

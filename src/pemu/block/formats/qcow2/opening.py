@@ -19,11 +19,13 @@ from pemu.block.formats.qcow2.overlaps import protected
 from pemu.block.formats.qcow2.reading import Settings
 from pemu.block.image import Image
 from pemu.block.opening import Opening, resolve
+from pemu.block.tree import typed
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, Int, Size, Text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 KEYS = (
@@ -55,6 +57,25 @@ KEYS = (
 )
 
 
+CHANGEABLE = {key.name: key for key in KEYS if key.name != "encrypt"}
+"""Keys that can change while an image is open."""
+
+
+def changed_settings(
+    old: dict[str, Any], new: Mapping[str, Any], cluster: int, *, discard: bool
+) -> Settings:
+    """The settings where `new` keys, as the user has written them, come to `old` values.
+
+    Raises ImageError.
+    """
+    values = typed(new, [CHANGEABLE[name] for name in new], "Block format 'qcow2'")
+    for name, value in values.items():
+        if isinstance(value, dict):
+            before = old.get(name) or {}
+            values[name] = {**before, **{k: one for k, one in value.items() if one is not None}}
+    return settings_of({**old, **values}, cluster, discard=discard)
+
+
 def read_header(file: Image) -> Header:
     """The header of the image in `file`. Raises ImageError, OSError."""
     head = file.read(0, min(1 << SMALLEST_CLUSTER, file.size))
@@ -74,7 +95,7 @@ def open_image(opening: Opening) -> Image:
         opening.name,
         file,
         header,
-        _settings(options, 1 << header.fields.cluster_bits, discard=mode.discard),
+        settings_of(options, 1 << header.fields.cluster_bits, discard=mode.discard),
         readonly=mode.readonly,
         warn=opening.graph.warn,
     )
@@ -89,7 +110,10 @@ def open_image(opening: Opening) -> Image:
     return image
 
 
-def _settings(options: dict[str, Any], cluster: int, *, discard: bool) -> Settings:
+def settings_of(options: dict[str, Any], cluster: int, *, discard: bool) -> Settings:
+    """What the values of KEYS say. cluster: bytes. discard: whether the host is told of what is
+    discarded where they say nothing about it. Raises ImageError."""
+
     def choice(name: str, *, default: bool) -> bool:
         given = options[f"pass-discard-{name}"]
         return default if given is None else bool(given)
@@ -115,6 +139,7 @@ def _settings(options: dict[str, Any], cluster: int, *, discard: bool) -> Settin
             f"({cluster})"
         )
     return Settings(
+        given=options,
         overlap=protected(options["overlap-check"]),
         cached=cached,
         cached_refcounts=32 << 20 if refcounts is None else refcounts,

@@ -26,7 +26,7 @@ from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.overlaps import TEMPLATES
 from pemu.block.formats.qcow2.words import read_into_padded, read_padded
 from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, clear, take
-from pemu.records import dataclass
+from pemu.records import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Settings:
     discard_request, discard_snapshot, discard_other: whether the host is told of clusters that
     become free: at a request to discard, with a snapshot, for other reasons.
     lazy: whether refcounts may be behind while the image is in use, None for as the image says.
+    given: the values of keys that all this is from.
     """
 
     overlap: frozenset[str] = TEMPLATES["cached"]
@@ -61,6 +62,7 @@ class Settings:
     discard_snapshot: bool = True
     discard_other: bool = False
     lazy: bool | None = None
+    given: dict[str, Any] = field(default_factory=dict)
 
 
 class Qcow2Reading(Image):
@@ -77,9 +79,9 @@ class Qcow2Reading(Image):
         self.header = header
         self.layout = Layout(header)
         self.settings = settings
-        self.metadata = Metadata(file, header, self.layout, name, cached=settings.cached, warn=warn)
+        self.metadata = Metadata(file, header, self.layout, name, warn=warn)
         self.metadata.readonly = readonly
-        self.metadata.refcounts.most = max(settings.cached_refcounts // self.layout.cluster, 4)
+        self.metadata.set_caches(settings.cached, settings.cached_refcounts)
         self.cipher: Cipher | None = None
         self.cipher_physical = True
         """Whether sectors are numbered by their places in the file, not on the disk."""
@@ -125,6 +127,7 @@ class Qcow2Reading(Image):
     def _read_run(self, run: Run, buffers: list[memoryview]) -> None:
         kind = run.kind
         if kind == DATA:
+            self.metadata.data.event("read_aio")
             if self.cipher is not None or self.keyless:
                 self._read_encrypted(run, buffers)
             else:
@@ -134,6 +137,8 @@ class Qcow2Reading(Image):
         else:
             if kind in (NOTHING, NOTHING_ALLOCATED) and run.offset < self.size:
                 below, buffers = take(buffers, self.size - run.offset)
+                if self.backing is not None:
+                    self.metadata.file.event("read_backing_aio")
                 self.read_below(run.offset, below)
             for view in buffers:
                 clear(view)

@@ -226,6 +226,7 @@ class Refcounts:
             self._enlarge(missing[-1] + 1)
             return
         self.guard(cluster, len(missing), "refcount-block")
+        self._file.event("refblock_alloc")
         for i, index in enumerate(missing):
             block = zeros(self._layout.refcounts_per_block, self._layout.refcount_bits)
             self.table[index] = (cluster + i) * self._layout.cluster
@@ -249,6 +250,7 @@ class Refcounts:
         if max(entries, old + count) * 8 > wanted * cluster:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         self.guard(base, wanted + count, "refcount-block")
+        self._file.event("reftable_grow")
         self.write()
         before = self.start, self.clusters
         self.table.extend(zeros(wanted * cluster // 8 - old))

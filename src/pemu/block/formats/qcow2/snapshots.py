@@ -253,10 +253,12 @@ class Qcow2Snapshots(Qcow2Clearing):
 
     def read_vmstate(self, offset: int, buffers: Buffers) -> None:
         """Read from the state of the machine. Raises OSError."""
+        self.metadata.file.event("vmstate_load")
         self._read_into(self.vmstate_offset + offset, buffers)
 
     def write_vmstate(self, offset: int, pieces: Pieces) -> None:
         """Write to the state of the machine, which a snapshot keeps. Raises OSError."""
+        self.metadata.file.event("vmstate_save")
         self._write_from(self.vmstate_offset + offset, pieces)
 
     # Parts

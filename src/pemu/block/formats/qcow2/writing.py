@@ -283,6 +283,7 @@ class Qcow2Writing(Qcow2Reading):
             data = b"".join(pieces)
             start = place if self.cipher_physical else offset
             pieces = [memoryview(self.cipher.encrypt(start // SECTOR, data))]
+        self.metadata.data.event("write_aio")
         self.metadata.data.write_from(place, pieces)
 
     def _connect(self, step: Step) -> None:
