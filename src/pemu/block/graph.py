@@ -268,8 +268,8 @@ def _said(tree: Mapping[str, Any]) -> str:
 
 
 def _plain(name: str) -> str:
-    """A path or address without file: in front."""
-    path = name.removeprefix("file:")
+    """A path or address without file: or host_device: in front."""
+    path = name.removeprefix("file:").removeprefix("host_device:")
     return f"./{path}" if path != name and protocol_of(path) else path
 
 

@@ -137,6 +137,8 @@ SCRIPTS = {
         img info --image-opts nothing
         img map --output=json 'json:{"driver":"qcow2","file.filename":"c,d é.qcow2"}'
         img info /dev/null
+        img info --image-opts driver=raw,file.driver=file,file.filename=/dev/null
+        img info --image-opts driver=host_device,filename=./a:b.qcow2
         img create -f raw /dev/null 1M
         img convert -n -O raw ./a:b.qcow2 /dev/null
     """,

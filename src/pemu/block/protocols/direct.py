@@ -98,5 +98,5 @@ class DirectFile(File):
                 done += os.pwritev(self.fd, [view[done:]], start + done)
             if stop > self.size:
                 self.size = stop
-            if start + length > self.size and not self._device:
+            if start + length > self.size and not self.device:
                 os.ftruncate(self.fd, self.size)

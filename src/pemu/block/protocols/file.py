@@ -59,8 +59,8 @@ class File(Image):
         self.grows = mode.grows
         try:
             kind = os.fstat(self.fd).st_mode
-            self._device = stat.S_ISBLK(kind) or stat.S_ISCHR(kind)
-            if not stat.S_ISREG(kind) and not self._device:
+            self.device = stat.S_ISBLK(kind) or stat.S_ISCHR(kind)
+            if not stat.S_ISREG(kind) and not self.device:
                 raise ImageError(f"'file' driver requires '{path}' to be a regular file")
             if self._locks:
                 lock(self.fd, path, readonly=mode.readonly, grows=mode.grows)
@@ -178,7 +178,7 @@ class File(Image):
     def truncate(self, size: int, *, preallocation: str = "off") -> None:
         if preallocation not in PREALLOCATION:
             raise ImageError(f"Unsupported preallocation mode '{preallocation}'")
-        if self._device:
+        if self.device:
             if preallocation != "off" or size > self.size:
                 raise ImageError("Cannot grow device files")
             return
@@ -268,9 +268,13 @@ def _open(opening: Opening) -> Image:
         from pemu.block.protocols.direct import DirectFile
 
         kind = DirectFile
-    return kind(
-        opening.options["filename"], opening.mode, locks=opening.options["locking"] != "off"
-    )
+    path = opening.options["filename"]
+    image = kind(path, opening.mode, locks=opening.options["locking"] != "off")
+    if image.device != (opening.driver == "host_device"):
+        image.close()
+        wanted = "a regular file" if image.device else "either a character or block device"
+        raise ImageError(f"'{opening.driver}' driver requires '{path}' to be {wanted}")
+    return image
 
 
 def _create(creation: Creation) -> None:

@@ -15,7 +15,7 @@ from pemu.block.formats.qcow2.layout import (
 )
 from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots
-from pemu.block.formats.qcow2.words import load_words, to_bytes, zeros
+from pemu.block.formats.qcow2.words import filled, load_words, to_bytes, zeros
 from pemu.block.image import Check
 
 TYPE_CHECKING = False
@@ -133,10 +133,10 @@ class Checker:
         cluster, words = layout.cluster, layout.words
         table = self.metadata.table_at(offset)
         references, clusters, bits = self.references, self.clusters, layout.cluster_bits
-        allocated = start = follows = 0
+        allocated = follows = 0
         if words == 1 and not layout.external:
-            allocated = start = self._count_row(table)
-        for at in range(start, len(table), words):
+            allocated = self._count_row(table)
+        for at in () if allocated else filled(table, words):
             entry = table[at]
             if not entry:
                 continue
@@ -334,7 +334,7 @@ class Checker:
             if row == table and block is not None and low // per == (last >> bits) // per:
                 if block[low % per : low % per + len(table)].count(1) == len(table):
                     return
-        for at in range(0, len(table), words):
+        for at in filled(table, words):
             entry = table[at]
             place = entry & OFFSET
             if not place or entry & COMPRESSED or place & mask:

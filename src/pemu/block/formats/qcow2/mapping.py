@@ -20,6 +20,7 @@ from pemu.block.formats.qcow2.layout import (
     ZEROES_ALLOCATED,
 )
 from pemu.block.formats.qcow2.metadata import Metadata
+from pemu.block.formats.qcow2.words import same_until
 from pemu.records import NamedTuple
 
 
@@ -116,9 +117,10 @@ def _standard(
                 stop += cluster
             place += offset & (cluster - 1)
         else:
-            while stop < end and table[index] == entry:
-                index += 1
-                stop += cluster
+            limit = index + ((end - 1) >> bits) - (offset >> bits)
+            after = same_until(table, index - 1, limit)
+            stop += (after - index) << bits
+            index = after
         stop = min(stop, end)
         _add(result, offset, stop - offset, kind, place)
         offset = stop

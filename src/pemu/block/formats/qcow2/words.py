@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Iterator
 
 from pemu.block.image import Image, clear
 
@@ -60,6 +61,36 @@ def zeros(count: int, bits: int = 64) -> array[int]:
     """`count` words of zero."""
     code = TYPES[max(bits, 8)]
     return array(code, bytes(count * array(code).itemsize))
+
+
+def same_until(words: array[int], at: int, end: int) -> int:
+    """Where the words end, at `end` at the latest, that are the same as the one at `at`."""
+    first = words[at]
+    stop = at + 1
+    while stop < end and stop < at + 8:
+        if words[stop] != first:
+            return stop
+        stop += 1
+    size, growing = 64, True
+    while stop < end and size:  # larger and larger pieces, and after the first other one smaller
+        part = words[stop : min(stop + size, end)]
+        if part == array("Q", [first]) * len(part):
+            stop += len(part)
+        else:
+            growing = False
+        size = 2 * size if growing else size // 2
+    return stop
+
+
+def filled(words: array[int], unit: int) -> Iterator[int]:
+    """Where the groups of `unit` words are that are not all zeros."""
+    at, end = 0, len(words)
+    while at < end:
+        if not words[at]:
+            at = same_until(words, at, end) // unit * unit
+        if at < end:
+            yield at
+        at += unit
 
 
 def _unpacked(data: bytes | bytearray | memoryview, bits: int) -> array[int]:

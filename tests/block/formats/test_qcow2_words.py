@@ -1,0 +1,40 @@
+"""Tables of words: where the same words end, where there are any."""
+
+from __future__ import annotations
+
+import random
+from array import array
+
+import pytest
+
+from pemu.block.formats.qcow2.words import filled, same_until
+
+
+def tables(count: int) -> list[array[int]]:
+    """Tables with few and with many runs."""
+    source = random.Random(1)
+    found = []
+    for _ in range(count):
+        words = array("Q", bytes(16 * source.choice((1, 2, 9, 64, 300, 1000))))
+        for _ in range(source.choice((0, 1, 3, 40))):
+            start = source.randrange(len(words))
+            length = min(source.choice((1, 2, 60, 200)), len(words) - start)
+            words[start : start + length] = array("Q", [source.choice((0, 1, 1 << 63))]) * length
+        found.append(words)
+    return found
+
+
+def test_same_words_end_where_another_one_is() -> None:
+    source = random.Random(2)
+    for words in tables(300):
+        at = source.randrange(len(words))
+        end = source.randrange(at, len(words)) + 1
+        expected = next((i for i in range(at, end) if words[i] != words[at]), end)
+        assert same_until(words, at, end) == expected
+
+
+@pytest.mark.parametrize("unit", [1, 2])
+def test_filled_groups_are_found(unit: int) -> None:
+    for words in tables(300):
+        expected = [i for i in range(0, len(words), unit) if any(words[i : i + unit])]
+        assert list(filled(words, unit)) == expected
