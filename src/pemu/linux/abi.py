@@ -6,6 +6,8 @@ slots; on n32 and n64 a0 to a7 (no call has more than six arguments there).
 
 from __future__ import annotations
 
+from pemu.isa.mips.names import A0, SP
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,10 +24,6 @@ if TYPE_CHECKING:
 
         @property
         def wide(self) -> bool: ...
-
-
-A0 = 4
-SP = 29
 
 
 class Abi:

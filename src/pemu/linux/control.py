@@ -27,6 +27,7 @@ from itertools import islice
 from pemu.engine.exits import EXIT_HOOK, EXIT_SYSCALL
 from pemu.engine.faults import GuestFault
 from pemu.engine.masking import with_signals_blocked
+from pemu.isa.mips.names import A0, A3, SP, V0
 from pemu.linux import fdtable, signals, syscall
 from pemu.linux.debug import Debugger
 from pemu.linux.mips import signals as ms
@@ -48,7 +49,6 @@ LARGEST_MESSAGE = 1 << 17
 """Bytes of a message at most: the socket takes one of that size whatever its buffer is."""
 
 _SYSCALL_WORDS = 8
-_SP = 29
 _MAPPINGS = 30
 
 
@@ -126,9 +126,9 @@ class Control(Debugger):
         t = state.thread
         regs = t.cpu.gpr
         table = syscall.table_for(t.target)
-        number, shift = regs[syscall.V0], 0
+        number, shift = regs[V0], 0
         if table.names.get(number) == "syscall":
-            number, shift = regs[syscall.A0], 1
+            number, shift = regs[A0], 1
         name = table.names.get(number, f"syscall_{number}")
         place = t.cpu.pc, number
         if self._begun.get(t.tid) == place:
@@ -151,8 +151,8 @@ class Control(Debugger):
         words = _words(t, table, number, shift) if after else ()
         self._call(state)
         if after and not t.restart:
-            value = regs[syscall.V0]
-            result = -to_host(value) if regs[syscall.A3] else value
+            value = regs[V0]
+            result = -to_host(value) if regs[A3] else value
             answer = self._tell(state, "result", name, number, words, result)
             if answer is not None:
                 _set_result(t, answer)
@@ -342,9 +342,9 @@ def _words(t: Thread, table: SyscallTable, number: int, shift: int) -> tuple[int
 def _set_word(t: Thread, table: SyscallTable, slot: int, value: int) -> None:
     regs = t.cpu.gpr
     if slot < table.abi.register_count:
-        regs[syscall.A0 + slot] = value & (1 << 8 * regs.itemsize) - 1
+        regs[A0 + slot] = value & (1 << 8 * regs.itemsize) - 1
     else:
-        t.mem.put_u32(regs[_SP] + 4 * slot, value)
+        t.mem.put_u32(regs[SP] + 4 * slot, value)
 
 
 def _set_result(t: Thread, result: int) -> None:
@@ -353,8 +353,8 @@ def _set_result(t: Thread, result: int) -> None:
     if -syscall.MAX_ERRNO <= result < 0:
         syscall.set_error(t, -result)
         return
-    regs[syscall.V0] = result & (1 << 8 * regs.itemsize) - 1
-    regs[syscall.A3] = 0
+    regs[V0] = result & (1 << 8 * regs.itemsize) - 1
+    regs[A3] = 0
 
 
 def refuse(descriptor: int, why: str) -> None:

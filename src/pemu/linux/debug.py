@@ -16,6 +16,7 @@ from threading import Condition
 
 from pemu.engine.exits import EXIT_FAULT, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
 from pemu.engine.masking import with_signals_blocked
+from pemu.isa.mips.names import A3, V0
 from pemu.linux import fdtable, running, signals, syscall
 from pemu.linux.debuggee import Debuggee
 from pemu.linux.mips import signals as ms
@@ -140,7 +141,7 @@ class Debugger(Debuggee):
         cpu = t.cpu
         reason = cpu.exit_reason
         if reason == EXIT_SYSCALL:
-            number: int = cpu.gpr[syscall.V0]
+            number: int = cpu.gpr[V0]
             caught = self._caught is not None and self._caught(number)
             if caught:
                 self._stop(state, Stop("syscall_entry", t.tid, _SIGTRAP, number=number))
@@ -176,10 +177,10 @@ class Debugger(Debuggee):
             else:
                 # It may wait, while other threads run: open pages are only for calls that fail.
                 registers = t.cpu.gpr
-                before = registers[syscall.V0], registers[syscall.A3]
+                before = registers[V0], registers[A3]
                 syscall.dispatch(t)
-                if registers[syscall.A3] and registers[syscall.V0] == errno.EFAULT:
-                    registers[syscall.V0], registers[syscall.A3] = before
+                if registers[A3] and registers[V0] == errno.EFAULT:
+                    registers[V0], registers[A3] = before
                     with self._watchpoints.opened():
                         syscall.dispatch(t)
                 self._watchpoints.close()

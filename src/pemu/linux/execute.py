@@ -15,6 +15,7 @@ import sys
 from pemu.engine.faults import GuestFault
 from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1
 from pemu.isa.mips.models import FIR_F64, model
+from pemu.isa.mips.names import SP
 from pemu.linux import fdtable, title
 from pemu.linux.elf import ElfError
 from pemu.linux.hostcalls import NR
@@ -73,7 +74,7 @@ def begin(
     status = os.stat(program)
     process.engine.open_regions(process.exe, f"{status.st_size} {status.st_mtime_ns}")
     cpu.pc = image.start
-    cpu.gpr[29] = image.stack.sp
+    cpu.gpr[SP] = image.stack.sp
     cpu.mode = MODE_FR1 if wide else MODE_FR0
     cpu.fcr0 = chosen.fir
     if process.log.enabled("page"):

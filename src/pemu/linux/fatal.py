@@ -7,6 +7,7 @@ import signal
 from itertools import islice
 
 from pemu.engine.faults import GuestFault
+from pemu.isa.mips.names import FP, RA, SP
 from pemu.isa.mips.unwind import callers
 from pemu.linux.mips.frames import frames_of
 from pemu.linux.mips.signals import SIGBUS, SIGSEGV, guest_to_host_signal
@@ -71,13 +72,13 @@ def backtrace(t: Thread, symbols: Symbols) -> list[tuple[int, bool]]:
         rt = return_address == image.sigreturn[1]
         data = mem.read(sp + frames.places(rt)[1], 600)
         pc, *registers = frames.unpack_places(data)
-        return pc & mask, registers[29] & mask, registers[30] & mask, registers[31] & mask
+        return pc & mask, registers[SP] & mask, registers[FP] & mask, registers[RA] & mask
 
     walk = callers(
         t.cpu.pc,
-        gpr[29],
-        gpr[30],
-        gpr[31],
+        gpr[SP],
+        gpr[FP],
+        gpr[RA],
         lambda address: mem.u32(address & mask),
         load,
         symbols.function_start,
@@ -87,8 +88,8 @@ def backtrace(t: Thread, symbols: Symbols) -> list[tuple[int, bool]]:
     try:
         # Where the program ended by a jump to nowhere, only ra tells who made it.
         if not mem.readable(t.cpu.pc & mask, 4):
-            if mem.readable(gpr[31] - 8 & mask, 4):
-                places.append((gpr[31] - 8, False))
+            if mem.readable(gpr[RA] - 8 & mask, 4):
+                places.append((gpr[RA] - 8, False))
             return places
         places.extend(islice(walk, MOST_CALLERS))
     except GuestFault:

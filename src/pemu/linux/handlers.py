@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pemu.engine.faults import GuestFault
 from pemu.isa.mips import fpu_control
+from pemu.isa.mips.names import A0, A1, A2, RA, SP, T9
 from pemu.linux.mips import signals as ms
 from pemu.linux.mips.frames import frames_of
 from pemu.linux.mips.signals import (
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pemu.linux.sigactions import Action
 
 _SS_FLAGS = SS_ONSTACK | SS_DISABLE | SS_AUTODISARM
-_A0, _A1, _A2, _T9, _SP, _RA = 4, 5, 6, 25, 29, 31
 
 
 def on_altstack(t: Thread, sp: int) -> bool:
@@ -42,11 +42,11 @@ def enter(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
     cpu = t.cpu
     gpr: memoryview = cpu.gpr
     frames = frames_of(target)
-    sp = gpr[_SP]
+    sp = gpr[SP]
     if target.abi == "o32":
         sp -= 32
     start, flags, size = t.altstack
-    if action.flags & SA_ONSTACK and not flags & SS_DISABLE and not on_altstack(t, gpr[_SP]):
+    if action.flags & SA_ONSTACK and not flags & SS_DISABLE and not on_altstack(t, gpr[SP]):
         sp = start + size
     rt = bool(action.flags & SA_SIGINFO) or target.abi != "o32"
     room, context_at, mask_at = frames.places(rt)
@@ -65,12 +65,12 @@ def enter(t: Thread, info: SigInfo, action: Action, mask: int) -> None:
         t.altstack = (0, SS_DISABLE, 0)
     program = t.process.exe_image
     assert program is not None
-    gpr[_A0] = info.signo
-    gpr[_A1] = frame + frames.info if rt else 0
-    gpr[_A2] = frame + (frames.ucontext if rt else context_at)
-    gpr[_RA] = program.sigreturn[rt]
-    gpr[_SP] = frame
-    gpr[_T9] = action.handler
+    gpr[A0] = info.signo
+    gpr[A1] = frame + frames.info if rt else 0
+    gpr[A2] = frame + (frames.ucontext if rt else context_at)
+    gpr[RA] = program.sigreturn[rt]
+    gpr[SP] = frame
+    gpr[T9] = action.handler
     cpu.pc = action.handler
 
 
@@ -105,9 +105,9 @@ def leave(t: Thread, rt: bool) -> int:
     """
     frames = frames_of(t.target)
     size, context, mask_at = frames.places(rt)
-    image = t.mem.read(t.cpu.gpr[_SP], size)
+    image = t.mem.read(t.cpu.gpr[SP], size)
     fcsr = frames.unpack_context(image[context : context + frames.context_size], t.cpu)
     fpu_control.set_fcsr(t.cpu, fcsr)
-    if rt and not on_altstack(t, t.cpu.gpr[_SP]):
+    if rt and not on_altstack(t, t.cpu.gpr[SP]):
         t.altstack = _unpack_stack(t, image[frames.stack :])
     return ms.guest_sigset(image[mask_at : mask_at + ms.SIGSET_BYTES], t.target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from pemu.linux.mips import signals as ms
+from pemu.linux.sigactions import SIG_IGN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 _VSIZE, _START_CODE, _END_CODE, _START_STACK, _ESP, _EIP = 20, 23, 24, 25, 26, 27
 _HOST_ADDRESSES = (*range(42, 49), _ESP, _EIP)
 """Addresses of data, heap, arguments and environment, and registers, none of them the guest's."""
-
-_SIG_IGN = 1
 
 
 def _own(path: bytes) -> tuple[bytes, bytes]:
@@ -163,7 +162,7 @@ def _status(t: Thread, directory: bytes) -> bytes:
     ignored = caught = 0
     for signo in process.sigactions:
         handler = process.sigactions[signo].handler
-        if handler == _SIG_IGN:
+        if handler == SIG_IGN:
             ignored |= 1 << (signo - 1)
         elif handler:
             caught |= 1 << (signo - 1)

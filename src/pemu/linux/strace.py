@@ -16,6 +16,7 @@ import errno
 import os
 
 from pemu.engine.faults import GuestFault
+from pemu.isa.mips.names import A0, A3, V0
 from pemu.linux.argtypes import signed
 from pemu.linux.mips.errno import to_guest
 from pemu.linux.mips.signals import SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP
@@ -98,7 +99,7 @@ class Tracer:
         regs = t.cpu.gpr
         shift = 0
         if table.names.get(number) == "syscall":
-            number, shift = regs[4], 1
+            number, shift = regs[A0], 1
         name = table.names.get(number, f"syscall_{number}")
         call = table.call(number)
         entry = table.entry(number, shift)
@@ -133,7 +134,7 @@ class Tracer:
         if name in _FORKS:
             self._has_forked = True
         if name in _RETURNS:
-            value = signed(regs[2], 8 * regs.itemsize)
+            value = signed(regs[V0], 8 * regs.itemsize)
             end = f"{{mask={show_set(t.sigmask)}}}) = {value}"
         else:
             rest = ", ".join(filter(None, _rest(t, call, raw, first, result)))
@@ -178,7 +179,7 @@ def _words(t: Thread, table: SyscallTable) -> list[int]:
     try:
         return [table.abi.word_getter(slot)(t, t.cpu.gpr) for slot in range(8)]
     except GuestFault:
-        return list(t.cpu.gpr[4:8])
+        return list(t.cpu.gpr[A0 : A3 + 1])
 
 
 def _comment(t: Thread, name: str, raw: Sequence[int], result: int | None) -> str:

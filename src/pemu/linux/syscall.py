@@ -20,6 +20,7 @@ import errno
 import sys
 
 from pemu.engine.faults import GuestFault
+from pemu.isa.mips.names import A0, A3, V0
 from pemu.linux.abi import Abi
 from pemu.linux.argtypes import Argument
 from pemu.linux.calls import module_of
@@ -56,9 +57,6 @@ if TYPE_CHECKING:
             """Have an engine make the calls; `prefix`: where paths are sought first (-L)."""
 
 
-V0 = 2
-A0 = 4
-A3 = 7
 MAX_ERRNO = 4095
 
 ERESTARTSYS = 512

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pemu.engine.architecture import COUNTED, Architecture, SystemCall
 from pemu.isa.mips.models import model
+from pemu.isa.mips.names import A0, A1, A2, A3, SP, V0, V1
 from pemu.isa.mips.state import layout
 
 TYPE_CHECKING = False
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
 
 MODE_FR0, MODE_FR1 = 0, 1
 """Translation modes: indices into the modes of the architecture."""
-
-# System calls, Linux: number in v0, arguments from a0 on, result in v0, error mark in a3.
-V0, V1, A0, A1, A2, A3, SP = 2, 3, 4, 5, 6, 7, 29
 
 
 def _instructions() -> InstructionSet:
@@ -71,6 +69,7 @@ def architecture(model_name: str, big_endian: bool, abi: str) -> Architecture:
         parts=_PARTS,
         delay_slots=True,
         hot_registers=_HOT_REGISTERS,
+        # Linux: number in v0, arguments from a0 on, result in v0, error mark in a3.
         system_call=SystemCall(
             V0, tuple(registers_for_arguments), V0, A3, SP if abi == "o32" else None, 16
         ),

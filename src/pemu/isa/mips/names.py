@@ -13,6 +13,10 @@ GPR_O32 = (
 GPR_N64 = (*GPR_O32[:8], "a4", "a5", "a6", "a7", "t0", "t1", "t2", "t3", *GPR_O32[16:])
 """General registers in the n32 and n64 calling conventions."""
 
+V0, V1, A0, A1, A2, A3 = range(2, 8)
+T9, SP, FP, RA = 25, 29, 30, 31
+"""Numbers of general registers that have a part in all calling conventions."""
+
 FPR = tuple(f"f{number}" for number in range(32))
 FCC = tuple(f"fcc{number}" for number in range(8))
 HI = ("hi", "hi1", "hi2", "hi3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from pemu.isa.mips.names import V1
 from pemu.linux import fdtable
 from pemu.linux.argtypes import AtFd, CreationMode, Fd, Int, Mode, Off, Off64, Size, UInt, signed
 from pemu.linux.file_structs import (
@@ -157,7 +158,7 @@ def make_pipe(t: Thread, flags: int) -> tuple[int, int]:
 def pipe(t: Thread) -> int:
     """MIPS returns the second descriptor in v1."""
     read, write = make_pipe(t, 0)
-    t.cpu.gpr[3] = write
+    t.cpu.gpr[V1] = write
     return read
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from pemu.isa.mips.names import A3, V0
 from pemu.linux import fdtable
 from pemu.linux.argtypes import Fd, HexLong, Int, Off, Size, UInt, ULong
 from pemu.linux.host_ranges import host_range_for_writing
@@ -237,7 +238,6 @@ def cachectl(t: Thread, start: int, length: int, operation: int) -> int:
 
 
 FLUSH_CACHE, MIPS_FIXADE, MIPS_ATOMIC_SET = 3, 7, 2001
-V0, A3 = 2, 7
 
 
 @syscall("sysmips", Int, HexLong, UInt)

@@ -8,6 +8,7 @@ from _thread import allocate_lock, get_native_id, start_new_thread
 
 from pemu.engine import call_table as k
 from pemu.engine.faults import GuestFault
+from pemu.isa.mips.names import A3, SP, V0
 from pemu.linux import fdtable, signals
 from pemu.linux.argtypes import AtFd, Int, Size
 from pemu.linux.elf import target_name
@@ -109,10 +110,10 @@ def fork(t: Thread) -> int:
 def _begin_child(t: Thread, flags: int, stack: int, tls: int) -> None:
     """Set the registers with which a clone returns in the child."""
     gpr = t.cpu.gpr
-    gpr[2] = 0
-    gpr[7] = 0
+    gpr[V0] = 0
+    gpr[A3] = 0
     if stack:
-        gpr[29] = stack
+        gpr[SP] = stack
     if flags & CLONE_SETTLS:
         t.cpu.userlocal = tls
 

@@ -7,6 +7,7 @@ import errno
 from pemu.engine import call_table as k
 from pemu.engine.faults import GuestFault
 from pemu.engine.signal_table import ACTION, BLOCK, FLAGS, HANDLER, MASK, SET, UNBLOCK
+from pemu.isa.mips.names import SP
 from pemu.linux import signals
 from pemu.linux.argtypes import Fd, Int, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
@@ -262,9 +263,6 @@ def rt_sigtimedwait_time64(t: Thread, mask: int, info: int, timeout: int, size: 
     return _timed_wait(t, mask, info, host_timespec(t.mem, timeout, TIMESPEC64))
 
 
-_SP = 29
-
-
 def _stack_moves(abi: Abi) -> bytes:
     """stack_t of MIPS, address, size and flags, to `native_signals`' stack."""
     word = abi.word
@@ -274,7 +272,7 @@ def _stack_moves(abi: Abi) -> bytes:
 
 def _native_sigaltstack(abi: Abi) -> Forms:
     new, old = Moved(k.ENTERING, _stack_moves), Moved(k.LEAVING, _stack_moves)
-    return Form("change_stack", new, old, Given(k.REGISTER, _SP))
+    return Form("change_stack", new, old, Given(k.REGISTER, SP))
 
 
 @syscall("sigaltstack", Ptr, Ptr, native=_native_sigaltstack)
@@ -282,7 +280,7 @@ def sigaltstack(t: Thread, new: int, old: int) -> int:
     from pemu.linux import handlers
 
     word = t.target.word
-    sp = t.cpu.gpr[_SP]
+    sp = t.cpu.gpr[SP]
     before = handlers.pack_stack(t, sp)
     if new:
         start, size = t.mem.word(new), t.mem.word(new + word)

@@ -7,8 +7,8 @@ import struct
 
 from pemu.engine import call_table as k
 from pemu.engine.faults import GuestFault
+from pemu.isa.mips.names import A0, SP
 from pemu.linux import ancillary, fdtable, sockaddr
-from pemu.linux.abi import A0, SP
 from pemu.linux.argtypes import Fd, FlagsType, Int, Size, UInt
 from pemu.linux.file_structs import INT_VALUE
 from pemu.linux.host_ranges import host_range, host_range_for_writing
