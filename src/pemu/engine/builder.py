@@ -288,15 +288,29 @@ class InsnBuilder(Code):
         """
         raise NotImplementedError
 
-    def slow_access(self, what: str, result: str, address: Value, size: int, more: str = "") -> str:
+    def slow_access(
+        self,
+        what: str,
+        result: str,
+        address: Value,
+        size: int,
+        more: str = "",
+        beyond: Value | None = None,
+    ) -> str:
         """Text of the call that makes an access which the soft TLB does not serve.
 
         `what`: "load", "store", "pointer"; `more`: operands behind address (64 bits) and size.
         """
         self.blame()
         function = self.runtime_function(f"pemu_slow_{what}")
-        arguments = f"ptr %state, i64 {address.ir}, i64 {size}{more}"
+        arguments = f"ptr %state, i64 {address.ir}, i64 {self.access(size, beyond)}{more}"
         return f"call preserve_mostcc {result} {function}({arguments})"
+
+    def access(self, flags: int, beyond: Value | None) -> str:
+        """The operand that tells a slow access its size, and how far `beyond` exceptions are."""
+        if beyond is None:
+            return str(flags)
+        return ((beyond.zext(64) << softmmu.BEYOND_SHIFT) | flags).ir
 
     def update_mode(self) -> None:
         """Registers that decide about mode or interrupts have been written; the block ends."""
@@ -343,17 +357,23 @@ class InsnBuilder(Code):
         """Turn a value between the guest's byte order and the host's."""
         return value.bswap() if self.arch.big_endian else value
 
-    def load(self, address: Value, size: int) -> Value:
-        """Load `size` bytes (1, 2, 4, 8) from a guest-virtual address, in guest byte order."""
+    def load(self, address: Value, size: int, beyond: Value | None = None) -> Value:
+        """Load `size` bytes (1, 2, 4, 8) from a guest-virtual address, in guest byte order.
+
+        beyond: how much further (0 to 7) the address is that a whole processor's exceptions tell.
+        """
         if self.arch.system is not None:
-            return softmmu.load(self, address, size)
+            return softmmu.load(self, address, size, beyond)
         pointer = self.guest_pointer(address, size)
         return self.swap(self.raw_load(pointer, size * 8, volatile=True))
 
-    def store(self, address: Value, value: Value) -> None:
-        """Store `value` (8, 16, 32 or 64 bits) at a guest-virtual address, guest byte order."""
+    def store(self, address: Value, value: Value, beyond: Value | None = None) -> None:
+        """Store `value` (8, 16, 32 or 64 bits) at a guest-virtual address, guest byte order.
+
+        beyond: as `load` has it.
+        """
         if self.arch.system is not None:
-            softmmu.store(self, address, value)
+            softmmu.store(self, address, value, beyond)
             return
         value = self.swap(value)
         pointer = self.guest_pointer(address, value.width // 8)

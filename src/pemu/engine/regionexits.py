@@ -114,7 +114,15 @@ class RegionExits(RegionRegisters):
         self.do(f"store i64 {self._shown(self._address)}, ptr {self.field(s.PC)}, align 8")
         self.do(f"store i32 {int(self._in_slot)}, ptr {self.field(s.IN_SLOT)}, align 4")
 
-    def slow_access(self, what: str, result: str, address: Value, size: int, more: str = "") -> str:
+    def slow_access(
+        self,
+        what: str,
+        result: str,
+        address: Value,
+        size: int,
+        more: str = "",
+        beyond: Value | None = None,
+    ) -> str:
         if self._block.loops:
             self._flush()
         function = self.runtime_function(f"pemu_region_{what}")
@@ -123,7 +131,9 @@ class RegionExits(RegionRegisters):
         if self._floats:
             flags |= softmmu.FLOATS
             pc -= FLOATING_PAGE
-        arguments = f"ptr %state, i64 {address.ir}, i64 {flags}{more}, i64 {pc}"
+        arguments = (
+            f"ptr %state, i64 {address.ir}, i64 {self.access(flags, beyond)}{more}, i64 {pc}"
+        )
         return f"call preserve_mostcc {result} {function}({arguments})"
 
     def resume_at(self, target: Value) -> None:

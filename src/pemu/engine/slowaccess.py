@@ -88,20 +88,27 @@ def _device_access(system: System, what: str, field: int, more: str = "") -> Fun
 
 def _access(name: str, result: str, more: str = "") -> Function:
     return Function(
-        f"hidden preserve_mostcc {result} @{name}(ptr %state, i64 %address, i64 %size{more}) "
+        f"hidden preserve_mostcc {result} @{name}(ptr %state, i64 %address, i64 %what{more}) "
         "nounwind noinline"
     )
+
+
+def _size(f: Function) -> Value:
+    """Bytes of an access; above them stands how far beyond it the address is that faults tell."""
+    return f.name("%what", 64) & softmmu.SIZE_MASK
 
 
 def _filled(f: Function, system: System, access: int) -> Value:
     """Emit the tests of an access and its entry; yields what `pemu_fill` says."""
     address = f.name("%address", 64)
-    misaligned = (address & (f.name("%size", 64) - 1)).ne(0)
+    misaligned = (address & (_size(f) - 1)).ne(0)
     _raise(f, misaligned, system.misaligned[access], address)
     found = f.name(f.op(f"call i64 @pemu_fill(ptr %state, i64 {address.ir}, i32 {access})"), 64)
-    _raise(f, (found & PAGE_FAULT).ne(0), found.lshr(PAGE_FAULT_SHIFT).trunc(32), address)
+    beyond = f.name("%what", 64).lshr(softmmu.BEYOND_SHIFT)
+    code = found.lshr(PAGE_FAULT_SHIFT).trunc(32)
+    _raise(f, (found & PAGE_FAULT).ne(0), code, address + beyond)
     with f.if_(f.at(f.context(), c.WATCHING).ne(0), unlikely=True):
-        with f.if_(is_watched(f, address, f.name("%size", 64), 1 << access)):
+        with f.if_(is_watched(f, address, _size(f), 1 << access)):
             f.put(s.EXIT_CODE, access)
             f.put(s.EXIT_ADDRESS, address)
             _leave_before_access(f, EXIT_WATCH)
@@ -124,21 +131,21 @@ def _host(f: Function, found: Value) -> str:
 def _device(f: Function, found: Value, what: str, more: str = "") -> Value:
     """Emit a device's access; yields its result."""
     physical = (found & -softmmu.PAGE) | (f.name("%address", 64) & (softmmu.PAGE - 1))
-    key = (physical << softmmu.DEVICE_SHIFT) | f.name("%size", 64)
+    key = (physical << softmmu.DEVICE_SHIFT) | _size(f)
     arguments = f"ptr %state, i64 {key.ir}{more}, i64 %address"
     return f.name(f.op(f"call i64 @pemu_device_{what}({arguments})"), 64)
 
 
 def _by_size(f: Function, body: Callable[[int], None]) -> None:
     """Emit `body(bits)` for the size that the access has."""
-    size = f.name("%size", 64)
+    size = _size(f)
     for count in (1, 2, 4, 8):
         with f.if_(size.eq(count)):
             body(8 * count)
 
 
 def _slow_load(arch: Architecture, system: System) -> Function:
-    """`pemu_slow_load(state, address, size)`: the value, in the host's byte order."""
+    """`pemu_slow_load(state, address, what)`: the value, in the host's byte order."""
     f = _access("pemu_slow_load", "i64")
     found = _filled(f, system, ACCESS_LOAD)
     with f.if_((found & DEVICE).ne(0)):
@@ -165,7 +172,7 @@ def _notice_change(f: Function, found: Value) -> None:
 
 
 def _slow_store(arch: Architecture, system: System) -> Function:
-    """`pemu_slow_store(state, address, size, value)`, the value in the host's byte order."""
+    """`pemu_slow_store(state, address, what, value)`, the value in the host's byte order."""
     f = _access("pemu_slow_store", "void", ", i64 %value")
     found = _filled(f, system, ACCESS_STORE)
     with f.if_((found & (DEVICE | WRITABLE)).ne(WRITABLE)):
@@ -191,7 +198,7 @@ def _slow_store(arch: Architecture, system: System) -> Function:
 
 
 def _slow_pointer(system: System) -> Function:
-    """`pemu_slow_pointer(state, address, size)`: host address of memory that may be written.
+    """`pemu_slow_pointer(state, address, what)`: host address of memory that may be written.
 
     There is no atomic access to a device: it is a bus error.
     """
@@ -217,8 +224,8 @@ def _from_region(what: str, result: str, more: str = "") -> Function:
     base = (flags & softmmu.FLOATS).ne(0).select(f.get(s.CODE_BASE), 0)
     f.put(s.PC, f.name("%pc", 64) + base)
     f.put(s.IN_SLOT, (flags & softmmu.IN_SLOT).ne(0).zext(32))
-    size = flags & softmmu.SIZE_MASK
-    arguments = f"ptr %state, i64 %address, i64 {size.ir}{more}"
+    told = flags & softmmu.WHAT_MASK
+    arguments = f"ptr %state, i64 %address, i64 {told.ir}{more}"
     call = f"call preserve_mostcc {result} @pemu_slow_{what}({arguments})"
     if result == "void":
         f.do(call)

@@ -60,7 +60,8 @@ MAP_RAM, MAP_WRITABLE = 1, 2
 DEVICE_SHIFT = 4
 """A device access is known by its guest-physical address, shifted by this, and its bytes."""
 
-SIZE_MASK, IN_SLOT, FLOATS = 0xFF, 0x100, 0x200
+SIZE_MASK, BEYOND_SHIFT, IN_SLOT, FLOATS = 0x0F, 4, 0x100, 0x200
+WHAT_MASK = 0xFF
 """What a compiled region says of an access that the soft TLB does not serve: its bytes; whether it
 is in a delay slot; whether the address of its instruction counts from `state.CODE_BASE`."""
 
@@ -144,21 +145,24 @@ def _join(cpu: InsnBuilder, done: str) -> None:
     cpu.go_on(done)
 
 
-def load(cpu: InsnBuilder, address: Value, size: int) -> Value:
-    """Load `size` bytes from a guest-virtual address that must be a multiple of `size`."""
+def load(cpu: InsnBuilder, address: Value, size: int, beyond: Value | None = None) -> Value:
+    """Load `size` bytes from a guest-virtual address that must be a multiple of `size`.
+
+    beyond: as `InsnBuilder.load` has it.
+    """
     pointer, fast, slow, done = _look_up(cpu, address, READ_TAG, size)
     kind = f"i{size * 8}"
     fast_value = cpu.swap(cpu.raw_load(pointer, size * 8, volatile=True, align=size))
     cpu.do(f"br label %{done}")
     cpu.go_on(slow)
-    got = cpu.op(cpu.slow_access("load", "i64", address.zext(64), size))
+    got = cpu.op(cpu.slow_access("load", "i64", address.zext(64), size, beyond=beyond))
     slow_value = cpu.name(got, 64).trunc(size * 8)
     _join(cpu, done)
     text = f"phi {kind} [ {fast_value.ir}, %{fast} ], [ {slow_value.ir}, %{slow} ]"
     return cpu.name(cpu.op(text), size * 8)
 
 
-def store(cpu: InsnBuilder, address: Value, value: Value) -> None:
+def store(cpu: InsnBuilder, address: Value, value: Value, beyond: Value | None = None) -> None:
     """Store at a guest-virtual address that must be a multiple of the value's size."""
     size = value.width // 8
     pointer, _, slow, done = _look_up(cpu, address, WRITE_TAG, size)
@@ -166,7 +170,7 @@ def store(cpu: InsnBuilder, address: Value, value: Value) -> None:
     cpu.do(f"br label %{done}")
     cpu.go_on(slow)
     more = f", i64 {value.zext(64).ir}"
-    cpu.do(cpu.slow_access("store", "void", address.zext(64), size, more))
+    cpu.do(cpu.slow_access("store", "void", address.zext(64), size, more, beyond))
     _join(cpu, done)
 
 

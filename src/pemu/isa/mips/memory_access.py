@@ -106,7 +106,7 @@ def _load_left(cpu: Cpu, address: Value, size: int, old: Value) -> Value:
     width = size * 8
     missing = (address if cpu.arch.big_endian else ~address) & (size - 1)
     shift = missing.trunc(width) << 3
-    loaded = cpu.load(address & -size, size)
+    loaded = cpu.load(address & -size, size, address & (size - 1))
     kept = ~(cpu.const(-1, width) << shift)
     return (loaded << shift) | (old & kept)
 
@@ -116,7 +116,7 @@ def _load_right(cpu: Cpu, address: Value, size: int, old: Value) -> Value:
     width = size * 8
     missing = (~address if cpu.arch.big_endian else address) & (size - 1)
     shift = missing.trunc(width) << 3
-    loaded = cpu.load(address & -size, size)
+    loaded = cpu.load(address & -size, size, address & (size - 1))
     kept = ~cpu.const(-1, width).lshr(shift)
     return loaded.lshr(shift) | (old & kept)
 
@@ -148,19 +148,21 @@ def ldr(cpu: Cpu, base: Value, rt: Value, offset: Value) -> None:
 # Partial stores, the counterparts of the partial loads.
 
 
-def _store_bytes(cpu: Cpu, address: Value, value: Value, count: Value, to_end: bool) -> None:
+def _store_bytes(
+    cpu: Cpu, address: Value, value: Value, count: Value, to_end: bool, beyond: Value
+) -> None:
     """Store the low `count` bytes of `value`, 1 to all, inside one aligned word or doubleword.
 
     `count` is split into powers of two, in an order that keeps each store aligned: `to_end` says
     that the bytes end where the word does, else they begin there. Big-endian the upper bytes come
-    first in memory.
+    first in memory. beyond: how far behind the first byte the instruction's address is.
     """
     width = value.width
     size = width // 8
     bits = count.trunc(width) << 3
     whole = count.eq(size)
     with cpu.if_(whole) as arm:
-        cpu.store(address, value)
+        cpu.store(address, value, beyond)
     with arm.otherwise():
         done = cpu.const(0, address.width)
         pieces = [piece for piece in (4, 2, 1) if piece < size]
@@ -171,7 +173,7 @@ def _store_bytes(cpu: Cpu, address: Value, value: Value, count: Value, to_end: b
                     part = value.lshr(bits - before - piece * 8)
                 else:
                     part = value.lshr(before)
-                cpu.store(address + done, part.trunc(piece * 8))
+                cpu.store(address + done, part.trunc(piece * 8), beyond)
             done = done + (count & piece)
 
 
@@ -184,7 +186,8 @@ def _store_left(cpu: Cpu, address: Value, value: Value) -> None:
     else:
         start, count = address & -size, place + 1
     missing = (size - count).trunc(value.width)
-    _store_bytes(cpu, start, value.lshr(missing << 3), count, cpu.arch.big_endian)
+    left = value.lshr(missing << 3)
+    _store_bytes(cpu, start, left, count, cpu.arch.big_endian, address - start)
 
 
 def _store_right(cpu: Cpu, address: Value, value: Value) -> None:
@@ -195,7 +198,7 @@ def _store_right(cpu: Cpu, address: Value, value: Value) -> None:
         start, count = address & -size, place + 1
     else:
         start, count = address, size - place
-    _store_bytes(cpu, start, value, count, not cpu.arch.big_endian)
+    _store_bytes(cpu, start, value, count, not cpu.arch.big_endian, address - start)
 
 
 @MIPS.insn("101010 base:5 rt:5 offset:16", "swl {rt}, {offset:d}({base})")

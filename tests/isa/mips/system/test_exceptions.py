@@ -13,6 +13,9 @@ from tests.isa.mips.system.barecpu import ROM, BareMachine
 MODELS = ("24Kf", "4Kc", "R4000", "MIPS64R2-generic", "20Kc", "34Kf", "4Km")
 BEV, EXL, ERL, IE, USER = 1 << 22, 2, 4, 1, 0x10
 
+PARTIAL = {0x22: "lwl", 0x26: "lwr", 0x2A: "swl", 0x2E: "swr"}
+"""Mnemonics by opcode."""
+
 PROGRAM, USER_PROGRAM = 0xBFC08000, 0x1000
 """Guest-virtual addresses."""
 
@@ -136,3 +139,17 @@ def test_addresses_of_32_bit_programs_wrap_as_words(run: Start, model: str) -> N
     ]
     machine = run(model, to_user, [*w.li(w.A0, 0x7FFFFFF0), w.lw(w.V0, w.A0, 0x20)])
     assert machine.cpu.badvaddr & (1 << 64) - 1 == 0xFFFFFFFF80000010
+
+
+@pytest.mark.parametrize("model", ["24Kf", "MIPS64R2-generic"])
+@pytest.mark.parametrize("opcode", PARTIAL, ids=list(PARTIAL.values()))
+@pytest.mark.parametrize("place", range(4))
+def test_partial_access_tells_its_own_address(
+    run: Start, model: str, opcode: int, place: int
+) -> None:
+    """Not that of the word which it touches."""
+    access = opcode << 26 | w.A0 << 21 | w.V0 << 16
+    program = [*w.set_cp0(w.STATUS, 0), *w.li(w.A0, 0xC0123454 + place), access]
+    machine = run(model, program)
+    assert word(machine, w.T0) == 0
+    assert machine.cpu.badvaddr & 0xFFFFFFFF == 0xC0123454 + place
