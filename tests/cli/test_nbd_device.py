@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pemu.block.nbd.device import Device
+from pemu.block.nbd.device import PATIENCE, Device
 from tests.cli.nbdserver import LONG, need, pemu_nbd, run
 from tests.cli.sidebyside import command
 
@@ -176,6 +176,18 @@ def test_what_the_kernel_has_not_written_yet_is_not_lost(
     assert not device.size
     assert not (image.parent / "pid").exists()
     assert image.read_bytes()[1 << 20 : 5 << 20] == data
+
+
+def test_slow_server_is_given_the_time_it_needs(device: Disk, image: Path) -> None:
+    data = os.urandom(1 << 20)
+    group = "throttle-group,id=g,limits.bps-write=65536"
+    options = f"driver=throttle,throttle-group=g,file.driver=file,file.filename={image}"
+    pemu_nbd("-c", str(device.path), "--object", group, "--image-opts", options)
+    device.write(data)
+    began = time.monotonic()
+    pemu_nbd("-d", str(device.path))
+    assert time.monotonic() - began > PATIENCE
+    assert image.read_bytes()[: len(data)] == data
 
 
 def test_killed_server_leaves_errors_and_a_device_that_can_be_used_again(

@@ -24,8 +24,8 @@ _BLOCK = 512
 """Bytes; of an export whose size is no multiple of it the kernel does not see the rest."""
 
 PATIENCE = 10.0
-"""Seconds in which what the kernel still has to write must be written: a server that is stuck must
-not keep its device from being disconnected."""
+"""Seconds after which a server that the kernel waits for is taken to be stuck: that must not keep
+its device from being disconnected."""
 
 
 class Device:
@@ -113,4 +113,17 @@ def _write_back(fd: int) -> None:
 
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    writer.join(PATIENCE)
+    before = -1
+    while writer.is_alive() and before != (before := _writes(fd)):
+        writer.join(PATIENCE)
+
+
+def _writes(fd: int) -> int:
+    """How many writes to a device have been carried out."""
+    number = os.fstat(fd).st_rdev
+    place = f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat"
+    try:
+        with open(place, encoding="ascii") as file:
+            return int(file.read().split()[4])
+    except (OSError, ValueError, IndexError):
+        return 0
