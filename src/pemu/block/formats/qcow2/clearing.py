@@ -285,6 +285,15 @@ class Qcow2Clearing(Qcow2Writing):
             metadata.mark(l2, at * layout.words, (at + count) * layout.words)
             offset += count * layout.cluster
 
+    def _clear_room(self, place: int, length: int, mode: str) -> None:
+        """Have zeros in clusters of the file to which nothing refers yet."""
+        file = self.metadata.file
+        inside = min(place + length, file.size) - place
+        if inside > 0:  # used before
+            file.write_zeroes(place, inside, unmap=mode == "off")
+        if inside < length:
+            file.truncate(place + length, preallocation=mode)
+
     def _room_for(self, table: array[int], at: int, most: int, offset: int, mode: str) -> int:
         """Give room to the next clusters if they have none; how many. mode: how the file grows."""
         layout, words = self.layout, self.layout.words
@@ -298,9 +307,7 @@ class Qcow2Clearing(Qcow2Writing):
         if not layout.external:
             first, count = self.metadata.take(count)
             place = first * layout.cluster
-            end = place + count * layout.cluster
-            if end > self.metadata.file.size:  # before anything refers to it
-                self.metadata.file.truncate(end, preallocation=mode)
+            self._clear_room(place, count * layout.cluster, mode)
         base = place | COPIED | (ZERO if same & ZERO and words == 1 else 0)
         new = array("Q", range(base, base + count * layout.cluster, layout.cluster))
         table[at * words : (at + count) * words : words] = new
