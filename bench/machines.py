@@ -51,7 +51,10 @@ class Row:
 def emulator(target: str) -> tuple[list[str], list[str]]:
     """The words that start QEMU and Pemu for `target`. Raises Failed where QEMU is missing."""
     theirs = qemu_command(f"system-{target}", "qemu-system-mips")
-    return theirs, pemu_command(f"system-{target}", "system", repr(target))
+    # Its display and network cards need firmware of other packages, and Pemu has none of these.
+    return [*theirs, "-vga", "none", "-net", "none"], pemu_command(
+        f"system-{target}", "system", repr(target)
+    )
 
 
 class Console:

@@ -66,7 +66,7 @@ class Session:
 
     def start(self, *commands: str) -> None:
         """Start gdb, which obeys `commands` when it has connected."""
-        place = self.place if self.place.startswith("/") else f"localhost:{self.place}"
+        place = self.place if self.place.startswith("/") else f"127.0.0.1:{self.place}"
         words = [need("gdb-multiarch"), "-nx", "-q", "-batch"]
         first = ("set confirm off", "set width 0", "set tcp connect-timeout 100")
         for line in (*first, f"target remote {place}", *commands):

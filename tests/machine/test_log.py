@@ -104,7 +104,8 @@ def logs(kernel: tuple[str, Path], *words: str) -> tuple[str, str]:
         log = path.parent / f"log{number}"
         log.unlink(missing_ok=True)
         options = ["-M", "malta", "-m", "16", "-kernel", str(path), "-no-reboot"]
-        options += ["-display", "none", "-serial", "null", "-monitor", "none", "-net", "none"]
+        options += ["-display", "none", "-serial", "null", "-monitor", "none"]
+        options += ["-vga", "none", "-net", "none"]
         subprocess.run(
             [*command, *options, "-D", str(log), *words],
             stdin=subprocess.DEVNULL,

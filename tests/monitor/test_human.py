@@ -182,7 +182,7 @@ def test_answers_about_a_board_are_the_reference_emulators(
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(1 << 20))
     words += ["-bios", str(firmware), "-chardev", "ringbuf,id=r,size=8"]
-    words += ["-drive", f"file={disk},format=raw"]
+    words += ["-drive", f"file={disk},format=raw", "-vga", "none", "-net", "none"]
     theirs = ask(["qemu-system-mips", *words], ON_A_BOARD)
     ours = ask([*pemu_system, *words], ON_A_BOARD)
     # Firmware is no ROM here but the contents of the flash.
