@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pemu.block.error import ImageError
 from pemu.block.formats.vmdk_extent import SparseHeader
+from pemu.block.formats.vmdk_sesparse import ConstantHeader, VolatileHeader
+from pemu.block.opening import Mode
 from tests.block.formats.exchange import Contents, create, info, open_image, qemu
 
 SIZE = 6 << 20
@@ -109,10 +112,10 @@ def test_details_are_those_of_qemu(tmp_path: Path, options: dict[str, str]) -> N
     ("text", "message"),
     [
         ("createType", "invalid VMDK image descriptor"),
-        ('createType="seSparse"', "Unsupported image type 'seSparse'"),
+        ('createType="other"', "Unsupported image type 'other'"),
         ('createType="custom"\nRW 1 FLAT', "Invalid extent line: 'RW 1 FLAT'"),
         ('createType="custom"\nRW x FLAT "a"', "Invalid extent line"),
-        ('createType="custom"\nRW 1 SESPARSE "a"', "Unsupported extent type 'SESPARSE'"),
+        ('createType="custom"\nRW 1 OTHER "a"', "Unsupported extent type 'OTHER'"),
         ('createType="custom"\nRW 1 FLAT "missing" 0', "Could not open 'missing': No such file"),
         ('createType="custom"', "names no extents"),
         ('createType="custom"\nRW 900 FLAT "disk.vmdk" 0', "."),
@@ -177,3 +180,74 @@ def test_sparse_file_of_a_server(tmp_path: Path) -> None:
     image.close()
     qemu("qemu-io", "-r", "-f", "vmdk", "-c", "read -P 97 512 512", path)
     qemu("qemu-io", "-r", "-f", "vmdk", "-c", "read -P 98 1024 512", path)
+
+
+def se_sparse(folder: Path, *, replay: int = 0, **changes: Any) -> Path:
+    """An image of 40 MiB with one SE sparse extent: data in two tables, zeros, unmapped grains."""
+    sectors = (40 << 20) // 512
+    header = ConstantHeader(
+        capacity=sectors, volatile_offset=1, directory_offset=2, directory_size=1,
+        tables_offset=64, grains_offset=512, **changes,
+    )  # fmt: skip
+    data = bytearray(header.emit() + VolatileHeader(replay=replay).emit().ljust(512, b"\0"))
+    data += bytes(1 << 20)
+    for which in (0, 2):  # the second table is missing
+        number = which // 2
+        at = 2 * 512 + which * 8
+        data[at : at + 8] = (0x1000_0000 << 32 | number).to_bytes(8, "little")
+        entries = {0: 3 << 60 | number + 1, 1: 2 << 60, 2: 1 << 60, 5: 3 << 60 | 1 << 48}
+        for index, entry in entries.items():
+            if index != 5 or not which:
+                place = (64 + number * 64) * 512 + index * 8
+                data[place : place + 8] = entry.to_bytes(8, "little")
+    for number in (0, 1):
+        place = (512 + ((number + 1) << 12) * 8) * 512
+        data[len(data) :] = bytes(place - len(data))
+        data += bytes([number + 3]) * 4096
+    place = (512 + 8) * 512
+    data[place : place + 4096] = b"\x09" * 4096
+    (folder / "disk-flat.vmdk").write_bytes(data)
+    path = folder / "disk.vmdk"
+    path.write_text(
+        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+        'createType="seSparse"\n\n'
+        f'RW {sectors} SESPARSE "disk-flat.vmdk"\n\nddb.virtualHWVersion = "4"\n'
+    )
+    return path
+
+
+def test_se_sparse_extents_are_read_as_qemu_reads_them(tmp_path: Path) -> None:
+    path = se_sparse(tmp_path)
+    qemu("qemu-img", "convert", "-O", "raw", path, tmp_path / "raw")
+    image = open_image(path, mode=Mode(readonly=True))
+    found = image.read(0, image.size)
+    assert found == (tmp_path / "raw").read_bytes()[: image.size]  # QEMU 7.2 has it all twice
+    assert {found[0], found[5 * 4096], found[32 << 20]} == {3, 4, 9}
+    image.close()
+
+
+def test_se_sparse_extents_are_not_written(tmp_path: Path) -> None:
+    path = se_sparse(tmp_path)
+    with pytest.raises(ImageError, match="No write support for seSparse images available"):
+        open_image(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"replay": 1}, "Image is dirty, Replaying journal not supported"),
+        ({"magic": 1}, "no magic number"),
+        ({"version": 3}, "version 0x3"),
+        ({"grain": 16}, "grains of 16 sectors"),
+        ({"table": 8}, "tables of 8 sectors"),
+        ({"flags": 1}, "flags 0x1"),
+    ],
+)
+def test_unknown_se_sparse_extents_are_named(
+    tmp_path: Path, changes: dict[str, int], message: str
+) -> None:
+    path = se_sparse(tmp_path, **changes)
+    with pytest.raises(ImageError, match=message):
+        open_image(path, mode=Mode(readonly=True))
+    command = qemu("qemu-img", "info", path, check=False)
+    assert command.stderr

@@ -1,7 +1,4 @@
-"""VMware's disk images (VMDK): a descriptor and extents, in one file or in several.
-
-Left out: the SE sparse extents of newer ESX servers.
-"""
+"""VMware's disk images (VMDK): a descriptor and extents, in one file or in several."""
 
 from __future__ import annotations
 
@@ -36,6 +33,7 @@ from pemu.block.formats.vmdk_extent import (
     Zeros,
     open_sparse,
 )
+from pemu.block.formats.vmdk_sesparse import SeSparseExtent, open_sesparse
 from pemu.block.image import (
     SECTOR,
     Buffers,
@@ -62,11 +60,22 @@ SUBFORMATS = (
 )
 ADAPTERS = ("ide", "buslogic", "lsilogic", "legacyESX")
 
-READABLE = (*SUBFORMATS, "vmfs", "vmfsSparse", "custom", "2GbMaxExtentSparse", "fullDevice")
+READABLE = (
+    *SUBFORMATS,
+    "vmfs",
+    "vmfsSparse",
+    "custom",
+    "2GbMaxExtentSparse",
+    "fullDevice",
+    "seSparse",
+)
 """Types of images that can be opened, as createType has them."""
 
 COWD = b'CID=0\nparentCID=ffffffff\ncreateType="vmfsSparse"\n'
 """The descriptor of an extent of an ESX server that is opened alone."""
+
+GRAINS = (SparseExtent, SeSparseExtent)
+"""Extents with tables."""
 
 PART = 2 << 30
 """Bytes of an extent of twoGbMaxExtent*."""
@@ -109,7 +118,7 @@ class Vmdk(Image):
         """Have what no extent has come from `below`."""
         self.children["backing"] = below
         for start, extent in zip(self._starts, self.extents, strict=True):
-            if isinstance(extent, SparseExtent):
+            if isinstance(extent, GRAINS):
                 extent.children["backing"] = Part(below, start)
 
     def _check_parent(self) -> None:
@@ -191,7 +200,7 @@ class Vmdk(Image):
             super().flush()
 
     def limits(self) -> Limits:
-        clusters = [one.cluster for one in self.extents if isinstance(one, SparseExtent)]
+        clusters = [one.cluster for one in self.extents if isinstance(one, GRAINS)]
         return Limits(cluster=max(clusters, default=0))
 
     def check_image(self, repair: str = "") -> Check:
@@ -199,14 +208,14 @@ class Vmdk(Image):
             raise ImageError("This image format does not support checks")
         found = Check()
         for number, extent in enumerate(self.extents):
-            if isinstance(extent, SparseExtent):
+            if isinstance(extent, GRAINS):
                 extent.check(number, found)
         return found
 
     def details(self) -> dict[str, Any]:
         extents = []
         for (kind, name), extent in zip(self._lines, self.extents, strict=True):
-            sparse = extent if isinstance(extent, SparseExtent) else None
+            sparse = extent if isinstance(extent, GRAINS) else None
             one: dict[str, Any] = {"compressed": True} if sparse and sparse.compressed else {}
             one |= {"virtual-size": extent.size, "filename": name}
             if sparse:
@@ -293,7 +302,7 @@ def _open_text(opening: Opening, file: Image) -> Vmdk:
 def _open_extent(opening: Opening, file: Image, line: ExtentLine) -> Image:
     if line.kind == "ZERO":
         return Zeros(line.sectors * SECTOR)
-    if line.kind not in ("FLAT", "VMFS", "SPARSE", "VMFSSPARSE"):
+    if line.kind not in ("FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE"):
         raise ImageError(f"Unsupported extent type '{line.kind}'")
     flat = line.kind in ("FLAT", "VMFS")
     mode = opening.mode.of_file(grows=not flat)
@@ -304,7 +313,8 @@ def _open_extent(opening: Opening, file: Image, line: ExtentLine) -> Image:
     try:
         if flat:
             return Flat(held, offset=line.offset * SECTOR, size=line.sectors * SECTOR)
-        extent = open_sparse(held, readonly=opening.mode.readonly)
+        opened = open_sesparse if line.kind == "SESPARSE" else open_sparse
+        extent = opened(held, readonly=opening.mode.readonly)
         if extent.size != line.sectors * SECTOR:
             extent.size = min(extent.size, line.sectors * SECTOR)
         return extent
