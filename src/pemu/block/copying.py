@@ -271,14 +271,12 @@ class Copier:
         first = -offset % granule
         # The first word of most granules tells that they are no zeros.
         whole = (length - first) // granule * granule + first
-        words = view[first:whole].cast("B")
+        words = view[first:whole].cast("Q")[:: granule // 8].tolist() if whole > first else []
+        if 0 not in words:
+            return [(False, 0, length)]
         hits = [
             at
-            for at, word in zip(
-                range(first, whole, granule),
-                words[: whole - first].cast("Q")[:: granule // 8].tolist(),
-                strict=True,
-            )
+            for at, word in zip(range(first, whole, granule), words, strict=True)
             if not word and is_zero(view[at : at + granule])
         ]
         runs: list[tuple[bool, int, int]] = []

@@ -513,12 +513,10 @@ def damaged() -> OSError:
 def is_zero(data: bytes | memoryview) -> bool:
     """Whether `data` is all zeros."""
     # startswith compares as memcmp does; `==` of memoryviews takes 60 times as long.
-    if data[-1:] != b"\0":
-        return len(data) == 0
-    return all(
-        _ZERO_BYTES.startswith(data[at : at + len(_ZERO_BYTES)])
-        for at in range(0, len(data), len(_ZERO_BYTES))
-    )
+    most = len(_ZERO_BYTES)
+    if len(data) <= most:
+        return _ZERO_BYTES.startswith(data)
+    return all(_ZERO_BYTES.startswith(data[at : at + most]) for at in range(0, len(data), most))
 
 
 def clear(view: memoryview) -> None:

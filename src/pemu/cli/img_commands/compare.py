@@ -92,7 +92,8 @@ class _Comparison:
     def _common(self, end: int) -> bool:
         """Compare what both have."""
         one, other = self.images
-        buffers = [memoryview(bytearray(min(CHUNK, end))) for _ in range(2)]
+        buffers = [bytearray(min(CHUNK, end)) for _ in range(2)]
+        views = [memoryview(buffer) for buffer in buffers]
         at = 0
         with ThreadPoolExecutor(1) as pool:
             while at < end:
@@ -108,15 +109,15 @@ class _Comparison:
                 elif any(zero):
                     length = min(length, CHUNK)
                     i = zero.index(False)
-                    view = _read(self.images[i], at, buffers[0][:length])
+                    view = _read(self.images[i], at, views[0][:length])
                     if not is_zero(view):
                         self._differ(f"Content mismatch at offset {at + _first(view)}!")
                         return False
                 else:
                     length = min(length, CHUNK)
-                    second = pool.submit(_read, other, at, buffers[1][:length])
-                    view = _read(one, at, buffers[0][:length])
-                    if not _equal(view, second.result()):
+                    second = pool.submit(_read, other, at, views[1][:length])
+                    view = _read(one, at, views[0][:length])
+                    if not buffers[0].startswith(second.result()):
                         where = at + _first(view, second.result())
                         self._differ(f"Content mismatch at offset {where}!")
                         return False
@@ -162,14 +163,6 @@ def _read(image: Image, at: int, view: memoryview) -> memoryview:
             f"Error while reading offset {at} of {image.name}: {error.strerror}", 4
         ) from None
     return view
-
-
-def _equal(one: memoryview, other: memoryview) -> bool:
-    # `==` of memoryviews compares item by item; these two are memcmp
-    whole = one.obj
-    if isinstance(whole, bytearray) and len(whole) == len(one):
-        return whole == other
-    return bytes(one).startswith(other)
 
 
 def _first(view: memoryview, other: memoryview | None = None) -> int:

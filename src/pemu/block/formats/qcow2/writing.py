@@ -146,6 +146,10 @@ class Qcow2Writing(Qcow2Reading):
         stop = (offset & -cluster) + cluster
         expected = place
         following = at
+        if kind == NEW and not layout.extended:
+            count = (end - 1 >> bits) - (offset >> bits) + 1
+            if not any(table[at : at + count]):  # the usual case: nothing is there yet
+                stop += (count - 1) * cluster
         while stop < end:
             following += 1
             expected += cluster
