@@ -129,7 +129,8 @@ def _go(sock: socket.socket, flags: int = 3) -> None:
         if option.length:
             sock.recv(option.length, socket.MSG_WAITALL)
         if option.option == nbd.OPT_GO:
-            info = nbd.InfoExport(size=4096, flags=nbd.HAS_FLAGS).emit()
+            export = nbd.ExportHead(size=4096, flags=nbd.HAS_FLAGS)
+            info = nbd.INFO_EXPORT.to_bytes(2, "big") + export.emit()
             _reply(sock, option.option, nbd.REP_INFO, info)
         _reply(sock, option.option, nbd.REP_ACK)
         if option.option == nbd.OPT_GO:

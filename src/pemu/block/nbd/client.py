@@ -105,7 +105,7 @@ class Negotiation:
                 return info
         if info.contexts:
             info.contexts = {}
-        self._send(nbd.OPT_EXPORT_NAME, name.encode("utf-8", "surrogateescape"))
+        self._send(nbd.OPT_EXPORT_NAME, nbd.encoded(name))
         try:
             head = nbd.ExportHead.parse(self.channel.receive(nbd.ExportHead.SIZE))
         except Gone:
@@ -162,11 +162,11 @@ class Negotiation:
                 raise ImageError("the server's answer about an export is malformed")
             what = int.from_bytes(data[:2], "big")
             if what == nbd.INFO_EXPORT:
-                export = nbd.InfoExport.parse(data, "the server's answer about an export")
+                export = nbd.ExportHead.parse(data, "the server's answer about an export", 2)
                 info.size, info.flags = export.size, export.flags
                 told = True
             elif what == nbd.INFO_BLOCK_SIZE:
-                sizes = nbd.InfoBlockSize.parse(data, "the server's answer about block sizes")
+                sizes = nbd.BlockSizes.parse(data, "the server's answer about block sizes", 2)
                 info.least, info.best, info.most = sizes.minimum, sizes.preferred, sizes.maximum
                 info.sizes_told = True
                 if info.least & (info.least - 1) or not 1 <= info.least <= 65536:

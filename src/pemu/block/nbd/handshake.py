@@ -128,10 +128,7 @@ class Handshake:
         export = self._exports.get(nbd.text(data))
         if export is None:
             raise Refused("no export of that name")
-        head = nbd.ExportHead(
-            size=export.size, flags=export.flags(structured=self._structured)
-        ).emit()
-        self._channel.send([head, b"" if self._no_zeroes else bytes(124)])
+        self._channel.send([self._head(export), b"" if self._no_zeroes else bytes(124)])
         return export
 
     def _info(self, option: int, data: bytes) -> Export | None:
@@ -148,21 +145,23 @@ class Handshake:
             self._error(option, nbd.ERR_UNKNOWN, f"export '{name}' not present")
             return None
         if nbd.INFO_NAME in asked:
-            self._inform(option, nbd.INFO_NAME, export.name)
+            self._inform(option, nbd.INFO_NAME, nbd.encoded(export.name))
         if export.description:
-            self._inform(option, nbd.INFO_DESCRIPTION, export.description)
+            self._inform(option, nbd.INFO_DESCRIPTION, nbd.encoded(export.description))
         least, best, most = export.block_size()
-        sizes = nbd.InfoBlockSize(
+        sizes = nbd.BlockSizes(
             minimum=least if nbd.INFO_BLOCK_SIZE in asked else 1, preferred=best, maximum=most
         )
-        self._reply(option, nbd.REP_INFO, sizes.emit())
-        flags = export.flags(structured=self._structured)
-        self._reply(option, nbd.REP_INFO, nbd.InfoExport(size=export.size, flags=flags).emit())
+        self._inform(option, nbd.INFO_BLOCK_SIZE, sizes.emit())
+        self._inform(option, nbd.INFO_EXPORT, self._head(export))
         self._reply(option, nbd.REP_ACK)
         return export if option == nbd.OPT_GO else None
 
-    def _inform(self, option: int, kind: int, text: str) -> None:
-        data = text.encode("utf-8", "surrogateescape")
+    def _head(self, export: Export) -> bytes:
+        flags = export.flags(structured=self._structured)
+        return nbd.ExportHead(size=export.size, flags=flags).emit()
+
+    def _inform(self, option: int, kind: int, data: bytes) -> None:
         self._reply(option, nbd.REP_INFO, kind.to_bytes(2, "big") + data)
 
     def _list(self, data: bytes) -> None:
@@ -170,8 +169,8 @@ class Handshake:
             self._error(nbd.OPT_LIST, nbd.ERR_INVALID, "the option has no data")
             return
         for export in self._exports.values():
-            text = export.description.encode("utf-8", "surrogateescape")
-            self._reply(nbd.OPT_LIST, nbd.REP_SERVER, nbd.string(export.name) + text)
+            said = nbd.string(export.name) + nbd.encoded(export.description)
+            self._reply(nbd.OPT_LIST, nbd.REP_SERVER, said)
         self._reply(nbd.OPT_LIST, nbd.REP_ACK)
 
     def _start_tls(self, data: bytes) -> None:
@@ -235,8 +234,7 @@ class Handshake:
         self._channel.send([head, data])
 
     def _error(self, option: int, kind: int, text: str) -> None:
-        data = text.encode("utf-8", "surrogateescape")[: nbd.MAX_STRING]
-        self._reply(option, kind, data)
+        self._reply(option, kind, nbd.encoded(text)[: nbd.MAX_STRING])
 
 
 class _Reader:

@@ -134,24 +134,15 @@ class OptionReply(Structure, byte_order=">"):
 
 
 class ExportHead(Structure, byte_order=">"):
-    """What an export is; with a type before it in `InfoExport`."""
-
-    size: U64
-    flags: U16
-
-
-class InfoExport(Structure, byte_order=">"):
     """Size and abilities of an export."""
 
-    type: U16 = INFO_EXPORT
     size: U64
     flags: U16
 
 
-class InfoBlockSize(Structure, byte_order=">"):
+class BlockSizes(Structure, byte_order=">"):
     """What requests must be multiples of, should be multiples of, and may at most have; bytes."""
 
-    type: U16 = INFO_BLOCK_SIZE
     minimum: U32
     preferred: U32
     maximum: U32
@@ -200,16 +191,14 @@ class ErrorHead(Structure, byte_order=">"):
     length: U16
 
 
-class StatusEntry(Structure, byte_order=">"):
-    """What a stretch is made of."""
-
-    length: U32
-    flags: U32
+def encoded(text: str) -> bytes:
+    """What `text` reads again."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def string(text: str) -> bytes:
     """A text with its length before it, as options have it."""
-    data = text.encode("utf-8", "surrogateescape")
+    data = encoded(text)
     return len(data).to_bytes(4, "big") + data
 
 

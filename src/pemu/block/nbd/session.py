@@ -456,7 +456,7 @@ class Session:
         number = nbd.wire_error(number)
         if not self._structured:
             return [_SIMPLE.pack(nbd.SIMPLE_MAGIC, number, cookie)]
-        text = reason.encode("utf-8", "surrogateescape")[: nbd.MAX_STRING]
+        text = nbd.encoded(reason)[: nbd.MAX_STRING]
         head = nbd.ErrorHead(error=number, length=len(text)).emit()
         length = len(head) + len(text)
         return [
