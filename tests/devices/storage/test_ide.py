@@ -396,3 +396,7 @@ def test_random_commands(host: Host) -> None:
             host.control(4)
             host.control(0)
     check_state(host.machine)
+
+
+def test_pci_status_tells_of_fast_cycles(host: Host) -> None:
+    assert host.pci.config_read(0, 0x51, 6, 2) == 0x0280

@@ -42,6 +42,7 @@ class Piix4Ide(PciDevice):
 
     irqs = Outputs(CHANNELS, "of the channels")
 
+    status = Register(0x06, 16, reset=0x0280, writable=0, clears=0x3800, bank="config")
     timing = Registers(0x40, CHANNELS, bits=16, bank="config")
     slave_timing = Register(0x44, bank="config")
     ultra_control = Register(0x48, bank="config", writable=0x0F)
@@ -52,6 +53,10 @@ class Piix4Ide(PciDevice):
     bm_table = Registers(0x04, CHANNELS, bits=32, stride=8, writable=0xFFFFFFFC)
 
     buses: list[IdeBus]
+
+    @status.on_read
+    def _read_status(self) -> int:
+        return super()._read_status()
 
     def realize(self) -> None:
         self.bus_master = RegisterBank(self, "piix-bmdma", 16)
