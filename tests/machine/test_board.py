@@ -89,7 +89,7 @@ def test_misspelt_board() -> None:
 
 
 def test_properties_are_listed() -> None:
-    assert "  ticks=<uint32>    - the timer's ticks a second (default: 1000000)\n" in (
+    assert "  ticks=<uint32>       - the timer's ticks a second (default: 1000000)\n" in (
         LampPost.usage()
     )
 

@@ -52,6 +52,9 @@ class SystemOptions:
     machine: list[list[tuple[str, str | None]]] = field(default_factory=list)
     cpu: str = ""
     memory: list[dict[str, Any]] = field(default_factory=list)
+    memory_path: str = ""
+    memory_backend: str = ""
+    memory_now: bool = False
     smp: dict[str, Any] | None = None
     kernel: str = ""
     initrd: str = ""
@@ -139,6 +142,10 @@ OPTIONS = (
         dest="memory",
         repeat=True,
     ),
+    Option(
+        "mem-path", _PATH, "path", "a file, or a directory for one, for RAM", dest="memory_path"
+    ),
+    Option("mem-prealloc", help="take RAM from the host at the start", dest="memory_now"),
     Option("boot", Lazy("order", boot_group), "[order=]drives[,...]", "boot order", dest="boot"),
     Option("bios", _PATH, "file", "firmware", dest="bios"),
     Option("kernel", _PATH, "file", "kernel to start", dest="kernel"),

@@ -31,6 +31,7 @@ from pemu.machine.configuration import Configuration
 from pemu.machine.control import Vcpu
 from pemu.machine.drives import Drive, Drives, open_drive, open_node
 from pemu.machine.machine import Machine
+from pemu.machine.memory_backend import PREFIX, MemoryBackend, backends
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
 from pemu.monitor.commands import COMMANDS
@@ -38,9 +39,12 @@ from pemu.monitor.gdb.front import GdbServers
 from pemu.monitor.human import Console
 from pemu.monitor.instance import Instance
 from pemu.monitor.monitor import Monitor
-from pemu.options.error import HelpRequest, OptionError
+from pemu.options.error import HelpRequest, OptionError, quoted, unknown
 
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
+
+_MEMORY = (PREFIX, f"qom-type={PREFIX}")
+"""How -object begins where it is one of `memory_backend`."""
 
 SWITCH_INTERVAL = 0.0002
 """Seconds that a Python thread may keep others waiting: a device access is to be prompt."""
@@ -153,6 +157,8 @@ class Session:
         drives = given_drives(options, self.board)
         self.drives = drives.drives
         for text in options.object:
+            if text.startswith(_MEMORY):
+                continue
             with _saying(f"-object {text.partition(',')[0]}"):
                 add_object(drives.graph.objects, text)
         for drive in self.drives:
@@ -204,7 +210,30 @@ class Session:
             config.ram_size = memory["size"] or config.ram_size
             config.ram_slots = memory["slots"] or config.ram_slots
             config.ram_maximum = memory["maxmem"] or config.ram_maximum
+        self._choose_memory(config)
         return config
+
+    def _choose_memory(self, config: Configuration) -> None:
+        """Where on the host the machine's RAM is. Raises OptionError."""
+        options = self.options
+        made = backends([text for text in options.object if text.startswith(_MEMORY)])
+        name = options.memory_backend
+        if name and (options.memory_path or options.memory_now):
+            raise OptionError(
+                "-M memory-backend= has what -mem-path and -mem-prealloc say; drop them"
+            )
+        if name and name not in made:
+            problem = f"-M memory-backend: there is no memory backend {quoted(name)}"
+            raise unknown(problem, name, made, f"make it with -object memory-backend-ram,id={name}")
+        if name:
+            backend = made[name]
+            if config.ram_size not in (0, backend.size):
+                raise OptionError(
+                    f"-m says {config.ram_size} bytes, memory backend {name} has {backend.size}"
+                )
+            config.ram_size, config.ram_backend = backend.size, backend
+        elif options.memory_path or options.memory_now:
+            config.ram_backend = MemoryBackend(options.memory_path, prealloc=options.memory_now)
 
     def _check_uses(self) -> None:
         """Complain of drives and properties that nothing in the machine has taken."""
@@ -358,6 +387,7 @@ def _general(program: str, options: SystemOptions, properties: dict[str, Any]) -
     _choose_accelerator(program, "-accel ", [one["accel"] for one in options.accel])
     if properties.pop("graphics", "on") == "off":
         options.nographic = True
+    options.memory_backend = properties.pop("memory-backend", None) or ""
     properties.pop("usb", None)  # boards have their USB controllers
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pemu.machine.boards import BOARDS, DEFAULTS
 from pemu.machine.declare import Declaring, Property
+from pemu.machine.region import Ram
 from pemu.options.error import OptionError, quoted, unknown
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Board(Declaring):
     def ram_size(self) -> int:
         """Bytes of RAM that the machine is to have."""
         return self.config.ram_size or self.default_ram
+
+    def main_memory(self, name: str) -> Ram:
+        """The machine's RAM, where on the host the user wants it."""
+        return Ram(name, self.ram_size, backend=self.config.ram_backend)
 
     def create(self) -> None:
         """Build the machine. Raises OptionError for what the user wants and cannot have."""
@@ -95,6 +100,7 @@ GENERAL = (
     ("graphics", "on|off", "off as with -nographic"),
     ("initrd", "str", "initial RAM disk, as -initrd"),
     ("kernel", "str", "kernel, as -kernel"),
+    ("memory-backend", "str", "id of the -object that is the machine's RAM"),
     ("usb", "on|off", "nothing, as -usb"),
 )
 """Properties that every board has: key, type, help. The command carries them out."""

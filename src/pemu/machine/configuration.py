@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pemu.chardev.interface import Chardev
     from pemu.machine.drives import Drive
+    from pemu.machine.memory_backend import MemoryBackend
 
 
 @dataclass
@@ -16,6 +17,7 @@ class Configuration:
     """The options that boards carry out.
 
     ram_size: bytes of -m, 0 for the board's default. ram_slots, ram_maximum: of -m for hotplug.
+    ram_backend: where on the host it is, None for anywhere.
     cpu: the processor model, empty for the board's default; cpus: how many.
     kernel, initrd, dtb, firmware: host paths, empty for none; append: the kernel's command line.
     serials, parallels: back ends by number, None for a port that is connected to nothing; a board
@@ -31,6 +33,7 @@ class Configuration:
     ram_size: int = 0
     ram_slots: int = 0
     ram_maximum: int = 0
+    ram_backend: MemoryBackend | None = None
     cpu: str = ""
     cpus: int = 1
     kernel: str = ""

@@ -17,6 +17,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+from pemu.machine.memory_backend import MemoryBackend
 from pemu.options.error import OptionError
 
 if TYPE_CHECKING:
@@ -224,20 +225,26 @@ class Ram(Terminal):
     memory: the host memory, as `mmap.mmap`; host: its address; fd: the descriptor of the memory.
     written: called with (offset, length) after something else than the processor's native code has
         written to it; the engine drops the code translated from there.
+    backend: where on the host it is.
     Making one raises OptionError where the host has not that much.
     """
 
     kind = "ram"
 
     def __init__(
-        self, name: str, size: int, owner: object = None, *, readonly: bool = False
+        self,
+        name: str,
+        size: int,
+        owner: object = None,
+        *,
+        readonly: bool = False,
+        backend: MemoryBackend | None = None,
     ) -> None:
         super().__init__(name, size, owner)
         self._readonly = readonly
-        self.fd = os.memfd_create(f"pemu-{name}")
         whole = -(-size // _PAGE) * _PAGE
+        self.fd = (backend or MemoryBackend()).allocate(name, whole)
         try:
-            os.ftruncate(self.fd, whole)
             self.memory = mmap.mmap(self.fd, whole)
         except (OSError, OverflowError) as error:
             os.close(self.fd)

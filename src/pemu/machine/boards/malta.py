@@ -82,7 +82,7 @@ class Malta(Board):
         machine, root = self.machine, self.machine.memory.root
         machine.memory.unassigned = _nothing
         cpu = cast(MipsCpu, machine.add_cpu(self.config.cpu))
-        self._ram = Ram("mips_malta.ram", self.ram_size)
+        self._ram = self.main_memory("mips_malta.ram")
         root.add(self._ram, HIGH_RAM)
         low = min(self.ram_size, LOW_RAM)
         root.add(Alias("mips_malta_low_preio.ram", self._ram, 0, low), 0)

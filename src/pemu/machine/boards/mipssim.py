@@ -52,7 +52,7 @@ class Mipssim(Board):
         machine.memory.unassigned = _nothing
         cpu = cast(MipsCpu, machine.add_cpu(config.cpu))
         cpu.count_ns = COUNT_NS[cpu.bits]
-        self._ram = Ram("mips_mipssim.ram", self.ram_size)
+        self._ram = self.main_memory("mips_mipssim.ram")
         root.add(self._ram, 0)
         firmware = Ram("mips_mipssim.bios", FIRMWARE_SIZE, readonly=True)
         root.add(firmware, FIRMWARE, 1)

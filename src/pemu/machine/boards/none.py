@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pemu.machine.board import Board
-from pemu.machine.region import Ram
 from pemu.options.error import OptionError
 
 
@@ -22,6 +21,6 @@ class Empty(Board):
         if self.config.kernel:
             raise OptionError("-kernel: board none starts nothing; choose another one with -M")
         if self.config.ram_size:
-            self.machine.memory.root.add(Ram("ram", self.config.ram_size), 0)
+            self.machine.memory.root.add(self.main_memory("ram"), 0)
         if self.config.cpu:
             self.machine.add_cpu(self.config.cpu)
