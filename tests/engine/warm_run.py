@@ -43,7 +43,7 @@ def settle_and_leave(process: Process, status: int) -> NoReturn:
 
 def is_busy(engine: Engine) -> bool:
     compiler = engine._compiler
-    return compiler is not None and (bool(compiler._queue) or compiler._busy)
+    return compiler is not None and bool(compiler._reported or compiler._queue or compiler._busy)
 
 
 def begin_flushing(engine: Engine, program: str, version: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
+from collections import deque
 from time import monotonic
 
 from pemu.engine import context as c
@@ -134,6 +135,7 @@ class Compiler:
         self._saved = monotonic()
         self._sorted = 0.0
         self._serial = 0
+        self._reported: deque[int] = deque()  # hot blocks on their way to the queue
         self._queue: list[int] = []
         self._generation = 0  # grows when all blocks are thrown away
         self._wake = threading.Condition()
@@ -153,11 +155,13 @@ class Compiler:
             with self._compiling:
                 self._compile([block], self._generation, wait=True)
             return
-        with self._wake:
-            self._queue.append(block)
-            if self._thread is None:
-                self._start()
-            self._wake.notify()
+        # No lock while the thread is at work: it has it for as long as it sorts.
+        self._reported.append(block)
+        if not self._busy:
+            with self._wake:
+                if self._thread is None:
+                    self._start()
+                self._wake.notify()
 
     def _start(self) -> None:
         # The thread must not receive the guest's signals.
@@ -170,17 +174,17 @@ class Compiler:
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._busy = False
+                self._busy = False  # before it looks at what has been reported
                 while not self._stopping and ((pause := self._pause()) is None or pause > 0):
                     self._wake.wait(pause)
                 if self._stopping:
                     return
+                self._busy = True
                 # Blocks go on counting while they wait: the hottest first.
                 if len(self._queue) < LONG_QUEUE or monotonic() > self._sorted + SORT_INTERVAL:
                     self._queue.sort(key=self._former.executed, reverse=True)
                     self._sorted = monotonic()
                 batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-                self._busy = True
                 generation = self._generation
             left = self._compile(batch, generation)
             if left:
@@ -192,7 +196,12 @@ class Compiler:
                 with_own_descriptors(self._engine.save_regions)
 
     def _pause(self) -> float | None:
-        """Seconds to wait before there is something to do; None: until a block is requested."""
+        """Seconds to wait before there is something to do; None: until a block is requested.
+
+        What has been reported is in the queue then.
+        """
+        while self._reported:
+            self._queue.append(self._reported.popleft())
         if self._queue:
             return self._begin - monotonic()
         return self._saved + SAVE_INTERVAL - monotonic() if self._fresh else None
@@ -210,6 +219,7 @@ class Compiler:
     def close(self) -> None:
         """Stop the background thread before the process ends."""
         with self._wake:
+            self._reported.clear()
             self._queue.clear()
         # What it is compiling is worth keeping, and LLVM must not be torn down under it.
         self.rest()
@@ -439,6 +449,7 @@ class Compiler:
         self._regions.clear()
         self._by_page.clear()
         with self._wake:
+            self._reported.clear()
             self._queue.clear()
             self._generation += 1
 
@@ -487,6 +498,8 @@ class Compiler:
         """The background thread does not exist here; the next request starts one."""
         self._wake = threading.Condition()
         self._thread = None
+        self._busy = False
+        self._reported.clear()
         self._queue = []
         self._fresh = []
         self.be_patient()

@@ -355,13 +355,13 @@ class Engine(NativeContext):
         if not self._compiles:
             return
         wait = self.mode == "tier1"
-        with self.lock:
-            if self._compiler is None and not wait:
-                self._early.append(block)
-                if not self._patient:
-                    self._be_patient()
-                return
         if self._compiler is None:
+            with self.lock:
+                if self._compiler is None and not wait:
+                    self._early.append(block)
+                    if not self._patient:
+                        self._be_patient()
+                    return
             self._make_compiler()
         if self._compiler is not None:
             self._compiler.request(block, wait=wait)
