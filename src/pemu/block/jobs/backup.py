@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import ClassVar
 
-from pemu.block.backend import Backend
-from pemu.block.image import Image
 from pemu.block.jobs.chunks import CHUNK, copy, present
-from pemu.block.jobs.copyjob import CopyJob, Sync
-from pemu.block.jobs.job import Job
+from pemu.block.jobs.copyjob import CopyJob
 from pemu.block.jobs.watch import Watch
 
 
@@ -23,21 +19,9 @@ class Backup(CopyJob):
 
     kind: ClassVar[str] = "backup"
 
-    def __init__(
-        self,
-        id: str,
-        backend: Backend,
-        target: Image,
-        *,
-        sync: Sync = "full",
-        speed: int = 0,
-        changed: Callable[[Job], object] = lambda job: None,
-    ) -> None:
-        super().__init__(id, backend, target, sync=sync, speed=speed, changed=changed)
+    def _prepare(self) -> None:
         self._copying = threading.Lock()
         self._failure: OSError | None = None
-
-    def _prepare(self) -> None:
         if self.sync == "top" and self.source.backing is not None:
             for offset, length in present(self.source, self.source.backing):
                 self.chunks.add(offset, length)

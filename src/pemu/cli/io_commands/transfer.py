@@ -217,20 +217,30 @@ def _write(shell: Shell, words: list[str]) -> None:
             raise Failure(text)
     offset, lengths = _range(given, command)
     _expect_sectors(offset, lengths, given)
-    request = _Write(offset, lengths, given)
-    text = request.run(shell.opened(), "write", flush=shell.writethrough)
-    if text:
-        shell.say(text)
+    _put(shell, _Write(offset, lengths, given), "write")
 
 
 def _writev(shell: Shell, words: list[str]) -> None:
     command = shell.commands["writev"]
     given = Letters(command, words, "CfqP:")
     offset, lengths = _vector(given, command)
-    request = _Write(offset, lengths, given)
-    text = request.run(shell.opened(), "writev", flush=shell.writethrough)
+    _put(shell, _Write(offset, lengths, given), "writev")
+
+
+def _put(shell: Shell, request: _Write, verb: str) -> None:
+    text = request.run(shell.opened(), verb, flush=shell.writethrough)
     if text:
         shell.say(text)
+
+
+def _in_background(shell: Shell, run: Callable[[], str]) -> None:
+    def work() -> str:
+        try:
+            return run()
+        except Failure as failure:
+            return str(failure)
+
+    shell.submit(work)
 
 
 def _aio_read(shell: Shell, words: list[str]) -> None:
@@ -241,14 +251,7 @@ def _aio_read(shell: Shell, words: list[str]) -> None:
         return
     offset, lengths = _vector(given, command)
     request = _Read(offset, lengths, given)
-
-    def work() -> str:
-        try:
-            return request.run(image, "readv")[1]
-        except Failure as failure:
-            return str(failure)
-
-    shell.submit(work)
+    _in_background(shell, lambda: request.run(image, "readv")[1])
 
 
 def _aio_write(shell: Shell, words: list[str]) -> None:
@@ -263,14 +266,8 @@ def _aio_write(shell: Shell, words: list[str]) -> None:
         return
     offset, lengths = _vector(given, command)
     request = _Write(offset, lengths, given)
-
-    def work() -> str:
-        try:
-            return request.run(image, "aio_write", flush=shell.writethrough)
-        except Failure as failure:
-            return str(failure)
-
-    shell.submit(work)
+    flush = shell.writethrough
+    _in_background(shell, lambda: request.run(image, "aio_write", flush=flush))
 
 
 def _aio_flush(shell: Shell, words: list[str]) -> None:
