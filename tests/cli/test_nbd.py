@@ -53,6 +53,21 @@ def test_list_is_as_qemu_nbds(tmp_path: Path, disk: Path) -> None:
             assert run(qemu_nbd, "-L", "-k", str(tmp_path / "nbd")) == expected
 
 
+def test_list_of_a_server_that_refuses(tmp_path: Path) -> None:
+    socket = tmp_path / "kit"
+    for words, reason in (
+        (["--mask-handshake=0", "null"], "Server does not support export lists"),
+        (
+            ["eval", "list_exports=exit 1", "get_size=echo 1"],
+            "Failed to list the exports: the server refuses, its platform cannot do it",
+        ),
+    ):
+        with process([need("nbdkit"), "-f", "-U", str(socket), *words], socket):
+            text = pemu_nbd("-L", "-k", str(socket), status=1)
+        assert text == f"pemu-nbd: '{socket}': {reason}\n"
+        socket.unlink(missing_ok=True)
+
+
 def test_qemu_img_reads_it_all(tmp_path: Path, disk: Path) -> None:
     qemu_img = need("qemu-img")
     with serving(tmp_path, "-f", "raw", "-r", str(disk)) as uri:

@@ -119,6 +119,8 @@ class Negotiation:
         """All exports, and what is to be said of them."""
         if self.oldstyle:
             return [self.go("")]
+        if not self.fixed:
+            raise ImageError("Server does not support export lists")
         found = []
         replies = self._ask(nbd.OPT_LIST)
         self._refusal(*replies[-1], "Failed to list the exports")
