@@ -1,12 +1,8 @@
-"""Files on other hosts, through SFTP over SSH.
-
-Source: draft-ietf-secsh-filexfer-02 (SFTP version 3), OpenSSH's fsync@openssh.com extension.
-"""
+"""Files on other hosts, through SFTP over SSH."""
 
 from __future__ import annotations
 
 import base64
-import errno
 import getpass
 import hashlib
 import os
@@ -19,6 +15,7 @@ from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.image import Buffers, Extent, Image, Pieces
 from pemu.block.opening import Mode, Opening
+from pemu.block.protocols.sftp import CREATE, READ, TRUNCATE, WRITE, Sftp
 from pemu.block.tree import typed
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Enum, Int, Text
@@ -27,9 +24,6 @@ HASHES = ("md5", "sha1", "sha256")
 
 TIMEOUT = 30
 """Seconds to wait for a connection."""
-
-_PIECE = 32 << 10
-"""Bytes of one request: what every server takes."""
 
 KEYS = (
     Key(
@@ -62,33 +56,32 @@ KEYS = (
 
 
 class SshFile(Image):
-    """A file that an SFTP server has. options: values of KEYS. Raises ImageError."""
+    """A file that an SFTP server has. options: values of KEYS. how: of `Sftp.open`, if not as
+    `mode` has it. Raises ImageError.
+    """
 
     format: ClassVar[str] = "ssh"
 
-    def __init__(self, name: str, options: Mapping[str, Any], mode: Mode, flags: str = "") -> None:
+    def __init__(self, name: str, options: Mapping[str, Any], mode: Mode, how: int = 0) -> None:
         import paramiko
 
         self._transport = connect(options)
         self.grows = mode.grows
         try:
-            client = paramiko.SFTPClient.from_transport(self._transport)
-            if client is None:
-                raise ImageError(f"'{name}': the server offers no SFTP")
-            self._client = client
             try:
-                handle = client.open(options["path"], flags or ("r" if mode.readonly else "r+"))
-                size = handle.stat().st_size
+                self._sftp = Sftp(self._transport.open_session(timeout=TIMEOUT))
             except (OSError, paramiko.SSHException, EOFError) as error:
-                text = getattr(error, "strerror", None) or str(error)
+                raise ImageError(f"'{name}': the server offers no SFTP: {error}") from None
+            try:
+                usual = READ if mode.readonly else READ | WRITE
+                self._handle = self._sftp.open(options["path"], how or usual)
+                size = self._sftp.size(self._handle)
+            except OSError as error:
                 raise ImageError(
-                    f"failed to open remote file '{options['path']}': {text}"
+                    f"failed to open remote file '{options['path']}': {error.strerror}"
                 ) from None
             if size is None:
                 raise ImageError(f"'{name}': the server does not tell the file's size")
-            self._handle = handle
-            if flags or not mode.readonly:
-                handle.set_pipelined(True)
         except BaseException:
             self._transport.close()
             raise
@@ -100,37 +93,22 @@ class SshFile(Image):
         super().within(offset, length, writes=writes)
 
     def _read_into(self, offset: int, buffers: Buffers) -> None:
-        with self.lock, _failures():
+        with self.lock:
             for view in buffers:
-                places = [
-                    (offset + at, min(_PIECE, len(view) - at)) for at in range(0, len(view), _PIECE)
-                ]
-                at = 0
-                for data in self._handle.readv(places):
-                    view[at : at + len(data)] = data
-                    at += len(data)
-                if at != len(view):
-                    raise OSError(errno.EIO, f"{self.name} ends before {offset + len(view)}")
+                self._sftp.read_into(self._handle, offset, view)
                 offset += len(view)
 
     def _write_from(self, offset: int, pieces: Pieces) -> None:
-        with self.lock, _failures():
-            self._handle.seek(offset)
+        with self.lock:
             for piece in pieces:
-                self._handle.write(bytes(piece))
-            offset += sum(map(len, pieces))
+                self._sftp.write(self._handle, offset, memoryview(piece))
+                offset += len(piece)
             self.size = max(self.size, offset)
 
     def flush(self) -> None:
-        from paramiko.sftp import CMD_EXTENDED
-
-        with self.lock, _failures():
-            self._handle.stat()  # the answers to all writes have come before this one's
-            try:
-                self._client._request(CMD_EXTENDED, "fsync@openssh.com", self._handle.handle)
-            except OSError as error:
-                if "nsupported" not in str(error):  # a server without it does what it can
-                    raise
+        with self.lock:
+            if self._sftp.syncs:  # a server without it does what it can
+                self._sftp.fsync(self._handle)
 
     def _status(self, offset: int, length: int) -> Extent:
         return Extent(length, offset=offset, file=self)
@@ -152,26 +130,9 @@ class SshFile(Image):
 
     def _close(self) -> None:
         try:
-            with _failures():
-                self._handle.close()
+            self._sftp.close(self._handle)
         finally:
-            self._handle._closed = True  # its finalizer would speak to a server that has gone
             self._transport.close()
-
-
-class _failures:
-    """Turns what the library raises into OSErrors."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import paramiko
-
-        if isinstance(error, paramiko.SSHException | EOFError):
-            raise OSError(errno.EIO, f"SFTP: {error or 'the connection has ended'}") from None
-        if isinstance(error, OSError) and error.errno is None:
-            raise OSError(errno.EIO, f"SFTP: {error}") from None
 
 
 def connect(options: Mapping[str, Any]) -> Any:
@@ -315,7 +276,7 @@ def _open(opening: Opening) -> Image:
 
 def _create(creation: Creation) -> None:
     options = typed(parse_name(creation.name), KEYS, "Block protocol 'ssh'")
-    file = SshFile(creation.name, options, Mode(grows=True), "w+")
+    file = SshFile(creation.name, options, Mode(grows=True), READ | WRITE | CREATE | TRUNCATE)
     try:
         file.truncate(creation.size)
         file.flush()
