@@ -33,6 +33,8 @@ def show_exports(given: Given) -> int:
     credentials = tls_credentials(given, graph, server=False)
     where = address(given)
     hostname = given.get("tls-hostname") or (given.get("b") or None)
+    if credentials is not None and credentials.context.check_hostname and hostname is None:
+        raise OptionError("the server's name for TLS is unknown; give --tls-hostname")
     sock = connect(where)
     channel = Channel(sock)
     try:
@@ -41,7 +43,7 @@ def show_exports(given: Given) -> int:
         negotiation.leave()
     except (ImageError, Gone) as error:
         reason = error.strerror if isinstance(error, Gone) else str(error)
-        raise OptionError(f"Failed to list the exports of {str(where)!r}: {reason}") from None
+        raise OptionError(f"{str(where)!r}: {reason}") from None
     finally:
         channel.close()
     lines = [f"exports available: {len(found)}"]
