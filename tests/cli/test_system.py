@@ -16,6 +16,7 @@ import pytest
 
 from pemu.cli import system, system_run
 from pemu.cli.system_options import COMMAND, SystemOptions
+from pemu.machine.memory_backend import backends, is_memory_backend
 from pemu.options.error import OptionError
 from tests.cli.signals import catches
 from tests.conftest import ROOT
@@ -347,3 +348,17 @@ def test_memory_that_cannot_be_locked(capfd: pytest.CaptureFixture[str]) -> None
         patch.setattr(ctypes, "CDLL", lambda *_, **__: Refusing())
         with pytest.raises(OptionError, match="locking memory failed .Cannot allocate memory."):
             system_run._lock_memory()
+
+
+def test_names_that_are_no_text_stand_in_files_of_options(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    options("-kernel", "vmlin\udcffux", "-writeconfig", str(path))
+    assert options("-readconfig", str(path)).machine == [[("kernel", "vmlin\udcffux")]]
+
+
+def test_objects_stand_in_files_of_options(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text('[object "r"]\nqom-type = "memory-backend-ram"\nsize = "1M"\n')
+    given = options("-readconfig", str(path))
+    assert [is_memory_backend(text) for text in given.object] == [True]
+    assert backends(given.object)["r"].size == 1 << 20

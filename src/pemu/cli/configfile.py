@@ -28,8 +28,12 @@ SECTIONS = {
     "machine": "machine",
     "memory": "m",
     "mon": "mon",
+    "msg": "msg",
     "name": "name",
+    "object": "object",
+    "overcommit": "overcommit",
     "rtc": "rtc",
+    "semihosting-config": "semihosting-config",
     "smp-opts": "smp",
     "trace": "trace",
 }
@@ -45,6 +49,8 @@ IMPLIED = {
     "machine": "type",
     "mon": "chardev",
     "name": "guest",
+    "object": "qom-type",
+    "semihosting-config": "enable",
     "smp": "cpus",
     "trace": "enable",
 }
@@ -66,7 +72,7 @@ _ITEM = re.compile(r'([\w.-]+)\s*=\s*"([^"]*)"')
 def read(path: str) -> list[tuple[str, str]]:
     """The options in a file, as pairs of option and value. Raises OptionError."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
     except OSError as error:
         raise OptionError(
@@ -113,7 +119,7 @@ def write(path: str, given: Iterable[tuple[str, str]]) -> None:
         lines = [f'  {key} = "{_shown(value)}"' for key, value in items if key != "id"]
         parts.append("\n".join([head, *lines]) + "\n")
     try:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write("\n".join(parts))
     except OSError as error:
         raise OptionError(

@@ -31,7 +31,7 @@ from pemu.machine.configuration import Configuration
 from pemu.machine.control import Vcpu
 from pemu.machine.drives import Drive, Drives, open_drive, open_node
 from pemu.machine.machine import Machine
-from pemu.machine.memory_backend import PREFIX, MemoryBackend, backends
+from pemu.machine.memory_backend import MemoryBackend, backends, is_memory_backend
 from pemu.machine.target import Target
 from pemu.machine.wallclock import WallClock
 from pemu.monitor.commands import COMMANDS
@@ -42,9 +42,6 @@ from pemu.monitor.monitor import Monitor
 from pemu.options.error import HelpRequest, OptionError, quoted, unknown
 
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
-
-_MEMORY = (PREFIX, f"qom-type={PREFIX}")
-"""How -object begins where it is one of `memory_backend`."""
 
 SWITCH_INTERVAL = 0.0002
 """Seconds that a Python thread may keep others waiting: a device access is to be prompt."""
@@ -157,7 +154,7 @@ class Session:
         drives = given_drives(options, self.board)
         self.drives = drives.drives
         for text in options.object:
-            if text.startswith(_MEMORY):
+            if is_memory_backend(text):
                 continue
             with _saying(f"-object {text.partition(',')[0]}"):
                 add_object(drives.graph.objects, text)
@@ -216,7 +213,7 @@ class Session:
     def _choose_memory(self, config: Configuration) -> None:
         """Where on the host the machine's RAM is. Raises OptionError."""
         options = self.options
-        made = backends([text for text in options.object if text.startswith(_MEMORY)])
+        made = backends([text for text in options.object if is_memory_backend(text)])
         name = options.memory_backend
         if name and (options.memory_path or options.memory_now):
             raise OptionError(

@@ -6,11 +6,8 @@ import os
 from typing import Any
 
 from pemu.options.error import OptionError, quoted
-from pemu.options.keyval import Group, Key, Select
+from pemu.options.keyval import Group, Key, Select, split
 from pemu.options.types import Bool, Size, Text
-
-PREFIX = "memory-backend-"
-"""How the types of these objects begin."""
 
 _ANY = (
     Key("size", Size(), "bytes", required=True),
@@ -101,6 +98,12 @@ class MemoryBackend:
             os.close(file)
             raise
         return file
+
+
+def is_memory_backend(text: str) -> bool:
+    """Whether an -object option is one of these."""
+    kind = "" if text.startswith("{") else dict(split(text, "qom-type")).get("qom-type")
+    return (kind or "").startswith("memory-backend-")
 
 
 def backends(texts: list[str]) -> dict[str, MemoryBackend]:
