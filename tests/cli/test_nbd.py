@@ -233,9 +233,14 @@ def test_it_ends_with_the_last_client(tmp_path: Path, disk: Path) -> None:
 def test_fork_returns_when_clients_can_come(tmp_path: Path, disk: Path) -> None:
     socket, pid = tmp_path / "socket", tmp_path / "pid"
     words = ["--fork", "-t", "--pid-file", str(pid), "-f", "raw", "-k", str(socket), str(disk)]
-    assert pemu_nbd(*words) == ""
+    mask = os.umask(0)
+    try:
+        assert pemu_nbd(*words) == ""
+    finally:
+        os.umask(mask)
     number = int(pid.read_text())
     try:
+        assert socket.stat().st_mode & 0o777 == 0o777
         assert "exports available: 1" in pemu_nbd("-L", "-k", str(socket))
     finally:
         os.kill(number, signal.SIGTERM)

@@ -27,10 +27,11 @@ class Launcher:
         os.close(self._channel)
 
 
-def leave_terminal() -> Launcher:
+def leave_terminal(umask: int | None = None) -> Launcher:
     """Go on in a process of a session of its own; the caller's ends when `ready` is called there.
 
-    To be called before there are threads. If the machine fails before, the command fails too.
+    To be called before there are threads. If what goes on fails before, the command fails too.
+    umask: the new one.
     """
     waiting, channel = os.pipe()
     if os.fork():
@@ -41,7 +42,8 @@ def leave_terminal() -> Launcher:
     os.setsid()
     if os.fork():
         os._exit(0)
-    os.umask(0o027)
+    if umask is not None:
+        os.umask(umask)
     return Launcher(channel)
 
 

@@ -61,7 +61,7 @@ def run(target: Target, options: SystemOptions) -> int:
     if "help" in properties or "?" in properties:
         return outcome.show(board.usage())
     session = Session(target, options, board)
-    launcher = background.leave_terminal() if options.daemonize else None
+    launcher = background.leave_terminal(umask=0o027) if options.daemonize else None
     try:
         session.build({key: text or "on" for key, text in properties.items()})
         if any(given["mem-lock"] for given in options.overcommit):
