@@ -222,18 +222,25 @@ class ClusterImage(Image):
 
     def read_cached(self, offset: int, buffers: Buffers) -> bool:
         length = sum(map(len, buffers))
-        if offset < 0 or offset + length > self.size or not self.lock.acquire(blocking=False):
+        if not 0 < length <= self.size - offset or offset < 0:
+            return False
+        if not self.lock.acquire(blocking=False):
             return False
         try:
             runs = list(self.runs(offset, length))
         finally:
             self.lock.release()
-        return (
-            len(runs) == 1
-            and runs[0][2] >= 0
-            and not self.encrypted
-            and self._file().read_cached(runs[0][2], buffers)
-        )
+        place = runs[0][2]
+        if len(runs) > 1 or place == OTHER or (place >= 0 and self.encrypted):
+            return False
+        if place >= 0:
+            return self._file().read_cached(place, buffers)
+        below = self.backing if place == ABSENT else None
+        if below is not None and offset < below.size:
+            return offset + length <= below.size and below.read_cached(offset, buffers)
+        for view in buffers:
+            clear(view)
+        return True
 
     def _status(self, offset: int, length: int) -> Extent:
         with self.lock:

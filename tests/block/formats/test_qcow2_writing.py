@@ -105,14 +105,21 @@ class Model:
         if not self.packs:
             return
         offset = self.place()[0] // self.cluster * self.cluster
-        length = min(self.cluster, len(self.data) - offset)
-        data = (self.chance.randbytes(8) * (self.cluster // 8))[:length]
+        length = min(self.chance.choice((1, 1, 4)) * self.cluster, len(self.data) - offset)
+        clusters = []
+        for _ in range(0, length, self.cluster):  # some of them do not get any smaller
+            part = self.chance.choice((8, 8, self.cluster))
+            clusters.append(self.chance.randbytes(part) * (self.cluster // part))
+        data = b"".join(clusters)[:length]
         self.image.write_compressed(offset, data)
         self.data[offset : offset + length] = data
 
     def read(self) -> None:
         offset, length = self.place()
         assert self.image.read(offset, length) == self.data[offset : offset + length]
+        data = bytearray(length)
+        if self.image.read_cached(offset, [memoryview(data)]):
+            assert data == self.data[offset : offset + length]
 
     def flush(self) -> None:
         self.image.flush()

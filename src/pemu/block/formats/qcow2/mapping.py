@@ -70,6 +70,21 @@ def runs(metadata: Metadata, offset: int, length: int, most: int = 1 << 30) -> l
     return result[:most]
 
 
+def known_place(metadata: Metadata, offset: int, length: int) -> int:
+    """Where in the file the data of a part of one cluster are; -1 where `runs` has to be asked."""
+    layout = metadata.layout
+    mask = layout.cluster - 1
+    inside = offset & mask
+    index = offset >> layout.l1_shift
+    if inside + length > layout.cluster or layout.extended or layout.external or metadata.broken:
+        return -1
+    table = metadata.known_table(metadata.l1[index]) if index < len(metadata.l1) else None
+    if table is None:
+        return -1
+    place = table[(offset >> layout.cluster_bits) & (layout.l2_entries - 1)] & ~COPIED
+    return place + inside if place and not place & (mask | COMPRESSED) else -1
+
+
 def _add(result: list[Run], offset: int, length: int, kind: int, place: int) -> None:
     if result:
         last = result[-1]

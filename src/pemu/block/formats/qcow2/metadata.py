@@ -161,6 +161,10 @@ class Metadata:
             self._l2[offset] = table
         return table
 
+    def known_table(self, entry: int) -> array[int] | None:
+        """As `table_at`, but None where the table is not in memory."""
+        return self._l2.get(entry & OFFSET)
+
     def _make_room(self) -> None:
         if len(self._l2) < self._most:
             return

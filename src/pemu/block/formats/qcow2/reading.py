@@ -21,7 +21,7 @@ from pemu.block.formats.qcow2.layout import (
     ZEROES_ALLOCATED,
     Layout,
 )
-from pemu.block.formats.qcow2.mapping import Run, runs
+from pemu.block.formats.qcow2.mapping import Run, known_place, runs
 from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.overlaps import TEMPLATES
 from pemu.block.formats.qcow2.words import read_into_padded, read_padded
@@ -171,22 +171,32 @@ class Qcow2Reading(Image):
 
     def read_cached(self, offset: int, buffers: Buffers) -> bool:
         length = sum(map(len, buffers))
-        if offset < 0 or offset + length > self.size or self.cipher is not None or self.keyless:
+        if not 0 < length <= self.size - offset or offset < 0:
+            return False
+        if self.cipher is not None or self.keyless:
             return False
         if not self.lock.acquire(blocking=False):
             return False
         try:
-            found = runs(self.metadata, offset, length, 1)
+            place = known_place(self.metadata, offset, length)
+            if place < 0:
+                _, found, kind, place = runs(self.metadata, offset, length, 1)[0]
+                if found != length or kind == PACKED:
+                    return False
+            else:
+                kind = DATA
         except OSError:
             return False
         finally:
             self.lock.release()
-        run = found[0]
-        return (
-            run.length == length
-            and run.kind == DATA
-            and self.metadata.data.read_cached(run.place, buffers)
-        )
+        if kind == DATA:
+            return self.metadata.data.read_cached(place, buffers)
+        below = self.backing if kind in (NOTHING, NOTHING_ALLOCATED) else None
+        if below is not None and offset < below.size:
+            return offset + length <= below.size and below.read_cached(offset, buffers)
+        for view in buffers:
+            clear(view)
+        return True
 
     # Status
 
