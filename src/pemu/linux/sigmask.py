@@ -14,7 +14,8 @@ from pemu.linux.mips.signals import (
     guest_sigset,
     host_bits,
 )
-from pemu.linux.syscall import Restart
+from pemu.linux.native_forms import Exactly
+from pemu.linux.syscall import ERESTARTSYS, Restart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from pemu.linux.process import Thread
 
 HOST_SIGSET_BYTES = 8
+
+MaskSize = Exactly(SIGSET_BYTES, HOST_SIGSET_BYTES)
+"""The size of a signal mask to wait under: native code only tells what has happened already."""
+
+INTERRUPTED = (-errno.EINTR, -ERESTARTSYS)
+"""Results of a wait that a signal has ended."""
 
 
 def _bits(*signals: int) -> int:

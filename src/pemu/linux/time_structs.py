@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import struct
 
+from pemu.engine.faults import GuestFault
 from pemu.linux.hostcalls import HostBuffer, address_of
 from pemu.linux.pointer_types import StructType
 from pemu.linux.structs import Struct
@@ -97,6 +98,23 @@ def interval(mem: AddressSpace, address: int, layout: Struct) -> int:
     if sec < 0 or not 0 <= nsec < NANOSECONDS:
         raise OSError(errno.EINVAL, "Invalid argument")
     return sec * NANOSECONDS + nsec
+
+
+def write_left(t: Thread, address: int, layout: Struct, left: bytes) -> None:
+    """Tell the guest the time that was left, as the kernel does, if its memory lets.
+
+    `address`: of the limit that the guest gave, 0 for none; `left`: the host's struct timespec.
+    """
+    if not address:
+        return
+    sec, nsec = struct.unpack("<qq", left)
+    try:
+        if layout is TIMEVAL:
+            layout.write(t.mem, address, tv_sec=sec, tv_usec=nsec // 1000)
+        else:
+            layout.write(t.mem, address, tv_sec=sec, tv_nsec=nsec)
+    except GuestFault:
+        pass
 
 
 def pack_nanoseconds(value: int) -> bytes:

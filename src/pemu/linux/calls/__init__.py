@@ -25,6 +25,7 @@ _INDEX = {
         pivot_root readdir readlink readlinkat rename renameat renameat2 rmdir symlink symlinkat
         unlink unlinkat
     """,
+    "epoll": "epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait",
     "eventfds": """
         eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_gettime timerfd_gettime64
         timerfd_settime timerfd_settime64
@@ -57,10 +58,7 @@ _INDEX = {
         mq_timedsend_time64 mq_unlink
     """,
     "namespaces": "kcmp pidfd_getfd setns unshare vhangup",
-    "poll": """
-        _newselect epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait poll
-        ppoll ppoll_time64 pselect6 pselect6_time64
-    """,
+    "poll": "poll ppoll ppoll_time64",
     "prctl": "prctl",
     "process": "clone clone3 execve execveat fork wait4 waitid waitpid",
     "process_memory": "process_vm_readv process_vm_writev",
@@ -71,6 +69,7 @@ _INDEX = {
         sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr
         sched_setparam sched_setscheduler setpriority
     """,
+    "select": "_newselect pselect6 pselect6_time64",
     "signals": """
         kill pause pidfd_open pidfd_send_signal rt_sigaction rt_sigpending rt_sigprocmask
         rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64
