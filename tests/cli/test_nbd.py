@@ -387,6 +387,13 @@ def test_rules_in_a_file_hold_as_they_are_when_a_client_comes(tmp_path: Path) ->
     assert [one.allows("CN=b") for one in found] == [False, False]
 
 
+def test_device_that_is_missing_and_how_it_comes(disk: Path) -> None:
+    assert pemu_nbd("-f", "raw", "-c", "/dev/nbd9999", str(disk), status=1) == (
+        "pemu-nbd: Failed to open /dev/nbd9999: No such file or directory; the kernel's module "
+        "makes it, see modprobe nbd\n"
+    )
+
+
 def test_help_and_version() -> None:
     assert pemu_nbd("--help") == USAGE
     assert pemu_nbd("-V").startswith("pemu-nbd version ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import signal
@@ -259,7 +260,9 @@ def _connected(path: str, server: Server, export: Export, done: threading.Event)
     try:
         device = Device(path)
     except OSError as error:
-        raise OptionError(f"Failed to open {path}: {error.strerror}") from None
+        missing = error.errno == errno.ENOENT and path.startswith("/dev/nbd")
+        remedy = "; the kernel's module makes it, see modprobe nbd" if missing else ""
+        raise OptionError(f"Failed to open {path}: {error.strerror}{remedy}") from None
     ours, theirs = socket.socketpair()
     server.serve(theirs)
     try:
