@@ -159,6 +159,13 @@ def ready(emulator: Sequence[str], variables: dict[str, str]) -> float:
         return console.seconds_to("guest: ready")
 
 
+def lines_shown(emulator: Sequence[str], variables: dict[str, str]) -> float:
+    """Seconds for 20 000 lines on the console."""
+    with Console([*emulator, *demo_words("guest.cmd=seq%201%2020000")], variables) as console:
+        begun = console.seconds_to("guest: cmd begin")
+        return console.seconds_to("guest: cmd end 0") - begun
+
+
 def idle(emulator: Sequence[str], variables: dict[str, str]) -> float:
     """Percent of a processor that the demo's machine takes while its shell waits."""
     with Console([*emulator, *demo_words("")], variables) as console:
@@ -196,6 +203,7 @@ def rows(installers: Path | None) -> list[Row]:
             goals=(None, 0.15)),
         Row("iobench write, a GB", "mips", on_disk(r"iobench: write .*: ([\d.]+) MB/s")),
         Row("iobench read, a GB", "mips", on_disk(r"iobench: read .*: ([\d.]+) MB/s")),
+        Row("20000 lines on the console", "mips", lines_shown),
         Row("idle", "mips", idle, unit="%"),
         *(
             Row(f"installer's dialogue, {target}", target, dialogue(
