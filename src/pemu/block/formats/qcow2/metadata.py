@@ -352,16 +352,9 @@ class Metadata:
 
     def tell_free(self, cluster: int, count: int) -> None:
         """Tell the host of clusters that nobody uses any more."""
-        end = cluster + count
-        while cluster < end:
-            first = cluster
-            while cluster < end and not self.refcounts.get(cluster):
-                cluster += 1
-            if cluster > first:
-                size = self.layout.cluster
-                self.file.discard(first * size, (cluster - first) * size)
-            else:
-                cluster += 1
+        size = self.layout.cluster
+        for first, free in self.refcounts.having(0, cluster, count):
+            self.file.discard(first * size, free * size)
 
     # Writing
 

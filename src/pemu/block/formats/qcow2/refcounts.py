@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from array import array
+from itertools import groupby
 
 from pemu.block.formats.qcow2.header import LARGEST_REFCOUNT_TABLE
 from pemu.block.formats.qcow2.layout import REFCOUNT_OFFSET, Layout
@@ -127,11 +128,30 @@ class Refcounts:
         for index, start, stop in pieces:
             block = self._block(index)
             assert block is not None
-            for i in range(start, stop):
-                block[i] += delta
+            values = block[start:stop]
+            if values.count(values[0]) == len(values):
+                block[start:stop] = array(block.typecode, [values[0] + delta]) * len(values)
+            else:
+                block[start:stop] = array(block.typecode, [value + delta for value in values])
             self._mark(index, start, stop)
             if delta < 0:
                 self._hint = min(self._hint, index * self._layout.refcounts_per_block + start)
+
+    def having(self, value: int, cluster: int, count: int) -> Iterator[tuple[int, int]]:
+        """Those of `count` clusters whose refcount is `value`: the first one of a row, how many."""
+        for index, start, stop in self._pieces(cluster, count):
+            base = index * self._layout.refcounts_per_block
+            block = self._block(index)
+            values = block[start:stop] if block is not None else zeros(stop - start, 8)
+            if values.count(value) == stop - start:
+                yield base + start, stop - start
+                continue
+            at = base + start
+            for found, row in groupby(values):
+                length = sum(1 for _ in row)
+                if found == value:
+                    yield at, length
+                at += length
 
     def set(self, cluster: int, count: int, value: int) -> None:
         """Give clusters that have blocks a refcount."""

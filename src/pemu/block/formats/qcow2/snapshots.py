@@ -16,7 +16,7 @@ from pemu.block.formats.qcow2.header import MOST_SNAPSHOTS
 from pemu.block.formats.qcow2.layout import COMPRESSED, COPIED, OFFSET, check_l1
 from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.switching import Switch
-from pemu.block.formats.qcow2.words import load_words, read_padded
+from pemu.block.formats.qcow2.words import load_words, read_padded, same_until
 from pemu.block.image import Buffers, Pieces, Snapshot
 from pemu.block.structure import U16, U32, U64, Structure
 from pemu.records import dataclass
@@ -378,21 +378,28 @@ class Qcow2Snapshots(Qcow2Clearing):
             table = metadata.table_at(entry)
             if tables:
                 yield (entry & OFFSET) >> bits, 1
-            first = count = 0
-            for one in table[:: layout.words]:
+            for one, _, count in self._runs(table):
                 if one & COMPRESSED:
                     place, most = layout.packed(one)
                     yield place >> bits, ((place + most - 1) >> bits) - (place >> bits) + 1
-                elif one & OFFSET:
-                    cluster = (one & OFFSET) >> bits
-                    if cluster == first + count and count:
-                        count += 1
-                        continue
-                    if count:
-                        yield first, count
-                    first, count = cluster, 1
-            if count:
-                yield first, count
+                else:
+                    yield (one & OFFSET) >> bits, count
+
+    def _runs(self, table: array[int]) -> Iterator[tuple[int, int, int]]:
+        """The entries of an L2 table that lead to clusters: the first one of a row, where in the
+        table that is, and how many there are; those of compressed clusters come alone."""
+        entries = table[:: self.layout.words]
+        at, end = 0, len(entries)
+        while at < end:
+            one, first = entries[at], at
+            if one & COMPRESSED:
+                at += 1
+            elif one & OFFSET:
+                at = same_until(entries, at, end, self.layout.cluster)
+            else:
+                at = same_until(entries, at, end)
+                continue
+            yield one, first, at - first
 
     def _refer(self, l1: array[int], delta: int, *, tables: bool = True) -> None:
         """Change the refcounts of all that an L1 table refers to. tables: of L2 tables, too."""
@@ -420,11 +427,12 @@ class Qcow2Snapshots(Qcow2Clearing):
             return entry
         table = self.metadata.table_at(entry)
         changed = [
-            i
-            for i in range(0, len(table), self.layout.words)
-            if (one := table[i]) & OFFSET
-            and not one & (COMPRESSED | COPIED)
-            and refcounts.get((one & OFFSET) >> bits) == 1
+            (at + cluster - base + i) * self.layout.words
+            for one, at, count in self._runs(table)
+            if not one & (COMPRESSED | COPIED)
+            for base in [(one & OFFSET) >> bits]
+            for cluster, found in refcounts.having(1, base, count)
+            for i in range(found)
         ]
         if changed:
             self._add(place, -1)

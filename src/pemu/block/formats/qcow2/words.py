@@ -63,23 +63,30 @@ def zeros(count: int, bits: int = 64) -> array[int]:
     return array(code, bytes(count * array(code).itemsize))
 
 
-def same_until(words: array[int], at: int, end: int) -> int:
-    """Where the words end, at `end` at the latest, that are the same as the one at `at`."""
+def same_until(words: array[int], at: int, end: int, step: int = 0) -> int:
+    """Where the words end, at `end` at the latest, that are the same as the one at `at`, or each
+    `step` more than the one before."""
     first = words[at]
     stop = at + 1
     while stop < end and stop < at + 8:
-        if words[stop] != first:
+        if words[stop] != first + (stop - at) * step:
             return stop
         stop += 1
     size, growing = 64, True
     while stop < end and size:  # larger and larger pieces, and after the first other one smaller
         part = words[stop : min(stop + size, end)]
-        if part == array("Q", [first]) * len(part):
+        if part == _row(first + (stop - at) * step, len(part), step):
             stop += len(part)
         else:
             growing = False
         size = 2 * size if growing else size // 2
     return stop
+
+
+def _row(first: int, count: int, step: int) -> array[int]:
+    if step:
+        return array("Q", range(first, first + count * step, step))
+    return array("Q", [first]) * count
 
 
 def filled(words: array[int], unit: int) -> Iterator[int]:
