@@ -30,6 +30,9 @@ CURRENT = SIZE
 OWN = 1
 TRANSLATED = 2
 
+TRANSLATED_LIMIT = 1 << 20
+"""Bytes that one call for a descriptor with a translator moves at most."""
+
 SPECIAL = mmap.mmap(-1, SIZE + mmap.PAGESIZE, mmap.MAP_PRIVATE)
 SPECIAL_ADDRESS = ctypes.addressof(ctypes.c_char.from_buffer(SPECIAL))
 """Host address of `SPECIAL`."""

@@ -8,7 +8,7 @@ import pytest
 
 from pemu.linux import ipc_structs, socket_types, time_structs
 from pemu.linux.byteorder import size
-from pemu.linux.calls import limits, mqueue, sockets, system, timex
+from pemu.linux.calls import limits, messages, mqueue, system, timex
 from pemu.linux.netlink import TCP_INFO
 from pemu.linux.sigevent import SIGEVENT
 from pemu.linux.structs import Struct
@@ -64,7 +64,7 @@ STRUCTURES: dict[str, list[Case]] = {
             "struct msghdr",
             {name: name for name in socket_types.MSGHDR.host().names},
         ),
-        (sockets.MMSGHDR, "struct mmsghdr", {"msg_len": "msg_len"}),
+        (messages.MMSGHDR, "struct mmsghdr", {"msg_len": "msg_len"}),
     ],
     "linux/shm.h": [
         (ipc_structs.SHM_INFO, "struct shm_info", {"values": "shm_tot"}),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pemu.linux import fdtable
-from pemu.linux.calls.sockets import MMSGHDR
+from pemu.linux.calls.messages import MMSGHDR
 from pemu.linux.iovec import IOVEC
 from pemu.linux.socket_types import MSGHDR
 from pemu.linux.structs import Struct

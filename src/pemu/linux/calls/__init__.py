@@ -53,6 +53,7 @@ _INDEX = {
         brk cachectl cacheflush madvise mincore mlock mlock2 mlockall mmap mmap2 mprotect mremap
         msync munlock munlockall munmap pkey_alloc pkey_free pkey_mprotect sysmips
     """,
+    "messages": "recvmmsg recvmmsg_time64 recvmsg sendmmsg sendmsg",
     "mqueue": """
         mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend
         mq_timedsend_time64 mq_unlink
@@ -77,9 +78,8 @@ _INDEX = {
         sigsuspend ssetmask tgkill tkill
     """,
     "sockets": """
-        accept accept4 bind connect getpeername getsockname getsockopt listen recv recvmmsg
-        recvmmsg_time64 recvmsg send sendmmsg sendmsg setsockopt shutdown socket socketcall
-        socketpair
+        accept accept4 bind connect getpeername getsockname getsockopt listen recv send setsockopt
+        shutdown socket socketcall socketpair
     """,
     "stat": """
         access chmod chown faccessat faccessat2 fchmodat fchown fchownat fstat fstat64 fstatat64

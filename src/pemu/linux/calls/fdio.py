@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pemu.linux import fdtable
 from pemu.linux.argtypes import Fd, Int, Long, Off64, Size, UInt
-from pemu.linux.calls.plain import TRANSLATED_LIMIT, Whence, seek
+from pemu.linux.calls.plain import Whence, seek
 from pemu.linux.file_structs import LONG_OFFSET, OFFSET
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.iovec import IoVecIn, IoVecOut, gather, host_iovec, read_iovec, scatter
@@ -37,7 +37,7 @@ def readv_special(t: Thread, fd: int, iov: int, count: int) -> int:
     if translator is None:
         vector = host_iovec(t, iov, count, True)
         return t.host_syscall(NR["readv"], fd, address_of(vector), count)
-    size = min(sum(length for _, length in read_iovec(t, iov, count)), TRANSLATED_LIMIT)
+    size = min(sum(length for _, length in read_iovec(t, iov, count)), fdtable.TRANSLATED_LIMIT)
     buffer = HostBuffer(size)
     result = t.host_syscall(NR["read"], fd, buffer.address, size)
     if result > 0:
@@ -51,7 +51,7 @@ def writev_special(t: Thread, fd: int, iov: int, count: int) -> int:
     if translator is None:
         vector = host_iovec(t, iov, count, False)
         return t.host_syscall(NR["writev"], fd, address_of(vector), count)
-    data = translator.to_host(t, gather(t, iov, count, TRANSLATED_LIMIT))
+    data = translator.to_host(t, gather(t, iov, count, fdtable.TRANSLATED_LIMIT))
     return t.host_syscall(NR["write"], fd, address_of(data), len(data))
 
 

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from pemu.linux.process import Thread
     from pemu.linux.structs import Struct
 
-TRANSLATED_LIMIT = 1 << 20
-"""Bytes that one read or write of a translated descriptor moves at most."""
-
 
 Whence = Named("whence", "SEEK_SET SEEK_CUR SEEK_END SEEK_DATA SEEK_HOLE")
 LockOperation = Bits("flock operation", "LOCK_SH 1 LOCK_EX 2 LOCK_UN 8 LOCK_NB 4")
@@ -43,7 +40,7 @@ def read_special(t: Thread, fd: int, start: int, size: int) -> int:
     translator = fdtable.translator(fdtable.check(fd))
     if translator is None:
         return t.host_syscall(NR["read"], fd, host_range_for_writing(t.mem, start, size), size)
-    buffer = HostBuffer(min(size, TRANSLATED_LIMIT))
+    buffer = HostBuffer(min(size, fdtable.TRANSLATED_LIMIT))
     result = t.host_syscall(NR["read"], fd, buffer.address, buffer.size)
     if result > 0:
         t.mem.write(start, translator.from_host(t, buffer.raw[:result]))
@@ -55,7 +52,7 @@ def write_special(t: Thread, fd: int, start: int, size: int) -> int:
     translator = fdtable.translator(fdtable.check(fd))
     if translator is None:
         return t.host_syscall(NR["write"], fd, host_range(t.mem, start, size), size)
-    data = translator.to_host(t, t.mem.read(start, min(size, TRANSLATED_LIMIT)))
+    data = translator.to_host(t, t.mem.read(start, min(size, fdtable.TRANSLATED_LIMIT)))
     buffer = HostBuffer(len(data), data)
     return t.host_syscall(NR["write"], fd, buffer.address, len(data))
 

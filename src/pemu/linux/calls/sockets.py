@@ -1,4 +1,4 @@
-"""Sockets."""
+"""Sockets, but for what has message headers (`messages`)."""
 
 from __future__ import annotations
 
@@ -6,33 +6,26 @@ import errno
 import struct
 
 from pemu.engine import call_table as k
-from pemu.engine.faults import GuestFault
 from pemu.isa.mips.names import A0, SP
-from pemu.linux import ancillary, fdtable, sockaddr
-from pemu.linux.argtypes import Fd, FlagsType, Int, Size, UInt
+from pemu.linux import fdtable, sockaddr
+from pemu.linux.argtypes import Fd, FlagsType, Int, Size
 from pemu.linux.file_structs import INT_VALUE
 from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.iovec import IOVEC, gather, host_iovec, scatter
 from pemu.linux.mips.socket_numbers import HOST_SOL_SOCKET, SOCKET_TYPES, SOL_SOCKET
 from pemu.linux.nametypes import Named
-from pemu.linux.native_argument import moves, moves_of
+from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Choice, Constant, Exactly, Form, Moved, OneOf, Sized
 from pemu.linux.pointer_types import In, InBuf, Out, OutArray, OutBuf, Ptr
 from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
 from pemu.linux.socket_types import (
-    MSGHDR,
     Level,
-    MessageIn,
-    MessageOut,
     OptionIn,
     OptionName,
     OptionOut,
     SocketProtocol,
 )
-from pemu.linux.structs import Struct
 from pemu.linux.syscall import passthrough, syscall, table_for
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, interval
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,10 +37,6 @@ if TYPE_CHECKING:
     from pemu.linux.process import Thread
 
 AF_NETLINK = 16
-CONTROL_MAX = 1 << 16
-"""Bytes of control messages that a guest may send; the kernel's limit is lower (optmem_max)."""
-TRANSLATED_LIMIT = 1 << 20
-"""Bytes that one message of a translated socket holds at most."""
 
 Family = Named(
     "int",
@@ -59,7 +48,6 @@ Family = Named(
 )
 SocketType = FlagsType("int", SOCKET_TYPES)
 How = Named("int", "SHUT_RD SHUT_WR SHUT_RDWR")
-MSG_CTRUNC, MSG_DONTWAIT, MSG_WAITFORONE = 8, 0x40, 0x10000
 
 passthrough("bind", Fd, SockaddrInType(2), Int)
 passthrough("connect", Fd, SockaddrInType(2), Int)
@@ -245,7 +233,7 @@ def send_to(
     if translator is None:
         place = host_range(t.mem, start, size)
     else:
-        data = translator.to_host(t, t.mem.read(start, min(size, TRANSLATED_LIMIT)))
+        data = translator.to_host(t, t.mem.read(start, min(size, fdtable.TRANSLATED_LIMIT)))
         place, size = address_of(data), len(data)
     return t.host_syscall(
         NR["sendto"], fd, place, size, flags, address_of(name) if address else 0, len(name)
@@ -262,7 +250,7 @@ def receive_from(
         place = host_range_for_writing(t.mem, start, size)
         result = t.host_syscall(NR["recvfrom"], fd, place, size, flags, name.address, name.length)
     else:
-        buffer = HostBuffer(min(size, TRANSLATED_LIMIT))
+        buffer = HostBuffer(min(size, fdtable.TRANSLATED_LIMIT))
         result = t.host_syscall(
             NR["recvfrom"], fd, buffer.address, buffer.size, flags, name.address, name.length
         )
@@ -294,203 +282,6 @@ def send(t: Thread, fd: int, start: int, size: int, flags: int) -> int:
 )
 def recv(t: Thread, fd: int, start: int, size: int, flags: int) -> int:
     return receive_from(t, fd, start, size, flags)
-
-
-# --- messages ------------------------------------------------------------------------------------
-
-MMSGHDR = Struct("mmsghdr", (MSGHDR, "msg_hdr"), "uint msg_len")
-MESSAGES_MAX = 1024
-_HOST_MSGHDR = struct.Struct("<Qi4xQQQQi4x")
-_FLAGS_AT = 48
-
-
-def _vectors(t: Thread, start: int, count: int, leaves: bool) -> bytes:
-    if count > 1024:
-        raise OSError(errno.EMSGSIZE, "Message too long")
-    return host_iovec(t, start, count, leaves)
-
-
-def _send(t: Thread, fd: int, message: int, flags: int) -> int:
-    header = MSGHDR.read(t.mem, message)
-    name = b""
-    if header.msg_name:
-        if header.msg_namelen < 0:
-            return -errno.EINVAL
-        size = min(header.msg_namelen, sockaddr.MAX_SIZE)
-        name = sockaddr.to_host(t.mem.read(header.msg_name, size), t.target.big_endian)
-    control = b""
-    if header.msg_control and header.msg_controllen:
-        if header.msg_controllen > CONTROL_MAX:
-            return -errno.ENOBUFS
-        control = ancillary.to_host(t, t.mem.read(header.msg_control, header.msg_controllen))
-    translator = fdtable.translator(fdtable.check(fd))
-    if translator is None:
-        vectors = _vectors(t, header.msg_iov, header.msg_iovlen, False)
-    else:
-        data = gather(t, header.msg_iov, header.msg_iovlen, TRANSLATED_LIMIT)
-        data = translator.to_host(t, data)
-        vectors = struct.pack("<QQ", address_of(data), len(data))
-    host = _HOST_MSGHDR.pack(
-        address_of(name) if name else 0,
-        len(name),
-        address_of(vectors),
-        len(vectors) // 16,
-        address_of(control) if control else 0,
-        len(control),
-        0,
-    )
-    return t.host_syscall(NR["sendmsg"], fd, address_of(host), flags)
-
-
-def _receive(t: Thread, fd: int, message: int, flags: int) -> int:
-    header = MSGHDR.read(t.mem, message)
-    if header.msg_namelen < 0:
-        return -errno.EINVAL
-    name = HostBuffer(sockaddr.MAX_SIZE) if header.msg_name else None
-    room = min(header.msg_controllen, CONTROL_MAX) if header.msg_control else 0
-    control = HostBuffer(ancillary.host_room(t, room)) if room else None
-    translator = fdtable.translator(fdtable.check(fd))
-    data = None
-    if translator is None:
-        vectors = _vectors(t, header.msg_iov, header.msg_iovlen, True)
-    else:
-        pairs = struct.iter_unpack("<QQ", _vectors(t, header.msg_iov, header.msg_iovlen, True))
-        data = HostBuffer(min(sum(length for _, length in pairs), TRANSLATED_LIMIT))
-        vectors = struct.pack("<QQ", data.address, data.size)
-    host = HostBuffer(
-        _HOST_MSGHDR.size,
-        _HOST_MSGHDR.pack(
-            name.address if name else 0,
-            name.size if name else 0,
-            address_of(vectors),
-            len(vectors) // 16,
-            control.address if control else 0,
-            control.size if control else 0,
-            0,
-        ),
-    )
-    result = t.host_syscall(NR["recvmsg"], fd, host.address, flags)
-    if result < 0:
-        return result
-    _, name_used, _, _, _, control_used, happened = _HOST_MSGHDR.unpack(host.raw)
-    if translator is not None and data is not None:
-        got = translator.from_host(t, data.raw[: min(result, data.size)])
-        scatter(t, header.msg_iov, header.msg_iovlen, got)
-    layout = MSGHDR.of(t.mem)
-    if name is not None:
-        got = sockaddr.to_guest(name.raw[:name_used], t.target.big_endian)
-        got = got[: header.msg_namelen]
-        if got:
-            t.mem.write(header.msg_name, got)
-        t.mem.put_u32(message + layout.offsets["msg_namelen"], name_used)
-    out = b""
-    if control is not None:
-        out, cut = ancillary.to_guest(t, control.raw[:control_used], room)
-        if out:
-            t.mem.write(header.msg_control, out)
-        happened |= MSG_CTRUNC if cut else 0
-    t.mem.put_word(message + layout.offsets["msg_controllen"], len(out))
-    t.mem.put_u32(message + layout.offsets["msg_flags"], happened)
-    return result
-
-
-_BACK = ("msg_namelen", "msg_controllen", "msg_flags")
-"""The fields of a message's header that receiving changes."""
-
-
-def _message_moves(abi: Abi) -> bytes:
-    guest, host = MSGHDR.layout(abi.word, abi.order), MSGHDR.host()
-    rows = []
-    for name, at, width, _, _ in guest.leaves():
-        back = k.FIELD_LEAVES if name in _BACK else 0
-        host_width = 4 if name in ("msg_namelen", "msg_flags") else 8
-        rows.append((at, host.offsets[name], width, host_width, k.FIELD_ENTERS | back))
-    vectors = moves(IOVEC.layout(abi.word, abi.order), IOVEC.host())
-    return moves_of(guest.size, host.size, rows) + vectors
-
-
-def _native_message(host: str, kind: int) -> Callable[[Abi], Forms]:
-    def form(abi: Abi) -> Forms:
-        names = 0 if abi.big_endian else k.MESSAGE_NAMES
-        return Form(host, Fd, Moved(kind, _message_moves, names), MessageFlags)
-
-    return form
-
-
-@syscall("sendmsg", Fd, MessageIn, MessageFlags, native=_native_message("sendmsg", k.MESSAGE))
-def sendmsg(t: Thread, fd: int, message: int, flags: int) -> int:
-    return _send(t, fd, message, flags)
-
-
-@syscall(
-    "recvmsg", Fd, MessageOut, MessageFlags, native=_native_message("recvmsg", k.FILLED_MESSAGE)
-)
-def recvmsg(t: Thread, fd: int, message: int, flags: int) -> int:
-    return _receive(t, fd, message, flags)
-
-
-@syscall("sendmmsg", Fd, Ptr, UInt, MessageFlags)
-def sendmmsg(t: Thread, fd: int, messages: int, count: int, flags: int) -> int:
-    step = MMSGHDR.size(t.mem)
-    length_at = MMSGHDR.of(t.mem).offsets["msg_len"]
-    for i in range(min(count, MESSAGES_MAX)):
-        message = messages + i * step
-        try:
-            result = _send(t, fd, message, flags)
-        except (OSError, GuestFault):
-            if i:
-                return i
-            raise
-        if result < 0:
-            return i or result
-        t.mem.put_u32(message + length_at, result)
-    return min(count, MESSAGES_MAX)
-
-
-def _receive_many(
-    t: Thread, fd: int, messages: int, count: int, flags: int, timeout: int, layout: Struct
-) -> int:
-    """Receive until all messages are filled; the time limit is looked at after each."""
-    import time
-
-    deadline = None
-    if timeout:
-        deadline = time.monotonic_ns() + interval(t.mem, timeout, layout)
-    step = MMSGHDR.size(t.mem)
-    length_at = MMSGHDR.of(t.mem).offsets["msg_len"]
-    done = 0
-    result = 0
-    while done < min(count, MESSAGES_MAX):
-        message = messages + done * step
-        try:
-            result = _receive(t, fd, message, flags & ~MSG_WAITFORONE)
-        except (OSError, GuestFault):
-            if done:
-                break
-            raise
-        if result < 0:
-            break
-        t.mem.put_u32(message + length_at, result)
-        done += 1
-        if flags & MSG_WAITFORONE:
-            flags |= MSG_DONTWAIT
-        if deadline is not None and time.monotonic_ns() >= deadline:
-            break
-    if deadline is not None and done:
-        left = max(0, deadline - time.monotonic_ns())
-        sec, nsec = divmod(left, 1_000_000_000)
-        layout.write(t.mem, timeout, tv_sec=sec, tv_nsec=nsec)
-    return done or result
-
-
-@syscall("recvmmsg", Fd, Ptr, UInt, MessageFlags, In(TIMESPEC))
-def recvmmsg(t: Thread, fd: int, messages: int, count: int, flags: int, timeout: int) -> int:
-    return _receive_many(t, fd, messages, count, flags, timeout, TIMESPEC)
-
-
-@syscall("recvmmsg_time64", Fd, Ptr, UInt, MessageFlags, In(TIMESPEC64), abis=("o32", "n32"))
-def recvmmsg_time64(t: Thread, fd: int, messages: int, count: int, flags: int, timeout: int) -> int:
-    return _receive_many(t, fd, messages, count, flags, timeout, TIMESPEC64)
 
 
 # --- o32's one call for all -----------------------------------------------------------------------
