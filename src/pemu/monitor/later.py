@@ -7,9 +7,9 @@ LATER = {
         (
             "announce_self balloon block_job_cancel block_job_complete block_job_pause "
             "block_job_resume block_job_set_speed block_resize block_set_io_throttle block_stream "
-            "calc_dirty_rate cancel_vcpu_dirty_limit change chardev-change client_migrate_info "
+            "calc_dirty_rate cancel_vcpu_dirty_limit chardev-change client_migrate_info "
             "closefd delvm device_add device_del drive_add drive_backup drive_del "
-            "drive_mirror dump-guest-memory dumpdtb eject exit_preconfig expire_password getfd "
+            "drive_mirror dump-guest-memory dumpdtb exit_preconfig expire_password getfd "
             "gpa2hpa gpa2hva hostfwd_add hostfwd_remove loadvm migrate migrate_cancel "
             "migrate_continue migrate_incoming migrate_pause migrate_recover "
             "migrate_set_capability migrate_set_parameter migrate_start_postcopy nbd_server_add "

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pemu.machine.media import is_removable, tray
 from pemu.monitor.schema import COMMANDS, INFO, Expression, Flag, MonitorError
 
 if TYPE_CHECKING:
     from pemu.machine.drives import Drive
     from pemu.monitor.monitor import Monitor
-
-
-FLOPPIES = ("isa-fdc", "floppy")
-"""Drivers of drives whose medium can be taken out."""
 
 
 @COMMANDS.command(
@@ -76,9 +73,11 @@ def _drive(drive: Drive) -> str:
         text += f"{image.name} ({image.format}{', read-only' if image.readonly else ''})\n"
     if drive.owner is not None:
         text += f"    Attached to:      {getattr(drive.owner, 'path', drive.owner)}\n"
-    removable = drive.media == "cdrom" or getattr(drive.owner, "driver", "") in FLOPPIES
-    if removable or image is None:
-        text += "    Removable device: not locked, tray closed\n"
+    if is_removable(drive) or image is None:
+        held = tray(drive)
+        locked = "locked" if held is not None and held.locked else "not locked"
+        state = "open" if held is not None and held.tray_open else "closed"
+        text += f"    Removable device: {locked}, tray {state}\n"
     if image is not None:
         text += f"    Cache mode:       {backend.cache_mode}\n"
         depth, below = 0, image.backing
