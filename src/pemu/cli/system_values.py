@@ -267,6 +267,7 @@ def name_group() -> Group:
 
 
 def message_group() -> Group:
+    """The keys of -msg."""
     return Group(
         "-msg",
         (
@@ -277,6 +278,7 @@ def message_group() -> Group:
 
 
 def semihosting_group() -> Group:
+    """The keys of -semihosting-config."""
     return Group(
         "-semihosting-config",
         (
@@ -291,6 +293,7 @@ def semihosting_group() -> Group:
 
 
 def overcommit_group() -> Group:
+    """The keys of -overcommit."""
     return Group(
         "-overcommit",
         (
