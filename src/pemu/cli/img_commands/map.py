@@ -90,6 +90,8 @@ def _part(image: Image, start: int, length: int) -> Part:
         raise OptionError(
             f"Failed to get status of {length} bytes at {start}: {error.strerror}"
         ) from None
+    if not found.zero and not found.data:  # a hole of unknown contents: QEMU calls it absent
+        found = found._replace(present=False, offset=None)
     file = found.file.name if found.offset is not None and found.file is not None else ""
     return Part(
         start, found.length, depth, found.present, found.zero, found.data, found.offset, file
