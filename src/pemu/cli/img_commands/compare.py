@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from pemu.block.extents import Stretch, above, unfiltered
-from pemu.block.image import Image, is_zero
+from pemu.block.image import Extent, Image, is_zero
 from pemu.cli.img_commands.progress import Progress
 from pemu.cli.img_commands.session import COMMON, Session, mistake, usage
 from pemu.options.error import OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 SYNTAX = (
     "[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] "
@@ -94,36 +94,47 @@ class _Comparison:
         one, other = self.images
         buffers = [bytearray(min(CHUNK, end)) for _ in range(2)]
         views = [memoryview(buffer) for buffer in buffers]
-        at = 0
         with ThreadPoolExecutor(1) as pool:
-            while at < end:
-                found = [_status(image, at, end - at) for image in self.images]
-                length = min(found[0].extent.length, found[1].extent.length)
-                kinds = [_kind(stretch) for stretch in found]
-                if self.strict and kinds[0] != kinds[1]:
-                    self._differ(f"Strict mode: Offset {at} block status mismatch!")
-                    return False
-                zero = [stretch.extent.zero for stretch in found]
+            for at, length, zero in self._parts(end):
                 if all(zero):
                     pass
                 elif any(zero):
-                    length = min(length, CHUNK)
                     i = zero.index(False)
                     view = _read(self.images[i], at, views[0][:length])
                     if not is_zero(view):
                         self._differ(f"Content mismatch at offset {at + _first(view)}!")
                         return False
                 else:
-                    length = min(length, CHUNK)
                     second = pool.submit(_read, other, at, views[1][:length])
                     view = _read(one, at, views[0][:length])
                     if not buffers[0].startswith(second.result()):
                         where = at + _first(view, second.result())
                         self._differ(f"Content mismatch at offset {where}!")
                         return False
-                at += length
                 self.progress.add(length)
-        return True
+        return self.same
+
+    def _parts(self, end: int) -> Iterator[tuple[int, int, list[bool]]]:
+        """What both have: where, bytes (no more than a buffer takes, unless both are zeros), and
+        which of them is known to be zeros. Ends where a strict comparison does."""
+        start = at = 0
+        last: list[bool] = []
+        while at < end:
+            found = [_status(image, at, end - at).extent for image in self.images]
+            zero = [extent.zero for extent in found]
+            differs = self.strict and _kind(found[0]) != _kind(found[1])
+            full = not all(last) and at - start == CHUNK
+            if at > start and (differs or full or zero != last):
+                yield start, at - start, last
+                start = at
+            if differs:
+                self._differ(f"Strict mode: Offset {at} block status mismatch!")
+                return
+            last = zero
+            room = end - at if all(zero) else start + CHUNK - at
+            at += min(found[0].length, found[1].length, room)
+        if at > start:
+            yield start, at - start, last
 
     def _rest(self, image: Image, at: int) -> bool:
         """Whether the longer image goes on with zeros."""
@@ -150,9 +161,9 @@ def _status(image: Image, at: int, length: int) -> Stretch:
         ) from None
 
 
-def _kind(stretch: Stretch) -> tuple[bool, bool, bool]:
+def _kind(extent: Extent) -> tuple[bool, bool, bool]:
     """What the strict mode compares."""
-    return stretch.extent.present, stretch.extent.zero, stretch.extent.data
+    return extent.present, extent.zero, extent.data
 
 
 def _read(image: Image, at: int, view: memoryview) -> memoryview:

@@ -34,6 +34,9 @@ HELP = """Show where in which file each part of the image's contents is.
 
 OPTIONS = COMMON + "f|format= output= s|start-offset= l|max-length= U|force-share"
 
+LINES = 500
+"""Lines that are printed at a time."""
+
 
 class Part(NamedTuple):
     """A part of the contents, as QMP's MapEntry."""
@@ -58,10 +61,8 @@ def run(words: Sequence[str]) -> int:
     image = Session(given).open(name, format=given.get("f"))
     try:
         end = image.size if longest is None else min(image.size, start + longest)
-        if json:
-            _show_json(merged(image, start, end))
-        else:
-            _show(merged(image, start, end))
+        parts = merged(image, start, end)
+        _show(_json(parts) if json else _human(parts))
     finally:
         image.close()
     return 0
@@ -106,25 +107,41 @@ def _joins(one: Part, other: Part) -> bool:
     return one.offset + one.length == other.offset
 
 
-def _show(parts: Iterator[Part]) -> None:
+def _human(parts: Iterator[Part]) -> Iterator[str]:
     row = "{:<16}{:<16}{:<16}{}"
-    say(row.format("Offset", "Length", "Mapped to", "File"))
+    yield row.format("Offset", "Length", "Mapped to", "File")
     for part in parts:
         if part.data and part.offset is None:
             raise OptionError("File contains external, encrypted or compressed clusters.")
         if part.data and not part.zero:
             numbers = (part.start, part.length, part.offset or 0)
-            say(row.format(*(f"{one:#x}" if one else "0" for one in numbers), part.file))
+            yield row.format(*(f"{one:#x}" if one else "0" for one in numbers), part.file)
 
 
-def _show_json(parts: Iterator[Part]) -> None:
+def _json(parts: Iterator[Part]) -> Iterator[str]:
     text = "["
     for part in parts:
         if text != "[":
-            say(text + ",")
+            yield text + ","
             text = ""
-        words = {key: str(getattr(part, key)).lower() for key in ("present", "zero", "data")}
-        text += f'{{ "start": {part.start}, "length": {part.length}, "depth": {part.depth}, '
-        text += ", ".join(f'"{key}": {word}' for key, word in words.items())
+        present, zero, data = ("true" if one else "false" for one in part[3:6])
+        text += (
+            f'{{ "start": {part.start}, "length": {part.length}, "depth": {part.depth}, '
+            f'"present": {present}, "zero": {zero}, "data": {data}'
+        )
         text += f', "offset": {part.offset}}}' if part.offset is not None else "}"
-    say(text + "]")
+    yield text + "]"
+
+
+def _show(lines: Iterator[str]) -> None:
+    """Print lines, many with one system call; before an error, those that there are."""
+    waiting: list[str] = []
+    try:
+        for line in lines:
+            waiting.append(line)
+            if len(waiting) == LINES:
+                say("\n".join(waiting))
+                waiting.clear()
+    finally:
+        if waiting:
+            say("\n".join(waiting))
