@@ -154,6 +154,29 @@ SCRIPTS = {
         img convert -O qcow --object secret,id=s,data=abc -o encrypt.format=aes,encrypt.key-secret=s a.raw a.qcow
         img convert -O luks a.raw b.luks
     """,  # noqa: E501
+    "what create refuses": """
+        img create -f qcow2 -o size=1M b.qcow2 2M
+        img create -f qcow2 -F raw b.qcow2 1M
+        img create -f qcow2 -o backing_fmt=raw b.qcow2 1M
+        img create -f qcow2 -b '' b.qcow2 1M
+        img create -f qcow2 -b '' -F '' b.qcow2 1M
+    """,
+    "snapshots are deleted by name, and not applied where bitmaps would be wrong": """
+        img create -f qcow2 a.qcow2 1M
+        img snapshot -c one a.qcow2
+        img snapshot -c 1 a.qcow2
+        img snapshot -c two a.qcow2
+        img snapshot -d 3 a.qcow2
+        img snapshot -d 1 a.qcow2
+        img snapshot -l a.qcow2
+        img snapshot -a 3 a.qcow2
+        img bitmap --add a.qcow2 b0
+        img snapshot -a one a.qcow2
+        img snapshot -d one a.qcow2
+        img snapshot -l a.qcow2
+        img create -f vdi a.vdi 1M
+        img snapshot -d one a.vdi
+    """,
     "zeros that must be fast": """
         img create -f qcow2 a.qcow2 1M
         io -c 'write -zn 64k 64k' a.qcow2

@@ -58,6 +58,8 @@ def run(words: Sequence[str]) -> int:
     size = number(rest[0], "image size") if rest else None
     if len(rest) > 1:
         raise mistake(f"Unexpected argument: {rest[1]}")
+    if "b" in given and not given.get("b"):
+        raise OptionError(f"{name}: Expected backing file name, got empty string")
     session = Session(given)
     try:
         create(
@@ -99,7 +101,9 @@ def create(
             if not any(one.name == key for one in driver.creation):
                 raise OptionError(f"{what} not supported for file format '{format}'")
             values[key] = value
-    if size is None and "size" in values:
+    if "size" in values:
+        if size is not None:
+            raise OptionError("The image size must be specified only once")
         size = number(values["size"], "image size")
     values.pop("size", None)
     backing = values.get("backing_file", "")

@@ -65,7 +65,15 @@ def _change(image: Image, action: str, name: str) -> None:
         elif action == "a":
             image.apply_snapshot(name)
         else:
-            image.delete_snapshot(name)
+            image.delete_snapshot(_named(image, name).id)
     except (ImageError, OSError) as error:
         text = error.strerror if isinstance(error, OSError) else error
         raise OptionError(f"Could not {word} snapshot '{name}': {text}") from None
+
+
+def _named(image: Image, name: str) -> Snapshot:
+    """The first snapshot of that name: an id might be another one's. Raises ImageError."""
+    for one in image.snapshots():
+        if one.name == name:
+            return one
+    raise ImageError("snapshot not found")

@@ -101,6 +101,8 @@ AMENDMENT = (
 
 def new_header(options: dict[str, Any], size: int) -> Header:
     """The header of a new image without tables. Raises ImageError for what cannot be."""
+    if options["backing_fmt"] and not options["backing_file"]:
+        raise ImageError("Backing format cannot be used without backing file")
     cluster = options["cluster_size"]
     bits = cluster.bit_length() - 1
     if cluster & (cluster - 1) or not SMALLEST_CLUSTER <= bits <= LARGEST_CLUSTER:

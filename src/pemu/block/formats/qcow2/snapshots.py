@@ -189,6 +189,8 @@ class Qcow2Snapshots(Qcow2Clearing):
                            discard=False)  # fmt: skip
 
     def apply_snapshot(self, key: str) -> None:
+        if self.bitmaps():  # which would not know what has changed
+            raise ImageError("Device has active dirty bitmaps")
         with self._changing():
             one = self._find(key)
             layout, metadata = self.layout, self.metadata
