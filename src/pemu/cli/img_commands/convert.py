@@ -235,6 +235,7 @@ def _convert(
                 "input images"
             )
         _create(session, wanted, source, target_name, pairs)
+    length = None if wanted.skip_create else _marked_unfinished(wanted.format, target_name)
     target = _open_target(session, given, wanted, source, target_name, pairs, cache)
     stack.callback(close, target)
     if target.size < source.image.size:
@@ -244,6 +245,21 @@ def _convert(
     _copy(given, wanted, source, target)
     if "bitmaps" in given:
         _copy_bitmaps(images[0], target)
+    if length is not None:
+        target.truncate(length)
+
+
+def _marked_unfinished(format: str, name: str) -> int | None:
+    """Make a new raw file one byte too long until all is copied, lest half of a disk be taken for
+    one: its length. None for what has a header, or is no file."""
+    if format != "raw" or not os.path.isfile(name):
+        return None
+    length = os.stat(name).st_size
+    try:
+        os.truncate(name, length + 1)
+    except OSError:  # as long as a file may be
+        return None
+    return length
 
 
 def _check_bitmaps(source: Image, *, skip_broken: bool) -> None:
