@@ -252,12 +252,14 @@ def test_others_can_come_through_a_socket(device: Disk, image: Path, tmp_path: P
 
 
 def test_the_device_counts_as_a_client(device: Disk, image: Path, tmp_path: Path) -> None:
-    connect(device, image, "-k", str(tmp_path / "socket"))
-    listing = subprocess.Popen([*command("nbd"), "-L", "-k", str(tmp_path / "socket")])
+    socket = tmp_path / "socket"
+    connect(device, image, "-k", str(socket))
+    assert "exports available: 1" in pemu_nbd("-L", "-k", str(socket))
+    other = subprocess.Popen([need("qemu-img"), "info", f"nbd+unix:///?socket={socket}"])
     with pytest.raises(subprocess.TimeoutExpired):
-        listing.wait(2)
-    listing.kill()
-    listing.wait(LONG)
+        other.wait(2)
+    other.kill()
+    other.wait(LONG)
 
 
 def test_errors_of_the_image_reach_programs(device: Disk, image: Path) -> None:

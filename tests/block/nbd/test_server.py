@@ -38,18 +38,49 @@ def test_many_clients_write_at_once(tmp_path: Path) -> None:
     assert data[: 32 * 16384] == b"".join(bytes([n + 1]) * 16384 for n in range(32))
 
 
+def connect(tmp_path: Path) -> Client:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(str(tmp_path / "socket"))
+    return Client(sock)
+
+
 def test_client_beyond_the_limit_waits_its_turn(tmp_path: Path) -> None:
     with serving(tmp_path, Export(open_raw(tmp_path / "disk")), limit=1):
-        first, second = (socket.socket(socket.AF_UNIX) for _ in range(2))
-        first.connect(str(tmp_path / "socket"))
-        Client(first).greet()
-        second.connect(str(tmp_path / "socket"))
-        second.settimeout(0.2)
+        first, second = connect(tmp_path), connect(tmp_path)
+        first.greet()
+        first.go()
+        second.greet()
+        assert second.option(nbd.OPT_LIST)[-1][0] == nbd.REP_ACK
+        second.sock.settimeout(0.2)
         with pytest.raises(TimeoutError):
-            second.recv(1)
-        first.close()
-        Client(second).greet()
-        second.close()
+            second.go()
+        first.sock.close()
+        second.sock.settimeout(30)
+        assert nbd.OptionReply.parse(second.receive(nbd.OptionReply.SIZE)).type == nbd.REP_INFO
+        second.sock.close()
+
+
+def test_client_that_says_nothing_keeps_nobody_away(tmp_path: Path) -> None:
+    with serving(tmp_path, Export(open_raw(tmp_path / "disk")), limit=1):
+        silent = [connect(tmp_path) for _ in range(5)]
+        client = connect(tmp_path)
+        client.greet()
+        assert client.go()[-1][0] == nbd.REP_ACK
+        for one in (*silent, client):
+            one.sock.close()
+
+
+def test_client_that_waits_learns_that_the_server_ends(tmp_path: Path) -> None:
+    with serving(tmp_path, Export(open_raw(tmp_path / "disk")), limit=1):
+        first, second = connect(tmp_path), connect(tmp_path)
+        for one in (first, second):
+            one.greet()
+        first.go()
+        name = nbd.string("") + b"\0\0"
+        second.send(nbd.Option(option=nbd.OPT_GO, length=len(name)).emit() + name)
+    assert second.closed()
+    for one in (first, second):
+        one.sock.close()
 
 
 def test_client_that_says_nothing_is_sent_away(

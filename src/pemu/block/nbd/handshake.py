@@ -44,14 +44,22 @@ class Agreement:
 
 
 class Handshake:
-    """One client's handshake. exports: by name. tls: demanded where it is not None."""
+    """One client's handshake. exports: by name. tls: demanded where it is not None.
+
+    admit: is called before an export is given to the client, and may take its time.
+    """
 
     def __init__(
-        self, channel: Channel, exports: Mapping[str, Export], tls: TlsServer | None
+        self,
+        channel: Channel,
+        exports: Mapping[str, Export],
+        tls: TlsServer | None,
+        admit: Callable[[Export], object],
     ) -> None:
         self._channel = channel
         self._exports = exports
         self._tls = tls
+        self._admit = admit
         self._structured = False
         self._no_zeroes = False
         self._contexts: tuple[str, list[str]] | None = None
@@ -128,6 +136,7 @@ class Handshake:
         export = self._exports.get(nbd.text(data))
         if export is None:
             raise Refused("no export of that name")
+        self._wait_for_turn(export)
         self._channel.send([self._head(export), b"" if self._no_zeroes else bytes(124)])
         return export
 
@@ -144,6 +153,8 @@ class Handshake:
         if export is None:
             self._error(option, nbd.ERR_UNKNOWN, f"export '{name}' not present")
             return None
+        if option == nbd.OPT_GO:
+            self._wait_for_turn(export)
         if nbd.INFO_NAME in asked:
             self._inform(option, nbd.INFO_NAME, nbd.encoded(export.name))
         if export.description:
@@ -156,6 +167,10 @@ class Handshake:
         self._inform(option, nbd.INFO_EXPORT, self._head(export))
         self._reply(option, nbd.REP_ACK)
         return export if option == nbd.OPT_GO else None
+
+    def _wait_for_turn(self, export: Export) -> None:
+        self._admit(export)
+        self._channel.limit(PATIENCE)  # anew: the client was not to blame
 
     def _head(self, export: Export) -> bytes:
         flags = export.flags(structured=self._structured)

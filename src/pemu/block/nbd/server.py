@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from pemu.block.nbd.tls import TlsServer
 
 
+MAX_COMING = 512
+"""Clients that have not chosen an export yet, or wait for their turn; no more are accepted then."""
+
+
 class Server:
     """Serves `exports` on listening sockets, which it owns from now on.
 
-    limit: clients at a time, 0 for any number; others wait. tls: what clients must prove.
+    limit: clients at a time, 0 for any number; others wait once they have chosen an export, so that
+    one that says nothing keeps nobody away. tls: what clients must prove.
     gone(number): is told, from some thread, when a client has gone that had requests, and of how
     many clients there still are. warn: is told what went wrong with a client; failed: of errors
     inside Pemu; trace: of each request.
@@ -49,6 +54,8 @@ class Server:
         self._changed = threading.Condition()
         self._limit = limit
         self._coming = 0
+        self._waiting = 0
+        self._using = 0
         self._clients: dict[Channel, Export | None] = {}
         self._stopping = False
         self._threads: set[threading.Thread] = set()
@@ -102,36 +109,56 @@ class Server:
         return self._stopping
 
     def _may_come(self) -> bool:
-        return self._stopping or not self._limit or self._coming < self._limit
+        return self._stopping or self._coming < MAX_COMING
+
+    def _may_use(self) -> bool:
+        return self._stopping or not self._limit or self._using < self._limit
+
+    def _admit(self, channel: Channel, export: Export) -> None:
+        """Wait until a client may use what it has chosen. Raises Gone, Refused."""
+        with self._changed:
+            self._waiting += 1
+            self._changed.wait_for(self._may_use)
+            self._waiting -= 1
+            if self._stopping:
+                raise Gone(errno.ESHUTDOWN, "the server is shutting down")
+            if self.exports.get(export.name) is not export:
+                raise Refused(f"there is no export '{export.name}' any more")
+            self._clients[channel] = export
+            self._using += 1
+            self._coming -= 1
+            self._changed.notify_all()
 
     def _client(self, sock: socket.socket) -> None:
         """All that one client does, from its first word to its last."""
         channel = Channel(sock)
-        used = False
         with self._changed:
             self._clients[channel] = None
             if self._stopping:
                 channel.shut()
         try:
-            agreement = Handshake(channel, self.exports, self._tls).run()
+            handshake = Handshake(
+                channel, self.exports, self._tls, lambda export: self._admit(channel, export)
+            )
+            agreement = handshake.run()
             if agreement is not None:
-                with self._changed:
-                    self._clients[channel] = agreement.export
-                used = True
                 Session(agreement, self._trace).run()
         except Refused as why:
             self._warn(f"client refused: {why}")
         except Gone as why:
-            if not used:
+            if self._clients[channel] is None:
                 self._warn(f"negotiation failed: {why.strerror}")
         except Exception as error:  # the other clients can go on
             self._failed(f"internal error: {type(error).__name__}: {error}")
         finally:
             channel.close()
             with self._changed:
-                self._clients.pop(channel)
-                self._coming -= 1
-                left = len(self._clients)
+                used = self._clients.pop(channel) is not None
+                if used:
+                    self._using -= 1
+                else:
+                    self._coming -= 1
+                left = len(self._clients) - self._waiting
                 self._changed.notify_all()
             if used:
                 self._gone(left)
