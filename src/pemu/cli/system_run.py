@@ -282,8 +282,9 @@ class Session:
     def close(self) -> None:
         """Give back what the machine holds of the host, above all the terminal."""
         self.machine.unplug_devices()
-        for drive in self.drives:
-            drive.backend.close()
+        with self.machine.lock:
+            for drive in self.drives:
+                drive.backend.close()
         if self.chardevs is not None:
             self.gdb.close()
             self.chardevs.close()

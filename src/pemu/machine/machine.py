@@ -97,8 +97,9 @@ class Machine:
         """Let devices let go of their back ends, after the machine has ended."""
         for cpu in self.cpus:
             cpu.close()
-        for device in reversed(self.devices):
-            device.unplugged()
+        with self.lock:  # workers may still have something to tell devices
+            for device in reversed(self.devices):
+                device.unplugged()
 
     def close(self) -> None:
         """End the I/O thread; the last thing to do, when back ends are closed, too."""
