@@ -291,20 +291,21 @@ class InsnBuilder(Code):
     def slow_access(
         self,
         what: str,
-        result: str,
         address: Value,
         size: int,
         more: str = "",
         beyond: Value | None = None,
     ) -> str:
-        """Text of the call that makes an access which the soft TLB does not serve.
+        """Text of the call that prepares an access which the soft TLB does not serve.
+
+        It yields what to add to the address (64 bits) for a host address.
 
         `what`: "load", "store", "pointer"; `more`: operands behind address (64 bits) and size.
         """
         self.blame()
         function = self.runtime_function(f"pemu_slow_{what}")
         arguments = f"ptr %state, i64 {address.ir}, i64 {self.access(size, beyond)}{more}"
-        return f"call preserve_mostcc {result} {function}({arguments})"
+        return f"call preserve_mostcc i64 {function}({arguments})"
 
     def access(self, flags: int, beyond: Value | None) -> str:
         """The operand that tells a slow access its size, and how far `beyond` exceptions are."""

@@ -117,7 +117,6 @@ class RegionExits(RegionRegisters):
     def slow_access(
         self,
         what: str,
-        result: str,
         address: Value,
         size: int,
         more: str = "",
@@ -134,7 +133,7 @@ class RegionExits(RegionRegisters):
         arguments = (
             f"ptr %state, i64 {address.ir}, i64 {self.access(flags, beyond)}{more}, i64 {pc}"
         )
-        return f"call preserve_mostcc {result} {function}({arguments})"
+        return f"call preserve_mostcc i64 {function}({arguments})"
 
     def resume_at(self, target: Value) -> None:
         self._flush()

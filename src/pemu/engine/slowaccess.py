@@ -40,11 +40,11 @@ def functions(arch: Architecture, system: System) -> tuple[Function, ...]:
         _device_access(system, "load", c.DEVICE_LOAD),
         _device_access(system, "store", c.DEVICE_STORE, ", i64 %value"),
         _slow_load(arch, system),
-        _slow_store(arch, system),
+        _slow_store(system),
         _slow_pointer(system),
-        _from_region("load", "i64"),
-        _from_region("store", "void", ", i64 %value"),
-        _from_region("pointer", "ptr"),
+        _from_region("load"),
+        _from_region("store", ", i64 %value"),
+        _from_region("pointer"),
         _flush_line(),
     )
 
@@ -86,9 +86,10 @@ def _device_access(system: System, what: str, field: int, more: str = "") -> Fun
     return f
 
 
-def _access(name: str, result: str, more: str = "") -> Function:
+def _access(name: str, more: str = "") -> Function:
+    """What prepares an access yields what is added to the guest's address for a host address."""
     return Function(
-        f"hidden preserve_mostcc {result} @{name}(ptr %state, i64 %address, i64 %what{more}) "
+        f"hidden preserve_mostcc i64 @{name}(ptr %state, i64 %address, i64 %what{more}) "
         "nounwind noinline"
     )
 
@@ -123,9 +124,17 @@ def _leave_before_access(f: Function, reason: int) -> None:
     f.place(f.label("dead"))
 
 
-def _host(f: Function, found: Value) -> str:
-    inside = f.name("%address", 64) & (softmmu.PAGE - 1)
-    return f.pointer((found & -softmmu.PAGE) | inside)
+def _return_memory(f: Function, found: Value) -> None:
+    """Emit: the access goes to the page of memory that has been found."""
+    address = f.name("%address", 64)
+    f.do(f"ret i64 {((found & -softmmu.PAGE) - (address & -softmmu.PAGE)).ir}")
+
+
+def _return_device_data(f: Function) -> None:
+    """Emit: a device has made the access; what is still to be made goes to DEVICE_DATA."""
+    data = f.address(f.state_field(s.DEVICE_DATA))
+    f.do(f"ret i64 {(data - f.name('%address', 64)).ir}")
+    f.place(f.label("dead"))
 
 
 def _device(f: Function, found: Value, what: str, more: str = "") -> Value:
@@ -145,21 +154,20 @@ def _by_size(f: Function, body: Callable[[int], None]) -> None:
 
 
 def _slow_load(arch: Architecture, system: System) -> Function:
-    """`pemu_slow_load(state, address, what)`: the value, in the host's byte order."""
-    f = _access("pemu_slow_load", "i64")
+    """`pemu_slow_load(state, address, what)`."""
+    f = _access("pemu_slow_load")
     found = _filled(f, system, ACCESS_LOAD)
     with f.if_((found & DEVICE).ne(0)):
-        f.do(f"ret i64 {_device(f, found, 'load').ir}")
-        f.place(f.label("dead"))
-    host = _host(f, found)
-    result = f.var(64, 0)
+        result = _device(f, found, "load")
 
-    def read(bits: int) -> None:
-        value = f.raw_load(host, bits, volatile=True)
-        result.value = (value.bswap() if arch.big_endian else value).zext(64)
+        def keep(bits: int) -> None:
+            value = result.trunc(bits)
+            field = f.state_field(s.DEVICE_DATA)
+            f.raw_store(field, value.bswap() if arch.big_endian else value)
 
-    _by_size(f, read)
-    f.do(f"ret i64 {result.value.ir}")
+        _by_size(f, keep)
+        _return_device_data(f)
+    _return_memory(f, found)
     return f
 
 
@@ -171,9 +179,9 @@ def _notice_change(f: Function, found: Value) -> None:
         _leave_before_access(f, EXIT_TRACK)
 
 
-def _slow_store(arch: Architecture, system: System) -> Function:
+def _slow_store(system: System) -> Function:
     """`pemu_slow_store(state, address, what, value)`, the value in the host's byte order."""
-    f = _access("pemu_slow_store", "void", ", i64 %value")
+    f = _access("pemu_slow_store", ", i64 %value")
     found = _filled(f, system, ACCESS_STORE)
     with f.if_((found & (DEVICE | WRITABLE)).ne(WRITABLE)):
         physical = f.var(64, found)
@@ -183,41 +191,33 @@ def _slow_store(arch: Architecture, system: System) -> Function:
             again = f"ptr %state, i64 %address, i32 {ACCESS_STORE}, i32 {mode}"
             physical.value = f.name(f.op(f"call i64 @pemu_translate_address({again})"), 64)
         _device(f, physical.value, "store", ", i64 %value")
-        f.do("ret void")
-        f.place(f.label("dead"))
+        _return_device_data(f)
     _notice_change(f, found)
-    host = _host(f, found)
-
-    def write(bits: int) -> None:
-        value = f.name("%value", 64).trunc(bits)
-        f.raw_store(host, value.bswap() if arch.big_endian else value, volatile=True)
-
-    _by_size(f, write)
-    f.do("ret void")
+    _return_memory(f, found)
     return f
 
 
 def _slow_pointer(system: System) -> Function:
-    """`pemu_slow_pointer(state, address, what)`: host address of memory that may be written.
+    """`pemu_slow_pointer(state, address, what)`: for memory that may be read and written.
 
     There is no atomic access to a device: it is a bus error.
     """
-    f = _access("pemu_slow_pointer", "ptr")
+    f = _access("pemu_slow_pointer")
     found = _filled(f, system, ACCESS_STORE)
     atomic = (found & (DEVICE | WRITABLE)).eq(WRITABLE)
     _raise(f, ~atomic, system.bus_error[0], f.name("%address", 64))
     _notice_change(f, found)
-    f.do(f"ret ptr {_host(f, found)}")
+    _return_memory(f, found)
     return f
 
 
-def _from_region(what: str, result: str, more: str = "") -> Function:
+def _from_region(what: str, more: str = "") -> Function:
     """`pemu_region_<what>(state, address, what, ..., pc)`: the same from a compiled region.
 
     It says beside the size which instruction makes the access (`softmmu.IN_SLOT`, FLOATS).
     """
     f = Function(
-        f"hidden preserve_mostcc {result} @pemu_region_{what}(ptr %state, i64 %address, i64 %what"
+        f"hidden preserve_mostcc i64 @pemu_region_{what}(ptr %state, i64 %address, i64 %what"
         f"{more}, i64 %pc) nounwind noinline"
     )
     flags = f.name("%what", 64)
@@ -226,12 +226,8 @@ def _from_region(what: str, result: str, more: str = "") -> Function:
     f.put(s.IN_SLOT, (flags & softmmu.IN_SLOT).ne(0).zext(32))
     told = flags & softmmu.WHAT_MASK
     arguments = f"ptr %state, i64 %address, i64 {told.ir}{more}"
-    call = f"call preserve_mostcc {result} @pemu_slow_{what}({arguments})"
-    if result == "void":
-        f.do(call)
-        f.do("ret void")
-    else:
-        f.do(f"ret {result} {f.op(call)}")
+    result = f.op(f"call preserve_mostcc i64 @pemu_slow_{what}({arguments})")
+    f.do(f"ret i64 {result}")
     return f
 
 

@@ -118,31 +118,33 @@ def mapped(e: Emitter, table: str, map_at: int, page: Value) -> str:
     return e.op(f"getelementptr i64, ptr {e.offset(table, map_at)}, i64 {page.ir}")
 
 
-def _look_up(cpu: InsnBuilder, address: Value, tag_at: int, size: int) -> tuple[str, str, str, str]:
-    """Emit the fast way: its host pointer operand; labels of it, of the slow way, of the end."""
+def _pointer(
+    cpu: InsnBuilder, what: str, address: Value, size: int, more: str, beyond: Value | None
+) -> str:
+    """Emit a look-up, and the slow way where it fails; the host pointer operand for the access.
+
+    `what`, `more`, `beyond`: as `InsnBuilder.slow_access` has them. That makes accesses to devices
+    itself, and has them made once more to a place that does not matter.
+    """
     cpu.before_access()
-    slow, fast, done = cpu.label("slow"), cpu.label("fast"), cpu.label("done")
     wide = address.zext(64)
+    tag_at, map_at = (READ_TAG, READ_MAP) if what == "load" else (WRITE_TAG, WRITE_MAP)
     if has_maps(cpu.arch) and size <= MAPPED_BYTES:
         page = address.rotr(12) & (size << 20) - 1
-        at = mapped(cpu, "%mem", READ_MAP if tag_at == READ_TAG else WRITE_MAP, page.zext(64))
-        addend = cpu.raw_load(at, 64, align=8)
-        cpu.do(f"br i1 {addend.eq(0).ir}, label %{slow}, label %{fast}, !prof !0")
-        cpu.go_on(fast)
+        addend = cpu.raw_load(mapped(cpu, "%mem", map_at, page.zext(64)), 64, align=8)
+        missed = addend.eq(0)
     else:
         entry = cpu.offset("%mem", entry_offset(wide))
-        tag = cpu.raw_load(cpu.offset(entry, tag_at), 64, align=8)
-        missed = tag.ne(wide & (-PAGE | size - 1))
-        cpu.do(f"br i1 {missed.ir}, label %{slow}, label %{fast}, !prof !0")
-        cpu.go_on(fast)
+        missed = cpu.raw_load(cpu.offset(entry, tag_at), 64, align=8).ne(wide & (-PAGE | size - 1))
         addend = cpu.raw_load(cpu.offset(entry, ADDEND), 64, align=8)
-    pointer = cpu.op(f"inttoptr i64 {(wide + addend).ir} to ptr")
-    return pointer, fast, slow, done
-
-
-def _join(cpu: InsnBuilder, done: str) -> None:
+    slow, done, before = cpu.label("slow"), cpu.label("done"), cpu.here
+    cpu.do(f"br i1 {missed.ir}, label %{slow}, label %{done}, !prof !0")
+    cpu.go_on(slow)
+    got = cpu.op(cpu.slow_access(what, wide, size, more, beyond))
     cpu.do(f"br label %{done}")
     cpu.go_on(done)
+    text = f"phi i64 [ {addend.ir}, %{before} ], [ {got}, %{slow} ]"
+    return cpu.op(f"inttoptr i64 {(wide + cpu.name(cpu.op(text), 64)).ir} to ptr")
 
 
 def load(cpu: InsnBuilder, address: Value, size: int, beyond: Value | None = None) -> Value:
@@ -150,35 +152,17 @@ def load(cpu: InsnBuilder, address: Value, size: int, beyond: Value | None = Non
 
     beyond: as `InsnBuilder.load` has it.
     """
-    pointer, fast, slow, done = _look_up(cpu, address, READ_TAG, size)
-    kind = f"i{size * 8}"
-    fast_value = cpu.swap(cpu.raw_load(pointer, size * 8, volatile=True, align=size))
-    cpu.do(f"br label %{done}")
-    cpu.go_on(slow)
-    got = cpu.op(cpu.slow_access("load", "i64", address.zext(64), size, beyond=beyond))
-    slow_value = cpu.name(got, 64).trunc(size * 8)
-    _join(cpu, done)
-    text = f"phi {kind} [ {fast_value.ir}, %{fast} ], [ {slow_value.ir}, %{slow} ]"
-    return cpu.name(cpu.op(text), size * 8)
+    pointer = _pointer(cpu, "load", address, size, "", beyond)
+    return cpu.swap(cpu.raw_load(pointer, size * 8, volatile=True, align=size))
 
 
 def store(cpu: InsnBuilder, address: Value, value: Value, beyond: Value | None = None) -> None:
     """Store at a guest-virtual address that must be a multiple of the value's size."""
     size = value.width // 8
-    pointer, _, slow, done = _look_up(cpu, address, WRITE_TAG, size)
+    pointer = _pointer(cpu, "store", address, size, f", i64 {value.zext(64).ir}", beyond)
     cpu.raw_store(pointer, cpu.swap(value), volatile=True, align=size)
-    cpu.do(f"br label %{done}")
-    cpu.go_on(slow)
-    more = f", i64 {value.zext(64).ir}"
-    cpu.do(cpu.slow_access("store", "void", address.zext(64), size, more, beyond))
-    _join(cpu, done)
 
 
 def pointer(cpu: InsnBuilder, address: Value, size: int) -> str:
     """Return the host pointer operand of writable memory at a guest-virtual address."""
-    fast_pointer, fast, slow, done = _look_up(cpu, address, WRITE_TAG, size)
-    cpu.do(f"br label %{done}")
-    cpu.go_on(slow)
-    got = cpu.op(cpu.slow_access("pointer", "ptr", address.zext(64), size))
-    _join(cpu, done)
-    return cpu.op(f"phi ptr [ {fast_pointer}, %{fast} ], [ {got}, %{slow} ]")
+    return _pointer(cpu, "pointer", address, size, "", None)

@@ -102,6 +102,7 @@ BUDGET_END = Field(-336, 8)  # instructions run in all when it is used up
 COUNT_SHIFT = Field(-340, 4)  # virtual time in ns that an instruction takes, as a power of two
 TLB_NEXT = Field(-320, 4)  # the soft TLB that is given away next
 CODE_BASE = Field(-376, 8)  # whole processors: what the running block's BLOCK_PC counts from
+DEVICE_DATA = Field(-384, 8)  # whole processors: what has been read from a device, as in memory
 ALTERNATE_STACK = Field(-368, 24)  # for handlers of signals: guest address, bytes, flags
 
 

@@ -48,6 +48,17 @@ class Emitter:
         """Start the basic block `label` here."""
         self.lines.append(f"{label}:")
 
+    @property
+    def here(self) -> str:
+        """Label of the basic block that is being emitted."""
+        for line in reversed(self.lines):
+            if isinstance(line, str) and line.endswith(":"):
+                return line[:-1]
+        label = self.label("here")
+        self.do(f"br label %{label}")
+        self.place(label)
+        return label
+
     def const(self, value: int, width: int) -> Value:
         """Return the known value `value` modulo 2**width."""
         return Value(self, width, None, value & ((1 << width) - 1))
