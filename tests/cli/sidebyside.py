@@ -56,9 +56,10 @@ class Pair:
         for folder in (self.pemu, self.qemu):
             (folder / name).write_bytes(data)
 
-    def read(self, name: str) -> tuple[bytes, bytes]:
-        """What a file has in both folders."""
-        return (self.pemu / name).read_bytes(), (self.qemu / name).read_bytes()
+    def read(self, name: str, length: int = -1) -> tuple[bytes, bytes]:
+        """What a file has in both folders: all, or the first `length` bytes."""
+        with open(self.pemu / name, "rb") as ours, open(self.qemu / name, "rb") as theirs:
+            return ours.read(length), theirs.read(length)
 
 
 def command(tool: str) -> list[str]:
