@@ -33,6 +33,16 @@ def test_same_words_end_where_another_one_is() -> None:
         assert same_until(words, at, end) == expected
 
 
+def test_rows_end_where_another_word_is() -> None:
+    source = random.Random(3)
+    for length in (1, 2, 7, 8, 9, 63, 64, 100, 5000):
+        words = array("Q", range(1 << 63, (1 << 63) + length * 512, 512))
+        other = source.randrange(length)
+        assert same_until(words, other, length, 512) == length
+        words[other] += 1
+        assert same_until(words, 0, length, 512) == (other or min(length, 1))
+
+
 @pytest.mark.parametrize("unit", [1, 2])
 def test_filled_groups_are_found(unit: int) -> None:
     for words in tables(300):

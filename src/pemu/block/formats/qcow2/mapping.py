@@ -60,6 +60,9 @@ def runs(metadata: Metadata, offset: int, length: int, most: int = 1 << 30) -> l
         stop = min((index + 1) << layout.l1_shift, end)
         entry = l1[index] if index < len(l1) else 0
         if not entry & OFFSET:
+            if index < len(l1):
+                limit = min(((end - 1) >> layout.l1_shift) + 1, len(l1))
+                stop = min(same_until(l1, index, limit) << layout.l1_shift, end)
             _add(result, offset, stop - offset, NOTHING, 0)
         elif layout.extended:
             _extended(metadata, metadata.table_at(entry), offset, stop, result, most)
@@ -125,15 +128,13 @@ def _standard(
         if kind in _PLACED:
             if layout.external and place != stop - cluster:
                 raise _elsewhere(metadata, place, stop - cluster)
-            following = entry + cluster
-            while stop < end and table[index] == following:
-                following += cluster
-                index += 1
-                stop += cluster
             place += offset & (cluster - 1)
+            step = cluster
         else:
+            step = 0
+        if stop < end:
             limit = index + ((end - 1) >> bits) - (offset >> bits)
-            after = same_until(table, index - 1, limit)
+            after = same_until(table, index - 1, limit, step)
             stop += (after - index) << bits
             index = after
         stop = min(stop, end)

@@ -64,8 +64,10 @@ def zeros(count: int, bits: int = 64) -> array[int]:
 
 
 def same_until(words: array[int], at: int, end: int, step: int = 0) -> int:
-    """Where the words end, at `end` at the latest, that are the same as the one at `at`, or each
-    `step` more than the one before."""
+    """Where the words end, at `end` at the latest, that are the same as the one at `at`.
+
+    step: how much each is to be more than the one before it.
+    """
     first = words[at]
     stop = at + 1
     while stop < end and stop < at + 8:
@@ -75,18 +77,14 @@ def same_until(words: array[int], at: int, end: int, step: int = 0) -> int:
     size, growing = 64, True
     while stop < end and size:  # larger and larger pieces, and after the first other one smaller
         part = words[stop : min(stop + size, end)]
-        if part == _row(first + (stop - at) * step, len(part), step):
-            stop += len(part)
+        begin, count = first + (stop - at) * step, len(part)
+        row = range(begin, begin + count * step, step) if step else [first]
+        if part == (array("Q", row) if step else array("Q", row) * count):
+            stop += count
         else:
             growing = False
         size = 2 * size if growing else size // 2
     return stop
-
-
-def _row(first: int, count: int, step: int) -> array[int]:
-    if step:
-        return array("Q", range(first, first + count * step, step))
-    return array("Q", [first]) * count
 
 
 def filled(words: array[int], unit: int) -> Iterator[int]:
