@@ -13,9 +13,6 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
@@ -26,6 +23,12 @@ from pemu.block.opening import Opening
 from pemu.options.error import quoted
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, Int, ListOf, Size, Text
+from pemu.records import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, ClassVar
 
 EVENTS = (
     "l1_update l1_grow_alloc_table l1_grow_write_table l1_grow_activate_table l2_load l2_update "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pemu.block.error import ImageError
 from pemu.block.image import Buffers, Extent, Image, Limits, Pieces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class Filter(Image):

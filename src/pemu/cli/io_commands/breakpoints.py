@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pemu.block.filters.debug import Debug
 from pemu.cli.io_commands.report import Failure
 from pemu.cli.io_commands.shell import Command, Shell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _asked(shell: Shell, doing: str, ask: Callable[[Debug], object]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 
-from pemu.block.filters.overlay import Overlay
 from pemu.block.graph import NODE_KEYS, Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
@@ -69,6 +68,8 @@ def _opened(
     if "s" not in given:
         return image
     try:
+        from pemu.block.filters.overlay import Overlay
+
         return Overlay(image)
     except BaseException:
         image.close()

@@ -6,9 +6,6 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import import_module
 from queue import Empty, SimpleQueue
 
@@ -18,6 +15,12 @@ from pemu.block.image import Image
 from pemu.cli import outcome
 from pemu.cli.io_commands.report import Failure
 from pemu.options.error import OptionError
+from pemu.records import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
 
 PROGRAM = "pemu-io"
 
@@ -193,6 +196,8 @@ class Shell:
     def submit(self, work: Callable[[], str]) -> None:
         """Do `work` in the background; what it returns is printed when it is done."""
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._pool = ThreadPoolExecutor(PARALLEL)
 
         def run() -> None:

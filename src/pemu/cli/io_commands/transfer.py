@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
 
 from pemu.block.image import SECTOR, Image
 from pemu.cli.io_commands.report import (
@@ -16,6 +15,10 @@ from pemu.cli.io_commands.report import (
     statistics,
 )
 from pemu.cli.io_commands.shell import Command, Letters, Shell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LARGEST = (1 << 31) - 512
 """Bytes of one request."""
