@@ -7,7 +7,7 @@ packages="
 qemu-user qemu-system-mips qemu-utils gdb-multiarch
 libnbd-bin nbdkit python3-libnbd openssl socat user-mode-linux
 e2fsprogs xfsprogs ntfs-3g dosfstools mtools genisoimage
-binutils-mips-linux-gnu
+gcc libc6-dev binutils-mips-linux-gnu
 gcc-mips-linux-gnu g++-mips-linux-gnu libc6-dev-mips-cross
 gcc-mipsel-linux-gnu g++-mipsel-linux-gnu libc6-dev-mipsel-cross
 gcc-mips64-linux-gnuabi64 libc6-dev-mips64-cross

@@ -39,14 +39,10 @@ def installer(architecture: str) -> Path:
 def boot(
     architecture: str, append: str, *words: str, reference: bool = False
 ) -> AbstractContextManager[Console]:
-    """The machine with the installer, on Pemu or the reference emulator.
-
-    The latter goes without the cards that Pemu's board has not yet.
-    """
+    """The machine with the installer, on Pemu or the reference emulator."""
     place = installer(architecture)
     command = qemu_command(architecture) if reference else pemu_command(architecture)
-    fewer = ("-vga", "none", "-net", "none") if reference else ()
     board = ("-M", "malta", "-cpu", PROCESSORS[architecture], "-m", "512", "-nographic")
     software = ("-kernel", place / "vmlinuz", "-initrd", place / "initrd.gz")
     line = ("-append", f"console=ttyS0 {append}")
-    return machine(command, *board, *fewer, *software, *line, *words)
+    return machine(command, *board, *software, *line, *words)

@@ -46,8 +46,7 @@ def boot(tmp_path: Path) -> Iterator[Boot]:
             if reference and kernel.suffix == ".gz":
                 packed, kernel = kernel, tmp_path / "vmlinux"
                 kernel.write_bytes(gzip.decompress(packed.read_bytes()))
-            fewer = ("-vga", "none", "-net", "none") if reference else ()
-            board = ("-M", "malta", "-m", "128", "-nographic", *fewer)
+            board = ("-M", "malta", "-m", "128", "-nographic")
             software = ("-kernel", kernel, "-initrd", DISK)
             line = ("-append", f"console=ttyS0 guest.nodhcp {append}")
             return ends.enter_context(machine(command, *board, *software, *line, *words))
