@@ -214,8 +214,11 @@ def rows(installers: Path | None) -> list[Row]:
     ]  # fmt: skip
 
 
-def compare(row: Row, repeat: int) -> tuple[float, float, float]:
-    """Medians of QEMU's figure and of Pemu's with an empty and a filled cache, in turn."""
+def compare(row: Row, repeat: int, fill: int) -> tuple[float, float, float]:
+    """Medians of QEMU's figure and of Pemu's with an empty and a filled cache, in turn.
+
+    fill: runs before the cache counts as filled; each stores what it had the time to compile.
+    """
     theirs, ours = emulator(row.target)
     figures: tuple[list[float], list[float], list[float]] = ([], [], [])
     for _ in range(repeat):
@@ -223,6 +226,8 @@ def compare(row: Row, repeat: int) -> tuple[float, float, float]:
             variables = environment() | {"XDG_CACHE_HOME": cache}
             figures[0].append(row.measure(theirs, variables))
             figures[1].append(row.measure(ours, variables))
+            for _ in range(fill - 1):
+                row.measure(ours, variables)
             figures[2].append(row.measure(ours, variables))
     qemu, cold, warm = (median(one) for one in figures)
     return qemu, cold, warm
@@ -245,6 +250,7 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("rows", nargs="*", metavar="row", help="beginnings of rows' names")
     parser.add_argument("-n", "--repeat", type=int, default=1, help="runs of each kind (1)")
+    parser.add_argument("-f", "--fill", type=int, default=1, help="runs that fill the cache (1)")
     parser.add_argument("--installers", type=Path, help="directory with a directory a target")
     given = parser.parse_args(words)
     failures = 0
@@ -253,7 +259,7 @@ def main(words: list[str] | None = None) -> int:
         if given.rows and not row.name.startswith(tuple(given.rows)):
             continue
         try:
-            print(line(row, *compare(row, given.repeat)), flush=True)
+            print(line(row, *compare(row, given.repeat, given.fill)), flush=True)
         except Failed as error:
             failures += 1
             print(f"| {row.name} | {error} | | | | | | |", flush=True)
