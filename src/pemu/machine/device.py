@@ -128,12 +128,6 @@ class Device(Declaring):
         for declared in self.declarations.values():
             declared.reset(self)
 
-    def reset_alone(self) -> None:
-        """Reset this device only, as a guest does by a bus or a register."""
-        self.lower_outputs()
-        self.reset_fields()
-        self.reset()
-
     def save(self) -> dict[str, Any]:
         """The state, as JSON can hold it."""
         state = {"version": self.version}

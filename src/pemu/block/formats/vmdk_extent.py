@@ -82,14 +82,8 @@ class SparseHeader(Structure, byte_order="<"):
         check_shape(self.grain, self.table, self.capacity)
 
 
-class OldHeader(Structure, byte_order=">"):
-    """At the beginning of a sparse file of ESX servers (COWD); numbers are in `OldNumbers`."""
-
-    magic: Annotated[bytes, 4] = b"COWD"
-
-
 class OldNumbers(Structure, byte_order="<"):
-    """What follows COWD."""
+    """What follows COWD at the beginning of a sparse file of ESX servers."""
 
     version: U32
     flags: U32
