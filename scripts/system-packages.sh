@@ -5,7 +5,7 @@ set -eu
 
 packages="
 qemu-user qemu-system-mips qemu-utils gdb-multiarch
-libnbd-bin nbdkit python3-libnbd openssl socat user-mode-linux
+libnbd-bin nbdkit python3-libnbd openssl socat strace user-mode-linux
 e2fsprogs xfsprogs ntfs-3g dosfstools mtools genisoimage
 gcc libc6-dev binutils-mips-linux-gnu
 gcc-mips-linux-gnu g++-mips-linux-gnu libc6-dev-mips-cross
