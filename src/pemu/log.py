@@ -163,7 +163,9 @@ class Log:
     def redirect(self, path: str) -> None:
         """Write to another file from now on. Raises OSError."""
         name = path.replace("%d", str(os.getpid()))
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        from pemu.fdsets import open_path
+
+        fd = open_path(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         with self._lock:
             before, self.fd = self.fd, fd
         if before != 2:
@@ -226,10 +228,12 @@ def _open(path: str, append: bool) -> int:
     import fcntl
 
     if path:
+        from pemu.fdsets import open_path
+
         name = path.replace("%d", str(os.getpid()))
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if append else os.O_TRUNC)
         try:
-            fd = os.open(name, flags | os.O_CLOEXEC, 0o666)
+            fd = open_path(name, flags)
         except OSError as error:
             raise OptionError(
                 f"-D: log file {quoted(name)} cannot be opened ({error.strerror}); give a path "

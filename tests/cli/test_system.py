@@ -53,7 +53,22 @@ def eventually_there(path: Path) -> None:
     [
         (["-foo"], "unknown option '-foo'"),
         (["-netdev", "user"], "-netdev: not supported yet"),
-        (["-sandbox", "on"], "-sandbox: not supported yet; only 'off' is"),
+        (
+            ["-sandbox", "on,spawn=children"],
+            "-sandbox: spawn: 'children' is none of allow and deny",
+        ),
+        (["-runas", "1:"], "-runas: there is no user '1:'; give a user's name or uid:gid"),
+        (["-M", "none", "-chroot", "/nonexistent"], "-chroot: '/nonexistent' cannot become the"),
+        (["-M", "none", "-add-fd", "fd=2,set=1"], "-add-fd fd=2,set=1: a standard stream cannot"),
+        (["-M", "none", "-add-fd", "fd=999,set=1"], "-add-fd fd=999,set=1: descriptor 999 cannot"),
+        (["-add-fd", "fd=3"], "-add-fd: 'set' is missing"),
+        (
+            ["-compat", "deprecated-output=reject"],
+            "-compat: deprecated-output: 'reject' is none of",
+        ),
+        (["-k", "xx"], "-k: 'xx' is none of ar, bepo"),
+        (["-watchdog-action", "foo"], "-watchdog-action: 'foo' is none of reset"),
+        (["-action", "panic=foo"], "-action: panic: 'foo' is none of pause"),
         (["-overcommit", "cpu-pm=on"], "-overcommit: cpu-pm: not supported yet; only 'off' is"),
         (
             ["-M", "none", "-device", "pcnet,netdev=n"],

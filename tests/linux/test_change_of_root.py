@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -36,17 +37,23 @@ def test_program_changes_root_and_namespaces(target: str, pemu: Run, tmp_path: P
     assert guest.returncode == 0
 
 
-def test_modules_imported_late_are_listed() -> None:
+def late_imports(paths: Iterable[str]) -> set[str]:
+    """What some of Pemu's modules import within functions."""
     late: set[str] = set()
-    for path in own_modules():
+    for path in paths:
         text = Path(pemu.__path__[0], path).read_text()
         for function in ast.walk(ast.parse(text)):
             if isinstance(function, ast.FunctionDef):
                 for node in ast.walk(function):
                     if isinstance(node, ast.Import):
-                        late.update(name.name.partition(".")[0] for name in node.names)
+                        late.update(name.name for name in node.names)
                     elif isinstance(node, ast.ImportFrom) and node.module:
-                        late.add(node.module.partition(".")[0])
+                        late.add(node.module)
+    return late
+
+
+def test_modules_imported_late_are_listed() -> None:
+    late = {name.partition(".")[0] for name in late_imports(own_modules())}
     # `start` has what every run of a guest has imported before its first instruction.
     start = "import sys, pemu.cli.user, pemu.linux.main; print(*sys.modules)"
     run = subprocess.run(

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from pemu import fdsets
 from pemu.options.error import OptionError
 
 LARGEST_READ = 4096
@@ -281,7 +282,7 @@ class Chardev:
 def open_file(path: str, flags: int, what: str = "path") -> int:
     """A new descriptor of the file that the option `what` names; raises OptionError."""
     try:
-        return os.open(path, flags | os.O_CLOEXEC, 0o666)
+        return fdsets.open_path(path, flags)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise OptionError(f"{what}: cannot open {path!r}: {reason}") from None

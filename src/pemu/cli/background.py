@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pemu import fdsets
 from pemu.options.error import OptionError, quoted
 
 
@@ -15,13 +16,13 @@ class Launcher:
 
     def __init__(self, channel: int) -> None:
         self._channel = channel
+        self._null = os.open("/dev/null", os.O_RDWR)  # which another root directory may not have
 
     def ready(self) -> None:
         """Let the command end with success, and leave the terminal."""
-        null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        os.close(null)
+            os.dup2(self._null, fd)
+        os.close(self._null)
         os.chdir("/")
         os.write(self._channel, b"\0")
         os.close(self._channel)
@@ -57,10 +58,10 @@ def pid_file(path: str, option: str = "-pidfile") -> Iterator[None]:
         yield
         return
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = fdsets.open_path(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        folder = None if fdsets.names_one(path) else _folder(path)
     except OSError as error:
         raise OptionError(f"{option}: {quoted(path)} cannot be made ({error.strerror})") from None
-    place = os.path.abspath(path)
     try:
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,9 +74,21 @@ def pid_file(path: str, option: str = "-pidfile") -> Iterator[None]:
         try:
             yield
         finally:
-            try:
-                os.unlink(place)
-            except FileNotFoundError:
-                pass
+            if folder is not None:
+                _remove(folder, os.path.basename(path))
     finally:
+        if folder is not None:
+            os.close(folder)
         os.close(fd)
+
+
+def _folder(path: str) -> int:
+    """A descriptor of the directory that a file is in, wherever paths lead to later."""
+    return os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _remove(folder: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        pass  # it is gone already, or the user of -runas may not

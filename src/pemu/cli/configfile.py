@@ -19,6 +19,7 @@ from pemu.options.keyval import split
 SECTIONS = {
     "accel": "accel",
     "action": "action",
+    "add-fd": "add-fd",
     "boot-opts": "boot",
     "chardev": "chardev",
     "device": "device",
@@ -33,6 +34,7 @@ SECTIONS = {
     "object": "object",
     "overcommit": "overcommit",
     "rtc": "rtc",
+    "sandbox": "sandbox",
     "semihosting-config": "semihosting-config",
     "smp-opts": "smp",
     "trace": "trace",
@@ -50,6 +52,7 @@ IMPLIED = {
     "mon": "chardev",
     "name": "guest",
     "object": "qom-type",
+    "sandbox": "enable",
     "semihosting-config": "enable",
     "smp": "cpus",
     "trace": "enable",

@@ -17,22 +17,18 @@ LEAST_CODE = 4
 """MiB of compiled code that there is room for in any case: a few batches of the compiler."""
 
 
-def maker(machine: Machine, target: Target, options: SystemOptions) -> Callable[[str], Vcpu]:
+def maker(
+    machine: Machine, target: Target, options: SystemOptions, cache: CodeCache | None
+) -> Callable[[str], Vcpu]:
     """What makes a processor of a model for `machine`; OptionError for a model that is not there.
 
-    What processors need is imported when the first one is made.
+    What processors need is imported when the first one is made. cache: where their code is kept.
     """
 
     def make(model: str) -> Vcpu:
         from pemu.isa.mips.models import UnknownModel, UnsupportedModel
         from pemu.machine.mips import MipsProcessor
 
-        jit: dict[str, Any] = {}
-        for given in options.jit:
-            jit |= {key: value for key, value in given.items() if value is not None}
-        cache = None
-        if jit.get("cache", True):
-            cache = _cache(jit.get("cache-dir"), jit.get("cache-size"))
         machine.semihosting = _semihosting(options)
         try:
             processor = MipsProcessor(
@@ -40,7 +36,7 @@ def maker(machine: Machine, target: Target, options: SystemOptions) -> Callable[
                 model,
                 bits=target.bits,
                 cache=cache,
-                mode=jit.get("mode", "auto"),
+                mode=_jit(options).get("mode", "auto"),
             )
         except (UnknownModel, UnsupportedModel) as error:
             raise OptionError(f"-cpu: {error}") from None
@@ -73,13 +69,25 @@ def _semihosting(options: SystemOptions) -> Hosting | None:
     return Semihosting(arguments, user=options.semihosting[-1]["userspace"])
 
 
-def _cache(directory: str | None, limit: int | None) -> CodeCache | None:
-    """The code cache; None where there is no directory for it."""
+def _jit(options: SystemOptions) -> dict[str, Any]:
+    """What all -jit together say."""
+    jit: dict[str, Any] = {}
+    for given in options.jit:
+        jit |= {key: value for key, value in given.items() if value is not None}
+    return jit
+
+
+def code_cache(options: SystemOptions) -> CodeCache | None:
+    """The code cache; None where there is none, or no directory for it."""
+    jit = _jit(options)
+    if not jit.get("cache", True):
+        return None
+    directory = jit.get("cache-dir")
     if not directory and os.geteuid() == os.getuid():
         directory = default_directory(dict(os.environ))
     if not directory:
         return None
     try:
-        return CodeCache(directory, limit or DEFAULT_LIMIT)
+        return CodeCache(directory, jit.get("cache-size") or DEFAULT_LIMIT)
     except OSError:  # no current directory that a path could begin at
         return None

@@ -1,33 +1,26 @@
 """QEMU's options of system emulation that Pemu does not have yet, so that messages can say so."""
 
 LATER = (
-    "add-fd",
     "audio",
     "audiodev",
-    "chroot",
-    "compat",
     "debugcon",
     "dump-vmstate",
     "fsdev",
     "fw_cfg",
     "incoming",
     "iscsi",
-    "k",
     "loadvm",
     "netdev",
     "numa",
-    "option-rom",
     "plugin",
     "qmp",
     "qmp-pretty",
     "rotate",
-    "runas",
     "spice",
     "tpmdev",
     "usbdevice",
     "virtfs",
     "vnc",
-    "watchdog-action",
 )
 """Options with a value."""
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pemu.cli.privileges import RunAs, User, sandbox_group
 from pemu.cli.system_later import LATER, LATER_SWITCHES, NONE_ONLY
 from pemu.cli.system_values import (
+    WATCHDOG,
     Accelerator,
     Display,
     Global,
@@ -24,8 +26,11 @@ from pemu.cli.system_values import (
     Uuid,
     accel_group,
     action_group,
+    add_fd_group,
     boot_group,
+    compat_group,
     icount_group,
+    keyboard_layout,
     memory_group,
     message_group,
     mon_group,
@@ -102,6 +107,10 @@ class SystemOptions:
     messages: dict[str, Any] | None = None
     semihosting: list[dict[str, Any]] = field(default_factory=list)
     overcommit: list[dict[str, Any]] = field(default_factory=list)
+    descriptors: list[dict[str, Any]] = field(default_factory=list)
+    root: str = ""
+    user: User | None = None
+    sandbox: dict[str, Any] = field(default_factory=dict)
 
 
 _PATH = Text("file", empty=False)
@@ -221,6 +230,8 @@ OPTIONS = (
         repeat=True,
     ),
     Option("nodefaults", help="no default devices"),
+    Option("k", keyboard_layout(), "language", "keyboard layout, for displays"),
+    Option("option-rom", Text("rom"), "file", "nothing: boards have no place for option ROMs"),
     Option("rtc", Lazy("base", rtc_group), "[base=...][,clock=...]", "time of day", dest="rtc"),
     Option(
         "icount",
@@ -265,9 +276,32 @@ OPTIONS = (
         dest="action",
         repeat=True,
     ),
+    Option(
+        "watchdog-action",
+        WATCHDOG,
+        "action",
+        "what a watchdog does: the same as -action watchdog=action",
+    ),
     Option("S", help="do not start the guest", dest="frozen"),
     Option("pidfile", _PATH, "file", "write the process number to 'file'", dest="pidfile"),
     Option("daemonize", help="go into the background", dest="daemonize"),
+    Option("chroot", _PATH, "dir", "have 'dir' for root directory", dest="root"),
+    Option("runas", RunAs("user"), "user|uid:gid", "run as this user", dest="user"),
+    Option(
+        "sandbox",
+        Lazy("on", sandbox_group),
+        "on|off[,key=allow|deny...]",
+        "have system calls refused that machines do not need",
+        dest="sandbox",
+    ),
+    Option(
+        "add-fd",
+        Lazy("fd", add_fd_group),
+        "fd=fd,set=N[,opaque=text]",
+        "a descriptor that was open before is /dev/fdset/N",
+        dest="descriptors",
+        repeat=True,
+    ),
     Option("L", _PATH, "path", "look for firmware in 'path'", dest="directories", repeat=True),
     Option("gdb", _DEVICE, "dev", "accept gdb at 'dev'", dest="gdb"),
     Option("s", help="short for -gdb tcp::1234"),
@@ -288,6 +322,12 @@ OPTIONS = (
     Option("readconfig", _PATH, "file", "read options from 'file'"),
     Option("writeconfig", _PATH, "file", "write options to 'file'", dest="writeconfig"),
     Option("no-user-config", help="nothing: there is no such configuration"),
+    Option(
+        "compat",
+        Lazy("key=value", compat_group),
+        "key=value[,...]",
+        "nothing: there are no deprecated or unstable interfaces",
+    ),
     Option("usb", help="nothing: boards have their USB controllers"),
     Option(
         "jit",
@@ -303,7 +343,6 @@ OPTIONS = (
 _HIDDEN = (
     *(Option(name, NotYet(), "value") for name in LATER),
     *(Option(name, NotYet("none"), "none") for name in NONE_ONLY),
-    Option("sandbox", NotYet("off"), "off"),
     *(Option(name) for name in LATER_SWITCHES),
 )
 

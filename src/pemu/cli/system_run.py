@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import os
 import signal
 import sys
@@ -13,12 +15,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from pemu import fdsets
 from pemu.block.objects import add_object
 from pemu.chardev.interface import Chardev, Host
 from pemu.chardev.registry import Chardevs
 from pemu.cli import background, outcome
 from pemu.cli.configfile import MACHINE_KEYS
-from pemu.cli.system_cpu import maker
+from pemu.cli.privileges import give_up
+from pemu.cli.system_cpu import code_cache, maker
 from pemu.cli.system_defaults import drives as given_drives
 from pemu.cli.system_defaults import ports
 from pemu.cli.system_options import SystemOptions
@@ -60,6 +64,7 @@ def run(target: Target, options: SystemOptions) -> int:
     board = boards.find(name, target.architecture)
     if "help" in properties or "?" in properties:
         return outcome.show(board.usage())
+    _take_descriptors(options)
     session = Session(target, options, board)
     launcher = background.leave_terminal(umask=0o027) if options.daemonize else None
     try:
@@ -68,6 +73,7 @@ def run(target: Target, options: SystemOptions) -> int:
             _lock_memory()
         session.heed_signals()
         with background.pid_file(options.pidfile):
+            give_up(options.root, options.user, options.sandbox, session.cache)
             if launcher:
                 launcher.ready()
             return session.run()
@@ -98,7 +104,8 @@ class Session:
             control.reboot = given["reboot"] != "shutdown" if given["reboot"] else control.reboot
             control.stay = given["shutdown"] == "pause" if given["shutdown"] else control.stay
         self.machine.globals = options.globals
-        self.machine.new_cpu = maker(self.machine, target, options)
+        self.cache = code_cache(options)
+        self.machine.new_cpu = maker(self.machine, target, options, self.cache)
         self.chardevs: Chardevs | None = None
         self.drives: list[Drive] = []
         self.failure: BaseException | None = None
@@ -399,6 +406,24 @@ def _messages(options: SystemOptions) -> None:
         return (f"{now} " if wanted["timestamp"] else "") + (f"{name} " if name else "")
 
     outcome.prefix = prefix
+
+
+def _take_descriptors(options: SystemOptions) -> None:
+    """Make the sets of -add-fd. Raises OptionError."""
+    for given in options.descriptors:
+        fd = given["fd"]
+        said = f"-add-fd fd={fd},set={given['set']}"
+        if fd <= 2:
+            raise OptionError(f"{said}: a standard stream cannot be in a set; give 3 or more")
+        try:
+            if fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
+                raise OSError(errno.EBADF, "it is Pemu's own")
+            fdsets.add(given["set"], fd)
+        except (OSError, OverflowError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise OptionError(f"{said}: descriptor {fd} cannot be used ({why})") from None
+    for fd in {given["fd"] for given in options.descriptors}:
+        os.close(fd)
 
 
 def _lock_memory() -> None:

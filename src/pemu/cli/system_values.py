@@ -317,6 +317,40 @@ def mon_group() -> Group:
     )
 
 
+def add_fd_group() -> Group:
+    """The keys of -add-fd."""
+    number = Int(maximum=0x7FFFFFFF)
+    return Group(
+        "-add-fd",
+        (
+            Key("fd", number, "descriptor that was open before", required=True),
+            Key("set", number, "the set that it is put into", required=True),
+            Key("opaque", Text(), "what it is, for programs that ask"),
+        ),
+    )
+
+
+def compat_group() -> Group:
+    """The keys of -compat."""
+    given, told = Enum(("accept", "reject", "crash")), Enum(("accept", "hide"))
+    return Group(
+        "-compat",
+        tuple(
+            Key(f"{kind}-{way}", allowed, f"what is {kind} in what comes {side}")
+            for kind in ("deprecated", "unstable")
+            for way, allowed, side in (("input", given, "in"), ("output", told, "out"))
+        ),
+    )
+
+
+def keyboard_layout() -> Enum:
+    """The value of -k."""
+    names = "ar bepo cz da de de-ch en-gb en-us es et fi fo fr fr-be fr-ca fr-ch hr hu is it ja lt"
+    return Enum(
+        (*names.split(), *"lv mk nl no pl pt pt-br ru sl sv th tr".split()), name="language"
+    )
+
+
 def accel_group() -> Group:
     """The keys of -accel."""
     return Group(
@@ -339,8 +373,12 @@ def action_group() -> Group:
         (
             Key("reboot", Enum(("reset", "shutdown")), "what a reset by the guest does"),
             Key("shutdown", Enum(("poweroff", "pause")), "what the guest's shutdown does"),
-            Key("panic", NotYet("none"), "what a panic of the guest does"),
-            Key("watchdog", NotYet("none"), "what a watchdog does"),
+            Key(
+                "panic",
+                Enum(("pause", "shutdown", "exit-failure", "none")),
+                "what a panic of the guest does, where a device tells of it",
+            ),
+            Key("watchdog", WATCHDOG, "what a watchdog does, where there is one"),
         ),
     )
 
@@ -353,6 +391,11 @@ class Accelerator(Lazy):
             raise HelpRequest("Accelerators supported:\ntcg\n")
         return super().parse(text)
 
+
+WATCHDOG = Enum(
+    ("reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"), name="action"
+)
+"""What a watchdog may do."""
 
 GLOBAL = Group(
     "-global",

@@ -13,6 +13,7 @@ from pemu.block.image import SECTOR, Buffers, Extent, Image, Pieces, clear, take
 from pemu.block.opening import Mode, Opening
 from pemu.block.protocols.attributes import hint_extents, turn_off_copying
 from pemu.block.protocols.locks import lock, unlock
+from pemu.fdsets import open_path
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Enum, Size, Text
 
@@ -50,9 +51,9 @@ class File(Image):
     def __init__(self, path: str, mode: Mode, *, locks: bool = True) -> None:
         if "\0" in path:
             raise ImageError("a file's name cannot have a byte of zero in it")
-        flags = (os.O_RDONLY if mode.readonly else os.O_RDWR) | os.O_CLOEXEC | self._flags
+        flags = (os.O_RDONLY if mode.readonly else os.O_RDWR) | self._flags
         try:
-            self.fd = os.open(path, flags)
+            self.fd = open_path(path, flags)
         except IsADirectoryError:
             raise ImageError(f"'file' driver requires '{path}' to be a regular file") from None
         self._locks = locks and not mode.share

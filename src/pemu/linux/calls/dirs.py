@@ -191,45 +191,24 @@ MACHINES = ("monitor/gdb/front.py", "monitor/gdb/machine.py")
 
 def own_modules() -> list[str]:
     """The paths of the modules that may be needed later, from Pemu's directory on."""
-    import os
+    from pemu import latemodules
 
-    import pemu
-
-    root = pemu.__path__[0]
-    paths = [
-        os.path.relpath(os.path.join(folder, file), root)
-        for package in PACKAGES
-        for folder, _, files in os.walk(os.path.join(root, package))
-        for file in sorted(files)
-        if file.endswith(".py")
-    ]
-    return [path for path in paths if path not in MACHINES]
+    return [path for path in latemodules.own(PACKAGES) if path not in MACHINES]
 
 
 def load_everything() -> None:
     """Import what may be needed later."""
-    from importlib import import_module
+    from pemu import latemodules
 
-    for name in LATE:
-        import_module(name)
-    for path in own_modules():
-        module = path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-        import_module(f"pemu.{module}")
+    latemodules.load(LATE, own_modules())
 
 
 def load_what_others_cannot() -> None:
     """Import what may be needed later, if only the present user can read it."""
-    import os
-    import sys
+    from pemu import latemodules
 
-    import pemu
-
-    for path in (pemu.__path__[0], *sys.path):
-        while path and os.path.isdir(path):
-            if not os.stat(path).st_mode & 1:
-                load_everything()
-                return
-            path = os.path.dirname(path) if path != "/" else ""
+    if latemodules.hidden_from_others():
+        load_everything()
 
 
 def _identity(path: str) -> tuple[int, int] | None:
