@@ -35,7 +35,7 @@ test: ## run all tests but the slow ones; T='...' adds pytest arguments
 test-slow: ## run the slow tests: real programs, long random streams
 	@sh scripts/venv.sh test
 	@sh scripts/system-packages.sh
-	$(PYTEST) -m slow $(T)
+	$(PYTEST) -m slow -o faulthandler_timeout=7200 $(T)
 
 bench: ## time Pemu beside qemu-user; BENCH=images, BENCH=machines: other parts, and arguments
 	@sh scripts/venv.sh test

@@ -12,6 +12,7 @@ import pytest
 
 from pemu.block.backend import Backend
 from pemu.block.image import Buffers, Image
+from tests.patience import LONG
 
 
 class Memory(Image):
@@ -25,7 +26,7 @@ class Memory(Image):
         self.gate.set()
 
     def _access(self) -> None:
-        self.gate.wait(60)
+        self.gate.wait(LONG)
         if self.error:
             raise OSError(self.error, "failed")
 
@@ -54,7 +55,7 @@ class Bench:
         self.done: list[int] = []
 
     def run_one(self) -> None:
-        self.posted.get(timeout=60)()
+        self.posted.get(timeout=LONG)()
 
 
 def test_request_is_completed_where_devices_are_told() -> None:
@@ -147,9 +148,9 @@ def test_a_device_that_fails_does_not_end_its_worker(monkeypatch: pytest.MonkeyP
         raise RuntimeError("a device's mistake")
 
     backend.write(0, [b"first"], fail)
-    assert failures.get(timeout=60) is RuntimeError
+    assert failures.get(timeout=LONG) is RuntimeError
     backend.write(0, [b"second"], done.put)
-    assert done.get(timeout=60) == 0
+    assert done.get(timeout=LONG) == 0
     backend.close()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.sidebyside import pemu_tool
+from tests.patience import LONG
 
 FORMATS = (
     "qcow2 -o compat=1.1",
@@ -39,7 +40,7 @@ def _needs(tool: str, package: str) -> str:
 
 
 def _run(*words: str | Path) -> None:
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 0, f"{words[0]}: {done.stdout}{done.stderr}"
 
 

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from pemu.chardev.interface import Chardev, Event, FrontEnd, Host
 from pemu.chardev.registry import Chardevs
-
-PATIENCE = 30.0
-
-
-def until(condition: Callable[[], object], what: str = "it") -> None:
-    """Wait until `condition` holds; fails saying `what` has not come."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"{what} does not come"
-        time.sleep(0.002)
+from tests.patience import LONG, until
 
 
 class Front(FrontEnd):
@@ -119,7 +109,7 @@ class World:
             done.set()
 
         self.loop.call_soon_threadsafe(run)
-        assert done.wait(PATIENCE)
+        assert done.wait(LONG)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from pemu.chardev.interface import Event
 from pemu.chardev.ringbuf import RingBuffer
 from pemu.options.error import OptionError
-from tests.chardev.conftest import Front, World, until
+from tests.chardev.conftest import Front, World
+from tests.patience import LONG, until
 
 
 def test_file_has_everything_that_was_written(world: World, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_pipe_that_nobody_reads_stops_the_guest_writing_but_not_the_machine(
         got = 0
         while got < sent:
             got += len(out.read(1 << 16))
-    assert front.writable_again.wait(30)
+    assert front.writable_again.wait(LONG)
     assert port.write(b"more") == 4
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from pemu.options.error import OptionError
 from tests.chardev.conftest import World
+from tests.patience import LONG
 
 REFERENCE = "qemu-system-mips"
 
@@ -28,7 +29,7 @@ def reference(option: str, text: str, place: Path) -> str | None:
         stdout=subprocess.PIPE,
         text=True,
         cwd=place,
-        timeout=60,
+        timeout=LONG,
         check=False,
     )
     if done.returncode:
@@ -81,7 +82,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "socket,id=x",
         "socket,id=x,path=s,server=on,wait=off",
         "socket,id=x,path=s,server,nowait",
-        "socket,id=x,path=pemu-test-like-reference,abstract=on,server=on,wait=off",
+        "socket,id=x,path=pemu-test-PID,abstract=on,server=on,wait=off",
         "socket,id=x,path=s",
         "socket,id=x,path=s,server=on,wait=off,telnet=on",
         "socket,id=x,host=127.0.0.1,port=0,server=on,wait=off",
@@ -102,6 +103,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_comma_lists_mean_the_same(world: World, place: Path, text: str) -> None:
+    text = text.replace("PID", str(os.getpid()))
     expected = reference("-chardev", text, place)
     if expected is None:
         with pytest.raises(OptionError):

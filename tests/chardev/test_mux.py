@@ -13,7 +13,8 @@ from pemu.chardev import mux
 from pemu.chardev.interface import Chardev, Event
 from pemu.chardev.registry import Chardevs
 from pemu.options.error import OptionError
-from tests.chardev.conftest import Front, World, until
+from tests.chardev.conftest import Front, World
+from tests.patience import until
 
 
 class Desk:
@@ -138,7 +139,7 @@ def test_t_stamps_each_line_until_it_is_typed_again(desk: Desk) -> None:
     desk.console_port.write(b"o\n")
     desk.monitor_port.send(b"three\nfour\n")
     shown = desk.expect(b"four\n") + b"four\n"
-    stamp = rb"\[00:00:0\d\.\d{3}\] "
+    stamp = rb"\[00:\d\d:\d\d\.\d{3}\] "
     lines = (b"rest\n", b"one\n", b"two\n", b"three\n", b"four\n")
     assert re.fullmatch(stamp.join(lines), shown), shown
     desk.type(b"\x01t.")

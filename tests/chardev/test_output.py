@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pemu.chardev.output import LIMIT, Output
-from tests.chardev.conftest import World, until
+from tests.chardev.conftest import World
+from tests.patience import LONG, until
 
 BURST = 2000
 
@@ -21,7 +22,7 @@ class Pipe:
     def __init__(self, world: World) -> None:
         self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ours.setblocking(False)
-        self.theirs.settimeout(30)
+        self.theirs.settimeout(LONG)
         self.output = Output(world.host, self.ours.fileno(), lambda: None, lambda error: None)
 
     def next(self) -> bytes:

@@ -12,7 +12,8 @@ import pytest
 
 from pemu.chardev.interface import Chardev, Event
 from pemu.options.error import OptionError
-from tests.chardev.conftest import PATIENCE, Front, World, until
+from tests.chardev.conftest import Front, World
+from tests.patience import LONG, free_port, until
 
 IAC = 255
 GREETING = bytes.fromhex("fffb01fffb03fffb00fffd00")  # the options that qemu-system-mips 7.2 sends
@@ -27,7 +28,7 @@ def port_of(chardev: Chardev) -> int:
 
 def dial(chardev: Chardev) -> socket.socket:
     """Connect to a TCP server."""
-    return socket.create_connection(("127.0.0.1", port_of(chardev)), timeout=PATIENCE)
+    return socket.create_connection(("127.0.0.1", port_of(chardev)), timeout=LONG)
 
 
 def receive(sock: socket.socket, size: int) -> bytes:
@@ -37,9 +38,9 @@ def receive(sock: socket.socket, size: int) -> bytes:
     return data
 
 
-def listener() -> socket.socket:
-    sock = socket.create_server(("127.0.0.1", 0))
-    sock.settimeout(PATIENCE)
+def listener(number: int = 0) -> socket.socket:
+    sock = socket.create_server(("127.0.0.1", number))
+    sock.settimeout(LONG)
     return sock
 
 
@@ -71,7 +72,7 @@ def test_server_takes_one_client_after_the_other(world: World) -> None:
     number = port_of(port)
     with dial(port) as first:
         front.expect_event(Event.OPENED)
-        second = socket.create_connection(("127.0.0.1", number), timeout=PATIENCE)
+        second = socket.create_connection(("127.0.0.1", number), timeout=LONG)
         second.sendall(b"two")
         first.sendall(b"one")
         front.expect(b"one")
@@ -102,7 +103,7 @@ def test_server_with_wait_starts_with_its_first_client(world: World, tmp_path: P
     assert world.warned == [f"info: waiting for a connection on disconnected:unix:{path},server=on"]
     assert not made
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.settimeout(PATIENCE)
+        peer.settimeout(LONG)
         until(lambda: os.path.exists(path))
         peer.connect(path)
         maker.join()
@@ -161,8 +162,7 @@ def test_client_connects_at_once(world: World) -> None:
 
 
 def test_client_without_a_server_is_refused(world: World) -> None:
-    with listener() as server:
-        number = server.getsockname()[1]
+    number = free_port()
     with pytest.raises(
         OptionError, match=f"cannot connect to '127.0.0.1:{number}': Connection refused"
     ):
@@ -170,8 +170,8 @@ def test_client_without_a_server_is_refused(world: World) -> None:
 
 
 def test_client_connects_again_after_its_peer_has_vanished(world: World) -> None:
-    server = listener()
-    number = server.getsockname()[1]
+    number = free_port()
+    server = listener(number)
     port, front = world.connect(f"socket,id=s,host=127.0.0.1,port={number},reconnect=1")
     peer = server.accept()[0]
     front.expect_event(Event.OPENED)
@@ -179,11 +179,7 @@ def test_client_connects_again_after_its_peer_has_vanished(world: World) -> None
     peer.close()
     front.expect_event(Event.CLOSED)
     until(lambda: world.warned, "the first attempt that fails")
-    again = socket.socket()
-    again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    again.settimeout(PATIENCE)
-    again.bind(("127.0.0.1", number))
-    again.listen()
+    again = listener(number)
     peer = again.accept()[0]
     front.expect_event(Event.OPENED)
     port.write(b"here I am")
@@ -212,7 +208,7 @@ def test_vanished_peer_is_noticed_while_the_front_end_takes_nothing(world: World
         while port.write(b"x" * 100000):
             pass
     front.expect_event(Event.CLOSED)
-    assert front.writable_again.wait(PATIENCE)
+    assert front.writable_again.wait(LONG)
     assert port.write(b"x") == 1
 
 
@@ -236,7 +232,7 @@ def test_megabytes_reach_a_slow_reader_in_order(world: World) -> None:
             sent += taken
             if taken == 0:
                 assert port.backlog <= 64 * 1024
-                assert front.writable_again.wait(PATIENCE)
+                assert front.writable_again.wait(LONG)
         reader.join()
     assert got == data
 

@@ -19,10 +19,11 @@ import pytest
 from pemu.chardev.interface import Host
 from pemu.chardev.registry import Chardevs
 from pemu.options.error import OptionError
-from tests.chardev.conftest import World, until
+from tests.chardev.conftest import World
 from tests.chardev.on_stdio import LINES
 from tests.conftest import ROOT
 from tests.linux.terminal import Terminal
+from tests.patience import LONG, until
 
 LFLAG = 3
 ENVIRON = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "PS1": "prompt> "}
@@ -41,7 +42,7 @@ def run(task: str, data: bytes, **arguments: object) -> subprocess.CompletedProc
         input=data,
         stdout=arguments.pop("stdout", subprocess.PIPE),
         env=ENVIRON,
-        timeout=120,
+        timeout=LONG,
         **arguments,
     )
 
@@ -69,7 +70,7 @@ def test_end_of_input_closes_and_the_machine_goes_on() -> None:
 def test_standard_descriptors_may_be_closed(closed: int) -> None:
     script = f"exec {closed}{'<>'[closed]}&-; exec {join(words('stdio,id=s', 'flood'))}"
     done = subprocess.run(
-        ["sh", "-c", script], input=b"q", stdout=subprocess.PIPE, env=ENVIRON, timeout=120
+        ["sh", "-c", script], input=b"q", stdout=subprocess.PIPE, env=ENVIRON, timeout=LONG
     )
     assert done.returncode == 0
     assert (b"line 19999\n" in done.stdout) == (closed == 0)
@@ -83,7 +84,7 @@ def test_input_may_be_a_file(tmp_path: Path) -> None:
             stdin=keys,
             stdout=subprocess.PIPE,
             env=ENVIRON,
-            timeout=120,
+            timeout=LONG,
         )
     assert done.stdout.startswith(b"<opened>" + b"[61]" * 1000 + b"[71]")
 
@@ -91,14 +92,14 @@ def test_input_may_be_a_file(tmp_path: Path) -> None:
 def test_output_into_a_file_is_whole_and_leaves_its_position_shared(tmp_path: Path) -> None:
     script = f"{join(words('stdio,id=s', 'flood'))} </dev/null; echo after"
     with open(tmp_path / "out", "wb") as out:
-        subprocess.run(["sh", "-c", script], stdout=out, env=ENVIRON, timeout=120)
+        subprocess.run(["sh", "-c", script], stdout=out, env=ENVIRON, timeout=LONG)
     lines = (tmp_path / "out").read_bytes().splitlines()
     assert lines[-2:] == [b"line %d" % (LINES - 1), b"after"]
 
 
 def test_output_into_a_pipe_is_not_lost_at_the_end() -> None:
     script = f"{join(words('stdio,id=s', 'flood'))} </dev/null | (sleep 1; wc -l)"
-    done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, env=ENVIRON, timeout=120)
+    done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, env=ENVIRON, timeout=LONG)
     assert int(done.stdout) == LINES
 
 
@@ -289,7 +290,7 @@ def test_slow_terminal_does_not_hold_the_machine_up() -> None:
     master, slave = os.openpty()
     before = termios.tcgetattr(slave)
     program = subprocess.Popen(words("stdio,id=s", "flood"), stdin=slave, stdout=slave, env=ENVIRON)
-    assert program.wait(timeout=300) == 0
+    assert program.wait(timeout=LONG) == 0
     assert termios.tcgetattr(slave) == before
     shown = b""
     while select.select([master], [], [], 0)[0]:

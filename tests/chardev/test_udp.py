@@ -9,14 +9,15 @@ import pytest
 
 from pemu.chardev.udp import Udp
 from pemu.options.error import OptionError
-from tests.chardev.conftest import PATIENCE, Front, World
+from tests.chardev.conftest import Front, World
+from tests.patience import LONG
 
 
 @pytest.fixture
 def peer() -> Iterator[socket.socket]:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    sock.settimeout(PATIENCE)
+    sock.settimeout(LONG)
     yield sock
     sock.close()
 

@@ -11,8 +11,9 @@ import pytest
 
 from pemu.chardev.interface import Chardev, Event
 from pemu.chardev.output import LIMIT
-from tests.chardev.conftest import PATIENCE, Front, World
+from tests.chardev.conftest import Front, World
 from tests.chardev.test_socket import port_of, receive
+from tests.patience import LONG
 
 REQUEST = (
     "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
@@ -40,7 +41,7 @@ class Page:
     """A web page's end of the connection."""
 
     def __init__(self, chardev: Chardev) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port_of(chardev)), timeout=PATIENCE)
+        self.sock = socket.create_connection(("127.0.0.1", port_of(chardev)), timeout=LONG)
 
     def ask(self, request: str = REQUEST) -> bytes:
         self.sock.sendall(request.encode())
@@ -121,7 +122,7 @@ def test_answers_do_not_break_into_frames(page: tuple[Page, Chardev, Front]) -> 
         for _ in range(count):
             front.writable_again.clear()
             while not port.write(b"x" * size):
-                assert front.writable_again.wait(PATIENCE)
+                assert front.writable_again.wait(LONG)
                 front.writable_again.clear()
 
     writer = threading.Thread(target=write)

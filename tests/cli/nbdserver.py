@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.sidebyside import command
-
-LONG = 60.0  # seconds after which something has gone wrong
+from tests.patience import LONG, listens, until
 
 PACKAGES = {
     "qemu-img": "qemu-utils",
@@ -60,14 +58,12 @@ def pemu_nbd(*words: str, status: int = 0) -> str:
 
 @contextmanager
 def process(words: Sequence[str], socket: Path) -> Iterator[subprocess.Popen[str]]:
-    """A server while the body runs, which begins when its socket is there."""
+    """A server while the body runs, which begins when clients can come to its socket."""
     server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
-        end = time.monotonic() + LONG
-        while not socket.exists():
-            if server.poll() is not None or time.monotonic() > end:
-                pytest.fail(f"{words[0]}: {server.communicate()[1]}")
-            time.sleep(0.01)
+        until(lambda: listens(socket) or server.poll() is not None, str(socket))
+        if server.poll() is not None:
+            pytest.fail(f"{words[0]}: {server.communicate()[1]}")
         yield server
     finally:
         server.terminate()

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import ROOT
-
-LONG = 120.0  # seconds after which something has gone wrong
+from tests.patience import LONG
 
 
 class Answer(NamedTuple):

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from pemu.block.graph import Graph
 from pemu.block.nbd.tls import find_authorization
 from pemu.block.objects import add_object
 from pemu.cli.nbd import USAGE
-from tests.cli.nbdserver import LONG, nbdsh, need, pemu_nbd, process, run, serving
+from tests.cli.nbdserver import nbdsh, need, pemu_nbd, process, run, serving
 from tests.cli.sidebyside import command
+from tests.patience import LONG, until
 
 SIZE = 1 << 20
 
@@ -244,10 +244,7 @@ def test_fork_returns_when_clients_can_come(tmp_path: Path, disk: Path) -> None:
         assert "exports available: 1" in pemu_nbd("-L", "-k", str(socket))
     finally:
         os.kill(number, signal.SIGTERM)
-    end = time.monotonic() + LONG
-    while (pid.exists() or socket.exists()) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not socket.exists()
+    until(lambda: not pid.exists() and not socket.exists(), "the end")
 
 
 def test_socket_that_is_handed_over(tmp_path: Path, disk: Path) -> None:

@@ -7,14 +7,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pemu.block.nbd.device import PATIENCE, Device
-from tests.cli.nbdserver import LONG, need, pemu_nbd, run
+from tests.cli.nbdserver import need, pemu_nbd, run
 from tests.cli.sidebyside import command
+from tests.patience import LONG, until
 
 SIZE = 16 << 20
 SECTOR = 512
@@ -74,13 +75,6 @@ def image(tmp_path: Path) -> Path:
     path.write_bytes(MBR)
     os.truncate(path, SIZE)
     return path
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def ends(number: int) -> bool:

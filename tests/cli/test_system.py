@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,7 @@ from pemu.machine.memory_backend import backends, is_memory_backend
 from pemu.options.error import OptionError
 from tests.cli.signals import catches
 from tests.conftest import ROOT
-
-LONG = 60.0  # seconds after which something has gone wrong
+from tests.patience import LONG, until
 
 
 def options(*words: str) -> SystemOptions:
@@ -42,10 +40,11 @@ def start(*words: str | Path) -> subprocess.Popen[str]:
 
 
 def eventually_there(path: Path) -> None:
-    end = time.monotonic() + LONG
-    while not path.exists() or not path.read_text():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: path.exists() and path.read_text(), str(path))
+
+
+def eventually_heeds_signals(pid: int) -> None:
+    until(lambda: catches(pid, signal.SIGHUP), "the last handler of a signal")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +277,7 @@ def test_signal_ends_the_machine(
     process = start("-m", "16", "-display", "none", "-no-shutdown", "-pidfile", pid_file, *words)
     eventually_there(pid_file)
     assert int(pid_file.read_text()) == process.pid
-    time.sleep(0.3)  # until it listens for signals
+    eventually_heeds_signals(process.pid)
     process.send_signal(number)
     _, errors = process.communicate(timeout=LONG)
     assert process.returncode == 0
@@ -306,12 +305,9 @@ def test_machine_in_the_background(tmp_path: Path) -> None:
     eventually_there(pid_file)
     pid = int(pid_file.read_text())
     assert pid != process.pid
-    time.sleep(0.3)
+    eventually_heeds_signals(pid)
     os.kill(pid, signal.SIGTERM)
-    end = time.monotonic() + LONG
-    while pid_file.exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: not pid_file.exists(), "the end")
 
 
 def test_mistake_of_a_machine_in_the_background() -> None:
@@ -327,8 +323,7 @@ def test_board_with_nothing_to_start_runs_and_says_so() -> None:
         assert process.stderr is not None
         warning = "warning: board malta has nothing to start; give -kernel, -bios or -pflash"
         assert warning in process.stderr.readline()
-        while not catches(process.pid, signal.SIGTERM):
-            time.sleep(0.01)
+        eventually_heeds_signals(process.pid)
     finally:
         process.terminate()
         process.communicate(timeout=LONG)
@@ -338,7 +333,7 @@ def test_board_with_nothing_to_start_runs_and_says_so() -> None:
 @pytest.mark.parametrize("words", [["-usb"], ["-sandbox", "off"], ["-M", "none,usb=off"]])
 def test_what_asks_for_what_is_the_case(words: list[str], tmp_path: Path) -> None:
     process = start(*words, "-display", "none", "-pidfile", tmp_path / "pid")
-    eventually_there(tmp_path / "pid")
+    eventually_heeds_signals(process.pid)
     process.terminate()
     process.communicate(timeout=LONG)
     assert process.returncode == 0

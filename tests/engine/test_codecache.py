@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pemu.engine import codecache
 from pemu.engine.codecache import REGIONS, CodeCache, Tier0
+from tests.patience import LONG
 
 CODE, SYMBOLS = bytes(range(256)) * 16, {"enter": 0, "leave": 4000}
 
@@ -228,7 +229,7 @@ def test_limit_on_the_size_of_files_is_heeded(cache: CodeCache) -> None:
         f"CodeCache({cache.directory!r}).store(REGIONS, 'large', [bytes(1001)])\n"
         f"CodeCache({cache.directory!r}).store(REGIONS, 'small', [bytes(1000)])\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=LONG)
     assert content(cache, REGIONS, "large") is None
     assert content(cache, REGIONS, "small") == bytes(1000)
 

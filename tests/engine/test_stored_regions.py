@@ -12,6 +12,7 @@ import pytest
 
 from pemu.cli import cache as pemu_cache
 from tests.conftest import ROOT, Run, need
+from tests.patience import LONG
 
 PROGRAMS = ROOT / "tests" / "programs" / "cache"
 COMPILERS = {"mipsel": "mipsel-linux-gnu-gcc", "mips64": "mips64-linux-gnuabi64-gcc"}
@@ -61,7 +62,7 @@ class Cached:
     ) -> Result:
         """Run a program, which must end with status 0 and without a message."""
         started = self.start(target, *words, jit=jit, flush=flush)
-        output, error = started.communicate(timeout=200)
+        output, error = started.communicate(timeout=LONG)
         assert (error, started.returncode) == ("", 0)
         used = [int(line) for line in (self.folder / "notes").read_text().splitlines()]
         (self.folder / "notes").write_text("")
@@ -85,7 +86,7 @@ prepared: set[str] = set()
 def prepare(target: str, pemu: Run, folder: Path) -> None:
     """Have tier 0 of a target in the cache that all tests share."""
     if target not in prepared:
-        pemu(target, build(target, "work", folder), timeout=200)
+        pemu(target, build(target, "work", folder), timeout=LONG)
         prepared.add(target)
 
 
@@ -136,7 +137,7 @@ def test_processes_may_run_and_store_at_once(cached: Cached, tmp_path: Path) -> 
     program = build("mipsel", "work", tmp_path)
     for _ in range(2):
         running = [cached.start("mipsel", program) for _ in range(4)]
-        assert len({one.communicate(timeout=200) for one in running}) == 1
+        assert len({one.communicate(timeout=LONG) for one in running}) == 1
     assert len(cached.files()) == 1
     assert pemu_cache.main(["-cache-dir", str(cached.directory), "verify"]) == 0
 

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 
-PATIENCE = 60.0
+from tests.patience import LONG, until
 
 
 class Terminal:
@@ -29,7 +29,7 @@ class Terminal:
 
     def until(self, text: str) -> str:
         """Read until the screen shows `text` anew; returns what came up to and with it."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LONG
         while text not in self.shown:
             ready, _, _ = select.select([self.fd], [], [], max(0.0, end - time.monotonic()))
             assert ready, f"the terminal shows {self.shown!r}, not {text!r}"
@@ -42,10 +42,7 @@ class Terminal:
 
     def until_foreground_leaves(self, group: int) -> None:
         """Wait until another process group than `group` has the terminal."""
-        end = time.monotonic() + PATIENCE
-        while os.tcgetpgrp(self.fd) == group:
-            assert time.monotonic() < end, f"group {group} keeps the terminal"
-            time.sleep(0.01)
+        until(lambda: os.tcgetpgrp(self.fd) != group, f"the end of group {group} as foreground")
 
     def status(self) -> int:
         """The program's exit status, when it has ended by itself."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.linux.cross import COMPILERS
+from tests.patience import LONG
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "tests/programs/files.c"
@@ -35,7 +36,7 @@ def run(command: list[str], folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=LONG,
         check=False,
         env=environment,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run, need
+from tests.patience import LONG
 
 SOURCES = Path(__file__).resolve().parent.parent / "programs" / "guests"
 FLAGS = ["-O2", "-ffp-contract=off", "-pthread", "-Wl,-z,noexecstack", "-static", "-s", "-w"]
@@ -63,6 +64,6 @@ def test_program_prints_what_it_prints_under_a_kernel(
     pemu: Run, tmp_path: Path, target: str, program: str, mode: str
 ) -> None:
     binary = build(target, program, tmp_path)
-    done = pemu(target, "-jit", f"mode={mode}", binary, timeout=240)
+    done = pemu(target, "-jit", f"mode={mode}", binary, timeout=LONG)
     assert done.stdout == expected(target, program)
     assert done.returncode == 0

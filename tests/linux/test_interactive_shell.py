@@ -5,7 +5,6 @@ from __future__ import annotations
 import lzma
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT, command, need
 from tests.linux.terminal import Terminal
+from tests.patience import settled, until
 
 PROMPT = "[ready] "
 CONTROL_C, CONTROL_Z = "\x03", "\x1a"
@@ -76,8 +76,8 @@ def test_interrupt_ends_the_foreground_job_alone(shell: Terminal) -> None:
 def test_interrupt_at_the_prompt_drops_the_line(shell: Terminal) -> None:
     shell.type("echo half")
     shell.until("echo half")
-    # Until it waits for a key: between two keys readline, also natively, only notes the signal.
-    time.sleep(0.5)
+    # Between two keys readline, also natively, only notes the signal.
+    until(lambda: settled(shell.pid), "the end of its work")
     shell.type(CONTROL_C)
     shell.until(PROMPT)
     assert "whole" in ask(shell, "echo whole")
@@ -88,7 +88,7 @@ def test_background_job_runs_until_it_reads_the_terminal(shell: Terminal) -> Non
     shell.type(CONTROL_Z)
     shell.until(PROMPT)
     ask(shell, "bg")
-    assert "Stopped" in ask(shell, "sleep 0.5; jobs")
+    until(lambda: "Stopped" in ask(shell, "jobs"), "the stop of the job")
     assert "Running" in ask(shell, "sleep 100 & jobs")
     ask(shell, "kill %2; wait %2 2>/dev/null; true")
     assert "Running" not in ask(shell, "jobs")

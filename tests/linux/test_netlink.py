@@ -11,6 +11,7 @@ import pytest
 
 from pemu.linux import netlink
 from pemu.linux.byteorder import size, swap
+from tests.patience import LONG
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR = 18, 22, 26, 20
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
@@ -24,7 +25,7 @@ def exchange(request: bytes, protocol: int = netlink.NETLINK_ROUTE) -> list[byte
     """Datagrams that the host's kernel answers `request` with, up to the end of a dump."""
     replies = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as sock:
-        sock.settimeout(5)
+        sock.settimeout(LONG)
         sock.bind((0, 0))
         sock.send(request)
         while True:

@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import ROOT, need
-
-PATIENCE = 300.0
-"""Seconds after which a guest that says nothing hangs."""
+from tests.patience import LONG
 
 
 class Console:
@@ -31,7 +29,7 @@ class Console:
     def expect(self, text: str) -> str:
         """Wait for `text`; returns what came before it, and forgets both."""
         assert self.process.stdout is not None
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LONG
         while text not in self.seen:
             wait = max(0, end - time.monotonic())
             ready = select.select([self.process.stdout], [], [], wait)[0]
@@ -66,7 +64,7 @@ class Console:
         """The exit status, and the rest of the output."""
         assert self.process.stdout is not None
         self._take(self.process.stdout.read())
-        return self.process.wait(PATIENCE), self.seen
+        return self.process.wait(LONG), self.seen
 
 
 def pemu_command(target: str) -> list[str]:

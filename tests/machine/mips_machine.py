@@ -12,10 +12,10 @@ from pemu.machine.machine import Machine
 from pemu.machine.mips import MipsProcessor
 from pemu.machine.region import Ram
 from tests.isa.mips.machines import encode
+from tests.patience import LONG
 
 ROM = 0x1FC00000
 RAM_BYTES, ROM_BYTES = 1 << 20, 1 << 16
-LONG = 30.0  # seconds after which something has gone wrong
 
 
 class _Stopping(MipsProcessor):

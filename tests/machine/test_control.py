@@ -10,8 +10,7 @@ import pytest
 
 from pemu.machine.control import State
 from pemu.machine.machine import Machine
-
-LONG = 30.0  # seconds after which something has gone wrong
+from tests.patience import LONG
 
 
 class Counter:

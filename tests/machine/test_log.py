@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT, need
 from tests.linux.cross import COMPILERS
+from tests.patience import LONG
 
 SOURCE = """
  .set noreorder
@@ -64,7 +65,6 @@ end: b end
  .size __start, .-__start
 """
 
-LONG = 60.0
 _SLOT = 0x803800
 """Bits of the reference emulator's flags that tell a delay slot, which is a block of its own."""
 

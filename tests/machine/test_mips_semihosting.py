@@ -11,10 +11,10 @@ import pytest
 from tests.conftest import need
 from tests.machine.boards.test_mipssim import LINKING, OPTIONS
 from tests.machine.console import pemu_command, qemu_command
+from tests.patience import LONG
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 WORDS = ("-M", "malta", "-m", "32", "-display", "none", "-serial", "none", "-monitor", "none")
-LONG = 60.0  # seconds after which something has gone wrong
 TARGETS = ("mips", "mipsel")
 
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from tests.monitor.test_human import PROMPT, ask
+from tests.patience import LONG
 
-LONG = 60.0  # seconds after which something has gone wrong
 BANNER = b"monitor - type 'help' for more information\r\r\n(qemu) "
 
 

@@ -6,15 +6,13 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.monitor.test_human import dialogue
-
-LONG = 60.0  # seconds after which something has gone wrong
+from tests.patience import LONG, listens, until
 
 PROGRAM = (
     (0x80001000, 0x3C108000),  # lui   s0, 0x8000
@@ -45,11 +43,9 @@ class Debugged:
         words += ["-monitor", f"unix:{self.monitor},server=on,wait=off"]
         words += ["-gdb", f"unix:{self.place},server=on,wait=off"]
         self.process = subprocess.Popen([*command, *words], stdin=subprocess.DEVNULL)
-        end = time.monotonic() + LONG
-        while not Path(self.place).exists():
-            assert time.monotonic() < end
-            assert self.process.poll() is None
-            time.sleep(0.02)
+        places = (self.monitor, self.place)
+        until(lambda: self.process.poll() is not None or all(map(listens, places)), "both sockets")
+        assert self.process.poll() is None
 
     def gdb(self, *commands: str) -> str:
         """What gdb answers."""

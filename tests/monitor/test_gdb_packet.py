@@ -19,6 +19,7 @@ from pemu.monitor.gdb.packet import (
     frame,
     unescape,
 )
+from tests.patience import LONG
 
 
 def framed(body: bytes) -> bytes:
@@ -92,7 +93,7 @@ def test_anything_may_come_and_good_packets_are_found_after_it(noise: bytes) -> 
 @pytest.fixture
 def ends() -> tuple[Connection, socket.socket]:
     ours, theirs = socket.socketpair()
-    theirs.settimeout(10)
+    theirs.settimeout(LONG)
     return Connection(ours), theirs
 
 

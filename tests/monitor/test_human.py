@@ -13,6 +13,7 @@ import pytest
 from pemu.monitor.commands import COMMANDS, INFO
 from pemu.monitor.monitor import complete
 from tests.monitor.conftest import Typed
+from tests.patience import LONG
 
 MISTAKES = (
     "foo",
@@ -157,7 +158,7 @@ def dialogue(connected: socket.socket, lines: tuple[str, ...]) -> list[str]:
 def ask(command: list[str], lines: tuple[str, ...]) -> list[str]:
     """Start a machine whose monitor is on a socket, and have the dialogue."""
     ours, theirs = socket.socketpair()
-    ours.settimeout(60)
+    ours.settimeout(LONG)
     with ours, theirs:
         monitor = ["-chardev", f"socket,id=m,fd={theirs.fileno()}", "-mon", "m"]
         process = subprocess.Popen(

@@ -14,6 +14,7 @@ import pytest
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
+from tests.patience import LONG
 
 READONLY = Mode(readonly=True)
 
@@ -22,7 +23,7 @@ def qemu(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[
     """Run one of QEMU's tools; skips the test where it is missing."""
     if not shutil.which(str(words[0])):
         pytest.skip(f"{words[0]} (package qemu-utils) is missing")
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=LONG)
     assert not check or done.returncode == 0, done.stderr
     return done
 

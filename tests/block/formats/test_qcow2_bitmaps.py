@@ -14,6 +14,7 @@ from pemu.block.graph import Graph
 from pemu.block.image import Bitmap, Image
 from pemu.block.opening import Mode
 from tests.block.formats.test_qcow2_reading import run
+from tests.patience import LONG, listens, until
 
 SIZE = 10 << 20
 GRAIN = 65536
@@ -44,13 +45,12 @@ def qemu_ranges(path: Path, name: str) -> list[tuple[int, int]]:
         ["qemu-nbd", "-r", "-f", "qcow2", "-B", name, "-k", str(socket), "-t", str(path)]
     )
     try:
-        while not socket.exists() and server.poll() is None:
-            pass
+        until(lambda: listens(socket) or server.poll() is not None, str(socket))
         uri = f"nbd+unix:///?socket={socket}"
         told = json.loads(run("nbdinfo", f"--map=qemu:dirty-bitmap:{name}", "--json", uri))
     finally:
         server.terminate()
-        server.wait(timeout=60)
+        server.wait(timeout=LONG)
     return [(one["offset"], one["length"]) for one in told if one["type"]]
 
 

@@ -14,6 +14,7 @@ from pemu.block.error import ImageError
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
+from tests.patience import LONG
 
 READONLY = Mode(readonly=True)
 
@@ -36,7 +37,7 @@ OPTIONS = (
 def run(*command: str | Path) -> str:
     if shutil.which(str(command[0])) is None:
         pytest.skip(f"{command[0]} is missing; scripts/system-packages.sh installs it")
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONG).stdout
 
 
 def contents(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from pemu.block.graph import Graph
 from pemu.block.image import Image, Snapshot
 from pemu.block.opening import Mode
 from tests.block.formats.test_qcow2_reading import run
+from tests.patience import LONG
 
 SIZE = (3 << 20) + 1536
 BELOW = 2 << 20
@@ -270,7 +271,7 @@ def test_write_to_a_cluster_of_tables_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="corrupt; cannot be opened read/write"):
         Graph().open_name(str(path))
     command = ("qemu-io", "-c", "read 0 512", str(path))
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=LONG)
     assert "corrupt" in found.stderr
 
 
@@ -320,7 +321,7 @@ def test_several_threads_at_once(tmp_path: Path, options: str) -> None:
 
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(work, number) for number in range(threads)]:
-            done.result(timeout=120)
+            done.result(timeout=LONG)
     assert image.read(0, SIZE) == expected
     image.close()
     assert "No errors were found" in run("qemu-img", "check", path)

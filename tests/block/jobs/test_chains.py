@@ -21,9 +21,9 @@ from pemu.block.jobs.commit import ActiveCommit, Commit
 from pemu.block.jobs.job import Job
 from pemu.block.jobs.mirror import Mirror
 from pemu.block.jobs.stream import Stream
+from tests.patience import LONG
 
 SIZE = 4 << 20
-LIMIT = 120
 NAMES = ("base", "middle", "top")
 
 
@@ -69,7 +69,7 @@ class Guest:
         """Go on writing until the job's status is `until`."""
         with self.lock:
             job.start()
-        end = time.monotonic() + LIMIT
+        end = time.monotonic() + LONG
         while job.status not in (until, "concluded"):
             with self.lock:
                 self.write_to(self.image)
@@ -110,7 +110,7 @@ def test_guests_image_is_committed(guest: Guest, layer: int) -> None:
     with guest.lock:
         guest.write_to(guest.image)
     job.complete()
-    assert job.wait(LIMIT)
+    assert job.wait(LONG)
     assert job.error == ""
     guest.write_to(guest.image)
     guest.finish(*(("middle", "base"), ("base",))[layer - 1])
@@ -120,7 +120,7 @@ def test_commit_that_is_cancelled_changes_nothing_for_the_guest(guest: Guest) ->
     job = ActiveCommit("c", guest.backend, chain(guest.image)[1])
     guest.run(job, "ready")
     job.cancel()
-    assert job.wait(LIMIT)
+    assert job.wait(LONG)
     guest.finish("top", "middle", "base")
 
 
@@ -137,7 +137,7 @@ def test_topmost_image_is_mirrored(guest: Guest) -> None:
     job = Mirror("m", guest.backend, guest.open("copy"), sync="top")
     guest.run(job, "ready")
     job.complete()
-    assert job.wait(LIMIT)
+    assert job.wait(LONG)
     guest.finish("copy", "middle", "base")
 
 

@@ -18,9 +18,9 @@ from pemu.block.image import Image
 from pemu.block.jobs.backup import Backup
 from pemu.block.jobs.job import Job
 from pemu.block.jobs.mirror import Mirror
+from tests.patience import LONG
 
 SIZE = (1 << 20) + 512 * 3
-LIMIT = 120
 
 
 class Guest:
@@ -55,7 +55,7 @@ class Guest:
 
     def write_until(self, condition: Callable[[], bool]) -> None:
         """Go on writing until `condition` holds, at least once."""
-        end = time.monotonic() + LIMIT
+        end = time.monotonic() + LONG
         while True:
             self.write()
             if condition():
@@ -83,7 +83,7 @@ def test_guest_goes_on_with_the_mirror(guest: Guest) -> None:
     for _ in range(20):
         guest.write()
     job.complete()
-    assert job.wait(LIMIT)
+    assert job.wait(LONG)
     assert (job.status, job.error) == ("concluded", "")
     before = bytes(guest.contents)
     guest.write()
@@ -96,7 +96,7 @@ def test_cancelled_mirror_is_a_copy_of_that_moment(guest: Guest) -> None:
     job = start(Mirror("m", guest.backend, guest.open("target")))
     guest.write_until(lambda: job.status == "ready")
     job.cancel()
-    assert job.wait(LIMIT)
+    assert job.wait(LONG)
     before = bytes(guest.contents)
     guest.write()
     guest.backend.close()
@@ -110,7 +110,7 @@ def test_mirror_cannot_be_completed_before_it_is_ready(guest: Guest) -> None:
     with pytest.raises(ImageError, match="cannot be completed"):
         job.complete()
     job.cancel()
-    assert job.wait(LIMIT)
+    assert job.wait(LONG)
     guest.backend.close()
 
 
@@ -118,14 +118,14 @@ def test_paused_job_waits(guest: Guest) -> None:
     job = Mirror("m", guest.backend, guest.open("target"))
     job.pause()
     start(job)
-    end = time.monotonic() + LIMIT
+    end = time.monotonic() + LONG
     while job.status != "paused":
         assert time.monotonic() < end
         time.sleep(0.01)
     job.resume()
     guest.write_until(lambda: job.status == "ready")
     job.complete()
-    assert job.wait(LIMIT)
+    assert job.wait(LONG)
     guest.backend.close()
     assert guest.read("target") == guest.contents
 
@@ -147,7 +147,7 @@ def test_backup_of_what_is_changed_only(guest: Guest) -> None:
     assert guest.backend.image is not None
     guest.backend.image.write(70000, b"new")
     job.cancel()
-    assert job.wait(LIMIT)
+    assert job.wait(LONG)
     guest.backend.close()
     copied = bytearray(SIZE)
     copied[1 << 16 : 2 << 16] = before[1 << 16 : 2 << 16]

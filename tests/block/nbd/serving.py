@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pemu.block.nbd.export import Export
 from pemu.block.nbd.server import Server
 from pemu.block.opening import Mode
 from pemu.sockets import Unix, listen
+from tests.patience import LONG
 
 SIZE = 1 << 20
 
@@ -47,15 +49,34 @@ class Client:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        sock.settimeout(30)
+        self._early = b""
+        sock.settimeout(LONG)
 
     def send(self, data: bytes) -> None:
-        """Send all of `data`."""
-        self.sock.sendall(data)
+        """Send all of `data`, and take what comes meanwhile: the server may wait for that."""
+        rest = memoryview(data)
+        limit = self.sock.gettimeout()
+        self.sock.setblocking(False)
+        try:
+            while rest:
+                ready = select.select([self.sock], [self.sock], [], LONG)
+                assert any(ready), "the server neither takes nor gives anything"
+                if ready[1]:
+                    with suppress(BlockingIOError):
+                        rest = rest[self.sock.send(rest) :]
+                elif not self._take():
+                    raise ConnectionResetError("the server has closed the connection")
+        finally:
+            self.sock.settimeout(limit)
+
+    def _take(self) -> bool:
+        part = self.sock.recv(1 << 16)
+        self._early += part
+        return bool(part)
 
     def receive(self, length: int) -> bytes:
         """Exactly `length` bytes; fewer where the server has closed."""
-        data = b""
+        data, self._early = self._early[:length], self._early[length:]
         while len(data) < length:
             part = self.sock.recv(length - len(data))
             if not part:
@@ -66,7 +87,7 @@ class Client:
     def closed(self) -> bool:
         """Whether the server closes the connection without another word."""
         try:
-            return self.sock.recv(1) == b""
+            return self.receive(1) == b""
         except ConnectionResetError:
             return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -12,11 +13,13 @@ import pytest
 from pemu.block.graph import Graph
 from pemu.block.nbd import handshake
 from pemu.block.nbd import protocol as nbd
+from pemu.block.nbd.channel import Channel
 from pemu.block.nbd.export import Export
 from pemu.block.nbd.server import Server
 from pemu.block.opening import Mode
 from pemu.sockets import Unix, listen
 from tests.block.nbd.serving import SIZE, Client, dialogue, open_raw, serving
+from tests.patience import LONG
 
 
 def test_many_clients_write_at_once(tmp_path: Path) -> None:
@@ -55,7 +58,7 @@ def test_client_beyond_the_limit_waits_its_turn(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError):
             second.go()
         first.sock.close()
-        second.sock.settimeout(30)
+        second.sock.settimeout(LONG)
         assert nbd.OptionReply.parse(second.receive(nbd.OptionReply.SIZE)).type == nbd.REP_INFO
         second.sock.close()
 
@@ -97,13 +100,21 @@ def test_client_that_says_nothing_is_sent_away(
 def test_slow_client_may_take_its_time_after_the_handshake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handshake, "PATIENCE", 0.2)
+    limits: list[float | None] = []
+    limit = Channel.limit
+
+    def noted(channel: Channel, seconds: float | None) -> None:
+        limits.append(seconds)
+        limit(channel, seconds)
+
+    monkeypatch.setattr(Channel, "limit", noted)
     with dialogue(Export(open_raw(tmp_path / "disk"))) as client:
         client.greet()
         client.go()
-        threading.Event().wait(0.5)
         client.request(nbd.FLUSH)
         assert client.simple() == 0
+    assert set(limits[:-1]) == {handshake.PATIENCE}
+    assert limits[-1] is None
 
 
 def test_stop_sends_clients_away_and_removes_the_socket(tmp_path: Path) -> None:
@@ -187,6 +198,7 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
             image.close()
 
     once()
+    gc.collect()  # what other tests have left
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
     once()
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
@@ -219,5 +231,5 @@ def test_client_that_takes_no_answers_and_breaks_the_protocol_is_let_go(tmp_path
         for _ in range(8):
             client.request(nbd.READ, 0, SIZE)
         client.send(bytes(28))
-        while client.sock.recv(1 << 20):
+        while client.receive(1 << 20):
             pass

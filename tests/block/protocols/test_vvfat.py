@@ -15,6 +15,7 @@ from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
 from pemu.block.protocols.fat_layout import SECTOR
+from tests.patience import LONG
 
 NAMES = ("hello.txt", "UPPER.TXT", "a long name with ünïcode.text", "two.dots.here", ".hidden")
 
@@ -53,7 +54,7 @@ def save(image: Image, kind: str, path: Path) -> None:
 
 def run(*words: str | Path) -> bytes:
     env = {**os.environ, "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(list(map(str, words)), capture_output=True, env=env, timeout=60)
+    done = subprocess.run(list(map(str, words)), capture_output=True, env=env, timeout=LONG)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

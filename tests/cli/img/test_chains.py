@@ -8,12 +8,12 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.sidebyside import LONG, Answer, Pair, command
+from tests.cli.sidebyside import Answer, Pair, command
+from tests.patience import until
 
 _DISK_SIZE = re.compile(r"disk size: .*\n")
 
@@ -200,11 +200,11 @@ def test_bitmaps_go_with_a_conversion(pair: Pair) -> None:
 def test_killed_conversion_leaves_a_sound_image(pair: Pair, words: list[str]) -> None:
     before = (pair.pemu / "disk.raw").read_bytes()
     process = subprocess.Popen([*command("img"), *words], cwd=pair.pemu)
-    end = time.monotonic() + LONG
     new = pair.pemu / "new.qcow2"
-    while not (new.exists() and new.stat().st_size > 1 << 20) and process.poll() is None:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(
+        lambda: (new.exists() and new.stat().st_size > 1 << 20) or process.poll() is not None,
+        "a part of the image",
+    )
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (pair.pemu / "disk.raw").read_bytes() == before

@@ -17,7 +17,6 @@ from pemu.block.opening import Mode
 from tests.cli.sidebyside import command, pemu_tool
 
 SIZE = 48 << 20
-LIMIT = 120
 
 
 def run(folder: Path, *words: str) -> None:

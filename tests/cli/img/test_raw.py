@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.sidebyside import Pair, command
 from tests.cli.signals import catches
+from tests.patience import until
 
 MIB = 1 << 20
 
@@ -191,8 +192,7 @@ def test_signal_asks_how_far_it_is(pair: Pair) -> None:
     words = [*command("img"), "convert", "-r", "2M", "disk.raw", "new.raw"]
     process = subprocess.Popen(words, cwd=pair.pemu, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    while not catches(process.pid, signal.SIGUSR1):
-        pass
+    until(lambda: catches(process.pid, signal.SIGUSR1), "a handler of the signal")
     process.send_signal(signal.SIGUSR1)
     assert process.stderr.readline().endswith("/100%)\n")
     process.kill()

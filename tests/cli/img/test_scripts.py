@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.sidebyside import LONG, Answer, Pair, command, pemu_tool
+from tests.cli.sidebyside import Answer, Pair, command, pemu_tool
+from tests.patience import LONG
 
 _VARIES = (
     (re.compile(r"disk size: .*\n"), ""),

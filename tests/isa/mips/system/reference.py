@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import need
-
-SECONDS = 60
+from tests.patience import LONG
 
 
 def _ask(process: subprocess.Popen[str], command: str, **arguments: object) -> None:
@@ -50,7 +49,7 @@ def run_reference(
         assert process.stdout is not None
         process.stdout.readline()
         _ask(process, "qmp_capabilities")
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + LONG
         file = directory / "memory"
         while True:
             name = str(file)
