@@ -46,7 +46,7 @@ def bench() -> Bench:
 
 def test_who_is_there(bench: Bench) -> None:
     assert bench.transfer(QUICK, 0xA0) == 0x02
-    assert bench.transfer(QUICK, 0xA2) == 0x06
+    assert bench.transfer(QUICK, 0xA2) == 0x04
 
 
 def test_bytes_and_words_are_read(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from pemu.machine.configuration import Configuration
 from pemu.machine.machine import Machine
 from pemu.machine.region import BusError
 from pemu.options.error import OptionError
+from tests.devices.storage.host import drive_of
 from tests.machine.test_elf import kernel
 
 BOOT, RAM_END = 0x1FC0_0000, 256 * MIB
@@ -158,6 +159,18 @@ def test_firmware(tmp_path: Path, order: Any, start: bytes) -> None:
     assert given.machine.memory.dma_read(BOOT, 4) == start
     assert given.machine.memory.dma_read(0x1E00_0000, 4) == start
     assert given.machine.memory.read(BOOT + 0x10, 4) == 0x420
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+def test_image_of_the_flash_has_big_endian_code_and_settings_as_they_are(
+    tmp_path: Path, order: Any
+) -> None:
+    path = tmp_path / "flash"
+    path.write_bytes(b"\x10\0\0\1".ljust(0x3E_0000) + b"set".ljust(0x2_0000))
+    given = Given(order, drives=[drive_of(path, ",if=pflash")])
+    memory = given.machine.memory
+    assert memory.read(0x1E00_0000, 4) == memory.read(BOOT, 4) == 0x1000_0001
+    assert memory.dma_read(0x1E3E_0000, 3) == b"set"
 
 
 def test_firmware_that_is_not_there() -> None:

@@ -79,7 +79,7 @@ class Piix4Smbus(Device):
         elif written & START:
             self.status &= ~(INTERRUPT | DEVICE_ERROR | COLLISION | FAILED)
             done = self._transfer(self.control >> 2 & 7)
-            self.status |= INTERRUPT if done else INTERRUPT | DEVICE_ERROR
+            self.status |= INTERRUPT if done else DEVICE_ERROR
         self._update()
 
     @block_data.on_read

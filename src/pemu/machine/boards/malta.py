@@ -40,6 +40,8 @@ PAST_IO = 0x2000_0000
 FLASH, FPGA, CBUS_UART, BOOT = 0x1E00_0000, 0x1F00_0000, 0x1F00_0900, 0x1FC0_0000
 FLASH_SIZE = 4 * MIB
 FLASH_BLOCK = 64 << 10
+FLASH_CODE = 0x3E_0000
+"""Bytes of the flash that hold firmware; its settings follow."""
 CBUS_CLOCK = 3_686_400
 
 FIRMWARE = {"big": "mips_bios.bin", "little": "mipsel_bios.bin"}
@@ -161,8 +163,14 @@ class Malta(Board):
     def _start_firmware(self) -> None:
         """Put the firmware into the flash, unless an image of the whole flash was given."""
         self.machine.at_reset.append(self._reset_firmware)
-        if self.config.drive("pflash", 0, 0):
-            return
+        if not self.config.drive("pflash", 0, 0):
+            self._load_firmware()
+        if self.machine.order == "little":
+            # Firmware for both byte orders is kept in big-endian words.
+            self._flash.write_bytes(0, _swapped(self._flash.read_bytes(0, FLASH_CODE)))
+
+    def _load_firmware(self) -> None:
+        """Put what -bios names into the flash."""
         name = self.config.firmware
         path = self.config.find(name or FIRMWARE[self.machine.order])
         if path is None:
@@ -171,11 +179,7 @@ class Malta(Board):
             self.nothing_to_start = "give -kernel, -bios or -pflash"
             self._flash.write_bytes(0, bytes(FLASH_SIZE))  # instructions that do nothing
             return
-        image = load_file(path, "-bios", FLASH_SIZE)
-        if self.machine.order == "little":
-            # Firmware for both byte orders is kept in big-endian words.
-            image = _swapped(image)
-        self._flash.write_bytes(0, image)
+        self._flash.write_bytes(0, load_file(path, "-bios", FLASH_SIZE))
 
     def _reset_firmware(self) -> None:
         """Show the flash at the boot address, with the revision register in it."""
@@ -269,8 +273,7 @@ def _nothing(address: int, size: int, is_write: bool) -> int:
 
 
 def _swapped(image: bytes) -> bytes:
-    """`image` with the bytes of each word turned around."""
-    image += bytes(-len(image) % 4)
+    """`image`, whole words, with the bytes of each word turned around."""
     turned = bytearray(len(image))
     for byte in range(4):
         turned[byte::4] = image[3 - byte :: 4]
