@@ -6,7 +6,7 @@ from pemu.machine.i2c import I2cBus, I2cDevice
 from pemu.machine.infopci import info_pci
 from pemu.machine.irq import Irq
 from pemu.machine.machine import Machine
-from pemu.machine.mtree import flat, mtree
+from pemu.machine.mtree import Shown, flat, mtree
 from pemu.machine.pci import PciBus, PciDevice
 from pemu.machine.qtree import qtree
 from pemu.machine.region import Alias, Ram, Region
@@ -38,7 +38,6 @@ address-space: memory
     0000000000000000-0000000000001fff (prio 0, ram): alias w @ram 0000000000001000-0000000000002fff
     000000001f000000-000000001f000fff (prio 1, i/o): box
       000000001f000100-000000001f00010f (prio 0, i/o): countdown
-    000000001fc00000-000000001fc00fff (prio 0, rom): rom [disabled]
     0000000080000000-0000000080003fff (prio 0, ram): ram
 
 address-space: I/O
@@ -48,6 +47,20 @@ memory-region: ram
   0000000080000000-0000000080003fff (prio 0, ram): ram
 """
     )
+
+
+def test_tree_of_regions_with_what_is_not_seen() -> None:
+    text = mtree(small_machine().spaces, Shown(disabled=True))
+    assert "    000000001fc00000-000000001fc00fff (prio 0, rom): rom [disabled]\n" in text
+
+
+def test_trees_with_owners() -> None:
+    machine = small_machine()
+    for text in (mtree, flat):
+        shown = text(machine.spaces, Shown(owners=True))
+        assert " countdown owner:{dev id=t0}\n" in shown
+        assert "(prio 0, ram): ram" in shown
+        assert all(line.endswith((" orphan", "}")) for line in shown.splitlines() if "prio" in line)
 
 
 def test_flat_view() -> None:

@@ -130,12 +130,6 @@ class Backend:
         return self.image.size if self.image else 0
 
     @property
-    def cache_mode(self) -> str:
-        """What monitors say of caching."""
-        mode = "writethrough" if self.writethrough else "writeback"
-        return f"{mode}, ignore flushes" if self.unsafe else mode
-
-    @property
     def readonly(self) -> bool:
         """Whether the medium cannot be written."""
         return self.image is None or self.image.readonly

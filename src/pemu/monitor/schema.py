@@ -49,6 +49,8 @@ class Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        self.flags: set[str] = set()
+        """Those that the command has."""
 
     @property
     def rest(self) -> str:
@@ -142,7 +144,7 @@ class Rest(Argument):
 
 @dataclass
 class Flag(Argument):
-    """An option such as -a: True where it is given. It stands before what is no option."""
+    """An option such as -a: True where it is given. Before what is no option, in their order."""
 
     optional: bool = True
 
@@ -150,6 +152,8 @@ class Flag(Argument):
         reader.skip()
         word = reader.rest.split(None, 1)[0] if reader.rest else ""
         if not word.startswith("-"):
+            return False
+        if word != self.name and word in reader.flags:
             return False
         if word != self.name:
             raise Complaint(f"{command}: unsupported option {word}")
@@ -245,6 +249,7 @@ class Command:
 
     def parse(self, reader: Reader, scope: Scope) -> list[Any]:
         """The values of its arguments. Raises MonitorError."""
+        reader.flags = {one.name for one in self.arguments if isinstance(one, Flag)}
         values = [one.read(self.name, reader, scope) for one in self.arguments]
         if reader.rest.strip():
             raise Complaint(f"{self.name}: extraneous characters at the end of line")

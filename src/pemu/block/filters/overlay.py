@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
+from typing import ClassVar
 
 from pemu.block.error import ImageError
 from pemu.block.image import Buffers, Extent, Image, Pieces, take
@@ -17,6 +18,8 @@ CLUSTER = 1 << 16
 
 class Overlay(Image):
     """A private copy of `below`, which is not written to. Raises ImageError without room."""
+
+    format: ClassVar[str] = "overlay"
 
     def __init__(self, below: Image) -> None:
         super().__init__(below.name, below.size, readonly=False)

@@ -72,17 +72,19 @@ class ThrottleGroup:
     """Limits that several images share, in requests and bytes. Raises ImageError for impossible
     ones.
 
-    limits: by key, as `LIMITS` declares them. clock, sleep: for tests.
+    limits: by key, as `LIMITS` declares them. name: what it is called. clock, sleep: for tests.
     """
 
     def __init__(
         self,
         limits: Mapping[str, Any],
         *,
+        name: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        given = {key: value or 0 for key, value in limits.items()}
+        self.name = name
+        self.limits = given = {key: value or 0 for key, value in limits.items()}
         self._buckets: dict[str, Bucket] = {}
         for name in BUCKETS:
             average, burst = given.get(name, 0), given.get(f"{name}-max", 0)
@@ -212,7 +214,7 @@ def throttled(image: Image, limits: Mapping[str, int], group: str, opener: Opene
     if not limits and not group:
         return image
     try:
-        made = ThrottleGroup(limits)
+        made = ThrottleGroup(limits, name=group)
         found = opener.objects.setdefault(group, made) if group else made
         if not isinstance(found, ThrottleGroup):
             raise ImageError(f"'{group}' is no throttle group")

@@ -22,6 +22,7 @@ class DirectFile(File):
     """A file opened with O_DIRECT; data passes through an aligned buffer of the calling thread."""
 
     _flags = os.O_DIRECT
+    direct = True
 
     def __init__(self, path: str, mode: Mode, *, locks: bool = True) -> None:
         try:

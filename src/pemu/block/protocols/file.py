@@ -47,6 +47,8 @@ class File(Image):
     format: ClassVar[str] = "file"
     _flags: ClassVar[int] = 0
     """Of open(2), besides the usual ones."""
+    direct: ClassVar[bool] = False
+    """Whether it passes the host's page cache by."""
 
     def __init__(self, path: str, mode: Mode, *, locks: bool = True) -> None:
         if "\0" in path:
@@ -71,7 +73,7 @@ class File(Image):
             raise
         super().__init__(path, length, readonly=mode.readonly)
         self.path = path
-        self._no_flush = mode.no_flush
+        self.no_flush = mode.no_flush
         self._punches = True
         self._zeroes = True
 
@@ -131,7 +133,7 @@ class File(Image):
         """Nobody below wants to know."""
 
     def flush(self) -> None:
-        if not self._no_flush:
+        if not self.no_flush:
             os.fdatasync(self.fd)
 
     def _discard(self, offset: int, length: int) -> None:

@@ -9,7 +9,8 @@ import threading
 import time
 from types import FrameType
 
-from pemu.cli.img_commands.session import amount, terminal
+from pemu.block.describe import amount
+from pemu.cli.img_commands.session import terminal
 from pemu.cli.switches import Given
 
 _EVERY = 0.2

@@ -173,15 +173,6 @@ def output_format(given: Given) -> bool:
     return chosen == "json"
 
 
-def amount(size: int) -> str:
-    """A number of bytes for people: three digits and a unit, '1.5 GiB'."""
-    power = 0
-    while power < 6 and size / 1024**power * 1.024 >= 1024:
-        power += 1
-    unit = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")[power]
-    return f"{size / 1024**power:.3g} {unit}B"
-
-
 def terminal(fd: int) -> bool:
     """Whether people see what is written there."""
     return os.isatty(fd)

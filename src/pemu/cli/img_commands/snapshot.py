@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from pemu.block.describe import snapshot_table, snapshots_of
 from pemu.block.error import ImageError
 from pemu.block.image import Image, Snapshot
 from pemu.block.opening import Mode
-from pemu.cli.img_commands.info import snapshot_table, snapshots_of
 from pemu.cli.img_commands.session import COMMON, Session, close, mistake, one_file, say, usage
 from pemu.options.error import OptionError
 

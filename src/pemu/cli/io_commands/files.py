@@ -148,7 +148,7 @@ def _length(shell: Shell, words: list[str]) -> None:
 
 
 def _info(shell: Shell, words: list[str]) -> None:
-    from pemu.cli.img_commands.info import detail_lines
+    from pemu.block.describe import detail_lines
 
     image = shell.opened()
     shell.say(f"format name: {image.format}")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pemu.machine.media import is_removable, tray
 from pemu.monitor.schema import COMMANDS, INFO, Expression, Flag, MonitorError
 
 if TYPE_CHECKING:
-    from pemu.machine.drives import Drive
     from pemu.monitor.monitor import Monitor
 
 
@@ -56,36 +54,6 @@ def uuid(monitor: Monitor) -> None:
 @INFO.command("history", help="show the command line history")
 def history(monitor: Monitor) -> None:
     monitor.write("".join(f"{place}: '{line}'\n" for place, line in enumerate(monitor.history)))
-
-
-@INFO.command("block", help="show info of all block devices")
-def block(monitor: Monitor) -> None:
-    monitor.write("\n".join(map(_drive, monitor.instance.drives)))
-
-
-def _drive(drive: Drive) -> str:
-    backend = drive.backend
-    image = backend.image
-    text = f"{drive.id}: "
-    if image is None:
-        text += "[not inserted]\n"
-    else:
-        text += f"{image.name} ({image.format}{', read-only' if image.readonly else ''})\n"
-    if drive.owner is not None:
-        text += f"    Attached to:      {getattr(drive.owner, 'path', drive.owner)}\n"
-    if is_removable(drive) or image is None:
-        held = tray(drive)
-        locked = "locked" if held is not None and held.locked else "not locked"
-        state = "open" if held is not None and held.tray_open else "closed"
-        text += f"    Removable device: {locked}, tray {state}\n"
-    if image is not None:
-        text += f"    Cache mode:       {backend.cache_mode}\n"
-        depth, below = 0, image.backing
-        while below is not None:
-            depth, below = depth + 1, below.backing
-        if image.backing is not None:
-            text += f"    Backing file:     {image.backing.name} (chain depth: {depth})\n"
-    return text
 
 
 @INFO.command("cpus", help="show infos for each CPU")
@@ -144,13 +112,21 @@ def jit(monitor: Monitor) -> None:
 @INFO.command(
     "mtree",
     Flag("-f"),
-    help="show memory tree (-f: dump flat view for address spaces)",
+    Flag("-d"),
+    Flag("-o"),
+    Flag("-D"),
+    help="show memory tree (-f: dump flat view for address spaces; -d: dump dispatch tree, valid "
+    "with -f only; -o: dump region owners/parents; -D: dump disabled regions)",
+    note="[-f][-d][-o][-D]",
 )
-def mtree(monitor: Monitor, flat: bool) -> None:
+def mtree(monitor: Monitor, flat: bool, dispatch: bool, owners: bool, disabled: bool) -> None:
     from pemu.machine import mtree as trees
 
+    if flat and dispatch:
+        raise MonitorError("info mtree -d: memory is not dispatched by a tree here")
     spaces = monitor.instance.machine.spaces
-    monitor.write(trees.flat(spaces) if flat else trees.mtree(spaces))
+    what = trees.Shown(owners, disabled)
+    monitor.write(trees.flat(spaces, what) if flat else trees.mtree(spaces, what))
 
 
 @INFO.command("qtree", help="show device tree")
