@@ -11,8 +11,8 @@ import os
 import tempfile
 from time import thread_time
 
-from pemu.engine.codecache import REGIONS, CodeCache
-from pemu.engine.regionstore import Module, RegionStore, merge, pack
+from pemu.engine.code.cache import REGIONS, CodeCache
+from pemu.engine.code.regionstore import Module, RegionStore, merge, pack
 
 SIZES = (10_000, 100_000, 1_000_000)
 """Guest instructions."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from time import process_time
 
-from pemu.engine.llvm import compile_ir
-from pemu.engine.tier0 import base_text, part_text
+from pemu.engine.code.llvm import compile_ir
+from pemu.engine.tier0.modules import base_text, part_text
 from pemu.isa.mips.cpu import architecture
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pemu.cli import cache
-from pemu.engine.codecache import REGIONS, CodeCache
-from pemu.engine.regioncache import SEPARATOR
-from pemu.engine.regionstore import Module, pack
+from pemu.engine.code.cache import REGIONS, CodeCache
+from pemu.engine.code.regioncache import SEPARATOR
+from pemu.engine.code.regionstore import Module, pack
 
 DAY = 86400
 IDENTITY = SEPARATOR.join(("mips-24Kf-be-o32", "/bin/some program", "100 5"))

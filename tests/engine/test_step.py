@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pemu.engine.codecache import CodeCache
+from pemu.engine.code.cache import CodeCache
 from pemu.engine.engine import Engine
-from pemu.engine.exits import EXIT_FAULT, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK
-from pemu.engine.memory import AddressSpace
+from pemu.engine.layout.exits import EXIT_FAULT, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK
+from pemu.engine.memory.process import AddressSpace
 from pemu.isa.mips.cpu import architecture
 
 CODE = 0x400000

@@ -19,8 +19,8 @@ places, notes, target, *words = sys.argv[1:]
 sys.path[:0] = places.split(":")
 
 from pemu.cli import user  # noqa: E402
-from pemu.engine import context as c  # noqa: E402
 from pemu.engine.engine import Engine  # noqa: E402
+from pemu.engine.layout import context as c  # noqa: E402
 from pemu.linux.process import Process  # noqa: E402
 
 leave = Process.exit

@@ -9,7 +9,7 @@ from array import array
 from types import SimpleNamespace
 from typing import Any
 
-from pemu.engine.memory import AddressSpace
+from pemu.engine.memory.process import AddressSpace
 from pemu.linux import syscall
 from pemu.linux.mips.errno import TO_HOST
 from pemu.linux.strace import Tracer

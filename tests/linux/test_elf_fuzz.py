@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pemu.engine.memory import AddressSpace
+from pemu.engine.memory.process import AddressSpace
 from pemu.linux.elf import ElfError
 from pemu.linux.initial_stack import Start
 from pemu.linux.loader import LoadedImage, load, wants_fr1

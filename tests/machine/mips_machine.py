@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 
-from pemu.engine.codecache import CodeCache
+from pemu.engine.code.cache import CodeCache
 from pemu.machine.clock import InstructionCount
 from pemu.machine.machine import Machine
 from pemu.machine.mips import MipsProcessor

@@ -8,7 +8,7 @@ import time
 
 from pemu.cli import outcome
 from pemu.cli.user_options import PathText, jit_group
-from pemu.engine.codecache import (
+from pemu.engine.code.cache import (
     DEFAULT_LIMIT,
     KINDS,
     TIER0,
@@ -19,8 +19,8 @@ from pemu.engine.codecache import (
     open_entry,
     read_tier0,
 )
-from pemu.engine.regioncache import SEPARATOR
-from pemu.engine.regionstore import RegionStore
+from pemu.engine.code.regioncache import SEPARATOR
+from pemu.engine.code.regionstore import RegionStore
 from pemu.options.command import Command, Option
 from pemu.options.error import OptionError, unknown
 from pemu.options.types import Int

@@ -16,7 +16,7 @@ from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, ValueType
 
 if TYPE_CHECKING:
-    from pemu.engine.codecache import CodeCache
+    from pemu.engine.code.cache import CodeCache
 
 PACKAGES = ("block", "chardev", "devices", "engine", "isa", "machine", "monitor", "options")
 """Where what runs machines is."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pemu.cli.system_options import SystemOptions
-from pemu.engine.codecache import DEFAULT_LIMIT, CodeCache, default_directory
+from pemu.engine.code.cache import DEFAULT_LIMIT, CodeCache, default_directory
 from pemu.machine.control import Vcpu
 from pemu.machine.machine import Hosting, Machine
 from pemu.machine.target import Target

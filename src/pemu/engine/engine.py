@@ -7,25 +7,25 @@ import mmap
 from _thread import allocate_lock, start_new_thread
 from time import sleep
 
-from pemu.engine import context as c
-from pemu.engine import state as s
-from pemu.engine.codecache import CodeCache
-from pemu.engine.hostmemory import MAP_FIXED, MAP_NORESERVE, host_map, host_unmap, reserve
-from pemu.engine.masking import with_own_descriptors, with_signals_blocked
+from pemu.engine.code.cache import CodeCache
+from pemu.engine.host.masking import with_own_descriptors, with_signals_blocked
+from pemu.engine.host.memory import MAP_FIXED, MAP_NORESERVE, host_map, host_unmap, reserve
+from pemu.engine.layout import context as c
+from pemu.engine.layout import state as s
+from pemu.engine.layout.pages import PAGE
 from pemu.engine.native import NativeContext
-from pemu.engine.pages import PAGE
 from pemu.engine.vcpu import Cpu, cpu_class
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.engine.architecture import Architecture
-    from pemu.engine.compiler import Compiler
-    from pemu.engine.guestblock import GuestBlock
-    from pemu.engine.machinememory import MachineMemory
-    from pemu.engine.memory import AddressSpace
-    from pemu.engine.regioncache import RegionCache
+    from pemu.engine.code.regioncache import RegionCache
+    from pemu.engine.memory.machine import MachineMemory
+    from pemu.engine.memory.process import AddressSpace
+    from pemu.engine.staging.architecture import Architecture
+    from pemu.engine.tier1.compiler import Compiler
+    from pemu.engine.tier1.guestblock import GuestBlock
 
 ARENA_BYTES = 48 << 20
 """Room for tier 0 blocks (about 40 bytes a guest instruction); when full, all is thrown away."""
@@ -188,7 +188,7 @@ class Engine(NativeContext):
         """
         if self.cache is None or self.mode != "auto":
             return
-        from pemu.engine.regioncache import RegionCache
+        from pemu.engine.code.regioncache import RegionCache
 
         with self.lock:
             self._stored = RegionCache(self, self.cache, program, version)
@@ -403,7 +403,7 @@ class Engine(NativeContext):
 
     def _construct_compiler(self) -> Compiler:
         if self._compiler is None:
-            from pemu.engine.compiler import Compiler
+            from pemu.engine.tier1.compiler import Compiler
 
             self.arch.source()
             self._compiler = Compiler(self)

@@ -6,12 +6,12 @@ import ctypes
 import mmap
 from array import array
 
-from pemu.engine import context as c
-from pemu.engine import softmmu
-from pemu.engine import state as s
-from pemu.engine.architecture import ACCESS_LOOK, PAGE_FAULT
-from pemu.engine.exits import EXIT_INTERRUPT, EXIT_TRACK
-from pemu.engine.hostmemory import reserve, use_sparsely
+from pemu.engine.host.memory import reserve, use_sparsely
+from pemu.engine.layout import context as c
+from pemu.engine.layout import state as s
+from pemu.engine.layout.exits import EXIT_INTERRUPT, EXIT_TRACK
+from pemu.engine.staging import softmmu
+from pemu.engine.staging.architecture import ACCESS_LOOK, PAGE_FAULT
 from pemu.engine.vcpu import Cpu
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pemu.engine.engine import Engine
-    from pemu.engine.machinememory import MachineMemory
+    from pemu.engine.memory.machine import MachineMemory
 
 PHYSICAL_BITS = 36
 """Guest-physical addresses below 2 to the power of this may be memory; all may be devices."""

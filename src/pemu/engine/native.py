@@ -8,18 +8,18 @@ import os
 import struct
 from _thread import RLock, start_new_thread
 
-from pemu.engine import context as c
-from pemu.engine import signal_table as sig
-from pemu.engine.codearea import CodeArea
-from pemu.engine.guest_access import use_native_copy
-from pemu.engine.host_x86_64 import KICK_CODE
-from pemu.engine.masking import with_signals_blocked
-from pemu.engine.tier0parts import Tier0Parts
+from pemu.engine.code.area import CodeArea
+from pemu.engine.host.masking import with_signals_blocked
+from pemu.engine.host.x86_64 import KICK_CODE
+from pemu.engine.layout import context as c
+from pemu.engine.layout import signal_table as sig
+from pemu.engine.memory.access import use_native_copy
+from pemu.engine.tier0.parts import Tier0Parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.architecture import Architecture
-    from pemu.engine.codecache import CodeCache
+    from pemu.engine.code.cache import CodeCache
+    from pemu.engine.staging.architecture import Architecture
     from pemu.engine.vcpu import Cpu
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,7 +46,7 @@ whose instructions these have to know. They are the first engine's."""
 
 
 class NativeContext:
-    """The context of an engine (`pemu.engine.context`) and the native functions that share it."""
+    """The context of an engine (`layout.context`) and the native functions that share it."""
 
     def __init__(self, arch: Architecture, cache: CodeCache | None) -> None:
         self.arch = arch
@@ -170,7 +170,7 @@ class NativeContext:
         self._set(c.CALL_COUNT, self._call_count if wanted else 0)
 
     def set_signals(self, numbers: bytes, unblockable: int, caught: int, actions: int) -> None:
-        """Say what native code has to know about the guest's signals (see `native_signals`).
+        """Say what native code has to know about the guest's signals (see `syscalls.signals`).
 
         `numbers`: the host's number by the guest's from 1; `unblockable`, `caught`: sets, bit n-1
         for the guest's signal n; `actions`: host address of the rows of actions.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 
-from pemu.engine import context as c
-from pemu.engine import state as s
-from pemu.engine.exits import (
+from pemu.engine.host.x86_64 import ALTSTACK_BYTES, DEFAULT_MXCSR
+from pemu.engine.layout import context as c
+from pemu.engine.layout import state as s
+from pemu.engine.layout.exits import (
     EXIT_FAULT,
     EXIT_FLUSH,
     EXIT_FULL,
@@ -18,7 +19,6 @@ from pemu.engine.exits import (
     EXIT_SYSCALL,
     FAULT_FETCH,
 )
-from pemu.engine.host_x86_64 import ALTSTACK_BYTES, DEFAULT_MXCSR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

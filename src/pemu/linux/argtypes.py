@@ -7,7 +7,7 @@ shows it, and what native code may do with it. Addresses are in `pointer_types`.
 
 from __future__ import annotations
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux.native_argument import Native, bits_table, numbers_table
 from pemu.linux.show import octal
 

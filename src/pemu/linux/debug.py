@@ -14,8 +14,8 @@ import os
 from _thread import get_native_id, start_new_thread
 from threading import Condition
 
-from pemu.engine.exits import EXIT_FAULT, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
-from pemu.engine.masking import with_signals_blocked
+from pemu.engine.host.masking import with_signals_blocked
+from pemu.engine.layout.exits import EXIT_FAULT, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSCALL
 from pemu.isa.mips.names import A3, V0
 from pemu.linux import fdtable, running, signals, syscall
 from pemu.linux.debuggee import Debuggee

@@ -6,8 +6,8 @@ import errno
 import os
 from abc import abstractmethod
 
-from pemu.engine.faults import GuestFault
-from pemu.engine.pages import MAPPED, PAGE
+from pemu.engine.layout.pages import MAPPED, PAGE
+from pemu.engine.memory.faults import GuestFault
 from pemu.isa.mips import debug as isa
 from pemu.linux import fdtable
 from pemu.linux.loader import translate_path

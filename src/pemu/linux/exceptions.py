@@ -5,8 +5,8 @@ Source: Linux arch/mips/kernel/traps.c, arch/mips/mm/fault.c.
 
 from __future__ import annotations
 
-from pemu.engine.exits import FAULT_BUS, FAULT_MISALIGNED
-from pemu.engine.pages import MAPPED
+from pemu.engine.layout.exits import FAULT_BUS, FAULT_MISALIGNED
+from pemu.engine.layout.pages import MAPPED
 from pemu.isa.mips import exceptions, fpu_control
 from pemu.linux import signals
 from pemu.linux.mips import signals as ms

@@ -13,7 +13,7 @@ import ctypes
 import errno
 import mmap
 
-from pemu.engine.call_table import DESCRIPTORS
+from pemu.engine.layout.call_table import DESCRIPTORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.memory import AddressSpace
+    from pemu.engine.memory.process import AddressSpace
 
 PATH_MAX = 4096
 

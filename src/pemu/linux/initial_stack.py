@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 
-from pemu.engine.faults import GuestFault
+from pemu.engine.memory.faults import GuestFault
 from pemu.linux.elf import PF_X, PT_GNU_STACK, PT_PHDR, ElfError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.engine.memory import AddressSpace
+    from pemu.engine.memory.process import AddressSpace
     from pemu.linux.elf import Elf
     from pemu.linux.target import Target
 

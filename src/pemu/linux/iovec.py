@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux.argtypes import ArgType, signed
 from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.native_argument import Native, moves
@@ -73,7 +73,7 @@ def scatter(t: Thread, start: int, count: int, data: bytes) -> None:
 
 def show_vectors(t: Thread, start: int, count: int, filled: int | None) -> str:
     """Buffers as -strace shows them; `filled`: bytes in them that count, None for all."""
-    from pemu.engine.faults import GuestFault
+    from pemu.engine.memory.faults import GuestFault
 
     try:
         pairs = read_iovec(t, start, count)

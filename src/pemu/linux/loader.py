@@ -12,7 +12,7 @@ import mmap
 import os
 import stat
 
-from pemu.engine.faults import GuestFault
+from pemu.engine.memory.faults import GuestFault
 from pemu.linux.elf import (
     ET_DYN,
     FP_64,
@@ -35,7 +35,7 @@ from pemu.options.error import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.memory import AddressSpace
+    from pemu.engine.memory.process import AddressSpace
     from pemu.linux.elf import Segment
     from pemu.linux.initial_stack import Start
     from pemu.linux.target import Target

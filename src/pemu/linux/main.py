@@ -7,9 +7,9 @@ import os
 import sys
 import time
 
-from pemu.engine.codecache import DEFAULT_LIMIT, CodeCache, default_directory
+from pemu.engine.code.cache import DEFAULT_LIMIT, CodeCache, default_directory
 from pemu.engine.engine import Engine
-from pemu.engine.memory import AddressSpace
+from pemu.engine.memory.process import AddressSpace
 from pemu.isa.mips.cpu import architecture
 from pemu.linux import fdtable, title
 from pemu.linux.elf import ElfError

@@ -1,13 +1,13 @@
 """What native code does with an argument of a system call, and the tables it does that by.
 
-`engine.call_table` describes them.
+`engine.layout.call_table` describes them.
 """
 
 from __future__ import annotations
 
 import struct
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

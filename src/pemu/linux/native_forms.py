@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux.argtypes import ArgType
 from pemu.linux.native_argument import Native, moves_of, numbers_table
 

@@ -1,4 +1,4 @@
-"""Filling the table of system calls that generated code makes itself (`engine.native_call`).
+"""Filling the table of system calls that generated code makes itself (`engine.syscalls.call`).
 
 A call gets its entry when Python has made it for the first time: a program that makes few calls
 pays for few, and modules that it does not need are not imported.
@@ -10,7 +10,7 @@ import ctypes
 import os
 import struct
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux.fdtable import SPECIAL_ADDRESS
 from pemu.linux.hostcalls import NR
 from pemu.linux.mips.errno import TO_GUEST

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from _thread import get_native_id
 
-from pemu.engine import state as s
+from pemu.engine.layout import state as s
 from pemu.linux.sigactions import Actions
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
     from pemu.engine.engine import Engine
-    from pemu.engine.memory import AddressSpace
+    from pemu.engine.memory.process import AddressSpace
     from pemu.engine.vcpu import Cpu
     from pemu.linux.loader import LoadedImage
     from pemu.linux.mips.signals import SigInfo

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from pemu.engine.exits import (
+from pemu.engine.layout.exits import (
     EXIT_EXCEPTION,
     EXIT_FAULT,
     EXIT_HOOK,
@@ -14,8 +14,8 @@ from pemu.engine.exits import (
     EXIT_TRACK,
     FAULT_WRITE,
 )
-from pemu.engine.faults import GuestFault
-from pemu.engine.pages import TRACK
+from pemu.engine.layout.pages import TRACK
+from pemu.engine.memory.faults import GuestFault
 from pemu.linux import signals, syscall
 from pemu.linux.hostcalls import NR
 from pemu.linux.process import ThreadExit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 
-from pemu.engine.signal_table import ACTION, SIGNALS
+from pemu.engine.layout.signal_table import ACTION, SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

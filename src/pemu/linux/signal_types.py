@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux.argtypes import ArgType, signed
 from pemu.linux.mips.signals import SIGSET_BYTES, guest_sigset, guest_to_host_signal, signal_name
 from pemu.linux.nametypes import Bits, Named

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pemu.engine.memory import AddressSpace
+    from pemu.engine.memory.process import AddressSpace
 
 _WIDTHS = {
     "char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "longlong": 8,

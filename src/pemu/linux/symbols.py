@@ -10,7 +10,7 @@ from pemu.symboltable import Functions, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.memory import AddressSpace
+    from pemu.engine.memory.process import AddressSpace
     from pemu.linux.target import Target
 
 _LARGEST_FILE = 1 << 30

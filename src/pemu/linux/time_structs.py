@@ -8,14 +8,14 @@ from __future__ import annotations
 import errno
 import struct
 
-from pemu.engine.faults import GuestFault
+from pemu.engine.memory.faults import GuestFault
 from pemu.linux.hostcalls import HostBuffer, address_of
 from pemu.linux.pointer_types import StructType
 from pemu.linux.structs import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.memory import AddressSpace
+    from pemu.engine.memory.process import AddressSpace
     from pemu.linux.abi import Abi, Decoder
     from pemu.linux.argtypes import Argument
     from pemu.linux.native_argument import Native

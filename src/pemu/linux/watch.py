@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from pemu.engine.exits import FAULT_FETCH, FAULT_WRITE
-from pemu.engine.hostmemory import host_protect
-from pemu.engine.pages import EXEC, MAPPED, PAGE, READ, TRACK, WRITE
+from pemu.engine.host.memory import host_protect
+from pemu.engine.layout.exits import FAULT_FETCH, FAULT_WRITE
+from pemu.engine.layout.pages import EXEC, MAPPED, PAGE, READ, TRACK, WRITE
 from pemu.isa.mips.access import accessed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pemu.engine.memory import AddressSpace
+    from pemu.engine.memory.process import AddressSpace
     from pemu.engine.vcpu import Cpu
 
 KINDS = {"watch": (False, True), "rwatch": (True, False), "awatch": (True, True)}

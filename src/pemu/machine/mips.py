@@ -32,7 +32,7 @@ from pemu.machine.region import BusError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.engine.codecache import CodeCache
+    from pemu.engine.code.cache import CodeCache
     from pemu.machine.deviceaccess import SpecialDevice
     from pemu.machine.machine import Machine
     from pemu.machine.mips_log import ProcessorLog

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from pemu.engine.architecture import PAGE_FAULT, PAGE_FAULT_SHIFT
+from pemu.engine.staging.architecture import PAGE_FAULT, PAGE_FAULT_SHIFT
 from pemu.isa.mips import codelog, dump, exceptions
 from pemu.isa.mips.codelog import CodeLog
 from pemu.isa.mips.cp0_display import cause_value, status_lines

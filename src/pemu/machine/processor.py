@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pemu.engine import context as c
 from pemu.engine.engine import Engine
-from pemu.engine.exits import EXIT_BUDGET, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSTEM, EXIT_WATCH
+from pemu.engine.layout import context as c
+from pemu.engine.layout.exits import EXIT_BUDGET, EXIT_HOOK, EXIT_INTERRUPT, EXIT_SYSTEM, EXIT_WATCH
 from pemu.engine.machinecpu import MachineCpu, PhysicalMap, Watches
-from pemu.engine.machinememory import MachineMemory
+from pemu.engine.memory.machine import MachineMemory
 from pemu.machine.deviceaccess import DeviceAccess
 from pemu.machine.icount import InstructionTime
 from pemu.machine.region import Ram
@@ -21,8 +21,8 @@ from pemu.machine.region import Ram
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.engine.architecture import Architecture
-    from pemu.engine.codecache import CodeCache
+    from pemu.engine.code.cache import CodeCache
+    from pemu.engine.staging.architecture import Architecture
     from pemu.engine.variable import Variable
     from pemu.machine.control import State
     from pemu.machine.deviceaccess import SpecialDevice

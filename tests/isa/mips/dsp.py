@@ -13,8 +13,8 @@ from typing import Literal
 
 import pytest
 
-from pemu.engine.architecture import Architecture
-from pemu.engine.insn import Insn
+from pemu.engine.staging.architecture import Architecture
+from pemu.engine.staging.insn import Insn
 from tests.isa.mips.machines import (
     DATA,
     DATA_BYTES,

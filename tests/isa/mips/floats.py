@@ -7,8 +7,8 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pemu.engine.architecture import Architecture
-from pemu.engine.insn import Insn
+from pemu.engine.staging.architecture import Architecture
+from pemu.engine.staging.insn import Insn
 from pemu.isa.mips import fpu_control
 from tests.isa.mips.machines import (
     DATA,

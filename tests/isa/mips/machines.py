@@ -9,11 +9,17 @@ from typing import Any
 
 import pytest
 
-from pemu.engine.architecture import Architecture
-from pemu.engine.codecache import CodeCache
+from pemu.engine.code.cache import CodeCache
 from pemu.engine.engine import Engine
-from pemu.engine.exits import EXIT_EXCEPTION, EXIT_FAULT, EXIT_INTERRUPT, EXIT_SYSCALL, EXIT_TRACK
-from pemu.engine.memory import AddressSpace
+from pemu.engine.layout.exits import (
+    EXIT_EXCEPTION,
+    EXIT_FAULT,
+    EXIT_INTERRUPT,
+    EXIT_SYSCALL,
+    EXIT_TRACK,
+)
+from pemu.engine.memory.process import AddressSpace
+from pemu.engine.staging.architecture import Architecture
 
 unicorn = pytest.importorskip("unicorn")
 const = pytest.importorskip("unicorn.mips_const")

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from pemu.engine.architecture import Architecture
-from pemu.engine.insn import Insn
+from pemu.engine.staging.architecture import Architecture
+from pemu.engine.staging.insn import Insn
 from pemu.isa.mips.disassembler import disassemble
 from tests.isa.mips.machines import CODE, DATA, DATA_BYTES, State, Trap
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pemu.engine.architecture import Architecture
+from pemu.engine.staging.architecture import Architecture
 from pemu.isa.mips.cpu import architecture
 from pemu.isa.mips.disassembler import disassemble
 from scripts.debian_sysroot import ARCHITECTURES, default_directory

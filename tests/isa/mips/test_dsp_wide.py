@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pemu.engine.insn import Insn
+from pemu.engine.staging.insn import Insn
 from pemu.isa.mips.cpu import architecture
 from tests.conftest import SEED
 from tests.isa.mips.dsp import (

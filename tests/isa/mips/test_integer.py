@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pemu.engine.insn import Insn
+from pemu.engine.staging.insn import Insn
 from pemu.isa.mips.cpu import architecture
 from pemu.isa.mips.exceptions import (
     ADDRESS_LOAD,

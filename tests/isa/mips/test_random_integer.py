@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pemu.engine.architecture import Architecture
-from pemu.engine.insn import Insn
+from pemu.engine.staging.architecture import Architecture
+from pemu.engine.staging.insn import Insn
 from pemu.isa.mips.cpu import architecture
 from tests.conftest import SEED
 from tests.isa.mips.machines import PemuMachine, State, Trap, UnicornMachine

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pemu.engine.insn import Insn
+from pemu.engine.staging.insn import Insn
 from pemu.isa.mips.models import MODELS, Model
 from pemu.isa.mips.table import instructions
 from tests.conftest import ROOT, SEED, Run, need

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from pemu.engine.blocks import BlockReader
+from pemu.engine.tier0.blocks import BlockReader
 from pemu.isa.mips import dump
 from pemu.isa.mips.disassembler import disassemble
 from pemu.isa.mips.undefined import undefined
@@ -17,9 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pemu.engine.blocks import Op
     from pemu.engine.engine import Engine
-    from pemu.engine.guestblock import GuestBlock
+    from pemu.engine.tier0.blocks import Op
+    from pemu.engine.tier1.guestblock import GuestBlock
     from pemu.engine.vcpu import Cpu
     from pemu.log import Log
 
@@ -143,7 +143,7 @@ class CodeLog:
         if "op" in items:
             parts.append(f"OP: regions {self._places(regions)}\n{_without_metadata(text)}\n")
         if "op_opt" in items:
-            from pemu.engine.llvm import optimized
+            from pemu.engine.code.llvm import optimized
 
             text_of = _without_metadata(optimized(text))
             parts.append(f"OP after optimization: regions {self._places(regions)}\n{text_of}\n")
@@ -156,7 +156,7 @@ class CodeLog:
 
     def _host_code(self, text: str, regions: dict[int, list[GuestBlock]], end: int) -> str:
         """The assembly that LLVM makes of a module, by region."""
-        from pemu.engine.llvm import assembly
+        from pemu.engine.code.llvm import assembly
 
         functions = _functions(assembly(text))
         starts = sorted(regions)

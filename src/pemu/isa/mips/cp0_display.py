@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pemu.engine import context
+from pemu.engine.layout import context
 from pemu.isa.mips import cp0_performance as performance
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_watch as watch
@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pemu.engine.architecture import Architecture
     from pemu.engine.machinecpu import MachineCpu
+    from pemu.engine.staging.architecture import Architecture
     from pemu.isa.mips.cp0_models import Control
 
 

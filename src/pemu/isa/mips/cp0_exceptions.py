@@ -6,7 +6,7 @@ exceptions); EJTAG Specification, chapter 5 for debug mode.
 
 from __future__ import annotations
 
-from pemu.engine.values import signed
+from pemu.engine.staging.values import signed
 from pemu.isa.mips import cp0_interrupts as interrupts
 from pemu.isa.mips import cp0_shadow
 from pemu.isa.mips import cp0_state as c
@@ -16,8 +16,8 @@ from pemu.isa.mips.cp0_translate import segment_mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.builder import Variable
-    from pemu.engine.values import Value
+    from pemu.engine.staging.builder import Variable
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 RESET_VECTOR = 0xBFC00000

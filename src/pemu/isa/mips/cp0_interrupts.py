@@ -8,7 +8,7 @@ from pemu.isa.mips.cp0_tcstatus import IXMT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 SOFTWARE = 3 << c.IP_SHIFT

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pemu.engine.context import MMU_SHIFT
+from pemu.engine.layout.context import MMU_SHIFT
 from pemu.isa.mips import cp0_performance as performance
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips.cp0_translate import MODE_ERROR, MODE_KERNEL, MODE_USER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 _FS_AND_ENABLES = 0x01000F80

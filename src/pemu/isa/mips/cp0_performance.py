@@ -12,7 +12,7 @@ Source: MIPS64 Architecture for Programmers, volume III (Performance Counter Reg
 
 from __future__ import annotations
 
-from pemu.engine.builder import Procedure
+from pemu.engine.staging.builder import Procedure
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_timer
 from pemu.isa.mips.cp0_exits import EXIT_COUNTERS
@@ -20,7 +20,7 @@ from pemu.isa.mips.cp0_exits import EXIT_COUNTERS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.machinecpu import MachineCpu
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 MORE, INTERRUPTS = 1 << 31, 1 << 4

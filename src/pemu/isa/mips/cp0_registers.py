@@ -6,8 +6,8 @@ Source: MIPS32 and MIPS64 Architecture for Programmers, volume III, chapter 9 (C
 
 from __future__ import annotations
 
-from pemu.engine.architecture import ACCESS_LOOK, PAGE_FAULT
-from pemu.engine.builder import Procedure
+from pemu.engine.staging.architecture import ACCESS_LOOK, PAGE_FAULT
+from pemu.engine.staging.builder import Procedure
 from pemu.isa.mips import cp0_interrupts as interrupts
 from pemu.isa.mips import cp0_performance as performance
 from pemu.isa.mips import cp0_state as c
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_models import Control
     from pemu.isa.mips.cp0_state import SystemCpu
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pemu.engine.values import signed
+from pemu.engine.staging.values import signed
 from pemu.isa.mips import cp0_performance as performance
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips import cp0_watch as watch

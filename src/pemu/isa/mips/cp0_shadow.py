@@ -14,7 +14,7 @@ from pemu.isa.mips.cp0_usable import privileged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 _CSS, _PSS, _ESS, _EICSS = 0, 6, 12, 18

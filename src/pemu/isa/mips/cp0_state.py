@@ -6,8 +6,8 @@ Count follows the clock, and the interrupt lines.
 
 from __future__ import annotations
 
-from pemu.engine.architecture import System
-from pemu.engine.state import Layout, Register
+from pemu.engine.layout.state import Layout, Register
+from pemu.engine.staging.architecture import System
 from pemu.isa.mips.exceptions import ADDRESS_LOAD, ADDRESS_STORE, BUS_DATA, BUS_FETCH
 from pemu.isa.mips.state import layout
 
@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pemu.engine.builder import RegisterFile
-    from pemu.engine.values import Value
+    from pemu.engine.staging.builder import RegisterFile
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_models import Control
     from pemu.isa.mips.state import Cpu
 

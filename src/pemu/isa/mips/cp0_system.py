@@ -11,7 +11,7 @@ from pemu.isa.mips.cp0_translate import fixed, translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.insn import InstructionSet
+    from pemu.engine.staging.insn import InstructionSet
     from pemu.isa.mips.cp0_models import Control
 
 _MODULES = (

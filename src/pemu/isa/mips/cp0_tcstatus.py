@@ -9,7 +9,7 @@ from pemu.isa.mips import cp0_state as c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 ACTIVE, IXMT = 1 << 13, 1 << 10

@@ -16,7 +16,7 @@ from pemu.isa.mips.state import set_word, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 _EVP = 1 << 0

@@ -13,14 +13,14 @@ Source: MIPS32 and MIPS64 Architecture for Programmers, volumes II and III (4.3,
 
 from __future__ import annotations
 
-from pemu.engine.builder import Procedure
+from pemu.engine.staging.builder import Procedure
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips.cp0_translate import ENTRY_D, ENTRY_V, find
 from pemu.isa.mips.cp0_usable import privileged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 PAGE = 0x1000

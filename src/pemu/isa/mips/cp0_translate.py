@@ -6,7 +6,7 @@ Source: MIPS32 and MIPS64 Architecture for Programmers, volume III, chapter 4 (v
 
 from __future__ import annotations
 
-from pemu.engine.architecture import (
+from pemu.engine.staging.architecture import (
     ACCESS_STORE,
     PAGE_ASK,
     PAGE_EXECUTE,
@@ -27,8 +27,8 @@ from pemu.isa.mips.exceptions import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.builder import Variable
-    from pemu.engine.values import Value
+    from pemu.engine.staging.builder import Variable
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 MODE_KERNEL, MODE_SUPERVISOR, MODE_USER, MODE_ERROR = range(4)

@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.engine.insn import InstructionSet, Meaning
-    from pemu.engine.values import Value
+    from pemu.engine.staging.insn import InstructionSet, Meaning
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 

@@ -11,14 +11,14 @@ Source: MIPS32 and MIPS64 Architecture for Programmers, volume III (WatchLo, Wat
 
 from __future__ import annotations
 
-from pemu.engine.architecture import ACCESS_LOAD, ACCESS_STORE
+from pemu.engine.staging.architecture import ACCESS_LOAD, ACCESS_STORE
 from pemu.isa.mips import cp0_state as c
 from pemu.isa.mips.cp0_exits import EXIT_HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.machinecpu import MachineCpu
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0_state import SystemCpu
 
 PAIRS = 8

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pemu.engine.architecture import COUNTED, Architecture, SystemCall
+from pemu.engine.staging.architecture import COUNTED, Architecture, SystemCall
 from pemu.isa.mips.models import model
 from pemu.isa.mips.names import A0, A1, A2, A3, SP, V0, V1
 from pemu.isa.mips.state import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.insn import InstructionSet
+    from pemu.engine.staging.insn import InstructionSet
     from pemu.isa.mips.cp0_models import Control
 
 MODE_FR0, MODE_FR1 = 0, 1

@@ -11,7 +11,7 @@ from pemu.isa.mips import fpu_control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.architecture import Architecture
+    from pemu.engine.staging.architecture import Architecture
     from pemu.engine.vcpu import Cpu
 
 _CPU, _CP0, _FPU, _DSP = (f"org.gnu.gdb.mips.{name}" for name in ("cpu", "cp0", "fpu", "dsp"))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from pemu.engine.architecture import Architecture
-from pemu.engine.insn import Insn
-from pemu.engine.values import signed
+from pemu.engine.staging.architecture import Architecture
+from pemu.engine.staging.insn import Insn
+from pemu.engine.staging.values import signed
 from pemu.isa.mips.names import FLOAT_CONTROL, cp0_name
 
 SymbolLookup = Callable[[int], str | None]

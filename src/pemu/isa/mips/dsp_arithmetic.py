@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.dsp import Meaning, Operation
     from pemu.isa.mips.state import Cpu
 

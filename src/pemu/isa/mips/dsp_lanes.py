@@ -6,13 +6,13 @@ vectors, so that a host with vector instructions uses them. Lane 0 is the least 
 
 from __future__ import annotations
 
-from pemu.engine.values import StagingError, Value
+from pemu.engine.staging.values import StagingError, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.engine.values import Emitter
+    from pemu.engine.staging.values import Emitter
 
 
 class Lanes:

@@ -16,9 +16,9 @@ Source: MIPS Architecture For Programmers, volume I-A, chapter 6.
 
 from __future__ import annotations
 
-from pemu.engine import fp
-from pemu.engine import state as s
-from pemu.engine.builder import Helper
+from pemu.engine.layout import state as s
+from pemu.engine.staging import fp
+from pemu.engine.staging.builder import Helper
 from pemu.isa.mips.exceptions import FLOATING_POINT, RESERVED_INSTRUCTION
 from pemu.isa.mips.table import MIPS
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from pemu.engine.builder import Variable
-    from pemu.engine.insn import Meaning
-    from pemu.engine.runtime import Function
-    from pemu.engine.values import Emitter, Value
+    from pemu.engine.staging.builder import Variable
+    from pemu.engine.staging.function import Function
+    from pemu.engine.staging.insn import Meaning
+    from pemu.engine.staging.values import Emitter, Value
     from pemu.isa.mips.state import Cpu
 
     Nans: TypeAlias = "Direct | Again"

@@ -6,7 +6,7 @@ Source: MIPS Architecture For Programmers, volume IV-c (MIPS-3D, revision 2.61).
 
 from __future__ import annotations
 
-from pemu.engine import fp
+from pemu.engine.staging import fp
 from pemu.isa.mips import fpu
 from pemu.isa.mips.fpu_arithmetic import FORMATS, negated, number, reciprocal
 from pemu.isa.mips.fpu_compare import CONDITIONS, compare
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.engine.values import Emitter, Value
+    from pemu.engine.staging.values import Emitter, Value
     from pemu.isa.mips.fpu import Nans, Operation
     from pemu.isa.mips.state import Cpu
 

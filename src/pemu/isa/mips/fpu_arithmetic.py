@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pemu.engine import fp
+from pemu.engine.staging import fp
 from pemu.isa.mips import fpu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Emitter, Value
+    from pemu.engine.staging.values import Emitter, Value
     from pemu.isa.mips.fpu import Nans
     from pemu.isa.mips.state import Cpu
 

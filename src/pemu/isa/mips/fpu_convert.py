@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pemu.engine import fp
-from pemu.engine.builder import Helper
+from pemu.engine.staging import fp
+from pemu.engine.staging.builder import Helper
 from pemu.isa.mips import fpu
 from pemu.isa.mips.fpu_arithmetic import FORMATS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.runtime import Function
-    from pemu.engine.values import Emitter, Value
+    from pemu.engine.staging.function import Function
+    from pemu.engine.staging.values import Emitter, Value
     from pemu.isa.mips.fpu import Nans
     from pemu.isa.mips.state import Cpu
 

@@ -8,7 +8,7 @@ from pemu.isa.mips.state import set_word, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.state import Cpu
 
 

@@ -6,7 +6,7 @@ Source: MIPS Architecture For Programmers, volume II-A (MIPS64, revision 5.04).
 
 from __future__ import annotations
 
-from pemu.engine import fp
+from pemu.engine.staging import fp
 from pemu.isa.mips import fpu
 from pemu.isa.mips.fpu_arithmetic import MULTIPLY_ADD, multiply_add
 from pemu.isa.mips.fpu_compare import CONDITIONS, compare
@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.engine.insn import Meaning
-    from pemu.engine.values import Emitter, Value
+    from pemu.engine.staging.insn import Meaning
+    from pemu.engine.staging.values import Emitter, Value
     from pemu.isa.mips.fpu import Nans, Operation
     from pemu.isa.mips.state import Cpu
 

@@ -6,7 +6,7 @@ Source: MIPS Architecture For Programmers, volume I-A, 5.6 (floating-point contr
 
 from __future__ import annotations
 
-from pemu.engine import fp
+from pemu.engine.staging import fp
 from pemu.isa.mips import fpu
 from pemu.isa.mips.exceptions import FLOATING_POINT
 from pemu.isa.mips.fpu_control import CAUSE_QUERY
@@ -15,7 +15,7 @@ from pemu.isa.mips.table import MIPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.state import Cpu
 
 _OWN = 0x01000F83

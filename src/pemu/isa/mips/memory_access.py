@@ -16,7 +16,7 @@ from pemu.isa.mips.table import MIPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.values import Value
+    from pemu.engine.staging.values import Value
     from pemu.isa.mips.state import Cpu
 
 

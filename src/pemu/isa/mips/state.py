@@ -8,13 +8,13 @@ of the odd register in its high half; with FR=1 each slot stands alone, singles 
 
 from __future__ import annotations
 
-from pemu.engine.state import Layout, Register
+from pemu.engine.layout.state import Layout, Register
 from pemu.isa.mips.names import FCC, FPR, GPR_N64, GPR_O32, HI, LO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.builder import InsnBuilder, RegisterFile
-    from pemu.engine.values import Value
+    from pemu.engine.staging.builder import InsnBuilder, RegisterFile
+    from pemu.engine.staging.values import Value
 
     class _Single:
         """A register that is not part of a file: read as a value, given a value or a number."""

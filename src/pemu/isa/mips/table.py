@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from pemu.engine.insn import InstructionSet
+from pemu.engine.staging.insn import InstructionSet
 
 MIPS = InstructionSet("mips", unit=32)
 

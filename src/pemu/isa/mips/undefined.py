@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.insn import Insn
+    from pemu.engine.staging.insn import Insn
 
 _RA = 31
 _LINKING = ("bgezal", "bgezall", "bltzal", "bltzall")

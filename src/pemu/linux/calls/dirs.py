@@ -174,7 +174,7 @@ LATE = (
 
 def keep_everything(t: Thread) -> None:
     """Get hold of what a change of the root directory would put out of reach."""
-    from pemu.engine import host_maps
+    from pemu.engine.host import maps as host_maps
 
     load_everything()
     host_maps.hold(fdtable.reserve)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux import fdtable
 from pemu.linux.argtypes import Fd, UnsignedType, WordType
 from pemu.linux.ioctls import find

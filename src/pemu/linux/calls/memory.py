@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.engine.memory import AddressSpace
+    from pemu.engine.memory.process import AddressSpace
     from pemu.linux.abi import Abi
     from pemu.linux.argtypes import ArgType
     from pemu.linux.native_forms import Forms

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux import fdtable
 from pemu.linux.argtypes import Fd, Int, Mode, Off, Off64, Size
 from pemu.linux.host_ranges import host_range, host_range_for_writing

@@ -6,8 +6,8 @@ import errno
 import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
-from pemu.engine import call_table as k
-from pemu.engine.faults import GuestFault
+from pemu.engine.layout import call_table as k
+from pemu.engine.memory.faults import GuestFault
 from pemu.isa.mips.names import A3, SP, V0
 from pemu.linux import fdtable, signals
 from pemu.linux.argtypes import AtFd, Int, Size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux.argtypes import Int, UInt
 from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, HostBuffer, address_of

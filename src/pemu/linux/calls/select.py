@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux.argtypes import Int
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.native_argument import moves_of

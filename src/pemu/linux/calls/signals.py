@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 
-from pemu.engine import call_table as k
-from pemu.engine.faults import GuestFault
-from pemu.engine.signal_table import ACTION, BLOCK, FLAGS, HANDLER, MASK, SET, UNBLOCK
+from pemu.engine.layout import call_table as k
+from pemu.engine.layout.signal_table import ACTION, BLOCK, FLAGS, HANDLER, MASK, SET, UNBLOCK
+from pemu.engine.memory.faults import GuestFault
 from pemu.isa.mips.names import SP
 from pemu.linux import signals
 from pemu.linux.argtypes import Fd, Int, Size, UInt
@@ -59,7 +59,7 @@ def _mask_moves(abi: Abi) -> bytes:
 
 
 def _action_moves(abi: Abi) -> bytes:
-    """struct sigaction to `native_signals`' action."""
+    """struct sigaction to `syscalls.signals`' action."""
     word = abi.word
     rows = [(0, FLAGS, 4, 8, _MOVED), (word, HANDLER, word, 8, _MOVED)]
     rows += _set_moves(word, 2 * word, MASK)
@@ -264,7 +264,7 @@ def rt_sigtimedwait_time64(t: Thread, mask: int, info: int, timeout: int, size: 
 
 
 def _stack_moves(abi: Abi) -> bytes:
-    """stack_t of MIPS, address, size and flags, to `native_signals`' stack."""
+    """stack_t of MIPS, address, size and flags, to `syscalls.signals`' stack."""
     word = abi.word
     rows = [(0, 0, word, 8, _MOVED), (word, 8, word, 8, _MOVED), (2 * word, 16, 4, 8, _MOVED)]
     return moves_of(3 * word, 24, rows)

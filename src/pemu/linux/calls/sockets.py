@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.isa.mips.names import A0, SP
 from pemu.linux import fdtable, sockaddr
 from pemu.linux.argtypes import Fd, FlagsType, Int, Size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux.argtypes import AtFd, Fd, Int, Mode
 from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from pemu.engine import call_table as k
+from pemu.engine.layout import call_table as k
 from pemu.linux.argtypes import Int, Size, UInt
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.native_forms import Choice, Constant, Form, Given, NullOnly

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pemu.engine.architecture import ACCESS_LOAD, ACCESS_STORE
+from pemu.engine.staging.architecture import ACCESS_LOAD, ACCESS_STORE
 from pemu.machine.processor import Processor
 from pemu.monitor.commands import COMMANDS
 from pemu.monitor.commands.memory import physical

@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pemu.engine.codecache import CodeCache
+from pemu.engine.code.cache import CodeCache
 from pemu.engine.engine import Engine
-from pemu.engine.exits import EXIT_SYSTEM
+from pemu.engine.layout.exits import EXIT_SYSTEM
 from pemu.engine.machinecpu import PhysicalMap
-from pemu.engine.machinememory import MachineMemory
+from pemu.engine.memory.machine import MachineMemory
 from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_COMPARE, EXIT_WAIT, NEVER
 from pemu.isa.mips.cp0_models import Control
 from pemu.isa.mips.cp0_reset import reset

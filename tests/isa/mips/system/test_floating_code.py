@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pemu.engine.blocks import BlockReader
+from pemu.engine.tier0.blocks import BlockReader
 from tests.isa.mips.system import words as w
 from tests.isa.mips.system.barecpu import ROM, BareMachine
 

@@ -1,0 +1,1 @@
+"""Guest memory as Python sees it: of programs (`process`), of machines (`machine`)."""
