@@ -14,7 +14,7 @@ from pemu.engine.host.x86_64 import KICK_CODE
 from pemu.engine.layout import context as c
 from pemu.engine.layout import signal_table as sig
 from pemu.engine.memory.access import use_native_copy
-from pemu.engine.tier0.parts import Tier0Parts
+from pemu.engine.tier0parts import Tier0Parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from itertools import islice
 
 from pemu.engine.host.masking import with_signals_blocked
 from pemu.engine.layout.exits import EXIT_HOOK, EXIT_SYSCALL
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import A0, A3, SP, V0
 from pemu.linux import fdtable, signals, syscall
 from pemu.linux.debug import Debugger

@@ -7,7 +7,7 @@ import os
 from abc import abstractmethod
 
 from pemu.engine.layout.pages import MAPPED, PAGE
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips import debug as isa
 from pemu.linux import fdtable
 from pemu.linux.loader import translate_path

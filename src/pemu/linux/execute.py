@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1
 from pemu.isa.mips.models import FIR_F64, model
 from pemu.isa.mips.names import SP

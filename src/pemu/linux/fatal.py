@@ -6,7 +6,7 @@ import os
 import signal
 from itertools import islice
 
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import FP, RA, SP
 from pemu.isa.mips.unwind import callers
 from pemu.linux.mips.frames import frames_of

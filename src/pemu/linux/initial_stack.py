@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.linux.elf import PF_X, PT_GNU_STACK, PT_PHDR, ElfError
 
 TYPE_CHECKING = False

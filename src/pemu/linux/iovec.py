@@ -73,7 +73,7 @@ def scatter(t: Thread, start: int, count: int, data: bytes) -> None:
 
 def show_vectors(t: Thread, start: int, count: int, filled: int | None) -> str:
     """Buffers as -strace shows them; `filled`: bytes in them that count, None for all."""
-    from pemu.engine.memory.faults import GuestFault
+    from pemu.engine.memory.access import GuestFault
 
     try:
         pairs = read_iovec(t, start, count)

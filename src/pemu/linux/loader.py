@@ -12,7 +12,7 @@ import mmap
 import os
 import stat
 
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.linux.elf import (
     ET_DYN,
     FP_64,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.engine.layout import call_table as k
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.linux.argtypes import ArgType
 from pemu.linux.host_ranges import NOWHERE, host_range, host_range_for_writing, read_path
 from pemu.linux.hostcalls import HostBuffer

@@ -47,7 +47,7 @@ def show_happened(t: Thread, raw: Sequence[int], result: int) -> str:
 
 def _array(t: Thread, start: int, count: int, size: int, show: Callable[[Thread, int], str]) -> str:
     """Elements of an array of structures; those shown empty are left out."""
-    from pemu.engine.memory.faults import GuestFault
+    from pemu.engine.memory.access import GuestFault
 
     if not start:
         return show_pointer(start)
@@ -84,7 +84,7 @@ class FdSetType(PointerType):
 
 
 def _descriptors(t: Thread, start: int, count: int) -> str:
-    from pemu.engine.memory.faults import GuestFault
+    from pemu.engine.memory.access import GuestFault
 
     word = t.target.word
     members = []

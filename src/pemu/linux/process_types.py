@@ -62,7 +62,7 @@ class StatusType(PointerType):
     leaves = True
 
     def show(self, t: Thread, raw: Sequence[int], index: int, result: int | None) -> str:
-        from pemu.engine.memory.faults import GuestFault
+        from pemu.engine.memory.access import GuestFault
 
         start = address(t, raw[index])
         if not start or result is None or result <= 0:

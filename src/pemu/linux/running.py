@@ -15,7 +15,7 @@ from pemu.engine.layout.exits import (
     FAULT_WRITE,
 )
 from pemu.engine.layout.pages import TRACK
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.linux import signals, syscall
 from pemu.linux.hostcalls import NR
 from pemu.linux.process import ThreadExit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import ctypes
 import os
 
 from pemu.engine.host.x86_64 import INTERRUPTED, OWN_SIGNALS
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.linux import syscall
 from pemu.linux.hostcalls import address_of
 from pemu.linux.mips import signals as ms

@@ -6,7 +6,7 @@ The host gets the guest's memory itself where the byte order agrees, also from n
 from __future__ import annotations
 
 from pemu.engine.layout import call_table as k
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.linux import sockaddr
 from pemu.linux.argtypes import ArgType, signed
 from pemu.linux.nametypes import Bits

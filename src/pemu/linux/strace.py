@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import A0, A3, V0
 from pemu.linux.argtypes import signed
 from pemu.linux.mips.errno import to_guest

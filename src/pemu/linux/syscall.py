@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import sys
 
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import A0, A3, V0
 from pemu.linux.abi import Abi
 from pemu.linux.argtypes import Argument

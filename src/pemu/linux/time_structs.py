@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.linux.hostcalls import HostBuffer, address_of
 from pemu.linux.pointer_types import StructType
 from pemu.linux.structs import Struct

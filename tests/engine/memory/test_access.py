@@ -12,7 +12,7 @@ from pemu.engine.code.cache import CodeCache
 from pemu.engine.engine import Engine
 from pemu.engine.host.masking import with_signals_blocked
 from pemu.engine.layout.pages import PAGE, READ, WRITE
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.engine.memory.process import AddressSpace
 from pemu.isa.mips.cpu import architecture
 

@@ -8,7 +8,6 @@ from _thread import RLock
 
 from pemu.engine.host.memory import host_protect
 from pemu.engine.layout.pages import CODE, MOST_CHANGES, PAGE, READ, TRACK, VOLATILE, WRITE
-from pemu.engine.memory.faults import GuestFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +15,14 @@ if TYPE_CHECKING:
     from typing import Literal
 
 _libc = ctypes.PyDLL(None, use_errno=True)
+
+
+class GuestFault(Exception):
+    """A guest-virtual address (`address`) that cannot be read or written."""
+
+    def __init__(self, address: int) -> None:
+        super().__init__(f"no access to guest address {address:#x}")
+        self.address = address
 
 
 class Exclusion:

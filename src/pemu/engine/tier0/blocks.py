@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from pemu.engine.layout import context as c
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.engine.tier0.decoder import ModeDecoders
 from pemu.engine.tier0.handlers import operand_places
 

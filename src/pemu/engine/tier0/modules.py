@@ -3,7 +3,7 @@
 A guest block becomes an array of ops {handler, operands}; each handler does its work and
 tail-calls the next op's. The runtime of an architecture, with the handlers and the decoder of the
 instructions that every program needs, is one module; those of others are modules of their own (see
-`tier0.parts`). All are compiled once and kept in the code cache.
+`tier0parts`). All are compiled once and kept in the code cache.
 """
 
 from __future__ import annotations

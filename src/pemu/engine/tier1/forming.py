@@ -8,7 +8,7 @@ from typing import cast
 
 from pemu.engine.code.regionstore import FLOATING_PAGE
 from pemu.engine.layout import context as c
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.engine.memory.machine import MachineMemory
 from pemu.engine.staging.builder import with_registers
 from pemu.engine.tier0.decoder import ModeDecoders

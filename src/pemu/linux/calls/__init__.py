@@ -10,7 +10,7 @@ _INDEX = {
     "plain": """
         clock_gettime clock_gettime64 close dup fchmod fdatasync flock fsync ftruncate
         getegid geteuid getgid getpgid getpgrp getpid getppid getsid gettid gettimeofday getuid
-        lseek pread64 pwrite64 read recvfrom sched_yield sendto umask write
+        lseek pread64 pwrite64 read sched_yield umask write
     """,
     "clocks": """
         clock_getres clock_getres_time64 clock_nanosleep clock_nanosleep_time64 clock_settime
@@ -78,8 +78,8 @@ _INDEX = {
         sigsuspend ssetmask tgkill tkill
     """,
     "sockets": """
-        accept accept4 bind connect getpeername getsockname getsockopt listen recv send setsockopt
-        shutdown socket socketcall socketpair
+        accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom send
+        sendto setsockopt shutdown socket socketcall socketpair
     """,
     "stat": """
         access chmod chown faccessat faccessat2 fchmodat fchown fchownat fstat fstat64 fstatat64

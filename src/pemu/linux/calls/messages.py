@@ -6,7 +6,7 @@ import errno
 import struct
 
 from pemu.engine.layout import call_table as k
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.linux import ancillary, fdtable, sockaddr
 from pemu.linux.argtypes import Fd, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of

@@ -17,7 +17,6 @@ from pemu.linux.nametypes import Bits, ClockId, Named
 from pemu.linux.native_argument import moves
 from pemu.linux.native_forms import Form, Moved
 from pemu.linux.pointer_types import InBuf, Out, OutBuf
-from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, TIMEZONE
 
@@ -145,43 +144,3 @@ def _time_of(t: Thread, clock: int, start: int, layout: Struct) -> int:
 
 
 passthrough("gettimeofday", Out(TIMEVAL), Out(TIMEZONE))
-
-
-def send_special(
-    t: Thread, fd: int, start: int, size: int, flags: int, address: int, length: int
-) -> int:
-    """send(2) for a descriptor that may have a translator."""
-
-    from pemu.linux.calls.sockets import send_to
-
-    return send_to(t, fd, start, size, flags, address, length)
-
-
-passthrough(
-    "sendto",
-    Fd,
-    InBuf(2),
-    Size,
-    MessageFlags,
-    SockaddrInType(5),
-    Int,
-    special=send_special,
-)
-
-
-@syscall(
-    "recvfrom",
-    Fd,
-    OutBuf(2),
-    Size,
-    MessageFlags,
-    SockaddrOutType(5),
-    SocklenPtr,
-    native="recvfrom",
-)
-def recvfrom(
-    t: Thread, fd: int, start: int, size: int, flags: int, address: int, length: int
-) -> int:
-    from pemu.linux.calls.sockets import receive_from
-
-    return receive_from(t, fd, start, size, flags, address, length)

@@ -7,7 +7,7 @@ import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
 from pemu.engine.layout import call_table as k
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import A3, SP, V0
 from pemu.linux import fdtable, signals
 from pemu.linux.argtypes import AtFd, Int, Size

@@ -6,7 +6,7 @@ import errno
 
 from pemu.engine.layout import call_table as k
 from pemu.engine.layout.signal_table import ACTION, BLOCK, FLAGS, HANDLER, MASK, SET, UNBLOCK
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import SP
 from pemu.linux import signals
 from pemu.linux.argtypes import Fd, Int, Size, UInt

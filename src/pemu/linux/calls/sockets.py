@@ -240,6 +240,16 @@ def send_to(
     )
 
 
+passthrough(
+    *("sendto", Fd, InBuf(2), Size, MessageFlags, SockaddrInType(5), Int),
+    special=send_to,
+)
+
+
+@syscall(
+    *("recvfrom", Fd, OutBuf(2), Size, MessageFlags, SockaddrOutType(5), SocklenPtr),
+    native="recvfrom",
+)
 def receive_from(
     t: Thread, fd: int, start: int, size: int, flags: int, address: int = 0, length: int = 0
 ) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 
-from pemu.engine.memory.faults import GuestFault
+from pemu.engine.memory.access import GuestFault
 from pemu.linux.argtypes import Int, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.nametypes import Bits, ClockId, Named

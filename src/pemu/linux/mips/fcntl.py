@@ -176,7 +176,7 @@ _WHENCES = ("SEEK_SET", "SEEK_CUR", "SEEK_END")
 
 
 def _show_lock(t: Thread, start: int, command: int) -> str:
-    from pemu.engine.memory.faults import GuestFault
+    from pemu.engine.memory.access import GuestFault
     from pemu.linux.file_structs import FLOCK_32, FLOCK_64
 
     layout = FLOCK_64 if command in LOCK64_COMMANDS or t.target.word == 8 else FLOCK_32
