@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,7 +120,89 @@ def test_refused(machine: Machine, text: str, message: str) -> None:
         load(machine, text)
 
 
-def test_uimage_is_refused(machine: Machine, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"\x27\x05\x19\x56" + bytes(60))
-    with pytest.raises(OptionError, match="is a uImage: not supported yet"):
+def uimage(data: bytes, *, kind: int = 2, packing: int = 0, size: int | None = None) -> bytes:
+    size = len(data) if size is None else size
+    fields = (0x27051956, 0, 0, size, RAM + 0x1000, RAM + 0x1004, 0, 5, 5, kind, packing, b"name")
+    return struct.pack(">7I4B32s", *fields) + data
+
+
+@pytest.mark.parametrize("packing", [0, 1])
+def test_uimage_is_loaded_where_it_says(machine: Machine, tmp_path: Path, packing: int) -> None:
+    data = gzip.compress(b"code") if packing else b"code"
+    (tmp_path / "file").write_bytes(uimage(data, packing=packing))
+    assert load(machine, f"file={tmp_path}/file,cpu-num=0") == RAM + 0x1004
+    assert machine.memory.dma_read(RAM + 0x1000, 5) == b"code\0"
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (uimage(b"", kind=4), "is a uImage of type 4, not of a kernel"),
+        (uimage(b"", kind=14), "is a uImage that names no address"),
+        (uimage(b"", packing=3), "is a uImage with compression lzma; make one with mkimage"),
+        (uimage(b"no gzip", packing=1), "is a uImage that cannot be decompressed"),
+        (uimage(gzip.compress(b"x")[:-9], packing=1), "is a uImage that is cut short"),
+        (uimage(b"half", size=8), "is a uImage of 8 bytes, of which 4 are there"),
+        (uimage(b"")[:63], "is cut short"),
+    ],
+)
+def test_refused_uimages(machine: Machine, tmp_path: Path, image: bytes, message: str) -> None:
+    (tmp_path / "file").write_bytes(image)
+    with pytest.raises(OptionError, match=message):
         load(machine, f"file={tmp_path}/file")
+
+
+def record(kind: int, address: int, data: bytes) -> str:
+    body = struct.pack(">BHB", len(data), address, kind) + data
+    return ":" + (body + bytes([-sum(body) & 0xFF])).hex().upper() + "\r\n"
+
+
+LINEAR = record(4, 0, b"\x80\x00")
+END = record(1, 0, b"")
+
+
+def test_intel_hex_file(machine: Machine, tmp_path: Path) -> None:
+    text = LINEAR + record(0, 0x1000, b"co") + record(0, 0x1002, b"de") + record(0, 0x2000, b"more")
+    text += record(5, 0, b"\x80\x00\x10\x04") + END
+    (tmp_path / "file").write_text(text)
+    assert load(machine, f"file={tmp_path}/file,cpu-num=0") == RAM + 0x1004
+    assert machine.memory.dma_read(RAM + 0x1000, 4) == b"code"
+    assert machine.memory.dma_read(RAM + 0x2000, 4) == b"more"
+    assert len(machine.roms) == 2
+
+
+def test_intel_hex_file_of_segments(machine: Machine, tmp_path: Path) -> None:
+    machine.memory.root.add(Ram("low", 1 << 20), 0)
+    text = record(2, 0, b"\x12\x34") + record(0, 0x10, b"code")
+    text += record(3, 0, b"\x12\x34\x00\x14") + END
+    (tmp_path / "file").write_text(text)
+    assert load(machine, f"file={tmp_path}/file,cpu-num=0") == 0x12354
+    assert machine.memory.dma_read(0x12350, 4) == b"code"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LINEAR, "has no record that ends it: it is cut short"),
+        (LINEAR + "x\n", "line 2: a record begins with ':'"),
+        (LINEAR + ":0z\n", "line 2: a record is of hexadecimal digits"),
+        (LINEAR + ":00000001fe\n", "line 2: the record's checksum is wrong"),
+        (LINEAR + ":02000001ff\n", "line 2: a record is of another length than it says"),
+        (LINEAR + record(1, 0, b"x"), "line 2: a record of type 1 with 1 bytes"),
+        (LINEAR + record(9, 0, b""), "line 2: a record of type 9 with 0 bytes"),
+    ],
+)
+def test_damaged_hex_files(machine: Machine, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(OptionError, match=message):
+        load(machine, f"file={tmp_path}/file")
+
+
+@pytest.mark.parametrize("data", [b":no record", uimage(b"")[:3], (LINEAR + END).encode()])
+def test_files_as_they_are(machine: Machine, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "file").write_bytes(data)
+    load(
+        machine,
+        f"file={tmp_path}/file,addr={RAM:#x},force-raw={'on' if data[1:2] == b'0' else 'off'}",
+    )
+    assert machine.memory.dma_read(RAM, len(data)) == data

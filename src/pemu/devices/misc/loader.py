@@ -1,14 +1,13 @@
 """The generic loader: what each reset puts into memory, and where a processor begins.
 
-No chip, but what `-device loader,...` asks for, as in QEMU's "Generic Loader" document. uImage and
-Intel hex files are left out.
+No chip, but what `-device loader,...` asks for, as in QEMU's "Generic Loader" document.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar, Protocol, cast
 
-from pemu.machine import elf, prop
+from pemu.machine import elf, intelhex, prop, uimage
 from pemu.machine.board import load_file
 from pemu.machine.device import Device
 from pemu.machine.machine import Rom
@@ -18,9 +17,6 @@ from pemu.options.error import OptionError, quoted
 NO_CPU = 0xFFFF_FFFF
 WIDEST = 8
 """Bytes of a value."""
-
-_OTHER_FORMATS = {b"\x27\x05\x19\x56": "a uImage", b":": "an Intel hex file"}
-"""By how they begin."""
 
 
 class _Startable(Protocol):
@@ -41,8 +37,8 @@ class GenericLoader(Device):
     data = prop.uint(64, 0, "value to write")
     data_len = prop.uint(8, 0, "its size in bytes, 1 to 8")
     data_be = prop.flag(False, "write it with its most significant byte first")
-    file = prop.text("", "ELF file, or anything else as it is")
-    force_raw = prop.flag(False, "load an ELF file as it is, too")
+    file = prop.text("", "ELF file, uImage, Intel hex file, or anything else as it is")
+    force_raw = prop.flag(False, "load any file as it is")
 
     def realize(self) -> None:
         start = self.addr
@@ -75,9 +71,15 @@ class GenericLoader(Device):
         data = elf.contents(self.file, "file")
         if self.force_raw or data[:4] != elf.MAGIC:
             raw = load_file(self.file, "file", elf.LARGEST)
-            for begin, what in _OTHER_FORMATS.items():
-                if raw.startswith(begin) and not self.force_raw:
-                    raise OptionError(f"{said} is {what}: not supported yet; convert it to ELF")
+            if raw[:4] == uimage.MAGIC and not self.force_raw:
+                image = uimage.parse(raw, said)
+                self._put(self.file, image.address, image.data)
+                return image.entry
+            if intelhex.is_hex(raw) and not self.force_raw:
+                pieces, entry = intelhex.parse(raw, said)
+                for address, piece in pieces.items():
+                    self._put(self.file, address, piece)
+                return self.addr if entry is None else entry
             self._put(self.file, self.addr, raw)
             return self.addr
         program = elf.parse(data, self.machine.order, said)
