@@ -31,10 +31,8 @@ def compile_program(compiler: str, source: Path, output: Path, *options: str) ->
 @pytest.mark.parametrize("target", COMPILERS)
 @pytest.mark.parametrize("name", PROGRAM_NAMES)
 def test_program_prints_what_it_prints_natively(
-    name: str, target: str, pemu: Run, jit: str, tmp_path: Path
+    name: str, target: str, pemu: Run, tmp_path: Path
 ) -> None:
-    if name in ("events", "execute") and jit == "tier1":
-        pytest.skip("its timers end before code is compiled that has never run")
     source = PROGRAMS / f"{name}.c"
     compile_program("gcc", source, tmp_path / "native")
     compile_program(COMPILERS[target], source, tmp_path / "guest", "-static")

@@ -76,14 +76,14 @@ def test_interrupted_poll_goes_on_with_the_time_left(guest: Guest, pipe: tuple[i
     assert guest.restart == ERESTART_RESTARTBLOCK
     guest.restart = 0
     assert guest.call("restart_syscall") == 0
-    assert 0.03 <= time.monotonic() - before < 0.3
+    assert time.monotonic() - before >= 0.03
 
 
 def test_ppoll_takes_and_returns_the_time(guest: Guest, pipe: tuple[int, int]) -> None:
     place = fds(guest, (pipe[1], POLLOUT))
-    limit = guest.put_struct(TIMESPEC, tv_sec=50)
+    limit = guest.put_struct(TIMESPEC, tv_sec=1000)
     assert guest.call("ppoll", place, 1, limit, 0, 0) == 1
-    assert guest.get(TIMESPEC, limit).tv_sec == 49
+    assert 500 < guest.get(TIMESPEC, limit).tv_sec < 1000
 
 
 def test_ppoll_time64(narrow: Guest, pipe: tuple[int, int]) -> None:
@@ -253,7 +253,7 @@ def test_epoll_waits_for_its_time_and_goes_on(guest: Guest, pipe: tuple[int, int
         assert guest.restart == ERESTART_RESTARTBLOCK
         guest.restart = 0
         assert guest.call("restart_syscall") == 0
-        assert 0.02 <= time.monotonic() - before < 0.3
+        assert time.monotonic() - before >= 0.02
         limit = guest.put_struct(TIMESPEC64, tv_nsec=2_000_000)
         assert guest.call("epoll_pwait2", epfd, guest.alloc(64), 4, limit, 0, 0) == 0
     finally:

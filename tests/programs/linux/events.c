@@ -64,24 +64,24 @@ static double now(void)
 
 static void interrupted(void)
 {
-    struct timespec request = {5, 0}, left = {0, 0};
+    struct timespec request = {1000, 0}, left = {0, 0};
     handle(SIGALRM, 0);
     soon();
     say("nanosleep", nanosleep(&request, &left));
-    printf("left %d\n", left.tv_sec == 4);
+    printf("left %d\n", left.tv_sec >= 500 && left.tv_sec < 1000);
     soon();
     say("clock_nanosleep", -clock_nanosleep(CLOCK_REALTIME, 0, &request, 0) == -EINTR);
     struct pollfd none = {-1, 0, 0};
     soon();
-    say("poll", poll(&none, 1, 5000));
-    struct timeval limit = {5, 0};
+    say("poll", poll(&none, 1, 1000000));
+    struct timeval limit = {1000, 0};
     soon();
     say("select", select(0, 0, 0, 0, &limit));
-    printf("left %d\n", limit.tv_sec == 4);
+    printf("left %d\n", limit.tv_sec >= 500 && limit.tv_sec < 1000);
     int ep = epoll_create1(0), pair[2];
     struct epoll_event event;
     soon();
-    say("epoll_wait", epoll_wait(ep, &event, 1, 5000));
+    say("epoll_wait", epoll_wait(ep, &event, 1, 1000000));
     socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
     char byte;
     soon();
@@ -96,6 +96,8 @@ static void interrupted(void)
     int before = count;
     after(20);
     say("restarted", recv(pair[0], &byte, 1, 0));
+    while (count == before) /* on a busy machine the child may have been first */
+        usleep(1000);
     printf("signals %d\n", count - before);
     wait(0);
     soon();
@@ -133,14 +135,14 @@ static void masks(void)
     count = 0;
     raise(SIGUSR1);
     printf("blocked %d\n", count);
-    struct timespec limit = {5, 0};
+    struct timespec limit = {1000, 0};
     say("ppoll", ppoll(0, 0, &limit, &open));
     printf("delivered %d\n", count);
     raise(SIGUSR1);
     say("pselect", pselect(0, 0, 0, 0, &limit, &open));
     raise(SIGUSR1);
     struct epoll_event event;
-    say("epoll_pwait", epoll_pwait(epoll_create1(0), &event, 1, 5000, &open));
+    say("epoll_pwait", epoll_pwait(epoll_create1(0), &event, 1, 1000000, &open));
     printf("delivered %d\n", count);
     sigset_t present;
     sigprocmask(SIG_BLOCK, 0, &present);
@@ -169,7 +171,7 @@ static void descriptors(void)
     timerfd_settime(fd, 0, &timer, 0);
     usleep(5000);
     say("read", read(fd, &number, sizeof number));
-    printf("expired %d\n", number >= 4 && number < 1000);
+    printf("expired %d\n", number >= 4);
     timerfd_gettime(fd, &left);
     printf("interval %ld\n", (long)left.it_interval.tv_nsec);
     sigset_t set;
@@ -193,7 +195,7 @@ static void descriptors(void)
     if (!child)
         _exit(9);
     struct pollfd one = {fd, POLLIN, 0};
-    say("poll", poll(&one, 1, 5000));
+    say("poll", poll(&one, 1, 1000000));
     read(fd, &info, sizeof info);
     printf("child %d %d %d\n", info.ssi_signo == SIGCHLD, (int)info.ssi_pid == child,
            info.ssi_status);
@@ -243,8 +245,8 @@ static void timers(void)
     getitimer(ITIMER_VIRTUAL, &was);
     printf("virtual %ld\n", (long)was.it_value.tv_usec);
     handle(SIGALRM, 0);
-    printf("alarm %u", alarm(100));
-    printf(" %d\n", alarm(0) >= 99);
+    printf("alarm %u", alarm(1000));
+    printf(" %d\n", alarm(0) >= 500);
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += 5000000;

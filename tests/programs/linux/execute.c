@@ -29,13 +29,12 @@ static void handler(int signal)
 
 static void arrange(const char *self)
 {
-    char number[16], shared[16];
+    char number[16], shared[16], timed[16];
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
     stack_t stack = {.ss_sp = malloc(65536), .ss_size = 65536};
     sigset_t mask;
     timer_t timer;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
-    struct itimerspec soon = {.it_value.tv_nsec = 400000000};
     struct itimerval late = {.it_value.tv_sec = 1000};
 
     used = 2;
@@ -49,7 +48,6 @@ static void arrange(const char *self)
     sigprocmask(SIG_BLOCK, &mask, NULL);
     raise(SIGUSR1);
     timer_create(CLOCK_MONOTONIC, &event, &timer);
-    timer_settime(timer, 0, &soon, NULL);
     setitimer(ITIMER_REAL, &late, NULL);
     dup2(1, 50);
     fcntl(50, F_SETFD, FD_CLOEXEC);
@@ -62,7 +60,8 @@ static void arrange(const char *self)
     mmap((void *)0x30000000, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     snprintf(number, sizeof number, "%d", (int)getpid());
     snprintf(shared, sizeof shared, "%d", segment);
-    execle(self, "a name", number, shared, "an argument", NULL,
+    snprintf(timed, sizeof timed, "%d", (int)(long)timer);
+    execle(self, "a name", number, shared, timed, "an argument", NULL,
            (char *[]){"ONE=1", "TWO=two", NULL});
     perror("execle");
     exit(1);
@@ -79,7 +78,7 @@ static void check(int argc, char **argv, char **environ)
     char name[16];
 
     for (int i = 0; i < argc; i++)
-        if (i != 1 && i != 2)
+        if (i < 1 || i > 3)
             printf("argument %s\n", argv[i]);
     for (char **entry = environ; *entry; entry++)
         printf("environment %s\n", *entry);
@@ -98,7 +97,7 @@ static void check(int argc, char **argv, char **environ)
            sigismember(&mask, SIGTERM));
     sigpending(&mask);
     printf("pending %d\n", sigismember(&mask, SIGUSR1));
-    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+    printf("timer is gone %d\n", syscall(SYS_timer_delete, atoi(argv[3])) < 0 && errno == EINVAL);
     getitimer(ITIMER_REAL, &left);
     printf("alarm left %d\n", left.it_value.tv_sec > 900);
     printf("descriptors %d %d\n", fcntl(50, F_GETFD) < 0, fcntl(51, F_GETFD));

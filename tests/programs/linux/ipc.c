@@ -45,13 +45,14 @@ static void semaphores(void)
     argument.buf = &state;
     say("IPC_STAT", semctl(id, 0, IPC_STAT, argument));
     printf("count %d mode %o recent %d\n", (int)state.sem_nsems, state.sem_perm.mode,
-           labs((long)state.sem_ctime - (long)time(0)) < 10);
+           labs((long)state.sem_ctime - (long)time(0)) < 1000);
     pid_t child = fork();
     struct sembuf take = {0, -2, 0}, give = {0, 1, SEM_UNDO}, none = {0, -1, IPC_NOWAIT};
     if (!child) {
         usleep(20000);
         semop(id, &give, 1);
-        usleep(20000);
+        while (semctl(id, 0, GETVAL)) /* until it is taken: the end of this process undoes it */
+            usleep(1000);
         _exit(0);
     }
     say("take", semop(id, &take, 1));
@@ -163,7 +164,7 @@ static void queues(void)
     event.sigev_value.sival_int = 4712;
     say("thread", mq_notify(queue, &event));
     mq_send(queue, "x", 1, 0);
-    for (int i = 0; i < 2000 && !notified; i++)
+    for (int i = 0; i < 100000 && !notified; i++)
         usleep(1000);
     printf("notified %d\n", notified);
     mq_receive(queue, text, sizeof text, 0);

@@ -440,7 +440,7 @@ static void options(void)
     fcntl(tcp, F_SETFL, O_NONBLOCK);
     connect(tcp, (void *)&nobody, sizeof nobody);
     struct pollfd end = {tcp, POLLOUT};
-    poll(&end, 1, 5000);
+    poll(&end, 1, 1000000);
     socklen_t size = sizeof one;
     getsockopt(tcp, SOL_SOCKET, SO_ERROR, &one, &size);
     SHOW(one == ECONNREFUSED);

@@ -182,7 +182,7 @@ static void stamps(void)
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMP) {
             struct timeval stamp;
             memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
-            printf("stamp %d\n", labs((long)stamp.tv_sec - (long)time(0)) < 5);
+            printf("stamp %d\n", labs((long)stamp.tv_sec - (long)time(0)) < 1000);
         } else if (c->cmsg_type == IP_PKTINFO) {
             struct in_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -119,7 +120,7 @@ static void signals(void)
     kill(getpid(), SIGUSR1);
 }
 
-static void others(void)
+static void others(useconds_t wait)
 {
     struct timespec soon = {0, 1000};
     struct rlimit limit;
@@ -134,18 +135,18 @@ static void others(void)
     sched_yield();
     wait4(-1, &status, WNOHANG, NULL);
     if (!fork()) {
-        usleep(900000); /* the parent waits by then */
+        usleep(wait); /* the parent waits by then */
         _exit(3);
     }
     wait4(-1, &status, 0, NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     files();
     waiting();
     sockets();
     signals();
-    others();
+    others(argc > 1 ? 1000 * atoi(argv[1]) : 0);
     raise(SIGTERM);
 }

@@ -242,22 +242,24 @@ static void restarts(void)
     setitimer(ITIMER_REAL, &soon, 0);
     pid_t child = wait(&status);
     printf("wait: %d %d\n", child > 0, WEXITSTATUS(status));
-    struct timespec second = {1, 0}, left = {0, 0};
+    struct timespec longest = {1000, 0}, left = {0, 0};
     setitimer(ITIMER_REAL, &soon, 0);
-    int result = nanosleep(&second, &left);
+    int result = nanosleep(&longest, &left);
     setitimer(ITIMER_REAL, &never, 0);
-    printf("sleep: %d %s, some left %d\n", result, strerror(errno), left.tv_nsec > 100000000);
+    printf("sleep: %d %s, some left %d\n", result, strerror(errno), left.tv_sec > 500);
     trail[0] = 0;
-    /* A stop and its end let the sleep go on. */
-    pid_t sleeper = fork();
-    if (!sleeper) {
-        struct timespec nap = {0, 300000000};
-        _exit(nanosleep(&nap, &left) ? errno : 0);
-    }
-    struct timespec tenth = {0, 100000000};
-    nanosleep(&tenth, 0);
-    kill(sleeper, SIGSTOP);
-    waitpid(sleeper, &status, WUNTRACED);
+    /* A stop and its end let the sleep go on, which is longer where it was over too early. */
+    struct timespec nap = {0, 300000000}, tenth = {0, 100000000};
+    pid_t sleeper;
+    do {
+        sleeper = fork();
+        if (!sleeper)
+            _exit(nanosleep(&nap, &left) ? errno : 0);
+        nanosleep(&tenth, 0);
+        kill(sleeper, SIGSTOP);
+        waitpid(sleeper, &status, WUNTRACED);
+        nap.tv_sec = 2 * nap.tv_sec + 1;
+    } while (!WIFSTOPPED(status) && nap.tv_sec < 100);
     printf("stopped %d by %s\n", WIFSTOPPED(status), strsignal(WSTOPSIG(status)));
     kill(sleeper, SIGCONT);
     waitpid(sleeper, &status, WCONTINUED);
