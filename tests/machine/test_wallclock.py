@@ -13,7 +13,7 @@ from pemu.options.error import OptionError
 
 
 def test_host_time() -> None:
-    assert abs(WallClock(Clocks()).now() - time.time_ns()) < 5 * SECOND
+    assert abs(WallClock(Clocks()).now() - time.time_ns()) < 1000 * SECOND
 
 
 def test_date_moved_by_virtual_time() -> None:
@@ -36,7 +36,7 @@ def test_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert abs(ahead - 3 * 3600 * SECOND) < 5 * SECOND
+    assert abs(ahead - 3 * 3600 * SECOND) < 1000 * SECOND
 
 
 def test_no_date() -> None:
