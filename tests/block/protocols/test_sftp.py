@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from pemu.block.protocols.sftp import READ, Packet, Sftp
-from tests.patience import LONG
 
 CONTENTS = random.Random(7).randbytes(3_000_000)
 STATUS = bytes([Packet.STATUS])
@@ -92,7 +91,6 @@ def read_packet(file: object) -> bytes:
 @contextmanager
 def session(room: int = 0, lie: bytes = b"") -> Iterator[tuple[Sftp, bytes, Server]]:
     ours, theirs = socket.socketpair()
-    ours.settimeout(LONG)
     with ours, theirs:
         server = Server(theirs, room, lie)
         server.start()

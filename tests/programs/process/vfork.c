@@ -46,7 +46,7 @@ int main(int argc, char **argv)
         return puts("said") < 0;
     if (argc > 1) { /* until the parent has gone on */
         struct pollfd end = {60, POLLIN, 0};
-        return poll(&end, 1, 300000) == 1 ? 4 : 3;
+        return poll(&end, 1, 100000) == 1 ? 4 : 3;
     }
     run("program", again);
     run("no program", nothing);
@@ -62,14 +62,21 @@ int main(int argc, char **argv)
 
     /* Its own child goes on when it ends itself, and its parent goes on then. */
     fflush(stdout);
+    if (pipe(ends))
+        return 1;
     before = now();
     child = vfork();
     if (!child) {
-        if (!fork())
-            usleep(1500000), _exit(0);
+        if (!fork()) { /* until the parent has gone on */
+            struct pollfd end = {ends[0], POLLIN, 0};
+            close(ends[1]);
+            _exit(poll(&end, 1, 100000));
+        }
         _exit(6);
     }
-    printf("waited for the grandchild: %d\n", now() - before >= 1.5);
+    printf("waited for the grandchild: %d\n", now() - before >= 100);
+    close(ends[0]);
+    close(ends[1]);
     waitpid(child, &status, 0);
     printf("status: %d\n", WEXITSTATUS(status));
 
