@@ -278,11 +278,13 @@ class Image:
         """
         raise ImageError(f"Image format driver '{self.format}' does not support backing files")
 
-    def amend(self, options: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    def amend(
+        self, options: Mapping[str, Any], *, force: bool = False
+    ) -> Iterator[tuple[int, int]]:
         """Change what was chosen when the image was made; yields (done, of all) now and then.
 
-        options: those that were given, as the driver's `creation` keys parse them. Raises
-        ImageError.
+        options: those that were given, as the driver's `amendment` keys parse them. force: also
+        where nobody can read the contents afterwards. Raises ImageError.
         """
         raise ImageError(f"Format driver '{self.format}' does not support option amendment")
 

@@ -116,11 +116,11 @@ def test_passphrases_are_added_and_erased(tmp_path: Path) -> None:
     [
         ({}, "'state' is missing"),
         ({"state": "active"}, "'new-secret' is required"),
-        ({"state": "active", "new-secret": "s1", "keyslot": 0}, "already active keyslot 0"),
-        ({"state": "inactive"}, "either 'keyslot' or 'old-secret'"),
+        ({"state": "active", "new-secret": "s1", "keyslot": 0}, "overwrite active keyslot 0"),
+        ({"state": "inactive"}, "either explicit keyslot index"),
         ({"state": "inactive", "keyslot": 3}, "already erased"),
-        ({"state": "inactive", "keyslot": 0}, "Refusing to erase all"),
-        ({"state": "inactive", "old-secret": "s1"}, "No keyslots match"),
+        ({"state": "inactive", "keyslot": 0}, "the only active keyslot 0"),
+        ({"state": "inactive", "old-secret": "s1"}, "No keyslots match given"),
         ({"state": "active", "new-secret": "s9"}, "No secret with id 's9'"),
     ],
 )

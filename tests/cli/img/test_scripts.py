@@ -127,6 +127,24 @@ SCRIPTS = {
         img convert -O qcow2 -o compat=0.10 --bitmaps a.qcow2 c.qcow2
         img convert -O vmdk --bitmaps a.qcow2 c.vmdk
     """,
+    "key slots of encrypted images": """
+        img create -f luks --object secret,id=s,data=abc -o key-secret=s,iter-time=10 l 1M
+        img amend -f luks -o help
+        img amend --object secret,id=s,data=abc --object secret,id=t,data=def --image-opts driver=luks,file.filename=l,key-secret=s -o state=active,new-secret=t,iter-time=10
+        img amend --object secret,id=s,data=abc --image-opts driver=luks,file.filename=l,key-secret=s -o state=active,new-secret=s,keyslot=1
+        img amend --object secret,id=s,data=abc --image-opts driver=luks,file.filename=l,key-secret=s -o state=inactive,old-secret=s
+        img amend --object secret,id=t,data=def --image-opts driver=luks,file.filename=l,key-secret=t -o state=inactive
+        img amend --object secret,id=t,data=def --image-opts driver=luks,file.filename=l,key-secret=t -o state=inactive,old-secret=t
+        img amend --object secret,id=t,data=def --image-opts driver=luks,file.filename=l,key-secret=t -o cipher-alg=aes-256
+        img amend --force --object secret,id=t,data=def --image-opts driver=luks,file.filename=l,key-secret=t -o state=active,keyslot=1,new-secret=t,iter-time=10
+        img amend --force --object secret,id=t,data=def --image-opts driver=luks,file.filename=l,key-secret=t -o state=inactive,keyslot=1
+        img compare --object secret,id=t,data=def --image-opts driver=luks,file.filename=l,key-secret=t driver=null-co,size=1M,read-zeroes=on
+        img create -f qcow2 --object secret,id=s,data=abc -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 x 1M
+        img amend --object secret,id=s,data=abc --image-opts driver=qcow2,file.filename=x,encrypt.key-secret=s -o encrypt.format=luks
+        img amend --object secret,id=s,data=abc --image-opts driver=qcow2,file.filename=x,encrypt.key-secret=s -o encrypt.state=inactive,encrypt.keyslot=0
+        img amend --force --object secret,id=s,data=abc --image-opts driver=qcow2,file.filename=x,encrypt.key-secret=s -o encrypt.state=inactive,encrypt.keyslot=0
+        img map --object secret,id=s,data=abc --image-opts driver=qcow2,file.filename=x,encrypt.key-secret=s
+    """,  # noqa: E501
     "names of images": """
         img create -f qcow2 ./a:b.qcow2 1M
         img info file:a:b.qcow2

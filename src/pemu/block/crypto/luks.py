@@ -233,21 +233,32 @@ class Luks:
         self.write(0, self.header.emit() + b"".join(slot.emit() for slot in self.slots))
 
     def amend(
-        self, options: dict[str, Any], secret: Callable[[str], bytes], key_secret: str
+        self,
+        options: dict[str, Any],
+        secret: Callable[[str], bytes],
+        key_secret: str,
+        *,
+        force: bool = False,
     ) -> None:
         """Change key slots. options: values of AMENDMENT; secret(id): a passphrase.
 
-        key_secret: the passphrase by which the image was opened. Raises ImageError.
+        key_secret: the passphrase by which the image was opened. force: slots in use may be
+        overwritten, and the last one may be erased. Raises ImageError.
         """
         if options["state"] == "active":
-            self._activate(options, secret, key_secret)
+            self._activate(options, secret, key_secret, force=force)
         elif options["state"] == "inactive":
-            self._deactivate(options, secret)
+            self._deactivate(options, secret, force=force)
         else:
             raise ImageError("Parameter 'state' is missing; write state=active or state=inactive")
 
     def _activate(
-        self, options: dict[str, Any], secret: Callable[[str], bytes], key_secret: str
+        self,
+        options: dict[str, Any],
+        secret: Callable[[str], bytes],
+        key_secret: str,
+        *,
+        force: bool,
     ) -> None:
         if not options["new-secret"]:
             raise ImageError("'new-secret' is required to activate a keyslot")
@@ -259,12 +270,16 @@ class Luks:
             if not free:
                 raise ImageError("Can't add a keyslot - all keyslots are in use")
             index = free[0]
-        elif self.slots[index].active == _ACTIVE:
-            raise ImageError(f"Can't activate an already active keyslot {index}; erase it first")
+        elif self.slots[index].active == _ACTIVE and not force:
+            raise ImageError(
+                f"Refusing to overwrite active keyslot {index} - please erase it first"
+            )
         key = self._find_key(secret(key_secret))
         self._fill(index, key, secret(options["new-secret"]), options["iter-time"] or 2000)
 
-    def _deactivate(self, options: dict[str, Any], secret: Callable[[str], bytes]) -> None:
+    def _deactivate(
+        self, options: dict[str, Any], secret: Callable[[str], bytes], *, force: bool
+    ) -> None:
         if options["new-secret"]:
             raise ImageError("'new-secret' must not be given when erasing keyslots")
         if options["iter-time"]:
@@ -272,17 +287,24 @@ class Luks:
         active = {i for i, slot in enumerate(self.slots) if slot.active == _ACTIVE}
         index, old = options["keyslot"], options["old-secret"]
         if index is None and not old:
-            raise ImageError("To erase keyslot(s), either 'keyslot' or 'old-secret' is needed")
+            raise ImageError(
+                "To erase keyslot(s), either explicit keyslot index or the password currently "
+                "contained in them must be given"
+            )
         chosen = active if index is None else {index} & active
         if old:
             passphrase = secret(old)
             chosen = {i for i in chosen if self._open(self.slots[i], passphrase) is not None}
             if not chosen:
-                raise ImageError("No keyslots match the given old password")
+                raise ImageError("No keyslots match given (old) password for erase operation")
         elif not chosen:
             raise ImageError(f"Given keyslot {index} is already erased (inactive)")
-        if chosen == active:
-            raise ImageError("Refusing to erase all active keyslots: the contents would be lost")
+        if chosen == active and not force:
+            which = f"the only active keyslot {index}" if index is not None else "all the keyslots"
+            raise ImageError(
+                f"Attempt to erase {which} which will erase all the data in the image "
+                "irreversibly - refusing operation; --force allows it"
+            )
         for one in sorted(chosen):
             self._erase(one)
 

@@ -89,9 +89,12 @@ class LuksImage(Image):
         self._file.truncate(self._luks.payload + size, preallocation=preallocation)
         self.size = size
 
-    def amend(self, options: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    def amend(
+        self, options: Mapping[str, Any], *, force: bool = False
+    ) -> Iterator[tuple[int, int]]:
         values = typed(options, AMENDMENT, "Format 'luks'")
-        self._luks.amend(values, lambda id: secret(self._graph.objects, id), self._key_secret)
+        objects = self._graph.objects
+        self._luks.amend(values, lambda id: secret(objects, id), self._key_secret, force=force)
         self._file.flush()
         yield 1, 1
 
@@ -147,5 +150,6 @@ DRIVER = Driver(
     keys=(Key("key-secret", Text(empty=False), "id of the secret with the passphrase"),),
     create=_create,
     creation=CREATION,
+    amendment=AMENDMENT,
     measure=_measure,
 )

@@ -55,14 +55,12 @@ def run(words: Sequence[str]) -> int:
         if pairs is None:
             return _help(driver)
         _expect_amendable(driver)
-        check_keys(driver.amendment, pairs)
+        _expect_options_of_amendment(driver, pairs)
         values = typed(dict(pairs), driver.amendment, f"Format '{driver.name}'")
         wanted = {key: value for key, value in values.items() if key in dict(pairs)}
-        if "force" in given:
-            wanted["force"] = True
         with Progress(given, 1) as progress:
             done = 0
-            for at, total in image.amend(wanted):
+            for at, total in image.amend(wanted, force="force" in given):
                 progress.grow(total)
                 progress.add(at - done)
                 done = at
@@ -77,6 +75,17 @@ def run(words: Sequence[str]) -> int:
 def _expect_amendable(driver: Driver) -> None:
     if not driver.amendment:
         raise OptionError(f"Format driver '{driver.name}' does not support option amendment")
+
+
+def _expect_options_of_amendment(driver: Driver, pairs: Sequence[tuple[str, str]]) -> None:
+    """Raise OptionError for what can only be chosen when an image is made, or not at all."""
+    changeable = {key.name for key in driver.amendment}
+    for key, _ in pairs:
+        if key not in changeable and key in {one.name for one in driver.creation}:
+            raise OptionError(
+                f"Invalid parameter '{key}'\nThis option is only supported for image creation"
+            )
+    check_keys(driver.amendment, pairs)
 
 
 def _help(driver: Driver) -> int:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from pemu.block.formats.qcow2.image import Qcow2
 
 
-def amend(image: Qcow2, options: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+def amend(
+    image: Qcow2, options: Mapping[str, Any], *, force: bool = False
+) -> Iterator[tuple[int, int]]:
     """Change what `options` say; yields (done, of all). Raises ImageError, OSError."""
     if image.readonly:
         raise ImageError(f"'{image.name}' is read-only")
@@ -37,7 +39,7 @@ def amend(image: Qcow2, options: Mapping[str, Any]) -> Iterator[tuple[int, int]]
     if keys:
         from pemu.block.formats.qcow2.encryption import amend_keys
 
-        amend_keys(image, keys)
+        amend_keys(image, keys, force=force)
     with image.lock:
         if version == 3 and image.header.fields.version == 2:
             _upgrade(image)

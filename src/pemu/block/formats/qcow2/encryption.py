@@ -80,13 +80,18 @@ def make_encrypted(image: Qcow2Reading, options: dict[str, Any], passphrase: byt
     metadata.write_header()
 
 
-def amend_keys(image: Qcow2Reading, options: dict[str, Any]) -> None:
-    """Change the key slots of an image. options: given keys of AMENDMENT. Raises ImageError."""
+def amend_keys(image: Qcow2Reading, options: dict[str, Any], *, force: bool) -> None:
+    """Change the key slots of an image. options: given keys of AMENDMENT. Raises ImageError.
+
+    force: as `Image.amend`.
+    """
     if image.header.fields.crypt_method != LUKS:
         raise ImageError("Only images with LUKS encryption have keys that can be changed")
     objects = image.secrets
     values = typed(options, AMENDMENT, "Encryption")
-    _luks(image).amend(values, lambda id: secret(objects, id), image.key_secret)
+    _luks(image).amend(
+        values, lambda id: secret(objects, id), image.key_secret, force=force
+    )
     image.metadata.file.flush()
 
 

@@ -70,10 +70,12 @@ class Qcow2(Qcow2Bitmaps):
                 raise
             self.backing_file, self.backing_format = header.backing_file, header.backing_format
 
-    def amend(self, options: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    def amend(
+        self, options: Mapping[str, Any], *, force: bool = False
+    ) -> Iterator[tuple[int, int]]:
         from pemu.block.formats.qcow2.amending import amend
 
-        yield from amend(self, options)
+        yield from amend(self, options, force=force)
 
     def configure(self, options: Mapping[str, Any]) -> None:
         from pemu.block.formats.qcow2.opening import CHANGEABLE, changed_settings
