@@ -244,7 +244,7 @@ def test_source_is_measured(tmp_path: Path) -> None:
         ({"compat": "0.10", "refcount_bits": "8"}, "compatibility level 1.1"),
         ({"compat": "0.10", "lazy_refcounts": "on"}, "Lazy refcounts"),
         ({"compat": "0.10", "compression_type": "zstd"}, "compression type"),
-        ({"extended_l2": "on", "cluster_size": "8k"}, "at least 16k"),
+        ({"extended_l2": "on", "cluster_size": "8k"}, "at least 16384 bytes"),
         ({"data_file_raw": "on"}, "requires data-file"),
         ({"encrypt.key-secret": "s"}, "'encrypt.format' is missing"),
         ({"encrypt.format": "luks"}, "'encrypt.key-secret' is required"),

@@ -1,13 +1,15 @@
 """Parallels' disk images, of both kinds: a header, a table of clusters, the clusters.
 
 The tables are written in an order that needs no mark of the image being in use, so none is set.
-Left out: the format extension (dirty bitmaps); images with one are read only.
+Dirty bitmaps of a format extension can be read. The first write drops the extension, as the
+bitmaps would not be true any more (QEMU leaves them as they are, or writes over them).
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from contextlib import closing
 from typing import ClassVar
 
@@ -15,12 +17,16 @@ from pemu.block.clusters import ABSENT, ClusterImage
 from pemu.block.creation import Creation
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Check, Image, Limits, damaged
+from pemu.block.image import SECTOR, Bitmap, Check, Image, Limits, damaged
 from pemu.block.opening import Opening
 from pemu.block.structure import U32, U64, Annotated, Structure
 from pemu.block.table import Table
 from pemu.options.keyval import Key
 from pemu.options.types import Size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.block.formats.parallels_extension import Extension
 
 OLD, NEW = b"WithoutFreeSpace", b"WithouFreSpacExt"
 """Magics: the table counts in sectors, or in clusters."""
@@ -95,17 +101,46 @@ class Parallels(ClusterImage):
             raise ImageError(
                 "parallels: Image was not closed correctly; cannot be opened read/write"
             )
-        if not readonly and header.extension:
-            raise ImageError(
-                "parallels: the image has a format extension, which writes would make untrue; open "
-                "it read-only"
-            )
         cluster = header.track * SECTOR
         super().__init__(file.name, sectors * SECTOR, cluster, readonly=readonly)
         self.children["file"] = file
         self.dirty = None  # as QEMU, which says nothing of it
         self.table = Table(file, Header.SIZE, header.entries, "I", "<")
         self._data = max(header.data_offset * SECTOR, header.table_end)
+        self._extension: Extension | None = None
+        if header.extension:
+            self._find_extension()
+
+    def _find_extension(self) -> None:
+        """Raises ImageError where it is damaged or has what is unknown, if it is not dropped."""
+        from pemu.block.formats.parallels_extension import Extension
+
+        place = self.header.extension * SECTOR
+        try:
+            self._extension = Extension(self._file(), place, self.cluster, self.size)
+        except ImageError:
+            if self.readonly:
+                raise
+
+    def _drop_extension(self) -> None:
+        self.header.extension = 0
+        self._extension = None
+        self._file().write(Header.OFFSETS["extension"], self.header.emit_field("extension"))
+        self._file().flush()
+
+    def within(self, offset: int, length: int, *, writes: bool = False) -> None:
+        super().within(offset, length, writes=writes)
+        if writes and self.header.extension:
+            with self.lock:
+                self._drop_extension()
+
+    def bitmaps(self) -> list[Bitmap]:
+        return self._extension.bitmaps() if self._extension is not None else []
+
+    def dirty_ranges(self, name: str) -> Iterator[tuple[int, int]]:
+        if self._extension is None:
+            return super().dirty_ranges(name)
+        return self._extension.dirty_ranges(name)
 
     def locate(self, index: int) -> int:
         entry = self.table[index]
@@ -181,7 +216,7 @@ class Parallels(ClusterImage):
             found.end = max(found.end, place + self.cluster)
 
     def _check_end(self, found: Check, repair: str) -> None:
-        end = max(found.end, self._data)
+        end = max(found.end, self._data, self._extension.end if self._extension is not None else 0)
         lost = self._file().size - end
         found.end = end
         if lost <= 0:
@@ -190,12 +225,20 @@ class Parallels(ClusterImage):
         message = f"{said} space leaked at the end of the image {lost}"
         found.leak(message, count=-(-lost // self.cluster), fixed=bool(repair))
         if repair:
+            if self.header.extension and self._extension is None:  # damaged, and maybe cut off now
+                self._drop_extension()
             self._file().truncate(end)
 
 
 def _open(opening: Opening) -> Image:
     mode = opening.mode
-    return Parallels(opening.file(), readonly=mode.readonly, repair=mode.repair)
+    image = Parallels(opening.file(), readonly=mode.readonly, repair=mode.repair)
+    if image.header.extension and not mode.readonly and not mode.repair:
+        opening.graph.warn(
+            f"'{opening.name}' has a format extension (dirty bitmaps), which is dropped when "
+            "something is written"
+        )
+    return image
 
 
 def _create(creation: Creation) -> None:

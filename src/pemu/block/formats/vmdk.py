@@ -442,13 +442,13 @@ DRIVER = Driver(
         Key("backing_fmt", Enum(("vmdk",)), "Must be 'vmdk' if present"),
         Key("compat6", Bool(), "VMDK version 6 image", default=False),
         Key("hwversion", Text(), "VMDK hardware version", default="undefined"),
+        Key("toolsversion", Text(), "VMware guest tools version"),
         Key(
             "subformat",
             Enum(SUBFORMATS),
             "VMDK flat extent format, can be one of {monolithicSparse (default) | monolithicFlat | "
             "twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} ",
         ),
-        Key("toolsversion", Text(), "VMware guest tools version"),
         Key(
             "zeroed_grain",
             Bool(),

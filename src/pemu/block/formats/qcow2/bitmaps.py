@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from array import array
 
+from pemu.block.dirty import dirty_ranges
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.header import BITMAPS, BitmapsExtension
 from pemu.block.formats.qcow2.layout import OFFSET, check_offset
@@ -220,7 +221,7 @@ class Qcow2Bitmaps(Qcow2Snapshots):
         with self.lock:
             one = self._bitmap(name)
             bits = bytes(self._bits(one))
-        return _ranges(bits, one.shift, self.size)
+        return dirty_ranges(bits, one.shift, self.size)
 
     # Noting
 
@@ -419,21 +420,3 @@ def _set(bits: bytearray, first: int, last: int) -> None:
     bits[low] |= start
     bits[high] |= stop
     bits[low + 1 : high] = b"\xff" * (high - low - 1)
-
-
-def _ranges(bits: bytes, shift: int, size: int) -> Iterator[tuple[int, int]]:
-    """Offset and length of the parts of a disk whose bits are set."""
-    start = -1
-    for place, byte in enumerate(bits):
-        if byte == (0 if start < 0 else 0xFF):
-            continue
-        for bit in range(8):
-            now = (place * 8 + bit) << shift
-            if byte >> bit & 1:
-                if start < 0:
-                    start = now
-            elif start >= 0:
-                yield start, min(now, size) - start
-                start = -1
-    if start >= 0:
-        yield start, size - start

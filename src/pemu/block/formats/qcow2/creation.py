@@ -156,7 +156,7 @@ def _choose_extended(options: dict[str, Any], header: Header) -> None:
         return
     if options["cluster_size"] < 1 << 14:
         raise ImageError(
-            "Extended L2 entries are only supported with cluster sizes of at least 16k"
+            "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"
         )
     header.more.incompatible |= EXTENDED_L2
 
@@ -178,16 +178,16 @@ def _choose_data_file(options: dict[str, Any], header: Header) -> None:
 def _check_old(options: dict[str, Any], header: Header) -> None:
     """What version 2 cannot have."""
     for wrong, what in (
-        (options["lazy_refcounts"], "Lazy refcounts"),
-        (options["refcount_bits"] != 16, "Different refcount widths than 16 bits"),
-        (header.compression_type, "Non-zlib compression type"),
-        (options["extended_l2"], "Extended L2 entries"),
-        (options["data_file"], "External data files"),
+        (options["lazy_refcounts"], "Lazy refcounts only supported with"),
+        (options["refcount_bits"] != 16, "Different refcount widths than 16 bits require"),
+        (header.compression_type, "Non-zlib compression type is only supported with"),
+        (options["extended_l2"], "Extended L2 entries are only supported with"),
+        (options["data_file"], "External data files are only supported with"),
     ):
         if wrong:
             raise ImageError(
-                f"{what} are only supported with compatibility level 1.1 and above (use version=v3 "
-                "or greater)"
+                f"{what} compatibility level 1.1 {'or' if what.endswith('require') else 'and'} above "
+                "(use version=v3 or greater)"
             )
 
 

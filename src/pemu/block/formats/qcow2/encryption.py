@@ -89,9 +89,7 @@ def amend_keys(image: Qcow2Reading, options: dict[str, Any], *, force: bool) -> 
         raise ImageError("Only images with LUKS encryption have keys that can be changed")
     objects = image.secrets
     values = typed(options, AMENDMENT, "Encryption")
-    _luks(image).amend(
-        values, lambda id: secret(objects, id), image.key_secret, force=force
-    )
+    _luks(image).amend(values, lambda id: secret(objects, id), image.key_secret, force=force)
     image.metadata.file.flush()
 
 

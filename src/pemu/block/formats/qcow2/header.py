@@ -283,7 +283,7 @@ def _check_features(header: Header) -> None:
         )
     if header.has(EXTENDED_L2) and header.fields.cluster_bits < 14:
         raise ImageError(
-            "Extended L2 entries are only supported with cluster sizes of at least 16k"
+            "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"
         )
     if header.fields.crypt_method > LUKS:
         raise ImageError(f"Unsupported encryption method {header.fields.crypt_method}")
