@@ -177,18 +177,20 @@ def _choose_data_file(options: dict[str, Any], header: Header) -> None:
 
 def _check_old(options: dict[str, Any], header: Header) -> None:
     """What version 2 cannot have."""
-    for wrong, what in (
-        (options["lazy_refcounts"], "Lazy refcounts only supported with"),
-        (options["refcount_bits"] != 16, "Different refcount widths than 16 bits require"),
-        (header.compression_type, "Non-zlib compression type is only supported with"),
-        (options["extended_l2"], "Extended L2 entries are only supported with"),
-        (options["data_file"], "External data files are only supported with"),
-    ):
-        if wrong:
-            raise ImageError(
-                f"{what} compatibility level 1.1 {'or' if what.endswith('require') else 'and'} above "
-                "(use version=v3 or greater)"
-            )
+    wants = "supported with compatibility level 1.1 and above (use version=v3 or greater)"
+    if options["lazy_refcounts"]:
+        raise ImageError(f"Lazy refcounts only {wants}")
+    if options["refcount_bits"] != 16:
+        raise ImageError(
+            "Different refcount widths than 16 bits require compatibility level 1.1 or above (use "
+            "version=v3 or greater)"
+        )
+    if header.compression_type:
+        raise ImageError(f"Non-zlib compression type is only {wants}")
+    if options["extended_l2"]:
+        raise ImageError(f"Extended L2 entries are only {wants}")
+    if options["data_file"]:
+        raise ImageError(f"External data files are only {wants}")
 
 
 def _chosen_method(options: dict[str, Any]) -> int:
