@@ -72,11 +72,12 @@ def test_bitmap_is_that_which_qemu_reads(tmp_path: Path) -> None:
     if shutil.which("qemu-img") is None:
         pytest.skip("qemu-img (package qemu-utils) is not installed")
     copy = tmp_path / "copy.qcow2"
-    for words in (
+    lines: list[list[str | Path]] = [
         ["create", "-q", "-f", "qcow2", copy, str(SIZE)],
         ["bitmap", "--add", "-g", "512", copy, "b"],
         ["bitmap", "--merge", NAME, "-b", path, "-F", "parallels", copy, "b"],
-    ):
+    ]
+    for words in lines:
         subprocess.run(["qemu-img", *words], check=True, timeout=120)
     other = open_image(copy, "qcow2", Mode(readonly=True))
     assert list(other.dirty_ranges("b")) == ours
