@@ -6,12 +6,11 @@ that reads a raw file imports nothing of qcow2.
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from pemu.block.creation import Creation
 from pemu.block.error import ImageError
 from pemu.block.image import Image
 from pemu.block.opening import Opening
+from pemu.modules import load
 from pemu.options.error import listed, quoted, unknown
 from pemu.options.keyval import Key
 from pemu.records import dataclass
@@ -122,6 +121,6 @@ def find_driver(name: str) -> Driver:
                 unknown(f"Unknown driver {quoted(name)}", name, known, f"there are {listed(known)}")
             )
         )
-    found = import_module(module)
+    found = load(module)
     driver: Driver = found.DRIVERS[name] if hasattr(found, "DRIVERS") else found.DRIVER
     return driver

@@ -17,7 +17,7 @@ from pemu.records import NamedTuple, dataclass, field
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any, ClassVar, TypeAlias
+    from typing import Any, ClassVar, Self, TypeAlias
 
 SECTOR = 512
 
@@ -418,6 +418,12 @@ class Image:
         with self.lock:
             self._users += 1
         return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """A user has done with it; after the last one, let go of all files.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from pemu.block.error import ImageError
 from pemu.block.tree import from_json, typed
+from pemu.modules import load
 from pemu.options.error import OptionError, listed, quoted
 from pemu.options.keyval import Group, Key, Select
 from pemu.options.types import Id
@@ -33,7 +32,7 @@ Maker: TypeAlias = "Callable[[Mapping[str, Any], Mapping[str, Any]], Any]"
 def _kind(name: str) -> tuple[Sequence[Key], Maker] | None:
     if name not in KINDS:
         return None
-    found: tuple[Sequence[Key], Maker] = import_module(KINDS[name]).OBJECTS[name]
+    found: tuple[Sequence[Key], Maker] = load(KINDS[name]).OBJECTS[name]
     return found
 
 

@@ -45,7 +45,7 @@ _DAY = 86400
 
 def entry() -> NoReturn:
     """Be the console command `pemu-cache`."""
-    sys.exit(main(sys.argv[1:]))
+    outcome.leave(main(sys.argv[1:]))
 
 
 def main(words: Sequence[str]) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
 from pemu.cli import outcome
 from pemu.cli.switches import parse
+from pemu.modules import load
 from pemu.options.error import OptionError, unknown
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ _HINT = f"\nTry '{PROGRAM} --help' for more information"
 
 def entry() -> NoReturn:
     """Be the console command `pemu-img`."""
-    sys.exit(main(sys.argv[1:]))
+    outcome.leave(main(sys.argv[1:]))
 
 
 def main(words: Sequence[str]) -> int:
@@ -68,7 +68,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _module(name: str) -> ModuleType:
-    return import_module(f"pemu.cli.img_commands.{name}")
+    return load(f"pemu.cli.img_commands.{name}")
 
 
 def _usage() -> str:

@@ -47,7 +47,7 @@ input has. {PROGRAM} -c help lists them.
 
 def entry() -> NoReturn:
     """Be the console command `pemu-io`."""
-    sys.exit(main(sys.argv[1:]))
+    outcome.leave(main(sys.argv[1:]))
 
 
 def main(words: Sequence[str]) -> int:

@@ -71,7 +71,7 @@ The rest:
 
 def entry() -> NoReturn:
     """Be the console command `pemu-nbd`."""
-    sys.exit(main(sys.argv[1:]))
+    outcome.leave(main(sys.argv[1:]))
 
 
 def main(words: Sequence[str]) -> int:

@@ -21,13 +21,7 @@ DRIVES = ("drive", "hda", "hdb", "hdc", "hdd", "fda", "fdb", "cdrom", "pflash", 
 
 def entry(target: str) -> NoReturn:
     """Be the console command `pemu-system-<target>`."""
-    status = main(target)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            status = status or 1
-    os._exit(status)
+    outcome.leave(main(target))
 
 
 def main(target: str, words: Sequence[str] | None = None) -> int:
@@ -155,6 +149,7 @@ def _set(options: SystemOptions, group: str, id: str, key: str, value: str) -> N
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
-        outcome.fail("pemu.cli.system", "no target was given; write a name such as mips")
-        os._exit(1)
-    os._exit(main(sys.argv[1], sys.argv[2:]))
+        outcome.leave(
+            outcome.fail("pemu.cli.system", "no target was given; write a name such as mips")
+        )
+    outcome.leave(main(sys.argv[1], sys.argv[2:]))

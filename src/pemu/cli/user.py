@@ -32,7 +32,7 @@ _PYTHON_IGNORES = 1 << (_SIGPIPE - 1) | 1 << (_SIGXFSZ - 1)  # from Python's sta
 
 def entry(target: str) -> NoReturn:
     """Be the console command `pemu-<target>`."""
-    _leave(main(target))
+    outcome.leave(main(target))
 
 
 def main(target: str, words: Sequence[str] | None = None) -> int:
@@ -46,12 +46,12 @@ def main(target: str, words: Sequence[str] | None = None) -> int:
 
 def child(target: str) -> NoReturn:
     """Go on in a process that a guest's execve() has made by `command`."""
-    _leave(outcome.run(f"pemu-{target}", lambda: _go_on(target, sys.argv[1:], child=True)))
+    outcome.leave(outcome.run(f"pemu-{target}", lambda: _go_on(target, sys.argv[1:], child=True)))
 
 
 def controlled(target: str) -> NoReturn:
     """Go on in a process that `pemu.api` has made by `launch`."""
-    _leave(outcome.run(f"pemu-{target}", lambda: _go_on(target, sys.argv[1:], child=False)))
+    outcome.leave(outcome.run(f"pemu-{target}", lambda: _go_on(target, sys.argv[1:], child=False)))
 
 
 def launch(
@@ -284,18 +284,9 @@ def _version(target: str) -> str:
     return f"pemu-{target} version {VERSION}"
 
 
-def _leave(status: int) -> NoReturn:
-    """End the process without Python's clean-up, which takes milliseconds and changes nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except OSError:
-            status = status or 1
-    os._exit(status)
-
-
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        _leave(outcome.fail("pemu.cli.user", "no target was given; write a name such as mips"))
-    _leave(main(sys.argv[1], sys.argv[2:]))
+        outcome.leave(
+            outcome.fail("pemu.cli.user", "no target was given; write a name such as mips")
+        )
+    outcome.leave(main(sys.argv[1], sys.argv[2:]))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import closing
 from typing import ClassVar
 
 from pemu.block.clusters import ABSENT, ClusterImage
@@ -258,7 +257,7 @@ def _create(creation: Creation) -> None:
         sectors=sectors,
         data_offset=start // SECTOR,
     )
-    with closing(creation.file()) as file:
+    with creation.file() as file:
         file.write(0, header.emit())
         file.truncate(start)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Sequence
-from contextlib import closing
 from typing import ClassVar
 
 from pemu.block.clusters import ABSENT, OTHER, ClusterImage
@@ -275,7 +274,7 @@ def _create(creation: Creation) -> None:
     )
     end = start + -(-header.tables * 8 // SECTOR) * SECTOR
     header.check(end)
-    with closing(creation.file()) as file:
+    with creation.file() as file:
         file.write(0, header.emit() + name)
         file.truncate(end)
 

@@ -6,7 +6,6 @@ checks is never set; of others it is heeded.
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import ClassVar
 
 from pemu.block.clusters import ABSENT, ZERO, ClusterImage
@@ -301,7 +300,7 @@ def _create(creation: Creation) -> None:
         header.features = BACKING | (NO_PROBE if options["backing_fmt"] == "raw" else 0)
         header.backing_offset, header.backing_length = Header.SIZE, len(name)
         header.check(header.first + cluster * table)
-    with closing(creation.file()) as file:
+    with creation.file() as file:
         file.write(0, header.emit() + name)
         file.truncate(header.first + cluster * table)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from contextlib import closing
 from typing import ClassVar
 
 from pemu.block.clusters import ZERO, ClusterImage
@@ -204,7 +203,7 @@ def _create(creation: Creation) -> None:
         image_uuid=uuid.uuid4().bytes,
         snapshot_uuid=uuid.uuid4().bytes,
     )
-    with closing(creation.file()) as file:
+    with creation.file() as file:
         file.write(0, header.emit().ljust(SECTOR, b"\0"))
         file.truncate(header.data_offset + (blocks * BLOCK if static else 0))
         entries = range(blocks) if static else itertools.repeat(UNALLOCATED, blocks)

@@ -10,7 +10,6 @@ import errno
 import os
 import struct
 import uuid
-from contextlib import closing
 from typing import ClassVar
 
 from pemu.block.clusters import ZERO, ClusterImage
@@ -259,7 +258,7 @@ def _create(creation: Creation) -> None:
     table += Region(guid=BAT, offset=bat_offset, length=bat_length).emit()
     table += Region(guid=METADATA, offset=facts, length=MIB).emit()
     table = sealed(table.ljust(REGION_BYTES, b"\0"))
-    with closing(creation.file()) as file:
+    with creation.file() as file:
         file.truncate(data + (blocks * block if fixed else 0))
         file.write(0, IDENTIFIER + "Pemu".encode("utf-16-le"))
         for offset in HEADERS:

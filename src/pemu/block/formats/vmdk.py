@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from itertools import accumulate
 from typing import Any, ClassVar
 
@@ -380,7 +379,7 @@ def _create(creation: Creation) -> None:
         lines.append(ExtentLine("RW", part, "FLAT" if flat else "SPARSE", name))
         rest -= part
         number += 1
-    with closing(creation.file()) as file:
+    with creation.file() as file:
         file.write(0, describe())
 
 
@@ -408,7 +407,7 @@ def _create_sparse(
         header.flags |= COMPRESSES | MARKERS
     if len(text) > header.descriptor_size * SECTOR:
         raise ImageError("the descriptor is too long; choose shorter names")
-    with closing(creation.file(path)) as file:
+    with creation.file(path) as file:
         file.write(0, header.emit().ljust(SECTOR, b"\0") + text)
         file.truncate(header.overhead * SECTOR)
         for start in (header.copy_directory, header.directory):
@@ -420,8 +419,7 @@ def _create_sparse(
 def _cid_of(creation: Creation, parent: str) -> int:
     """The content id of the image below. Raises ImageError."""
     mode = Mode(readonly=True, backing=False)
-    below = creation.graph.open_name(resolve(parent, creation.name), mode=mode)
-    with closing(below):
+    with creation.graph.open_name(resolve(parent, creation.name), mode=mode) as below:
         if not isinstance(below, Vmdk):
             raise ImageError("backing_file must be a vmdk image")
         return below.descriptor.cid

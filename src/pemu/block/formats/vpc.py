@@ -11,7 +11,6 @@ import itertools
 import os
 import time
 import uuid
-from contextlib import closing
 from typing import ClassVar
 
 from pemu.block.clusters import ZERO, ClusterImage
@@ -304,7 +303,7 @@ def _create(creation: Creation) -> None:
         type=FIXED if fixed else DYNAMIC,
         unique_id=uuid.uuid4().bytes,
     ).sealed()
-    with closing(creation.file()) as file:
+    with creation.file() as file:
         if fixed:
             file.truncate(size)
             file.write(size, footer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
@@ -10,6 +9,7 @@ import time
 from types import FrameType
 
 from pemu.block.describe import amount
+from pemu.cli import outcome
 from pemu.cli.img_commands.session import terminal
 from pemu.cli.switches import Given
 
@@ -51,7 +51,7 @@ class Progress:
         elif self._percent:
             if kind is None and self._shown < 100:
                 self._line(100.0)
-            _print("\n")
+            outcome.write(1, "\n")
 
     def add(self, done: int) -> None:
         """`done` more bytes have been dealt with."""
@@ -75,7 +75,7 @@ class Progress:
 
     def _line(self, percent: float) -> None:
         self._shown = percent
-        _print(f"    ({percent:3.2f}/100%)\r")
+        outcome.write(1, f"    ({percent:3.2f}/100%)\r")
 
     def _draw(self, now: float) -> None:
         self._drawn = True
@@ -94,8 +94,3 @@ def _clock(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
     return f"{whole // 60}:{whole % 60:02}"
-
-
-def _print(text: str) -> None:
-    with contextlib.suppress(OSError):
-        os.write(1, text.encode())

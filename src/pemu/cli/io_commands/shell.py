@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from importlib import import_module
-from queue import Empty, SimpleQueue
+from _queue import Empty, SimpleQueue
 
-from pemu.block.filters.debug import Debug
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.cli import outcome
 from pemu.cli.io_commands.report import Failure
+from pemu.modules import load
 from pemu.options.error import OptionError
 from pemu.records import dataclass
 
@@ -21,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import ThreadPoolExecutor
+
+    from pemu.block.filters.debug import Debug
 
 PROGRAM = "pemu-io"
 
@@ -115,7 +115,7 @@ class Shell:
         self.failed = False
         self.commands: dict[str, Command] = {}
         for name in _MODULES:
-            module = import_module(f"pemu.cli.io_commands.{name}")
+            module = load(f"pemu.cli.io_commands.{name}")
             self.commands.update((one.name, one) for one in module.COMMANDS)
         self._names = {
             name: one for one in self.commands.values() for name in (one.name, *one.aliases)
@@ -183,8 +183,13 @@ class Shell:
     def debug(self) -> Debug | None:
         """What has breakpoints in the image, if anything."""
         image = self.image
-        while image is not None and not isinstance(image, Debug):
+        while image is not None and image.format != "blkdebug":
             image = image.file
+        if image is None:
+            return None
+        from pemu.block.filters.debug import Debug
+
+        assert isinstance(image, Debug)
         return image
 
     def running(self) -> int:
@@ -263,8 +268,7 @@ class Shell:
 
 def _line(prompt: str) -> str:
     """The next line of standard input, which is not a terminal. Raises EOFError."""
-    with contextlib.suppress(OSError):
-        os.write(1, prompt.encode())
+    outcome.write(1, prompt)
     line = sys.stdin.readline()
     if not line:
         raise EOFError

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from array import array
-from contextlib import contextmanager
 
 from pemu.block.error import ImageError
 from pemu.block.formats.qcow2.clearing import Qcow2Clearing
@@ -160,7 +159,8 @@ class Qcow2Snapshots(Qcow2Clearing):
         return found[0]
 
     def create_snapshot(self, snapshot: Snapshot) -> None:
-        with self._changing():
+        with self.lock:
+            self._settle()
             stored = self.stored()
             if len(stored) >= MOST_SNAPSHOTS:
                 raise ImageError(f"'{self.name}' has {MOST_SNAPSHOTS} snapshots; delete one")
@@ -191,7 +191,8 @@ class Qcow2Snapshots(Qcow2Clearing):
     def apply_snapshot(self, key: str) -> None:
         if self.bitmaps():  # which would not know what has changed
             raise ImageError("Device has active dirty bitmaps")
-        with self._changing():
+        with self.lock:
+            self._settle()
             one = self._find(key)
             layout, metadata = self.layout, self.metadata
             if one.snapshot.size != self.size:
@@ -219,7 +220,8 @@ class Qcow2Snapshots(Qcow2Clearing):
             self._note_write(0, self.size)
 
     def delete_snapshot(self, key: str) -> None:
-        with self._changing():
+        with self.lock:
+            self._settle()
             one = self._find(key)
             metadata = self.metadata
             gone = load_words(metadata.file, one.l1_offset, one.l1_size)
@@ -294,25 +296,21 @@ class Qcow2Snapshots(Qcow2Clearing):
         if self.stored():
             self._store(self.stored())
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Nothing else is under way, all tables are written."""
+    def _settle(self) -> None:
+        """Have nothing else under way and all tables written. Raises ImageError or OSError."""
         if self.layout.external:
             raise ImageError("Snapshots are not supported with external data files")
-        with self.lock:
-            self.expect_quiet()
-            self.metadata.commit(accurate=True)
-            self.metadata.refcounts.write()
-            yield
+        self.expect_quiet()
+        self.metadata.commit(accurate=True)
+        self.metadata.refcounts.write()
 
-    @contextmanager
     def _switching(
         self, l1: array[int], stored: list[Stored], copy: array[int] | None = None
-    ) -> Iterator[Switch]:
+    ) -> Switch:
         """Put an active L1 table and snapshots in the place of those that there are, at once.
 
-        The body completes `l1` and changes references. copy: the L1 table of the last snapshot,
-        which is new.
+        The body of the `with` statement completes `l1` and changes references. copy: the L1 table
+        of the last snapshot, which is new.
         """
         metadata, fields = self.metadata, self.header.fields
         before = fields.snapshots_offset, self.table_length
@@ -320,9 +318,8 @@ class Qcow2Snapshots(Qcow2Clearing):
         if length > LARGEST_TABLE:
             raise ImageError("Snapshot table is too large")
         rows = [len(l1) * 8, length, len(copy) * 8 if copy is not None else 0]
-        switch = Switch(metadata, rows, tables=sum(1 for entry in l1 if entry & OFFSET))
-        try:
-            yield switch
+
+        def complete(switch: Switch) -> None:
             l1_place, place, copy_place = switch.rows
             if len(l1):
                 self._free_row(metadata.l1_offset, len(metadata.l1) * 8)
@@ -334,11 +331,10 @@ class Qcow2Snapshots(Qcow2Clearing):
             if stored:
                 metadata.file.write(place, emit_table(stored).ljust(rows[1], b"\0"))
             switch.finish(l1_place or metadata.l1_offset, l1, (len(stored), place))
-        except BaseException:
-            switch.abandon()
-            raise
-        self._stored, self.table_length = stored, length
-        self.find_tables()
+            self._stored, self.table_length = stored, length
+            self.find_tables()
+
+        return Switch(metadata, rows, sum(1 for entry in l1 if entry & OFFSET), complete)
 
     def _free_row(self, offset: int, length: int) -> None:
         """A table of `length` bytes is not needed any more."""

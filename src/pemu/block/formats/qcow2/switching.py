@@ -14,7 +14,7 @@ from pemu.block.formats.qcow2.metadata import Metadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Switch:
@@ -22,11 +22,19 @@ class Switch:
 
     rows: bytes of tables that lie in a row, the places of which are `rows` then. tables: how many
     L2 tables may be written anew. Room is taken for all of it, so that references can be changed
-    by `metadata.refcounts.add` afterwards, until `finish` or `abandon`. Raises OSError.
+    by `metadata.refcounts.add` in the body of a `with` statement; then `complete` calls `finish`.
+    Where one of them fails the change does not come about. Raises OSError.
     """
 
-    def __init__(self, metadata: Metadata, rows: Sequence[int], tables: int) -> None:
+    def __init__(
+        self,
+        metadata: Metadata,
+        rows: Sequence[int],
+        tables: int,
+        complete: Callable[[Switch], None],
+    ) -> None:
         self.metadata = metadata
+        self._complete = complete
         self._cluster = metadata.layout.cluster
         try:
             self.rows = [
@@ -36,8 +44,21 @@ class Switch:
             self._spare: list[int] = []
             self._reserve(tables)
         except BaseException:
-            self.abandon()
+            self._abandon()
             raise
+
+    def __enter__(self) -> Switch:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        completed = False
+        try:
+            if kind is None:
+                self._complete(self)
+                completed = True
+        finally:
+            if not completed:
+                self._abandon()
 
     def _reserve(self, tables: int) -> None:
         """Take room for so many L2 tables, for all refcount blocks and the refcount table."""
@@ -83,6 +104,6 @@ class Switch:
         metadata.use_l1(l1_offset, l1)
         metadata.packed_end = 0
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """The change does not come about: the references are those in the file again."""
         self.metadata.refcounts.forget()
