@@ -17,7 +17,7 @@ from pemu.engine.staging.insn import PatternError
 from pemu.engine.staging.values import StagingError
 from pemu.engine.tier0.modules import base_text, part_text
 from pemu.isa.mips.cpu import MODE_FR0, MODE_FR1, architecture, system_architecture
-from pemu.isa.mips.fpu_control import fcsr_value
+from pemu.isa.mips.fpu.control import fcsr_value
 
 CODE = 0x400000
 ADDIU, SYSCALL = 0x24420001, 0x0000000C  # addiu v0, v0, 1
@@ -78,7 +78,7 @@ def test_program_of_integers_loads_no_part(cache: CodeCache) -> None:
 def test_part_is_loaded_for_the_modes_that_it_is_the_same_in(cache: CodeCache) -> None:
     cpu = start(cache, ADDIU, MTC1)
     assert run(cpu) == EXIT_SYSCALL
-    assert loaded(cpu) == {("fpu_memory", 1), ("fpu_memory", 3)}
+    assert loaded(cpu) == {("fpu.memory", 1), ("fpu.memory", 3)}
     assert cpu.fpr[0] & 0xFFFFFFFF == 1
 
 
@@ -93,7 +93,7 @@ def test_another_mode_loads_its_own(cache: CodeCache) -> None:
 def test_part_is_loaded_for_a_delay_slot(cache: CodeCache) -> None:
     cpu = start(cache, 0x10000001, MTC1)  # b over the delay slot
     assert run(cpu) == EXIT_SYSCALL
-    assert loaded(cpu) == {("fpu_memory", 1), ("fpu_memory", 3)}
+    assert loaded(cpu) == {("fpu.memory", 1), ("fpu.memory", 3)}
 
 
 def test_parts_come_from_the_cache(cache: CodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_query_loads_its_part(cache: CodeCache) -> None:
     cpu = start(cache)
     cpu.fp_op = 1  # as compiled code leaves it that was stored by an earlier run
     assert fcsr_value(cpu) & 0x1F000 == 0
-    assert loaded(cpu) == {("fpu_status", 1), ("fpu_status", 3)}
+    assert loaded(cpu) == {("fpu.status", 1), ("fpu.status", 3)}
 
 
 @pytest.mark.parametrize(("model", "abi"), MODELS)
@@ -158,8 +158,8 @@ def test_parts_of_whole_processors_depend_on_no_other_mode(model: str, xlen: int
 def test_undeclared_dependence_on_a_mode_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     arch = architecture("24Kf", False, "o32")
     monkeypatch.setitem(arch.parts, "fpu", frozenset())
-    monkeypatch.setitem(arch.parts, "fpu_memory", frozenset())
+    monkeypatch.setitem(arch.parts, "fpu.memory", frozenset())
     with pytest.raises(StagingError, match="its part does not declare .* fr1"):
         part_text(arch, "fpu", frozenset())
     with pytest.raises(PatternError, match="luxc1 depends on a mode"):
-        part_text(arch, "fpu_memory", frozenset({"fr1"}))
+        part_text(arch, "fpu.memory", frozenset({"fr1"}))

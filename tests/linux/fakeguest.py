@@ -13,7 +13,7 @@ from pemu.engine.memory.process import AddressSpace
 from pemu.linux import syscall
 from pemu.linux.mips.errno import TO_HOST
 from pemu.linux.strace import Tracer
-from pemu.linux.structs import Record, Struct
+from pemu.linux.structs.layout import Record, Struct
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long

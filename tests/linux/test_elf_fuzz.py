@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pemu.engine.memory.process import AddressSpace
-from pemu.linux.elf import ElfError
-from pemu.linux.initial_stack import Start
-from pemu.linux.loader import LoadedImage, load, wants_fr1
+from pemu.linux.programs.elf import ElfError
+from pemu.linux.programs.initial_stack import Start
+from pemu.linux.programs.loader import LoadedImage, load, wants_fr1
 from pemu.linux.target import TARGETS
 from tests.conftest import Run
 from tests.linux.elf_files import HEADER_FIELDS, SEGMENT_FIELDS, Program

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pemu.linux import loader
-from pemu.linux.elf import (
+from pemu.linux.programs import loader
+from pemu.linux.programs.elf import (
     FP_64,
     FP_64A,
     FP_ANY,
@@ -19,8 +19,8 @@ from pemu.linux.elf import (
     FP_XX,
     ElfError,
 )
-from pemu.linux.initial_stack import Start
-from pemu.linux.loader import LoadedImage, wants_fr1
+from pemu.linux.programs.initial_stack import Start
+from pemu.linux.programs.loader import LoadedImage, wants_fr1
 from pemu.linux.target import TARGETS
 from tests.conftest import Run, need
 from tests.linux.cross import COMPILERS

@@ -9,8 +9,8 @@ import struct
 
 import pytest
 
-from pemu.linux import netlink
-from pemu.linux.byteorder import size, swap
+from pemu.linux.sockets import netlink
+from pemu.linux.structs.byteorder import size, swap
 from tests.patience import LONG
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR = 18, 22, 26, 20

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pemu.linux.loader import translate_path
+from pemu.linux.programs.loader import translate_path
 from tests.conftest import Run
 from tests.linux.test_call_programs import COMPILERS, PROGRAMS, compile_program
 

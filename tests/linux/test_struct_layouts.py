@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pemu.linux import file_structs, iovec, stat_structs, time_structs
 from pemu.linux.calls import fsinfo, stat
 from pemu.linux.ioctls import block, filesystems, request, sockets, terminals
-from pemu.linux.structs import Layout, Struct
+from pemu.linux.structs import files as file_structs
+from pemu.linux.structs import stat as stat_structs
+from pemu.linux.structs import time as time_structs
+from pemu.linux.structs.layout import Layout, Struct
+from pemu.linux.types import iovec
 from tests.linux.cross import COMPILERS, constants
 from tests.linux.fakeguest import TARGETS
 

@@ -10,8 +10,8 @@ import pytest
 
 from pemu.linux import fdtable, syscall
 from pemu.linux.abi import Abi
-from pemu.linux.argtypes import Int, Off64
 from pemu.linux.nativecalls import NativeTable
+from pemu.linux.types.base import Int, Off64
 from tests.linux.fakeguest import DATA, STACK, Guest, GuestError
 
 

@@ -1,6 +1,6 @@
 """The host process that a program runs in, and the messages it takes and sends.
 
-`pemu.linux.control` is the other end, and lists the messages.
+`pemu.linux.debugging.control` is the other end, and lists the messages.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import IO, Any, TypeVar
 from pemu.api.connection import Connection, Interrupted
 from pemu.api.errors import BusyError, StartError, TimeLimitError
 from pemu.api.views import Memory, Registers, Symbols, unknown
-from pemu.linux.elf import target_name
 from pemu.linux.mips.signals import NSIG, signal_name
+from pemu.linux.programs.elf import target_name
 from pemu.linux.target import TARGETS
 
 CAPTURE = -3

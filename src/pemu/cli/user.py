@@ -190,7 +190,7 @@ def _go_on(target: str, words: Sequence[str], *, child: bool) -> int:
     except OptionError as error:
         if options.control < 0:
             raise
-        from pemu.linux.control import refuse
+        from pemu.linux.debugging.control import refuse
 
         refuse(options.control, str(error))
         return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.isa.mips.codelog import RUN, CodeLog
-from pemu.linux.symbols import Symbols
+from pemu.linux.programs.symbols import Symbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

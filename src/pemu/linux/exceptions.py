@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pemu.engine.layout.exits import FAULT_BUS, FAULT_MISALIGNED
 from pemu.engine.layout.pages import MAPPED
-from pemu.isa.mips import exceptions, fpu_control
+from pemu.isa.mips import exceptions
+from pemu.isa.mips.fpu import control as fpu_control
 from pemu.linux import signals
 from pemu.linux.mips import signals as ms
 from pemu.linux.mips.signals import SigInfo

@@ -11,7 +11,7 @@ from pemu.isa.mips.names import FP, RA, SP
 from pemu.isa.mips.unwind import callers
 from pemu.linux.mips.frames import frames_of
 from pemu.linux.mips.signals import SIGBUS, SIGSEGV, guest_to_host_signal
-from pemu.linux.symbols import Symbols
+from pemu.linux.programs.symbols import Symbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ Source: Linux arch/mips/kernel/signal.c.
 from __future__ import annotations
 
 from pemu.engine.memory.access import GuestFault
-from pemu.isa.mips import fpu_control
+from pemu.isa.mips.fpu import control as fpu_control
 from pemu.isa.mips.names import A0, A1, A2, RA, SP, T9
 from pemu.linux.mips import signals as ms
 from pemu.linux.mips.frames import frames_of

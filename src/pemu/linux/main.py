@@ -12,11 +12,11 @@ from pemu.engine.engine import Engine
 from pemu.engine.memory.process import AddressSpace
 from pemu.isa.mips.cpu import architecture
 from pemu.linux import fdtable, title
-from pemu.linux.elf import ElfError
-from pemu.linux.execute import begin
 from pemu.linux.process import Process, Thread
+from pemu.linux.programs.elf import ElfError
+from pemu.linux.programs.execute import begin
+from pemu.linux.programs.scripts import find_program
 from pemu.linux.running import run_thread
-from pemu.linux.scripts import find_program
 from pemu.linux.signals import adopt_ignored, watch_fatal
 from pemu.linux.target import TARGETS
 from pemu.options.error import OptionError, quoted
@@ -46,12 +46,12 @@ def run_user(
     title.show(called, process.argv, process.environ)
     watch_fatal(process)
     if options.gdb:
-        from pemu.linux.debug import attach
+        from pemu.linux.debugging.debugger import attach
 
         place, options.gdb = options.gdb, ""  # what is executed later runs without gdb
         attach(process, thread, place)
     if options.control >= 0:
-        from pemu.linux.control import attach as attach_control
+        from pemu.linux.debugging.control import attach as attach_control
 
         descriptor, options.control = options.control, -1
         attach_control(process, thread, descriptor)

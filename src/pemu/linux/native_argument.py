@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pemu.linux.structs import Layout
+    from pemu.linux.structs.layout import Layout
 
 
 class Native:

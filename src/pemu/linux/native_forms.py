@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 
 from pemu.engine.layout import call_table as k
-from pemu.linux.argtypes import ArgType
 from pemu.linux.native_argument import Native, moves_of, numbers_table
+from pemu.linux.types.base import ArgType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from pemu.linux.abi import Abi
-    from pemu.linux.argtypes import Argument
     from pemu.linux.flags import Flags
-    from pemu.linux.structs import Struct
+    from pemu.linux.structs.layout import Struct
+    from pemu.linux.types.base import Argument
 
     Forms: TypeAlias = "Form | Choice"
 

@@ -15,7 +15,7 @@ AT_FDCWD = -100
 
 def under_prefix(t: Thread, path: bytes) -> bytes:
     """The host's path for an absolute guest path: under -L where it exists there."""
-    from pemu.linux.loader import translate_path
+    from pemu.linux.programs.loader import translate_path
 
     return translate_path(t.process.prefix, path)
 

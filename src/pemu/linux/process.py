@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pemu.engine.engine import Engine
     from pemu.engine.memory.process import AddressSpace
     from pemu.engine.vcpu import Cpu
-    from pemu.linux.loader import LoadedImage
     from pemu.linux.mips.signals import SigInfo
     from pemu.linux.options import UserOptions
+    from pemu.linux.programs.loader import LoadedImage
     from pemu.linux.target import Target
 
     class Debugger(Protocol):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pemu.linux.process import Thread
-    from pemu.linux.structs import Struct
+    from pemu.linux.structs.layout import Struct
 
 PATH_MAX = 4096
 STRING_LIMIT = 32

@@ -17,11 +17,9 @@ import os
 
 from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import A0, A3, V0
-from pemu.linux.argtypes import signed
 from pemu.linux.mips.errno import to_guest
 from pemu.linux.mips.signals import SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP
 from pemu.linux.show import octal, show_pointer
-from pemu.linux.signal_types import show_set, show_signal
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
     ERESTARTNOHAND,
@@ -32,6 +30,8 @@ from pemu.linux.syscall import (
     run,
     table_for,
 )
+from pemu.linux.types.base import signed
+from pemu.linux.types.signals import show_set, show_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _comment(t: Thread, name: str, raw: Sequence[int], result: int | None) -> st
     if result is None or result < 0:
         return ""
     if name in ("poll", "ppoll", "ppoll_time64", "_newselect", "pselect6", "pselect6_time64"):
-        from pemu.linux.poll_types import show_happened, show_selected
+        from pemu.linux.types.poll import show_happened, show_selected
 
         return (show_happened if "poll" in name else show_selected)(t, raw, result)
     if _gets_flags(name, raw):

@@ -7,7 +7,7 @@ A call is declared once, by its name; `linux/mips/numbers.py` says which number 
 
     passthrough("fchmod", Fd, Mode)
 
-A Python function gets decoded arguments (`argtypes.py`), and returns a number >= 0, or minus a host
+A Python function gets decoded arguments (`types`), and returns a number >= 0, or minus a host
 error number, or raises OSError; None leaves the registers alone.  A GuestFault becomes EFAULT.  A
 passthrough is made by the host with the same arguments, pointers turned into host addresses or
 converted copies.  Declarations of other modules than the ones used are never imported:
@@ -22,12 +22,12 @@ import sys
 from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import A0, A3, V0
 from pemu.linux.abi import Abi
-from pemu.linux.argtypes import Argument
 from pemu.linux.calls import module_of
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.errno import TO_GUEST, to_guest
 from pemu.linux.mips.numbers import call_names
-from pemu.linux.pointer_types import Conversion
+from pemu.linux.types.base import Argument
+from pemu.linux.types.pointers import Conversion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from pemu.engine.engine import Engine
     from pemu.linux.abi import Decoder, Registers
-    from pemu.linux.argtypes import ArgType
     from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
     from pemu.linux.target import Target
+    from pemu.linux.types.base import ArgType
 
     Entry: TypeAlias = Callable[[Thread, Registers], int | None]
     F = TypeVar("F", bound=Callable[..., int | None])

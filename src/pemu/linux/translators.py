@@ -11,9 +11,9 @@ import os
 import struct
 
 from pemu.linux import fdtable
-from pemu.linux.byteorder import swap
 from pemu.linux.fdtable import Translator
 from pemu.linux.hostcalls import NR, HostBuffer
+from pemu.linux.structs.byteorder import swap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ class Netlink(Translator):
 
     def from_host(self, t: Thread, data: bytes) -> bytes:
         from pemu.linux.mips.errno import to_guest
-        from pemu.linux.netlink import translate
+        from pemu.linux.sockets.netlink import translate
 
         return translate(data, self.protocol, False, t.target.big_endian, to_guest)
 
     def to_host(self, t: Thread, data: bytes) -> bytes:
         from pemu.linux.mips.errno import to_guest
-        from pemu.linux.netlink import translate
+        from pemu.linux.sockets.netlink import translate
 
         return translate(data, self.protocol, True, t.target.big_endian, to_guest)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pemu.isa.mips import cp0_performance as performance
-from pemu.isa.mips import cp0_state as c
-from pemu.isa.mips import cp0_watch as watch
 from pemu.isa.mips import debug, dump
 from pemu.isa.mips.access import accessed, is_branch
-from pemu.isa.mips.cp0_debug_unit import debug_unit_access
-from pemu.isa.mips.cp0_display import status_lines, tlb_lines
-from pemu.isa.mips.cp0_exits import (
+from pemu.isa.mips.cp0 import performance, watch
+from pemu.isa.mips.cp0 import state as c
+from pemu.isa.mips.cp0.debug_unit import debug_unit_access
+from pemu.isa.mips.cp0.display import status_lines, tlb_lines
+from pemu.isa.mips.cp0.exits import (
     EXIT_CACHE,
     EXIT_COMPARE,
     EXIT_COUNTERS,
@@ -21,8 +20,8 @@ from pemu.isa.mips.cp0_exits import (
     EXIT_WAIT,
     NEVER,
 )
-from pemu.isa.mips.cp0_reset import COUNT_NS, reset
-from pemu.isa.mips.cp0_translate import DEBUG_PHYSICAL
+from pemu.isa.mips.cp0.reset import COUNT_NS, reset
+from pemu.isa.mips.cp0.translate import DEBUG_PHYSICAL
 from pemu.isa.mips.cpu import system_architecture
 from pemu.isa.mips.disassembler import disassemble
 from pemu.isa.mips.exceptions import DEBUG_STEP, WATCH

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from pemu.engine.staging.architecture import PAGE_FAULT, PAGE_FAULT_SHIFT
 from pemu.isa.mips import codelog, dump, exceptions
 from pemu.isa.mips.codelog import CodeLog
-from pemu.isa.mips.cp0_display import cause_value, status_lines
+from pemu.isa.mips.cp0.display import cause_value, status_lines
 
 if TYPE_CHECKING:
     from pemu.engine.machinecpu import MachineCpu

@@ -45,7 +45,7 @@ def dsp_instructions(arch: Architecture) -> dict[str, Insn]:
     return {
         insn.name: insn
         for insn in arch.source().select(arch.features)
-        if insn.meaning.__module__.startswith("pemu.isa.mips.dsp")
+        if insn.meaning.__module__.startswith("pemu.isa.mips.dsp.")
     }
 
 

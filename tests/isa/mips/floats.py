@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from pemu.engine.staging.architecture import Architecture
 from pemu.engine.staging.insn import Insn
-from pemu.isa.mips import fpu_control
+from pemu.isa.mips.fpu import control as fpu_control
 from tests.isa.mips.machines import (
     DATA,
     DATA_BYTES,
@@ -59,7 +59,7 @@ def float_instructions(arch: Architecture, features: frozenset[str]) -> dict[str
     return {
         insn.name: insn
         for insn in arch.source().select(features)
-        if insn.meaning.__module__.startswith("pemu.isa.mips.fpu")
+        if insn.meaning.__module__.startswith("pemu.isa.mips.fpu.")
         or insn.name in ("movf", "movt", "prefx")
         if "mips4_32" in features or not {"_l_", "_l"} & {insn.name[-4:-1], insn.name[-2:]}
     }

@@ -9,9 +9,8 @@ import time
 import pytest
 
 from pemu.linux.calls.timex import TIMEX
-from pemu.linux.structs import Struct
-from pemu.linux.syscall import ERESTART_RESTARTBLOCK, ERESTARTNOHAND
-from pemu.linux.time_structs import (
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import (
     ITIMERSPEC,
     ITIMERSPEC64,
     ITIMERVAL,
@@ -21,6 +20,7 @@ from pemu.linux.time_structs import (
     TIMEZONE,
     TMS,
 )
+from pemu.linux.syscall import ERESTART_RESTARTBLOCK, ERESTARTNOHAND
 from tests.linux.fakeguest import Guest, GuestError
 
 U32 = Struct("u32", "u32 value")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pemu.linux import fdtable, translators
-from pemu.linux.time_structs import ITIMERSPEC, ITIMERSPEC64
+from pemu.linux.structs.time import ITIMERSPEC, ITIMERSPEC64
 from tests.linux.fakeguest import Guest, GuestError
 
 NONBLOCK, CLOEXEC = 0x80, 0x80000

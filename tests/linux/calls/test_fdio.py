@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pemu.linux import fdtable
-from pemu.linux.file_structs import LONG_OFFSET, OFFSET
+from pemu.linux.structs.files import LONG_OFFSET, OFFSET
 from tests.linux.fakeguest import Guest, GuestError
 
 

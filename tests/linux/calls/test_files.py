@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pemu.linux import fdtable
-from pemu.linux.file_structs import F_OWNER_EX, FLOCK_32, FLOCK_64, OPEN_HOW
+from pemu.linux.structs.files import F_OWNER_EX, FLOCK_32, FLOCK_64, OPEN_HOW
 from tests.linux.fakeguest import Guest, GuestError
 
 O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_APPEND = 0, 1, 2, 0x100, 0x400, 8

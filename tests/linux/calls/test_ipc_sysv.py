@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pemu.linux.ipc_structs import MSG, MSGINFO, SEM, SEMINFO, SHM, SHM_INFO, SHMINFO, Kind
-from pemu.linux.structs import Record
+from pemu.linux.structs.ipc import MSG, MSGINFO, SEM, SEMINFO, SHM, SHM_INFO, SHMINFO, Kind
+from pemu.linux.structs.layout import Record
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64
 from pemu.linux.syscall import ERESTART_RESTARTBLOCK
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64
 from tests.linux.fakeguest import LIBC, Guest, GuestError
 
 IPC_PRIVATE, IPC_CREAT, IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO = 0, 0o1000, 0, 1, 2, 3

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pemu.linux import ipc_structs, socket_types, time_structs
-from pemu.linux.byteorder import size
 from pemu.linux.calls import limits, messages, mqueue, system, timex
-from pemu.linux.netlink import TCP_INFO
-from pemu.linux.sigevent import SIGEVENT
-from pemu.linux.structs import Struct
+from pemu.linux.sockets.netlink import TCP_INFO
+from pemu.linux.structs import ipc as ipc_structs
+from pemu.linux.structs import time as time_structs
+from pemu.linux.structs.byteorder import size
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.sigevent import SIGEVENT
+from pemu.linux.types import sockets as socket_types
 from tests.linux.cross import COMPILERS, constants
 from tests.linux.fakeguest import TARGETS
 

@@ -9,7 +9,7 @@ import resource
 import pytest
 
 from pemu.linux.calls import limits
-from pemu.linux.time_structs import RUSAGE
+from pemu.linux.structs.time import RUSAGE
 from tests.linux.fakeguest import Guest, GuestError
 
 NOFILE, AS, STACK, CORE = 5, 6, 3, 4

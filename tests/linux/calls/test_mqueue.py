@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from pemu.linux.calls.mqueue import MQ_ATTR, PRIORITY
-from pemu.linux.structs import Struct
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64
 from tests.linux.fakeguest import Guest, GuestError
 
 O_RDWR, O_CREAT, O_EXCL, O_NONBLOCK = 2, 0x100, 0x400, 0x80

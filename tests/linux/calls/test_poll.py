@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import pytest
 
 from pemu.linux.mips.signals import pack_sigset
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64, TIMEVAL
 from pemu.linux.syscall import ERESTART_RESTARTBLOCK, ERESTARTNOHAND
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL
 from tests.linux.fakeguest import Guest, GuestError
 
 POLLIN, POLLOUT, POLLNVAL, POLLWRBAND = 1, 4, 0x20, 0x100

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from pemu.linux.iovec import IOVEC
+from pemu.linux.types.iovec import IOVEC
 from tests.linux.fakeguest import Guest, GuestError
 
 

@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from pemu.linux.byteorder import swap
-from pemu.linux.structs import Struct
-from pemu.linux.time_structs import TIMESPEC
+from pemu.linux.structs.byteorder import swap
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import TIMESPEC
 from tests.linux.fakeguest import Guest, GuestError
 
 U32 = Struct("u32", "u32 value")

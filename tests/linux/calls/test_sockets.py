@@ -14,10 +14,10 @@ import pytest
 
 from pemu.linux import fdtable
 from pemu.linux.calls.messages import MMSGHDR
-from pemu.linux.iovec import IOVEC
-from pemu.linux.socket_types import MSGHDR
-from pemu.linux.structs import Struct
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64
+from pemu.linux.types.iovec import IOVEC
+from pemu.linux.types.sockets import MSGHDR
 from tests.linux.fakeguest import Guest, GuestError
 
 SOL_SOCKET = 0xFFFF

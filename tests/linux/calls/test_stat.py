@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pemu.linux.calls.stat import UTIMBUF
-from pemu.linux.stat_structs import STAT_64, STAT_O32, STATFS, STATFS64_32, STATX
-from pemu.linux.structs import Struct
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.stat import STAT_64, STAT_O32, STATFS, STATFS64_32, STATX
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64, TIMEVAL
 from tests.linux.fakeguest import Guest, GuestError
 
 AT_FDCWD = -100

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from pemu.linux.calls import prctl, random, system
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
 from tests.linux.fakeguest import Guest, GuestError
 
 U32 = Struct("u32", "u32 value")

@@ -120,8 +120,8 @@ class Architecture:
     take effect after the next instruction. `modes`: for each translation mode the feature names it
     adds; the mode number is part of a block's key (MIPS: FPU register modes). `parts`: tier 0 is
     made in parts, each when a program first needs it; by name, which of the modes' features the
-    meanings of a part's instructions depend on. An instruction belongs to the first part whose name
-    the name of its module begins with, or else to the base, which depends on no mode.
+    meanings of a part's instructions depend on. An instruction belongs to the first part that is
+    its module (`Insn.module`) or a folder around that, or else to the base, which depends on none.
     `hot_registers`: (file, index) of the registers that compiled regions pass to each other in host
     registers, at most 6. `system`: what makes a whole processor of it; None where it runs programs
     only. `counts`: native code counts the instructions that it runs (see `MachineCpu.grant`).
@@ -186,4 +186,5 @@ class Architecture:
 
     def part(self, insn: Insn) -> str:
         """Return the part of tier 0 that an instruction belongs to, "" for the base."""
-        return next((part for part in self.parts if insn.module.startswith(part)), "")
+        module = insn.module + "."
+        return next((part for part in self.parts if module.startswith(part + ".")), "")

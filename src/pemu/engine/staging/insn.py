@@ -81,13 +81,14 @@ class Insn:
         unless: frozenset[str],
         overrides: tuple[str, ...],
         before: Callable[[Any], None] | None,
+        module: str,
     ) -> None:
         self.name = name
         self.pattern = pattern
         self.assembly = assembly
         self.mnemonic = assembly.split()[0]
         self.meaning = meaning
-        self.module = meaning.__module__.rpartition(".")[2]
+        self.module = module
         self.needs = needs
         self.unless = unless
         self.overrides = overrides
@@ -136,11 +137,15 @@ def _assembly_fields(name: str, assembly: str) -> set[str]:
 
 
 class InstructionSet:
-    """A table of instructions; `unit` is the width in bits of one instruction word."""
+    """A table of instructions; `unit` is the width in bits of one instruction word.
 
-    def __init__(self, name: str, unit: int) -> None:
+    `package`: the Python package whose modules declare them; `Insn.module` is relative to it.
+    """
+
+    def __init__(self, name: str, unit: int, package: str = "") -> None:
         self.name = name
         self.unit = unit
+        self.package = package
         self.insns: list[Insn] = []
         self.queries: dict[str, dict[str, Callable[[Architecture], Helper]]] = {}
         """Helpers without arguments that Python code calls on a stopped cpu, by the part of tier 0
@@ -178,6 +183,7 @@ class InstructionSet:
                 frozenset(unless.split()),
                 tuple(overrides.split()),
                 before,
+                meaning.__module__.removeprefix(self.package + "."),
             )
             if insn.width != self.unit:
                 raise PatternError(f"{insn.name}: {insn.width} bits, expected {self.unit}")

@@ -10,7 +10,7 @@ from pemu.isa.mips.state import layout
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.staging.insn import InstructionSet
-    from pemu.isa.mips.cp0_models import Control
+    from pemu.isa.mips.cp0.models import Control
 
 MODE_FR0, MODE_FR1 = 0, 1
 """Translation modes: indices into the modes of the architecture."""
@@ -31,10 +31,10 @@ _FPU_MODES: tuple[frozenset[str], ...] = (
 
 _PARTS = {
     "dsp": frozenset[str](),
-    "fpu_memory": frozenset({"fr1"}),
-    "fpu_status": frozenset({"fr1"}),
-    "fpu_paired": frozenset({"fr1", "fpexact"}),
-    "fpu_3d": frozenset({"fr1", "fpexact"}),
+    "fpu.memory": frozenset({"fr1"}),
+    "fpu.status": frozenset({"fr1"}),
+    "fpu.paired": frozenset({"fr1", "fpexact"}),
+    "fpu.mips3d": frozenset({"fr1", "fpexact"}),
     "fpu": frozenset({"fr1", "fpexact"}),
 }
 
@@ -42,7 +42,7 @@ _HOT_REGISTERS = tuple(("gpr", number) for number in (SP, V0, V1, A0, A1, A2))
 
 
 def _system_instructions() -> InstructionSet:
-    from pemu.isa.mips.cp0_system import system_instructions
+    from pemu.isa.mips.cp0.system import system_instructions
 
     return system_instructions()
 
@@ -91,7 +91,7 @@ def system_architecture(
     `xlen`: 32 or 64, the width of the target's registers; a 32-bit model stays one also on a
     64-bit target. Raises `models.UnknownModel`, `models.UnsupportedModel`.
     """
-    from pemu.isa.mips.cp0_models import BY_NAME
+    from pemu.isa.mips.cp0.models import BY_NAME
 
     control = BY_NAME[model(model_name, xlen).name]
     return architecture_with(control, big_endian, counts=counts, more=more)
@@ -105,9 +105,9 @@ def architecture_with(
     more: frozenset[str] = frozenset(),
 ) -> Architecture:
     """Return the description of a processor that is a coprocessor 0 and its model."""
-    from pemu.isa.mips.cp0_state import system_layout
-    from pemu.isa.mips.cp0_system import system_of
-    from pemu.isa.mips.cp0_usable import WIDE, WIDE_PART
+    from pemu.isa.mips.cp0.state import system_layout
+    from pemu.isa.mips.cp0.system import system_of
+    from pemu.isa.mips.cp0.usable import WIDE, WIDE_PART
 
     chosen = control.model
     features = chosen.features | control.features | more

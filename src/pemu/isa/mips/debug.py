@@ -7,7 +7,7 @@ numbers where these are fixed.
 from __future__ import annotations
 
 from pemu.engine.variable import Variable
-from pemu.isa.mips import fpu_control
+from pemu.isa.mips.fpu import control as fpu_control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _program_cp0(xlen: int) -> tuple[Variable, Variable, Variable]:
 
 def _machine_cp0(arch: Architecture) -> tuple[Variable, Variable, Variable]:
     """Status, BadVAddr and Cause of a whole processor."""
-    from pemu.isa.mips.cp0_display import shown
+    from pemu.isa.mips.cp0.display import shown
 
     named = {one.name: one for one in shown(arch)}
     status, badvaddr, cause = (
@@ -83,7 +83,7 @@ def _machine_cp0(arch: Architecture) -> tuple[Variable, Variable, Variable]:
 
 def _privileged(arch: Architecture) -> list[Variable]:
     """The other registers of coprocessor 0."""
-    from pemu.isa.mips.cp0_display import shown
+    from pemu.isa.mips.cp0.display import shown
 
     return [
         Variable(_PRIVILEGED, one.name, one.bits, one.read, one.write, group="system")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from pemu.isa.mips.cpu import MODE_FR1
-from pemu.isa.mips.fpu_control import fcsr_value
+from pemu.isa.mips.fpu.control import fcsr_value
 from pemu.isa.mips.names import GPR_O32
 
 TYPE_CHECKING = False

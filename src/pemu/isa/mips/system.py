@@ -1,7 +1,7 @@
 """Hardware registers, privileged instructions and coprocessors, as a program sees them.
 
 Privileged instructions raise Coprocessor Unusable for coprocessor 0, whatever their operands (what
-they do on a whole processor is in `cp0_*.py`); those of coprocessor 2, which no model has, raise it
+they do on a whole processor is in `cp0`); those of coprocessor 2, which no model has, raise it
 for 2.
 """
 

@@ -22,7 +22,9 @@ from functools import cache
 
 from pemu.engine.staging.insn import InstructionSet
 
-MIPS = InstructionSet("mips", unit=32)
+PACKAGE = "pemu.isa.mips"
+
+MIPS = InstructionSet("mips", unit=32, package=PACKAGE)
 
 MODULES = (
     "integer",
@@ -35,8 +37,8 @@ MODULES = (
 )
 """Modules of this package that declare integer instructions."""
 
-COPROCESSOR_MODULES = ("fpu", "dsp")
-"""Name prefixes of the modules that declare floating-point and DSP instructions."""
+COPROCESSORS = ("dsp", "fpu")
+"""Folders of this package whose modules declare DSP and floating-point instructions."""
 
 
 @cache
@@ -48,11 +50,10 @@ def instructions() -> InstructionSet:
     from importlib import import_module
     from pkgutil import iter_modules
 
-    import pemu.isa.mips as package
-
     for module in MODULES:
-        import_module(f"{package.__name__}.{module}")
-    for found in iter_modules(package.__path__):
-        if found.name.startswith(COPROCESSOR_MODULES):
-            import_module(f"{package.__name__}.{found.name}")
+        import_module(f"{PACKAGE}.{module}")
+    for folder in COPROCESSORS:
+        package = import_module(f"{PACKAGE}.{folder}")
+        for found in iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(found.name)
     return MIPS

@@ -6,17 +6,7 @@ import errno
 import time
 
 from pemu.linux.hostcalls import NR, address_of
-from pemu.linux.nametypes import Bits, ClockId
-from pemu.linux.pointer_types import In, Out, Ptr
-from pemu.linux.syscall import (
-    ERESTART_RESTARTBLOCK,
-    ERESTARTNOHAND,
-    ERESTARTSYS,
-    Restart,
-    passthrough,
-    syscall,
-)
-from pemu.linux.time_structs import (
+from pemu.linux.structs.time import (
     NANOSECONDS,
     TIMESPEC,
     TIMESPEC64,
@@ -27,11 +17,21 @@ from pemu.linux.time_structs import (
     interval,
     pack_nanoseconds,
 )
+from pemu.linux.syscall import (
+    ERESTART_RESTARTBLOCK,
+    ERESTARTNOHAND,
+    ERESTARTSYS,
+    Restart,
+    passthrough,
+    syscall,
+)
+from pemu.linux.types.names import Bits, ClockId
+from pemu.linux.types.pointers import In, Out, Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.process import Thread
-    from pemu.linux.structs import Struct
+    from pemu.linux.structs.layout import Struct
 
 CLOCK_REALTIME, CLOCK_MONOTONIC = 0, 1
 TIMER_ABSTIME = 1

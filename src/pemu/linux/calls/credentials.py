@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 
-from pemu.linux.argtypes import Int, UInt
-from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.pointer_types import Out, Ptr
-from pemu.linux.structs import Struct
+from pemu.linux.structs.byteorder import swap
+from pemu.linux.structs.layout import Struct
 from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.types.base import Int, UInt
+from pemu.linux.types.pointers import Out, Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

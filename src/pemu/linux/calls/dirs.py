@@ -6,14 +6,14 @@ import errno
 import struct
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import AtFd, Fd, Int, Mode, Size, UInt
 from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AtFlags, RenameFlags, UnlinkFlags
 from pemu.linux.native_forms import Form
 from pemu.linux.paths import note_directory, special_link
-from pemu.linux.pointer_types import OutBuf, Path, PlainPath, Ptr
 from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.types.base import AtFd, Fd, Int, Mode, Size, UInt
+from pemu.linux.types.pointers import OutBuf, Path, PlainPath, Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ import struct
 import time
 
 from pemu.engine.layout import call_table as k
-from pemu.linux.argtypes import Fd, Int, Size
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import SIGSET_BYTES
-from pemu.linux.nametypes import Bits, Named
 from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Form, Given, Milliseconds, Moved, Waiting
-from pemu.linux.pointer_types import In
-from pemu.linux.poll_types import EVENT_BYTES, EventIn, EventsOut
 from pemu.linux.sigmask import HOST_SIGSET_BYTES, INTERRUPTED, MaskSize, call_with_mask
-from pemu.linux.signal_types import SetIn
+from pemu.linux.structs.time import TIMESPEC64, interval
 from pemu.linux.syscall import ERESTART_RESTARTBLOCK, Restart, passthrough, syscall
-from pemu.linux.time_structs import TIMESPEC64, interval
+from pemu.linux.types.base import Fd, Int, Size
+from pemu.linux.types.names import Bits, Named
+from pemu.linux.types.pointers import In
+from pemu.linux.types.poll import EVENT_BYTES, EventIn, EventsOut
+from pemu.linux.types.signals import SetIn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

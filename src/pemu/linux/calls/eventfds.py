@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 
 from pemu.linux import fdtable, translators
-from pemu.linux.argtypes import Fd, FlagsType, Int, Size, UInt
 from pemu.linux.flags import Flags
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.signals import SIGSET_BYTES, guest_to_host_sigset
-from pemu.linux.nametypes import Bits, ClockId
-from pemu.linux.pointer_types import In, Out, Ptr
+from pemu.linux.structs.time import ITIMERSPEC, ITIMERSPEC64, settime64
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.time_structs import ITIMERSPEC, ITIMERSPEC64, settime64
+from pemu.linux.types.base import Fd, FlagsType, Int, Size, UInt
+from pemu.linux.types.names import Bits, ClockId
+from pemu.linux.types.pointers import In, Out, Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

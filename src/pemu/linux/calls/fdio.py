@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import Fd, Int, Long, Off64, Size, UInt
 from pemu.linux.calls.plain import Whence, seek
-from pemu.linux.file_structs import LONG_OFFSET, OFFSET
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.iovec import IoVecIn, IoVecOut, gather, host_iovec, read_iovec, scatter
-from pemu.linux.nametypes import Bits
 from pemu.linux.native_forms import Form, Halves
-from pemu.linux.pointer_types import InOut, Out
+from pemu.linux.structs.files import LONG_OFFSET, OFFSET
 from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.types.base import Fd, Int, Long, Off64, Size, UInt
+from pemu.linux.types.iovec import IoVecIn, IoVecOut, gather, host_iovec, read_iovec, scatter
+from pemu.linux.types.names import Bits
+from pemu.linux.types.pointers import InOut, Out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.linux.abi import Abi
-    from pemu.linux.argtypes import ArgType
     from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
+    from pemu.linux.types.base import ArgType
 
 _64 = ("n64",)
 _32 = ("o32", "n32")

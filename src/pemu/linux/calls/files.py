@@ -6,17 +6,6 @@ import errno
 
 from pemu.isa.mips.names import V1
 from pemu.linux import fdtable
-from pemu.linux.argtypes import AtFd, CreationMode, Fd, Int, Mode, Off, Off64, Size, UInt, signed
-from pemu.linux.file_structs import (
-    DESCRIPTORS,
-    F_OWNER_EX,
-    FLOCK_32,
-    FLOCK_64,
-    INT_VALUE,
-    OPEN_HOW,
-    OWNER_UIDS,
-    U64_VALUE,
-)
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import (
     COMMANDS,
@@ -28,11 +17,22 @@ from pemu.linux.mips.fcntl import (
     FcntlCommand,
     OpenFlags,
 )
-from pemu.linux.nametypes import Bits, Named
 from pemu.linux.native_forms import Choice, Constant, Form
 from pemu.linux.paths import followed, in_proc, note_opened, open_special_file, whole
-from pemu.linux.pointer_types import In, Out, OutArray, Path, PlainPath, String
+from pemu.linux.structs.files import (
+    DESCRIPTORS,
+    F_OWNER_EX,
+    FLOCK_32,
+    FLOCK_64,
+    INT_VALUE,
+    OPEN_HOW,
+    OWNER_UIDS,
+    U64_VALUE,
+)
 from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.types.base import AtFd, CreationMode, Fd, Int, Mode, Off, Off64, Size, UInt, signed
+from pemu.linux.types.names import Bits, Named
+from pemu.linux.types.pointers import In, Out, OutArray, Path, PlainPath, String
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

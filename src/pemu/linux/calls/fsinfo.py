@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 
-from pemu.linux.argtypes import AtFd, Fd, Int, Size, UInt
-from pemu.linux.file_structs import INT_VALUE
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AtFlags, OpenFlags
-from pemu.linux.nametypes import Bits, Named
-from pemu.linux.pointer_types import In, OptionalString, Out, Path, PlainPath, Ptr, String
-from pemu.linux.stat_structs import HOST_STATFS, STATFS, STATFS64_32
-from pemu.linux.structs import Struct
+from pemu.linux.structs.files import INT_VALUE
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.stat import HOST_STATFS, STATFS, STATFS64_32
 from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.types.base import AtFd, Fd, Int, Size, UInt
+from pemu.linux.types.names import Bits, Named
+from pemu.linux.types.pointers import In, OptionalString, Out, Path, PlainPath, Ptr, String
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

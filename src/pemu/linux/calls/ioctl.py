@@ -6,14 +6,14 @@ import errno
 
 from pemu.engine.layout import call_table as k
 from pemu.linux import fdtable
-from pemu.linux.argtypes import Fd, UnsignedType, WordType
 from pemu.linux.ioctls import find
 from pemu.linux.ioctls.request import INT
 from pemu.linux.ioctls.terminals import WINSIZE
 from pemu.linux.native_forms import Choice, Constant, Form, Given
-from pemu.linux.pointer_types import In, Out, address
 from pemu.linux.show import show_pointer, show_struct
 from pemu.linux.syscall import syscall
+from pemu.linux.types.base import Fd, UnsignedType, WordType
+from pemu.linux.types.pointers import In, Out, address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

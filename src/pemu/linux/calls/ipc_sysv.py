@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import time
 
-from pemu.linux.argtypes import HexLong, Int, Size, UInt, ULong, signed
-from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.ipc_structs import (
+from pemu.linux.process import AT_EXECUTE
+from pemu.linux.structs.byteorder import swap
+from pemu.linux.structs.ipc import (
     MSG,
     MSGINFO,
     SEM,
@@ -19,9 +19,7 @@ from pemu.linux.ipc_structs import (
     SHMINFO_OLD,
     Kind,
 )
-from pemu.linux.nametypes import Bits
-from pemu.linux.pointer_types import Ptr
-from pemu.linux.process import AT_EXECUTE
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64, interval, pack_nanoseconds
 from pemu.linux.syscall import (
     ERESTART_RESTARTBLOCK,
     ERESTARTNOHAND,
@@ -30,12 +28,14 @@ from pemu.linux.syscall import (
     passthrough,
     syscall,
 )
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, interval, pack_nanoseconds
+from pemu.linux.types.base import HexLong, Int, Size, UInt, ULong, signed
+from pemu.linux.types.names import Bits
+from pemu.linux.types.pointers import Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.linux.process import Thread
-    from pemu.linux.structs import Struct
+    from pemu.linux.structs.layout import Struct
 
 IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO = 0, 1, 2, 3
 IPC_64 = 0x100

@@ -11,14 +11,14 @@ import errno
 import os
 import struct
 
-from pemu.linux.argtypes import EnumType, Int
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.resource_numbers import INFINITY_32, RLIMITS
-from pemu.linux.nametypes import Named
-from pemu.linux.pointer_types import In, Out
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import RUSAGE
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.time_structs import RUSAGE
+from pemu.linux.types.base import EnumType, Int
+from pemu.linux.types.names import Named
+from pemu.linux.types.pointers import In, Out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

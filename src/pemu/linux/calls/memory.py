@@ -6,14 +6,14 @@ import errno
 
 from pemu.isa.mips.names import A3, V0
 from pemu.linux import fdtable
-from pemu.linux.argtypes import Fd, HexLong, Int, Off, Size, UInt, ULong
 from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR
 from pemu.linux.mips.mman import MapFlags, MapProtection, MlockFlags, MremapFlags, MsyncFlags
-from pemu.linux.nametypes import Bits, Named
 from pemu.linux.native_forms import Form, PagesType, Units
-from pemu.linux.pointer_types import Ptr
 from pemu.linux.syscall import syscall
+from pemu.linux.types.base import Fd, HexLong, Int, Off, Size, UInt, ULong
+from pemu.linux.types.names import Bits, Named
+from pemu.linux.types.pointers import Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from pemu.engine.memory.process import AddressSpace
     from pemu.linux.abi import Abi
-    from pemu.linux.argtypes import ArgType
     from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
+    from pemu.linux.types.base import ArgType
 
 PAGE = 4096
 MAP_ANONYMOUS, MAP_LOCKED = 0x20, 0x2000

@@ -7,18 +7,19 @@ import struct
 
 from pemu.engine.layout import call_table as k
 from pemu.engine.memory.access import GuestFault
-from pemu.linux import ancillary, fdtable, sockaddr
-from pemu.linux.argtypes import Fd, UInt
+from pemu.linux import fdtable
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.iovec import IOVEC, gather, host_iovec, scatter
 from pemu.linux.native_argument import moves, moves_of
 from pemu.linux.native_forms import Form, Moved
-from pemu.linux.pointer_types import In, Ptr
-from pemu.linux.sockaddr_types import MessageFlags
-from pemu.linux.socket_types import MSGHDR, MessageIn, MessageOut
-from pemu.linux.structs import Struct
+from pemu.linux.sockets import ancillary, sockaddr
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64, interval
 from pemu.linux.syscall import syscall
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, interval
+from pemu.linux.types.base import Fd, UInt
+from pemu.linux.types.iovec import IOVEC, gather, host_iovec, scatter
+from pemu.linux.types.pointers import In, Ptr
+from pemu.linux.types.sockaddr import MessageFlags
+from pemu.linux.types.sockets import MSGHDR, MessageIn, MessageOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

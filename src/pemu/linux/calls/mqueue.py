@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import Fd, FlagsType, Mode, Size, UInt
 from pemu.linux.flags import Flags
 from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.netlink import NETLINK_USERSOCK
-from pemu.linux.pointer_types import In, InBuf, Out, OutBuf, Ptr, String
-from pemu.linux.sigevent import SIGEV_THREAD, host_sigevent
-from pemu.linux.structs import Struct
+from pemu.linux.sockets.netlink import NETLINK_USERSOCK
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.sigevent import SIGEV_THREAD, host_sigevent
+from pemu.linux.structs.time import TIMESPEC, InTimespec64
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.time_structs import TIMESPEC, InTimespec64
 from pemu.linux.translators import Netlink
+from pemu.linux.types.base import Fd, FlagsType, Mode, Size, UInt
+from pemu.linux.types.pointers import In, InBuf, Out, OutBuf, Ptr, String
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

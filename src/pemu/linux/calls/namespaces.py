@@ -6,12 +6,12 @@ import errno
 from time import sleep
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import Fd, Hex, HexLong, Int
 from pemu.linux.calls.dirs import keep_everything
 from pemu.linux.hostcalls import NR
-from pemu.linux.nametypes import Bits, Named
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.translators import adopt
+from pemu.linux.types.base import Fd, Hex, HexLong, Int
+from pemu.linux.types.names import Bits, Named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ import errno
 
 from pemu.engine.layout import call_table as k
 from pemu.linux import fdtable
-from pemu.linux.argtypes import Fd, Int, Mode, Off, Off64, Size
 from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer
-from pemu.linux.nametypes import Bits, ClockId, Named
 from pemu.linux.native_argument import moves
 from pemu.linux.native_forms import Form, Moved
-from pemu.linux.pointer_types import InBuf, Out, OutBuf
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64, TIMEVAL, TIMEZONE
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, TIMEZONE
+from pemu.linux.types.base import Fd, Int, Mode, Off, Off64, Size
+from pemu.linux.types.names import Bits, ClockId, Named
+from pemu.linux.types.pointers import InBuf, Out, OutBuf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pemu.linux.abi import Abi
     from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
-    from pemu.linux.structs import Struct
+    from pemu.linux.structs.layout import Struct
 
 
 Whence = Named("whence", "SEEK_SET SEEK_CUR SEEK_END SEEK_DATA SEEK_HOLE")

@@ -10,17 +10,12 @@ import struct
 import time
 
 from pemu.engine.layout import call_table as k
-from pemu.linux.argtypes import Int, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import SIGSET_BYTES
 from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Form, Interval, Milliseconds, Moved, Waiting
-from pemu.linux.pointer_types import In
-from pemu.linux.poll_types import POLLFD_BYTES, PollFds
 from pemu.linux.sigmask import HOST_SIGSET_BYTES, INTERRUPTED, MaskSize, call_with_mask
-from pemu.linux.signal_types import SetIn
-from pemu.linux.syscall import ERESTART_RESTARTBLOCK, ERESTARTNOHAND, Restart, syscall
-from pemu.linux.time_structs import (
+from pemu.linux.structs.time import (
     NANOSECONDS,
     TIMESPEC,
     TIMESPEC64,
@@ -28,6 +23,11 @@ from pemu.linux.time_structs import (
     pack_nanoseconds,
     write_left,
 )
+from pemu.linux.syscall import ERESTART_RESTARTBLOCK, ERESTARTNOHAND, Restart, syscall
+from pemu.linux.types.base import Int, Size, UInt
+from pemu.linux.types.pointers import In
+from pemu.linux.types.poll import POLLFD_BYTES, PollFds
+from pemu.linux.types.signals import SetIn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pemu.linux.abi import Abi
     from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
-    from pemu.linux.structs import Struct
+    from pemu.linux.structs.layout import Struct
 
 POLLOUT, POLLWRNORM, POLLWRBAND = 0x004, 0x100, 0x200
 MIPS_POLLWRBAND = 0x100

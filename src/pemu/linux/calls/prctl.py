@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 
 from pemu.isa.mips.cpu import MODE_FR1
-from pemu.linux.argtypes import Int, ULong
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import guest_to_host_signal, host_to_guest_signal
-from pemu.linux.nametypes import Named
 from pemu.linux.native_forms import Choice, Constant, Form
-from pemu.linux.pointer_types import OutFixed, PlainPath
 from pemu.linux.syscall import syscall
+from pemu.linux.types.base import Int, ULong
+from pemu.linux.types.names import Named
+from pemu.linux.types.pointers import OutFixed, PlainPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

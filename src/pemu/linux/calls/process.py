@@ -10,22 +10,22 @@ from pemu.engine.layout import call_table as k
 from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import A3, SP, V0
 from pemu.linux import fdtable, signals
-from pemu.linux.argtypes import AtFd, Int, Size
-from pemu.linux.elf import target_name
 from pemu.linux.hostcalls import NR, HostBuffer
 from pemu.linux.mips.signals import SIGCHLD, host_to_guest_signal
-from pemu.linux.nametypes import Named
 from pemu.linux.native_argument import moves, moves_of
 from pemu.linux.native_forms import Constant, Form, Moved
 from pemu.linux.paths import followed, under_prefix, whole
-from pemu.linux.pointer_types import Arguments, Environment, In, Path, Ptr
 from pemu.linux.process import AT_EXECUTE
 from pemu.linux.process import Thread as GuestThread
-from pemu.linux.process_types import CloneFlags, Pointer, Status, WaitOptions
+from pemu.linux.programs.elf import target_name
 from pemu.linux.running import run_thread
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import RUSAGE
 from pemu.linux.syscall import ERESTARTNOINTR, Restart, syscall
-from pemu.linux.time_structs import RUSAGE
+from pemu.linux.types.base import AtFd, Int, Size
+from pemu.linux.types.names import Named
+from pemu.linux.types.pointers import Arguments, Environment, In, Path, Ptr
+from pemu.linux.types.processes import CloneFlags, Pointer, Status, WaitOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -257,8 +257,8 @@ def _strings(t: Thread, address: int) -> list[bytes]:
 
 
 def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) -> None:
-    from pemu.linux.execute import can_replace, check_program, replace, stack_limit
-    from pemu.linux.scripts import find_program
+    from pemu.linux.programs.execute import can_replace, check_program, replace, stack_limit
+    from pemu.linux.programs.scripts import find_program
 
     host = under_prefix(t, followed(t, path))
     program, argv, head = find_program(t.process.prefix, host, path, argv or [b""])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import os
 
-from pemu.linux.argtypes import Int, ULong
 from pemu.linux.hostcalls import NR, address_of
-from pemu.linux.iovec import IoVecIn, IoVecOut, host_iovec
 from pemu.linux.syscall import syscall
+from pemu.linux.types.base import Int, ULong
+from pemu.linux.types.iovec import IoVecIn, IoVecOut, host_iovec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import Size
 from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR
-from pemu.linux.nametypes import Bits
-from pemu.linux.pointer_types import OutBuf
 from pemu.linux.syscall import syscall
+from pemu.linux.types.base import Size
+from pemu.linux.types.names import Bits
+from pemu.linux.types.pointers import OutBuf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 
 from pemu.engine.layout import call_table as k
-from pemu.linux.argtypes import Int, UInt
-from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.nametypes import Named
 from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Form, Given, Moved
-from pemu.linux.pointer_types import In, Out, Ptr
-from pemu.linux.structs import Struct
+from pemu.linux.structs.byteorder import swap
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64
+from pemu.linux.types.base import Int, UInt
+from pemu.linux.types.names import Named
+from pemu.linux.types.pointers import In, Out, Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

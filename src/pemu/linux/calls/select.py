@@ -6,15 +6,11 @@ import errno
 import struct
 
 from pemu.engine.layout import call_table as k
-from pemu.linux.argtypes import Int
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Constant, Form, Interval, Moved, Waiting
-from pemu.linux.pointer_types import In, Ptr
-from pemu.linux.poll_types import FdSet
 from pemu.linux.sigmask import HOST_SIGSET_BYTES, INTERRUPTED, call_with_mask
-from pemu.linux.syscall import ERESTARTNOHAND, Restart, syscall
-from pemu.linux.time_structs import (
+from pemu.linux.structs.time import (
     NANOSECONDS,
     TIMESPEC,
     TIMESPEC64,
@@ -23,6 +19,10 @@ from pemu.linux.time_structs import (
     pack_nanoseconds,
     write_left,
 )
+from pemu.linux.syscall import ERESTARTNOHAND, Restart, syscall
+from pemu.linux.types.base import Int
+from pemu.linux.types.pointers import In, Ptr
+from pemu.linux.types.poll import FdSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pemu.linux.abi import Abi
     from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
-    from pemu.linux.structs import Struct
+    from pemu.linux.structs.layout import Struct
 
 
 def _set_moves(abi: Abi) -> bytes:

@@ -9,16 +9,16 @@ from pemu.engine.layout.signal_table import ACTION, BLOCK, FLAGS, HANDLER, MASK,
 from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import SP
 from pemu.linux import signals
-from pemu.linux.argtypes import Fd, Int, Size, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips import signals as ms
 from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Choice, Constant, Exactly, Form, Given, Moved, NullOnly
-from pemu.linux.pointer_types import Ptr
 from pemu.linux.sigactions import Action
-from pemu.linux.signal_types import ActionIn, ActionOut, MaskHow, SetIn, SetOut, Signal
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64, host_timespec
 from pemu.linux.syscall import ERESTARTNOHAND, Restart, passthrough, syscall
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, host_timespec
+from pemu.linux.types.base import Fd, Int, Size, UInt
+from pemu.linux.types.pointers import Ptr
+from pemu.linux.types.signals import ActionIn, ActionOut, MaskHow, SetIn, SetOut, Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

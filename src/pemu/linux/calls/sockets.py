@@ -7,34 +7,35 @@ import struct
 
 from pemu.engine.layout import call_table as k
 from pemu.isa.mips.names import A0, SP
-from pemu.linux import fdtable, sockaddr
-from pemu.linux.argtypes import Fd, FlagsType, Int, Size
-from pemu.linux.file_structs import INT_VALUE
+from pemu.linux import fdtable
 from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.socket_numbers import HOST_SOL_SOCKET, SOCKET_TYPES, SOL_SOCKET
-from pemu.linux.nametypes import Named
 from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Choice, Constant, Exactly, Form, Moved, OneOf, Sized
-from pemu.linux.pointer_types import In, InBuf, Out, OutArray, OutBuf, Ptr
-from pemu.linux.sockaddr_types import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
-from pemu.linux.socket_types import (
+from pemu.linux.sockets import sockaddr
+from pemu.linux.structs.files import INT_VALUE
+from pemu.linux.syscall import passthrough, syscall, table_for
+from pemu.linux.types.base import Fd, FlagsType, Int, Size
+from pemu.linux.types.names import Named
+from pemu.linux.types.pointers import In, InBuf, Out, OutArray, OutBuf, Ptr
+from pemu.linux.types.sockaddr import MessageFlags, SockaddrInType, SockaddrOutType, SocklenPtr
+from pemu.linux.types.sockets import (
     Level,
     OptionIn,
     OptionName,
     OptionOut,
     SocketProtocol,
 )
-from pemu.linux.syscall import passthrough, syscall, table_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.linux.abi import Abi
-    from pemu.linux.argtypes import ArgType
     from pemu.linux.native_forms import Forms
     from pemu.linux.process import Thread
+    from pemu.linux.types.base import ArgType
 
 AF_NETLINK = 16
 
@@ -175,7 +176,7 @@ def _error_moves(abi: Abi) -> bytes:
 
 
 def _native_setsockopt(abi: Abi) -> Forms:
-    from pemu.linux.socket_options import plain_options
+    from pemu.linux.sockets.options import plain_options
 
     value, size = In(INT_VALUE), Exactly(4, 4)
     return Choice(
@@ -188,7 +189,7 @@ def _native_setsockopt(abi: Abi) -> Forms:
 
 
 def _native_getsockopt(abi: Abi) -> Forms:
-    from pemu.linux.socket_options import plain_options
+    from pemu.linux.sockets.options import plain_options
 
     value, size = Out(INT_VALUE), Sized(4)
     forms: dict[int, Forms] = {
@@ -204,14 +205,14 @@ def _native_getsockopt(abi: Abi) -> Forms:
 
 @syscall("setsockopt", Fd, Level, OptionName, OptionIn, Int, native=_native_setsockopt)
 def setsockopt(t: Thread, fd: int, level: int, option: int, value: int, size: int) -> int:
-    from pemu.linux.socket_options import set_option
+    from pemu.linux.sockets.options import set_option
 
     return set_option(t, fd, level, option, value, size)
 
 
 @syscall("getsockopt", Fd, Level, OptionName, OptionOut, SocklenPtr, native=_native_getsockopt)
 def getsockopt(t: Thread, fd: int, level: int, option: int, value: int, length: int) -> int:
-    from pemu.linux.socket_options import get_option
+    from pemu.linux.sockets.options import get_option
 
     return get_option(t, fd, level, option, value, length)
 

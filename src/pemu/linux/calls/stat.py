@@ -6,19 +6,19 @@ import errno
 import struct
 
 from pemu.engine.layout import call_table as k
-from pemu.linux.argtypes import AtFd, Fd, Int, Mode
 from pemu.linux.host_ranges import host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.fcntl import AccessFlags, AccessMode, AtFlags, StatxFlags
-from pemu.linux.nametypes import Bits
 from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Form, Moved
 from pemu.linux.paths import followed
-from pemu.linux.pointer_types import In, InArray, OptionalString, Out, Path, PlainPath
-from pemu.linux.stat_structs import HOST_STAT, STAT_64, STAT_O32, STATX
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.stat import HOST_STAT, STAT_64, STAT_O32, STATX
+from pemu.linux.structs.time import TIMESPEC, TIMESPEC64, TIMEVAL, read_timespec
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.time_structs import TIMESPEC, TIMESPEC64, TIMEVAL, read_timespec
+from pemu.linux.types.base import AtFd, Fd, Int, Mode
+from pemu.linux.types.names import Bits
+from pemu.linux.types.pointers import In, InArray, OptionalString, Out, Path, PlainPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

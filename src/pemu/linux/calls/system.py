@@ -7,12 +7,12 @@ import errno
 import os
 import struct
 
-from pemu.linux.argtypes import Int, UInt, ULong
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.native_forms import Form, Patched
-from pemu.linux.pointer_types import InBuf, OutBuf, PlainPath, Ptr
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
 from pemu.linux.syscall import passthrough, syscall, table_for
+from pemu.linux.types.base import Int, UInt, ULong
+from pemu.linux.types.pointers import InBuf, OutBuf, PlainPath, Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 
 from pemu.engine.layout import call_table as k
-from pemu.linux.argtypes import Int, Size, UInt
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.native_forms import Choice, Constant, Form, Given, NullOnly
-from pemu.linux.pointer_types import InFixed, Ptr
 from pemu.linux.process import ThreadExit
 from pemu.linux.syscall import syscall
+from pemu.linux.types.base import Int, Size, UInt
+from pemu.linux.types.pointers import InFixed, Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

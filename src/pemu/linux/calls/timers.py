@@ -8,14 +8,14 @@ from __future__ import annotations
 import ctypes
 
 from pemu.engine.memory.access import GuestFault
-from pemu.linux.argtypes import Int, UInt
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
-from pemu.linux.nametypes import Bits, ClockId, Named
-from pemu.linux.pointer_types import In, Out, Ptr
 from pemu.linux.process import AT_EXECUTE
-from pemu.linux.sigevent import host_sigevent
+from pemu.linux.structs.sigevent import host_sigevent
+from pemu.linux.structs.time import ITIMERSPEC, ITIMERSPEC64, ITIMERVAL, settime64
 from pemu.linux.syscall import passthrough, syscall
-from pemu.linux.time_structs import ITIMERSPEC, ITIMERSPEC64, ITIMERVAL, settime64
+from pemu.linux.types.base import Int, UInt
+from pemu.linux.types.names import Bits, ClockId, Named
+from pemu.linux.types.pointers import In, Out, Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

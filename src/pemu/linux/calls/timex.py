@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pemu.linux.nametypes import ClockId
-from pemu.linux.pointer_types import InOut
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import TIMEVAL, TIMEVAL64
 from pemu.linux.syscall import passthrough
-from pemu.linux.time_structs import TIMEVAL, TIMEVAL64
+from pemu.linux.types.names import ClockId
+from pemu.linux.types.pointers import InOut
 
 _TAIL = (
     "int tai",

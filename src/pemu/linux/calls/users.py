@@ -6,9 +6,9 @@ superuser's may lie where nobody else gets.
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import Int, UInt
 from pemu.linux.calls.dirs import load_what_others_cannot
 from pemu.linux.syscall import passthrough
+from pemu.linux.types.base import Int, UInt
 
 passthrough("setuid", UInt)
 passthrough("setreuid", Int, Int)

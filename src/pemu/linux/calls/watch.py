@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pemu.linux import fdtable
-from pemu.linux.argtypes import U64, AtFd, Fd, UInt
-from pemu.linux.byteorder import swap
 from pemu.linux.hostcalls import NR, address_of
 from pemu.linux.mips.fcntl import DescriptorFlags, OpenFlags
-from pemu.linux.nametypes import Bits
-from pemu.linux.pointer_types import OptionalString, Path
+from pemu.linux.structs.byteorder import swap
 from pemu.linux.syscall import passthrough, syscall
+from pemu.linux.types.base import U64, AtFd, Fd, UInt
+from pemu.linux.types.names import Bits
+from pemu.linux.types.pointers import OptionalString, Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

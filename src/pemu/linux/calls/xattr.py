@@ -5,10 +5,10 @@ Their values are bytes to Pemu: those that the kernel defines are little-endian 
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import Fd, Size
-from pemu.linux.nametypes import Bits
-from pemu.linux.pointer_types import InBuf, OutBuf, PlainPath, String
 from pemu.linux.syscall import passthrough
+from pemu.linux.types.base import Fd, Size
+from pemu.linux.types.names import Bits
+from pemu.linux.types.pointers import InBuf, OutBuf, PlainPath, String
 
 XattrFlags = Bits("xattr flags", "XATTR_CREATE 1 XATTR_REPLACE 2")
 

@@ -18,7 +18,7 @@ from pemu.linux.ioctls.request import (
     same,
     value,
 )
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

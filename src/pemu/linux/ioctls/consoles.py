@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.linux.ioctls.request import CHAR, INT, Request, fills, nothing, reads, same, value
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
 
 VT_STAT = Struct("vt_stat", "ushort v_active", "ushort v_signal", "ushort v_state")
 VT_SIZES = Struct("vt_sizes", "ushort v_rows", "ushort v_cols", "ushort v_scrollsize")

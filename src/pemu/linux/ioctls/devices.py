@@ -17,7 +17,7 @@ from pemu.linux.ioctls.request import (
     value,
 )
 from pemu.linux.ioctls.sockets import IFREQ_SHORT, interface
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
 
 RTC_TIME = Struct("rtc_time", "int fields[9]")
 RTC_ALARM = Struct("rtc_wkalrm", "uchar enabled", "uchar pending", (RTC_TIME, "time"))

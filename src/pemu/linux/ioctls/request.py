@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pemu.linux.host_ranges import host_range, host_range_for_writing
 from pemu.linux.hostcalls import NR, HostBuffer
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from pemu.linux.ioctls.request import (
     reads,
     same,
 )
-from pemu.linux.structs import Struct
-from pemu.linux.time_structs import TIMESPEC, TIMEVAL
+from pemu.linux.structs.layout import Struct
+from pemu.linux.structs.time import TIMESPEC, TIMEVAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from pemu.linux.ioctls.request import (
     value,
 )
 from pemu.linux.mips.fcntl import OPEN_FLAGS
-from pemu.linux.structs import Struct
+from pemu.linux.structs.layout import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ Sources: the kernel's MIPS and generic `asm/fcntl.h`; `linux/fcntl.h`; for the h
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import FlagsType, UnsignedType, WordType
 from pemu.linux.flags import Enum, Flags
-from pemu.linux.nametypes import Bits
-from pemu.linux.pointer_types import address
 from pemu.linux.show import show_pointer
+from pemu.linux.types.base import FlagsType, UnsignedType, WordType
+from pemu.linux.types.names import Bits
+from pemu.linux.types.pointers import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ _WHENCES = ("SEEK_SET", "SEEK_CUR", "SEEK_END")
 
 def _show_lock(t: Thread, start: int, command: int) -> str:
     from pemu.engine.memory.access import GuestFault
-    from pemu.linux.file_structs import FLOCK_32, FLOCK_64
+    from pemu.linux.structs.files import FLOCK_32, FLOCK_64
 
     layout = FLOCK_64 if command in LOCK64_COMMANDS or t.target.word == 8 else FLOCK_32
     try:

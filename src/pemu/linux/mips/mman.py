@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pemu.linux.argtypes import FlagsType
 from pemu.linux.flags import Flags
-from pemu.linux.nametypes import Bits
+from pemu.linux.types.base import FlagsType
+from pemu.linux.types.names import Bits
 
 MAP_FLAGS = Flags(
     """

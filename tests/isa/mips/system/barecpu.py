@@ -13,9 +13,9 @@ from pemu.engine.engine import Engine
 from pemu.engine.layout.exits import EXIT_SYSTEM
 from pemu.engine.machinecpu import PhysicalMap
 from pemu.engine.memory.machine import MachineMemory
-from pemu.isa.mips.cp0_exits import EXIT_CACHE, EXIT_COMPARE, EXIT_WAIT, NEVER
-from pemu.isa.mips.cp0_models import Control
-from pemu.isa.mips.cp0_reset import reset
+from pemu.isa.mips.cp0.exits import EXIT_CACHE, EXIT_COMPARE, EXIT_WAIT, NEVER
+from pemu.isa.mips.cp0.models import Control
+from pemu.isa.mips.cp0.reset import reset
 from pemu.isa.mips.cpu import architecture_with, system_architecture
 from tests.isa.mips.machines import encode
 

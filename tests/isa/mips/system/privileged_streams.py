@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from pemu.isa.mips.cp0_models import Control
+from pemu.isa.mips.cp0.models import Control
 from tests.isa.mips.system import words as w
 
 LOG, LOG_BYTES = 0x100000, 0x100000

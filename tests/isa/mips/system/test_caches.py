@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pemu.engine.layout.pages import MOST_CHANGES
-from pemu.isa.mips.cp0_exits import EXIT_CACHE
+from pemu.isa.mips.cp0.exits import EXIT_CACHE
 from tests.isa.mips.system import words as w
 from tests.isa.mips.system.barecpu import ROM, BareMachine
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pemu.isa.mips.cp0_display import status_lines, tlb_lines
+from pemu.isa.mips.cp0.display import status_lines, tlb_lines
 from pemu.isa.mips.debug import variables
 from tests.isa.mips.system import words as w
 from tests.isa.mips.system.barecpu import ROM, BareMachine

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pemu.isa.mips.cp0_models import BY_NAME, CONFIG3_VEIC, Control
+from pemu.isa.mips.cp0.models import BY_NAME, CONFIG3_VEIC, Control
 from pemu.isa.mips.models import Model
 from tests.isa.mips.system import words as w
 from tests.isa.mips.system.barecpu import BareMachine

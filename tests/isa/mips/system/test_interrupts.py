@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from pemu.isa.mips.cp0_exits import EXIT_COMPARE, NEVER
+from pemu.isa.mips.cp0.exits import EXIT_COMPARE, NEVER
 from tests.isa.mips.system import words as w
 from tests.isa.mips.system.barecpu import ROM, BareMachine
 

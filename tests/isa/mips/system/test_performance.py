@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from pemu.isa.mips.cp0_exits import EXIT_COUNTERS
-from pemu.isa.mips.cp0_models import BY_NAME
+from pemu.isa.mips.cp0.exits import EXIT_COUNTERS
+from pemu.isa.mips.cp0.models import BY_NAME
 from tests.isa.mips.system import words as w
 from tests.isa.mips.system.barecpu import ROM, BareMachine
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pemu.isa.mips.cp0_models import BY_NAME
+from pemu.isa.mips.cp0.models import BY_NAME
 from tests.isa.mips.machines import encode
 from tests.isa.mips.system import words as w
 from tests.isa.mips.system.barecpu import RAM_BYTES, ROM, ROM_BYTES, BareMachine

@@ -1,0 +1,1 @@
+"""What sockets carry that differs between guest and host: addresses, options, control messages."""

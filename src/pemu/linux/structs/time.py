@@ -1,0 +1,141 @@
+"""The time structures of the kernel's interface.
+
+Names with 64 are those of the calls that 32-bit ABIs got for the time after 2038.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from pemu.engine.memory.access import GuestFault
+from pemu.linux.hostcalls import HostBuffer, address_of
+from pemu.linux.structs.layout import Struct
+from pemu.linux.types.pointers import StructType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pemu.engine.memory.process import AddressSpace
+    from pemu.linux.abi import Abi, Decoder
+    from pemu.linux.native_argument import Native
+    from pemu.linux.process import Thread
+    from pemu.linux.types.base import Argument
+
+TIMESPEC = Struct("timespec", "long tv_sec", "long tv_nsec")
+TIMESPEC64 = Struct("timespec", "s64 tv_sec", "s64 tv_nsec")
+TIMEVAL = Struct("timeval", "long tv_sec", "long tv_usec")
+TIMEVAL64 = Struct("timeval", "s64 tv_sec", "s64 tv_usec")
+TIMEZONE = Struct("timezone", "int tz_minuteswest", "int tz_dsttime")
+ITIMERSPEC = Struct("itimerspec", (TIMESPEC, "it_interval"), (TIMESPEC, "it_value"))
+ITIMERSPEC64 = Struct("itimerspec", (TIMESPEC64, "it_interval"), (TIMESPEC64, "it_value"))
+ITIMERVAL = Struct("itimerval", (TIMEVAL, "it_interval"), (TIMEVAL, "it_value"))
+TMS = Struct("tms", "long tms_utime", "long tms_stime", "long tms_cutime", "long tms_cstime")
+RUSAGE = Struct(
+    "rusage",
+    (TIMEVAL, "ru_utime"),
+    (TIMEVAL, "ru_stime"),
+    "long ru_maxrss",
+    "long ru_ixrss",
+    "long ru_idrss",
+    "long ru_isrss",
+    "long ru_minflt",
+    "long ru_majflt",
+    "long ru_nswap",
+    "long ru_inblock",
+    "long ru_oublock",
+    "long ru_msgsnd",
+    "long ru_msgrcv",
+    "long ru_nsignals",
+    "long ru_nvcsw",
+    "long ru_nivcsw",
+)
+
+NANOSECONDS = 1_000_000_000
+
+_HOST_TIMESPEC = struct.Struct("<qq")
+
+
+def read_timespec(mem: AddressSpace, address: int, layout: Struct) -> tuple[int, int]:
+    """Seconds and nanoseconds of the guest's `layout` (TIMESPEC or TIMESPEC64), not checked.
+
+    With a 32-bit long the upper half of a 64-bit tv_nsec is padding.
+    """
+    value = layout.read(mem, address)
+    nsec: int = value.tv_nsec
+    if layout is TIMESPEC64 and mem.word_size == 4:
+        nsec = ((nsec & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+    return value.tv_sec, nsec
+
+
+def host_timespec(mem: AddressSpace, address: int, layout: Struct) -> bytes | None:
+    """The guest's `layout` as the host has it; None for NULL."""
+    return _HOST_TIMESPEC.pack(*read_timespec(mem, address, layout)) if address else None
+
+
+def settime64(t: Thread, number: int, timer: int, flags: int, new: int, old: int) -> int:
+    """Make timer_settime or timerfd_settime, host call `number`, with guest ITIMERSPEC64s.
+
+    The upper half of tv_nsec is padding in a 32-bit guest, so that the host cannot have its memory.
+    """
+    value = b""
+    if new:
+        second = new + TIMESPEC64.size(t.mem)
+        value = _HOST_TIMESPEC.pack(*read_timespec(t.mem, new, TIMESPEC64))
+        value += _HOST_TIMESPEC.pack(*read_timespec(t.mem, second, TIMESPEC64))
+    before = HostBuffer(32)
+    result = t.host_syscall(
+        number, timer, flags, address_of(value) if new else 0, before.address if old else 0
+    )
+    if result >= 0 and old:
+        layout = ITIMERSPEC64.of(t.mem)
+        t.mem.write(old, ITIMERSPEC64.convert(before.raw, ITIMERSPEC64.host(), layout))
+    return result
+
+
+def interval(mem: AddressSpace, address: int, layout: Struct) -> int:
+    """The nanoseconds of a guest's timespec; raises OSError(EINVAL) when it is not normalized."""
+    sec, nsec = read_timespec(mem, address, layout)
+    if sec < 0 or not 0 <= nsec < NANOSECONDS:
+        raise OSError(errno.EINVAL, "Invalid argument")
+    return sec * NANOSECONDS + nsec
+
+
+def write_left(t: Thread, address: int, layout: Struct, left: bytes) -> None:
+    """Tell the guest the time that was left, as the kernel does, if its memory lets.
+
+    `address`: of the limit that the guest gave, 0 for none; `left`: the host's struct timespec.
+    """
+    if not address:
+        return
+    sec, nsec = struct.unpack("<qq", left)
+    try:
+        if layout is TIMEVAL:
+            layout.write(t.mem, address, tv_sec=sec, tv_usec=nsec // 1000)
+        else:
+            layout.write(t.mem, address, tv_sec=sec, tv_nsec=nsec)
+    except GuestFault:
+        pass
+
+
+def pack_nanoseconds(value: int) -> bytes:
+    """A host timespec of `value` nanoseconds, at most what a signed 64-bit count holds."""
+    return _HOST_TIMESPEC.pack(*divmod(min(value, (1 << 63) - 1), NANOSECONDS))
+
+
+class _Timespec64In(StructType):
+    """A TIMESPEC64 that a 32-bit guest gives, or NULL: the upper half of its tv_nsec is padding."""
+
+    __slots__ = ()
+
+    def direct(self, abi: Abi) -> bool:
+        return False
+
+    def host(self, argument: Argument) -> Decoder:
+        get = self.decode(argument)
+        return lambda t, regs: host_timespec(t.mem, get(t, regs), TIMESPEC64) or 0
+
+    def native(self, argument: Argument) -> Native | None:
+        return None
+
+
+InTimespec64 = _Timespec64In(TIMESPEC64, True, False)

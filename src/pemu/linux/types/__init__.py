@@ -1,0 +1,1 @@
+"""Argument types of system calls: how each arrives, what the host is given, what -strace shows."""
