@@ -7,7 +7,7 @@ from array import array
 
 import pytest
 
-from pemu.block.formats.qcow2.words import filled, same_until
+from pemu.block.formats.qcow2.words import filled, rows, same_until
 
 
 def tables(count: int) -> list[array[int]]:
@@ -41,6 +41,21 @@ def test_rows_end_where_another_word_is() -> None:
         assert same_until(words, other, length, 512) == length
         words[other] += 1
         assert same_until(words, 0, length, 512) == (other or min(length, 1))
+
+
+def test_row_ends_where_words_do() -> None:
+    words = array("Q", range((1 << 64) - 9 * 512, 1 << 64, 512)) + array("Q", bytes(8 * 100))
+    assert same_until(words, 0, len(words), 512) == 9
+
+
+def test_groups_of_rows_are_found() -> None:
+    words = array("Q", [0, 0, 512, 1024, 1536, 0, 9, 0, 0, 7, 519])
+    assert list(rows(words, 1, 512)) == [(2, 3), (6, 1), (9, 2)]
+
+
+def test_groups_of_several_words_are_rows_of_one() -> None:
+    words = array("Q", [0, 0, 512, 1024, 0, 3, 0, 0])
+    assert list(rows(words, 2, 512)) == [(2, 1), (4, 1)]
 
 
 @pytest.mark.parametrize("unit", [1, 2])

@@ -15,7 +15,7 @@ from pemu.block.formats.qcow2.layout import (
 )
 from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots
-from pemu.block.formats.qcow2.words import filled, load_words, to_bytes, zeros
+from pemu.block.formats.qcow2.words import filled, load_words, rows, to_bytes, zeros
 from pemu.block.image import Check
 
 TYPE_CHECKING = False
@@ -134,63 +134,65 @@ class Checker:
         table = self.metadata.table_at(offset)
         references, clusters, bits = self.references, self.clusters, layout.cluster_bits
         allocated = follows = 0
-        if words == 1 and not layout.external:
-            allocated = self._count_row(table)
-        for at in () if allocated else filled(table, words):
-            entry = table[at]
-            if not entry:
+        for start, count in rows(table, words, cluster):
+            if count > 1 and not layout.external and self._count_row(table[start], count):
+                place = table[start] & OFFSET
+                allocated += count
+                check.fragmented_clusters += bool(active and follows and place != follows)
+                follows = place + count * cluster
                 continue
-            if entry & COMPRESSED:
-                self._count_packed(entry)
-                check.allocated_clusters += active
-                check.compressed_clusters += active
-                check.fragmented_clusters += active
-                continue
-            place = entry & OFFSET
-            if entry & _L2_RESERVED or (words == 2 and entry & ZERO):
-                self._bad(f"ERROR found l2 entry with reserved bits set: {entry:x}")
-            if words == 2 and table[at + 1] & (table[at + 1] >> 32) & 0xFFFFFFFF:
-                self._bad(f"ERROR found l2 entry with wrong subclusters: {table[at + 1]:x}")
-            if layout.external:
-                if entry & COPIED:
-                    allocated += 1
-                    check.fragmented_clusters += bool(active and follows and place != follows)
-                    follows = place + cluster
-                continue
-            if not place:
-                continue
-            crooked = bool(place & (cluster - 1))
-            if crooked and self._straightened(table, at, offset, active=active):
-                continue
-            number = place >> bits
-            if number < clusters and not crooked:
-                references[number] += 1
-            else:
-                self._count(place, cluster)
-            allocated += 1
-            if active:
-                if follows and place != follows:
-                    check.fragmented_clusters += 1
+            for at in range(start, start + count * words, words):
+                entry = table[at]
+                if not entry:
+                    continue
+                if entry & COMPRESSED:
+                    self._count_packed(entry)
+                    check.allocated_clusters += active
+                    check.compressed_clusters += active
+                    check.fragmented_clusters += active
+                    continue
+                place = entry & OFFSET
+                if entry & _L2_RESERVED or (words == 2 and entry & ZERO):
+                    self._bad(f"ERROR found l2 entry with reserved bits set: {entry:x}")
+                if words == 2 and table[at + 1] & (table[at + 1] >> 32) & 0xFFFFFFFF:
+                    self._bad(f"ERROR found l2 entry with wrong subclusters: {table[at + 1]:x}")
+                if layout.external:
+                    if entry & COPIED:
+                        allocated += 1
+                        check.fragmented_clusters += bool(active and follows and place != follows)
+                        follows = place + cluster
+                    continue
+                if not place:
+                    continue
+                crooked = bool(place & (cluster - 1))
+                if crooked and self._straightened(table, at, offset, active=active):
+                    continue
+                number = place >> bits
+                if number < clusters and not crooked:
+                    references[number] += 1
+                else:
+                    self._count(place, cluster)
+                allocated += 1
+                check.fragmented_clusters += bool(active and follows and place != follows)
                 follows = place + cluster
         if active:
             check.allocated_clusters += allocated
 
-    def _count_row(self, table: array[int]) -> int:
-        """Count the data of a table that all lies in a row, as bulk copies leave it.
+    def _count_row(self, entry: int, count: int) -> bool:
+        """Count clusters that follow each other, as bulk copies leave them.
 
-        Returns how many clusters that are, 0 for other tables.
+        entry: what a table says of the first one. Returns whether nothing is wrong with them, and
+        nothing has referred to them yet; otherwise they are not counted.
         """
-        cluster, count = self.layout.cluster, len(table)
-        first = table[0] & ~COPIED
-        if first & (cluster - 1) or not first & OFFSET or first & ~OFFSET:
-            return 0
-        low = first // cluster
-        row = array("Q", range(table[0], table[0] + count * cluster, cluster))
+        place = entry & ~COPIED
+        low = place >> self.layout.cluster_bits
+        if not low or low << self.layout.cluster_bits != place:
+            return False
         counted = self.references[low : low + count]
-        if row != table or len(counted) < count or any(counted):
-            return 0
+        if len(counted) < count or any(counted):
+            return False
         self.references[low : low + count] = array("I", [1]) * count
-        return count
+        return True
 
     def _count_packed(self, entry: int) -> None:
         if entry & COPIED:
@@ -229,7 +231,8 @@ class Checker:
             return
         first = refcounts.start // size
         found += range(first, min(first + refcounts.clusters, self.clusters))
-        for index, entry in enumerate(refcounts.table):
+        for index in filled(refcounts.table, 1):
+            entry = refcounts.table[index]
             place = entry & REFCOUNT_OFFSET
             if entry & ~REFCOUNT_OFFSET:
                 self._broken(f"ERROR refcount table entry {index} has reserved bits set")
@@ -326,29 +329,30 @@ class Checker:
         mask = self.layout.cluster - 1
         number, block = -1, None
         words = self.layout.words
-        first, last = table[0] & OFFSET, table[-words] & OFFSET
-        if words == 1 and table[0] & COPIED and last - first == (len(table) - 1) << bits:
-            row = array("Q", range(table[0], table[0] + (len(table) << bits), 1 << bits))
-            low = first >> bits
-            block = refcounts.load(low // per) if not first & mask else None
-            if row == table and block is not None and low // per == (last >> bits) // per:
-                if block[low % per : low % per + len(table)].count(1) == len(table):
-                    return
-        for at in filled(table, words):
-            entry = table[at]
-            place = entry & OFFSET
-            if not place or entry & COMPRESSED or place & mask:
-                continue
-            cluster = place >> bits
-            if cluster // per != number:
-                number = cluster // per
+        for start, count in rows(table, words, 1 << bits):
+            entry = table[start]
+            low = (entry & OFFSET) >> bits
+            if low // per != number:
+                number = low // per
                 block = refcounts.load(number)
-            count = block[cluster % per] if block is not None else 0
-            if (count == 1) == (entry >> 63):
-                continue
-            if self._flag(f"data cluster: l2_entry={entry:x}", count):
-                table[at] = entry & ~COPIED | (COPIED if count == 1 else 0)
-                metadata.mark(offset, at, at + 1)
+            if count > 1 and block is not None and entry & COPIED and not entry & mask:
+                if block[low % per : low % per + count].count(1) == count:
+                    continue
+            for at in range(start, start + count * words, words):
+                entry = table[at]
+                place = entry & OFFSET
+                if not place or entry & COMPRESSED or place & mask:
+                    continue
+                cluster = place >> bits
+                if cluster // per != number:
+                    number = cluster // per
+                    block = refcounts.load(number)
+                has = block[cluster % per] if block is not None else 0
+                if (has == 1) == (entry >> 63):
+                    continue
+                if self._flag(f"data cluster: l2_entry={entry:x}", has):
+                    table[at] = entry & ~COPIED | (COPIED if has == 1 else 0)
+                    metadata.mark(offset, at, at + 1)
 
     def _flag(self, text: str, count: int) -> bool:
         """The flag COPIED is wrong; returns whether it is to be set right."""
@@ -362,8 +366,9 @@ class Checker:
         """The number of the cluster after the last one with references."""
         end = 0
         for first, block in self._blocks():
-            if any(block):
-                end = first + max(i for i, count in enumerate(block) if count) + 1
+            used = len(block.tobytes().rstrip(b"\0"))
+            if used:
+                end = first + -(-used // block.itemsize)
         return end
 
     # Rebuilding

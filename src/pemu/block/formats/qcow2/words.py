@@ -11,6 +11,8 @@ from pemu.block.image import Image, clear
 TYPES = {8: "B", 16: "H", 32: "I", 64: "Q"}
 """Bits of a word, and what `array` calls it."""
 
+_LARGEST = (1 << 64) - 1
+
 _SWAP = sys.byteorder == "little"
 
 
@@ -70,6 +72,8 @@ def same_until(words: array[int], at: int, end: int, step: int = 0) -> int:
     """
     first = words[at]
     stop = at + 1
+    if step:
+        end = min(end, stop + (_LARGEST - first) // step)
     while stop < end and stop < at + 8:
         if words[stop] != first + (stop - at) * step:
             return stop
@@ -96,6 +100,22 @@ def filled(words: array[int], unit: int) -> Iterator[int]:
         if at < end:
             yield at
         at += unit
+
+
+def rows(words: array[int], unit: int, step: int) -> Iterator[tuple[int, int]]:
+    """The groups of `unit` words that are not all zeros: where, and how many follow each other.
+
+    In a row each is `step` more than the one before; groups of several words are rows of one.
+    """
+    at, end = 0, len(words)
+    while at < end:
+        if not words[at]:
+            at = same_until(words, at, end) // unit * unit
+            if at == end:
+                return
+        stop = same_until(words, at, end, step) if unit == 1 else at + unit
+        yield at, (stop - at) // unit
+        at = stop
 
 
 def _unpacked(data: bytes | bytearray | memoryview, bits: int) -> array[int]:
