@@ -189,6 +189,18 @@ def test_expansion_rom(card: Card) -> None:
     assert card.machine.memory.dma_read(0x8000_0000, 2) == b"\x55\xaa"
 
 
+def test_expansion_rom_of_a_given_size(tmp_path: Path) -> None:
+    path = tmp_path / "rom"
+    path.write_bytes(bytes(3000))
+    bus = pci()
+    card = bus.machine.create(Card, bus, romfile=str(path), romsize=65536)
+    write(card, 0x30, 0xFFFFFFFF)
+    assert read(card, 0x30) == 0xFFFF0001
+    for size in (2048, 5000):
+        with pytest.raises(OptionError, match=f"romsize={size}: give a power of two from 4096"):
+            bus.machine.create(Card, bus, romfile=str(path), romsize=size)
+
+
 def test_expansion_rom_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "rom"
     path.write_bytes(b"\x55\xaa" + bytes(3000))

@@ -18,7 +18,7 @@ from pemu.machine.memory import AddressSpace
 from pemu.machine.pciclasses import class_name
 from pemu.machine.region import Ram, Region, Terminal, transaction
 from pemu.machine.registers import Register, RegisterBank, Registers
-from pemu.options.error import OptionError
+from pemu.options.error import OptionError, quoted
 
 if TYPE_CHECKING:
     from pemu.machine.machine import Machine
@@ -29,6 +29,8 @@ STATUS_INTX, STATUS_CAPABILITIES = 8, 16
 
 CONFIG_SIZE = 256
 _ROM = 6  # the expansion ROM's number among the BARs
+_LEAST_ROM = 2048
+_BY_FILE = 0xFFFFFFFF  # what romsize is where it is not given
 MOST_ROM = 16 << 20
 """Bytes of an expansion ROM: what the base address register of one can ask for."""
 
@@ -188,6 +190,7 @@ class PciDevice(Device):
     multifunction = prop.flag(False, "further functions may share the slot")
     rombar = prop.flag(True, "whether there is an expansion ROM, if there is one")
     romfile = prop.text("", "file with the expansion ROM")
+    romsize = prop.uint(32, _BY_FILE, "bytes of the expansion ROM (default: by its file)")
 
     intx = Output("the interrupt pin")
 
@@ -263,7 +266,14 @@ class PciDevice(Device):
         from pemu.machine.board import load_file
 
         data = load_file(self.romfile, f"{self.driver}: romfile", MOST_ROM)
-        size = max(1 << (len(data) - 1).bit_length(), 2048)
+        size = max(1 << (len(data) - 1).bit_length(), _LEAST_ROM)
+        if self.romsize != _BY_FILE:
+            if self.romsize & (self.romsize - 1) or self.romsize < size:
+                raise OptionError(
+                    f"{self.driver}: romsize={self.romsize}: give a power of two from {size} on, "
+                    f"the room for {quoted(self.romfile)} ({len(data)} bytes)"
+                )
+            size = self.romsize
         rom = Ram(f"{self.driver}.rom", size, self, readonly=True)
         rom.write_bytes(0, data)
         self.add_rom(rom)

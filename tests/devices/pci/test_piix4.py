@@ -148,8 +148,13 @@ def test_power_off_as_linux_does_it(piix4: Bridge) -> None:
 
 
 def test_suspend_to_ram_is_not_power_off(piix4: Bridge) -> None:
-    piix4.out(PMCNTRL, 1 << 13 | 2 << 10, 2)
+    piix4.out(PMCNTRL, 1 << 13 | 1 << 10, 2)
     assert piix4.requests == []
+
+
+def test_what_suspends_to_disk_powers_off(piix4: Bridge) -> None:
+    piix4.out(PMCNTRL, 1 << 13 | 2 << 10, 2)
+    assert piix4.requests == ["off"]
 
 
 def test_registers_are_where_the_guest_puts_them() -> None:

@@ -73,7 +73,10 @@ def test_identify_tells_of_the_medium(path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"logical_block_size": 4096}, "logical_block_size=4096: an IDE disk has sectors of 512"),
+        ({"logical_block_size": 4096}, "logical_block_size=4096: an IDE drive has sectors of 512"),
+        ({"discard_granularity": 4096}, "discard_granularity=4096: an IDE drive has sectors of"),
+        ({"min_io_size": 100}, "min_io_size=100 is no multiple of logical_block_size=512"),
+        ({"share_rw": True}, "share-rw=on is not supported yet"),
         ({"physical_block_size": 1000}, "physical_block_size=1000: give a power of two from 512"),
     ],
 )
@@ -82,6 +85,29 @@ def test_sizes_that_a_disk_cannot_have(path: Path, values: Any, message: str) ->
     with pytest.raises(OptionError, match=message):
         host.machine.create(IdeDisk, host.ide.buses[0], unit=0, drive=drive_of(path), **values)
     host.close()
+
+
+@pytest.mark.parametrize(("cached", "kept"), [("on", True), ("off", False), ("auto", False)])
+def test_write_cache_is_as_the_device_says_and_else_as_the_drive(
+    path: Path, cached: str, kept: bool
+) -> None:
+    host = Host({})
+    drive = drive_of(path, writethrough=True)
+    host.machine.create(IdeDisk, host.ide.buses[0], unit=0, drive=drive, cached=cached)
+    host.machine.reset()
+    host.command(0xEC)
+    answer = words(host.pull(512))
+    host.close()
+    assert (bool(answer[85] & 0x20), drive.backend.writethrough) == (kept, not kept)
+
+
+def test_errors_are_handled_as_the_device_says(path: Path) -> None:
+    host = Host({})
+    drive = drive_of(path, rerror="ignore", werror="ignore")
+    values: Any = {"rerror": "stop"}
+    host.machine.create(IdeDisk, host.ide.buses[0], unit=0, drive=drive, **values)
+    host.close()
+    assert (drive.backend.rerror, drive.backend.werror) == ("stop", "ignore")
 
 
 @pytest.mark.parametrize("size", [2, 4])

@@ -34,7 +34,8 @@ TIMER_OVERFLOW, GLOBAL, POWER_BUTTON, RTC = 1, 1 << 5, 1 << 8, 1 << 10
 """Bits of PMSTS and PMEN."""
 SCI_ENABLE, SUSPEND_ENABLE = 1, 1 << 13
 """Bits of PMCNTRL, in which bits 10 to 12 say how to suspend."""
-SOFT_OFF, SUSPEND_TO_DISK = 0, 1
+SOFT_OFF, SUSPEND_TO_DISK = 0, 2
+"""Ways to suspend. What suspends to disk is as QEMU has it."""
 
 
 class Piix4Isa(PciDevice):
@@ -155,6 +156,9 @@ class Piix4Pm(PciDevice):
     smb_io_base = prop.uint(
         32, 0, "I/O port of the SMBus host as firmware sets it", key="smb_io_base"
     )
+    disable_s3 = prop.uint(8, 0, "firmware is not to suspend to memory", key="disable_s3")
+    disable_s4 = prop.uint(8, 0, "firmware is not to suspend to disk", key="disable_s4")
+    s4_val = prop.uint(8, SUSPEND_TO_DISK, "what suspends to disk, as SUS_TYP", key="s4_val")
 
     irq = Output("the system control interrupt")
 
@@ -257,7 +261,7 @@ class Piix4Pm(PciDevice):
     def _control_written(self, written: int, old: int) -> None:
         if written & SUSPEND_ENABLE:
             kind = self.control >> 10 & 7
-            if kind in (SOFT_OFF, SUSPEND_TO_DISK):
+            if kind in (SOFT_OFF, self.s4_val):
                 self.machine.control.request_shutdown()
             else:
                 self.unimplemented(f"suspending in way {kind}")

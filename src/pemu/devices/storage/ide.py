@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from pemu.block.backend import Backend, Request
+from pemu.block.backend import Request
+from pemu.block.image import SECTOR
+from pemu.devices.storage.block_device import BlockDevice
 from pemu.devices.storage.dma import GuestBuffers
 from pemu.machine import prop, state
 from pemu.machine.bus import Bus
 from pemu.machine.device import Device
 from pemu.machine.irq import Irq
-from pemu.options.error import OptionError, quoted
+from pemu.options.error import OptionError
 from pemu.options.types import Int
 
 if TYPE_CHECKING:
@@ -162,21 +164,20 @@ class IdeBus(Bus):
             first.interrupt()
 
 
-class IdeDevice(Device):
+class IdeDevice(BlockDevice):
     """Base of drives on an IDE bus. packets: whether it takes packet commands."""
 
     packets: ClassVar[bool] = False
     plugs_into: ClassVar[type[Bus]] = IdeBus
-    category: ClassVar[str] = "storage"
     bus: IdeBus
 
-    drive = prop.drive()
     unit: prop.Property[int | None] = prop.Property(
         Int(maximum=255), None, "0 for the master, 1 for the slave"
     )
     serial = prop.text("", "serial number")
     model = prop.text("", "model name")
     ver = prop.text("2.5+", "firmware version")
+    wwn = prop.uint(64, 0, "world wide name")
     bootindex = prop.sint(32, -1, "place in the boot order, for firmware that asks for it")
 
     features = state.array(8, 2, help="what was written last, and before")
@@ -201,18 +202,17 @@ class IdeDevice(Device):
     dma_direction = state.text(help="'in' or 'out' of the host's memory, empty without a transfer")
     dma_length = state.uint(33, help="bytes")
 
-    backend: Backend
     _request: Request | None = None
 
     def realize(self) -> None:
-        if self.drive is None:
-            raise OptionError(f"{self.driver}: drive property not set")
-        if self.drive.owner is not None:
-            raise OptionError(
-                f"{self.driver}: Drive {quoted(self.drive.id)} is already in use by another device"
-            )
-        self.drive.owner = self
-        self.backend = self.drive.backend
+        for name, value in (
+            ("logical_block_size", self.logical_block_size),
+            ("discard_granularity", self.discard_granularity),
+        ):
+            if value not in (None, SECTOR):
+                raise OptionError(f"{name}={value}: an IDE drive has sectors of {SECTOR}")
+        self.take_drive()
+        assert self.drive is not None
         given = self.drive.options.get("serial") or ""
         assert self.unit is not None
         number = self.bus.number * 2 + self.unit + 1

@@ -87,7 +87,7 @@ class IdeCd(IdeDevice):
             self._begin_packet()
         elif command == 0xA1:
             names = (self.serial, self.ver, self.model)
-            self.send(identify_cd(names, self.transfer_mode), "answered")
+            self.send(identify_cd(names, self.transfer_mode, self.wwn), "answered")
         elif command == 0xEF and self.features[0] == 0x03:
             self.transfer_mode = self.count[0]
             self.succeed()

@@ -34,9 +34,6 @@ from pemu.options.error import OptionError, quoted
 MOST_MULTIPLE = 16
 """Sectors to an interrupt that READ MULTIPLE can have."""
 
-_MOST_SHIFT = 12
-"""Binary logarithm of the sectors that are written at a time, at most: 2 MiB, as in QEMU."""
-
 MOST_TRIMMED = 64
 """Sectors of ranges that one DATA SET MANAGEMENT may bring."""
 
@@ -47,19 +44,24 @@ class IdeDisk(IdeDevice):
     driver = "ide-hd"
     description = "virtual IDE disk"
 
-    wwn = prop.uint(64, 0, "world wide name")
     cyls = prop.uint(32, 0, "cylinders (default: by the size)")
     heads = prop.uint(32, 0, "heads")
     secs = prop.uint(32, 0, "sectors of a track")
     model = prop.text("QEMU HARDDISK", "model name")
-    rotation_rate = prop.uint(16, 0, "turns a minute, 1 without any; 0 tells nothing")
-    logical_block_size = prop.size(SECTOR, "bytes of a sector: 512")
-    physical_block_size = prop.size(SECTOR, "bytes that the disk writes at a time")
+    rotation_rate = prop.uint(
+        16, 0, "turns a minute, 1 without any; 0 tells nothing", key="rotation_rate"
+    )
+    lcyls = prop.uint(32, 0, "cylinders for a PC's firmware")
+    lheads = prop.uint(32, 0, "heads for it")
+    lsecs = prop.uint(32, 0, "sectors of a track for it")
+    bios_chs_trans = prop.choice(
+        ("auto", "none", "lba", "large", "rechs"), "auto", "how it translates them"
+    )
 
     multiple = state.uint(8, reset=MOST_MULTIPLE, help="sectors of READ MULTIPLE")
     current_heads = state.uint(8, help="by INITIALIZE DEVICE PARAMETERS, 0 for the native ones")
     current_sectors = state.uint(8)
-    write_cache = state.flag(reset=True)
+    write_cache = state.flag()
     smart_enabled = state.flag(reset=True)
 
     lba = state.uint(48, help="of the sector that comes next")
@@ -79,15 +81,6 @@ class IdeDisk(IdeDevice):
                 f"{self.driver}: Block node is read-only: drive {quoted(self.drive.id)}; a hard "
                 "disk must be writable, with snapshot=on the image is left alone"
             )
-        if self.logical_block_size != SECTOR:
-            raise OptionError(
-                f"logical_block_size={self.logical_block_size}: an IDE disk has sectors of {SECTOR}"
-            )
-        if self.physical_block_size not in (SECTOR << at for at in range(_MOST_SHIFT + 1)):
-            raise OptionError(
-                f"physical_block_size={self.physical_block_size}: give a power of two from "
-                f"{SECTOR} to {SECTOR << _MOST_SHIFT}"
-            )
         self.native = guess_geometry(self.sectors)
         given = (self.cyls, self.heads, self.secs)
         if any(given):
@@ -96,6 +89,10 @@ class IdeDisk(IdeDevice):
                 if not 1 <= value <= most:
                     raise OptionError(f"{self.driver}: {name}={value} must be between 1 and {most}")
             self.native = Geometry(*given)
+
+    def reset(self) -> None:
+        super().reset()
+        self.write_cache = not self.backend.writethrough
 
     @property
     def sectors(self) -> int:

@@ -72,6 +72,11 @@ class Words:
         self[63] = _WORD_MODES | (chosen if mode & 0xF8 == MULTI_WORD_DMA else 0)
         self[88] = _ULTRA_MODES | (chosen if mode & 0xF8 == ULTRA_DMA else 0)
 
+    def world_wide_name(self, wwn: int) -> None:
+        """Put the number that no other drive has, its most significant word first."""
+        for word in range(4):
+            self[108 + word] = wwn >> 48 - 16 * word
+
     def bytes(self) -> bytes:
         """The whole answer."""
         return bytes(self._data)
@@ -122,8 +127,7 @@ def identify_disk(
     words[85], words[86], words[87] = enabled, 0x3400, 0x4000
     if wwn:
         words[84], words[87] = 0x4100, 0x4100
-        for word in range(4):
-            words[108 + word] = wwn >> 48 - 16 * word
+        words.world_wide_name(wwn)
     words.modes(mode)
     words[93] = 0x6001  # an 80-conductor cable
     words.long(100, sectors, 4)
@@ -133,7 +137,7 @@ def identify_disk(
     return words.bytes()
 
 
-def identify_cd(names: tuple[str, str, str], mode: int) -> bytes:
+def identify_cd(names: tuple[str, str, str], mode: int, wwn: int) -> bytes:
     """The answer of a CD-ROM drive."""
     words = Words()
     words[0] = 0x85C0  # ATAPI, CD-ROM, removable, 12-byte packets, DRQ within 50 us
@@ -147,5 +151,8 @@ def identify_cd(names: tuple[str, str, str], mode: int) -> bytes:
     words[67] = 300
     words[71] = words[72] = 30
     words[80] = 0x1E
+    if wwn:
+        words[87] = 0x0100
+        words.world_wide_name(wwn)
     words.modes(mode)
     return words.bytes()
