@@ -201,7 +201,10 @@ class Graph:
             "discard": common["discard"] and common["discard"] == "unmap",
             "zeroes": common["detect-zeroes"],
         }
-        return mode._replace(**{key: one for key, one in changes.items() if one is not None})
+        mode = mode._replace(**{key: one for key, one in changes.items() if one is not None})
+        if mode.share and not mode.readonly:
+            raise ImageError("force-share=on can only be used with read-only images")
+        return mode
 
     # Making
 

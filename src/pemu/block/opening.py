@@ -51,7 +51,8 @@ class CircleError(ImageError):
 class Mode(NamedTuple):
     """How an image is opened.
 
-    readonly: nothing is written. direct, no_flush: cache.direct, cache.no-flush. share: others may
+    readonly: nothing is written. direct, no_flush: cache.direct, cache.no-flush. aio: how the host
+    is asked for files whose keys say nothing ('threads', 'native', 'io_uring'). share: others may
     write meanwhile (-U). repair: to be checked; what only `check_image` can mend is no obstacle.
     describe: only what is to be told of it counts; no key is needed. backing: open what is below,
     too. grows: writes, if allowed, make the file longer where they are beyond its end.
@@ -63,6 +64,7 @@ class Mode(NamedTuple):
     readonly: bool = False
     direct: bool = False
     no_flush: bool = False
+    aio: str = "threads"
     share: bool = False
     repair: bool = False
     describe: bool = False

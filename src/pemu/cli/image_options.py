@@ -23,6 +23,9 @@ CACHE_MODES = {
 }
 """What a cache mode says: cache.direct and cache.no-flush."""
 
+AIO = ("threads", "native", "io_uring")
+"""How the host can be asked."""
+
 WRITETHROUGH = ("directsync", "writethrough")
 """Modes in which each write is flushed."""
 

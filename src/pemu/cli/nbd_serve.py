@@ -24,7 +24,7 @@ from pemu.block.nbd.tls import TlsServer, find_authorization
 from pemu.block.opening import Mode
 from pemu.cli import outcome
 from pemu.cli.background import leave_terminal, pid_file
-from pemu.cli.image_options import WRITETHROUGH, cached, image_tree, new_graph
+from pemu.cli.image_options import AIO, WRITETHROUGH, cached, image_tree, new_graph
 from pemu.cli.nbd_connection import PROGRAM, address, tls_credentials
 from pemu.cli.switches import Given
 from pemu.options.error import OptionError
@@ -126,8 +126,9 @@ def _mode(given: Given) -> Mode:
         mode = cached(mode, "none" if "n" in given else given.get("cache", "writeback") or "''")
     except OptionError:
         raise OptionError(f"Invalid cache mode `{given.get('cache')}'") from None
-    if given.get("aio", "threads") not in ("threads", "native", "io_uring"):
-        raise OptionError(f"Invalid aio mode '{given.get('aio')}'")
+    aio = given.get("aio", "threads")
+    if aio not in AIO:
+        raise OptionError(f"Invalid aio mode '{aio}'")
     discard = given.get("discard", "ignore")
     if discard not in ("ignore", "off", "unmap", "on"):
         raise OptionError(f"Invalid discard mode `{discard}'")
@@ -140,7 +141,7 @@ def _mode(given: Given) -> Mode:
             "setting detect-zeroes to unmap is not allowed without setting discard operation to "
             "unmap"
         )
-    return mode._replace(discard=unmap, zeroes=zeroes)
+    return mode._replace(aio=aio, discard=unmap, zeroes=zeroes)
 
 
 def _open(given: Given, graph: Graph, mode: Mode, offset: int) -> Image:

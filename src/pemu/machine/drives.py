@@ -238,11 +238,12 @@ def _open(drive: Drive, tree: Tree, graph: Graph) -> Image:
     direct, no_flush = CACHE_MODES[cache]
     inner = tree.get("cache")
     direct = direct or (isinstance(inner, dict) and inner.get("direct") == "on")
-    if options.get("aio") == "native" and not direct:
-        raise OptionError(
-            "aio=native was specified, but it requires cache.direct=on, which was not specified."
-        )
-    mode = Mode(readonly=drive.readonly or drive.snapshot, direct=direct, no_flush=no_flush)
+    mode = Mode(
+        readonly=drive.readonly or drive.snapshot,
+        direct=direct,
+        no_flush=no_flush,
+        aio=options.get("aio") or "threads",
+    )
     image = graph.open_name(drive.file, format=drive.format, mode=mode, options=tree)
     try:
         if drive.snapshot:

@@ -271,6 +271,10 @@ def _open(opening: Opening) -> Image:
         from pemu.block.protocols.direct import DirectFile
 
         kind = DirectFile
+    if (opening.options["aio"] or opening.mode.aio) == "native" and not opening.mode.direct:
+        raise ImageError(
+            "aio=native was specified, but it requires cache.direct=on, which was not specified."
+        )
     path = opening.options["filename"]
     image = kind(path, opening.mode, locks=opening.options["locking"] != "off")
     if image.device != (opening.driver == "host_device"):

@@ -7,7 +7,7 @@ import time
 
 from pemu.block.image import Image
 from pemu.block.opening import Mode
-from pemu.cli.image_options import WRITETHROUGH
+from pemu.cli.image_options import AIO, WRITETHROUGH
 from pemu.cli.img_commands.session import (
     COMMON,
     Session,
@@ -66,8 +66,9 @@ def run(words: Sequence[str]) -> int:
     interval = integer(
         given.get("flush-interval", "0"), "Invalid flush interval specified", least=0, most=MOST
     )
-    if given.get("i", "threads") not in ("threads", "native", "io_uring"):
-        raise OptionError(f"Invalid aio option: {given.get('i')}")
+    aio = given.get("i", "threads")
+    if aio not in AIO:
+        raise OptionError(f"Invalid aio option: {aio}")
     writes = "w" in given
     if interval and not writes:
         raise OptionError("--flush-interval is only available in write tests")
@@ -76,7 +77,7 @@ def run(words: Sequence[str]) -> int:
     name = one_file(given)
     session = Session(given)
     cache = given.get("t")
-    mode = Mode(readonly=not writes, share=session.share)
+    mode = Mode(readonly=not writes, aio=aio, share=session.share)
     image = session.open(name, format=given.get("f"), mode=mode, cache=cache)
     try:
         if size > image.size:

@@ -10,7 +10,7 @@ from pemu.block.image import Image
 from pemu.block.opening import Mode
 from pemu.block.protocols.file import PREALLOCATION
 from pemu.block.tree import typed
-from pemu.cli.image_options import WRITETHROUGH, cached, image_tree
+from pemu.cli.image_options import AIO, WRITETHROUGH, cached, image_tree
 from pemu.cli.io_commands.report import Failure, amount, parse_number
 from pemu.cli.io_commands.shell import Command, Letters, Shell
 from pemu.options.error import OptionError
@@ -20,19 +20,23 @@ DISCARD = {"ignore": False, "off": False, "unmap": True, "on": True}
 _CHANGEABLE = {"read-only", "auto-read-only", "discard", "detect-zeroes"}
 """Keys that all nodes have and that `reopen` can change."""
 
-AIO = ("threads", "native", "io_uring")
-
 
 def mode_of(given: dict[str, str]) -> tuple[Mode, bool]:
     """How the options of the command line or of `open` have an image opened, and whether each
     write is flushed. Raises OptionError."""
-    if given.get("i", "threads") not in AIO:
-        raise OptionError(f"Invalid aio option: {given['i']}")
+    aio = given.get("i", "native" if "k" in given else "threads")
+    if aio not in AIO:
+        raise OptionError(f"Invalid aio option: {aio}")
     discard = given.get("d", "unmap")
     if discard not in DISCARD:
         raise OptionError(f"Invalid discard option: {discard}")
     cache = given.get("t", "none" if "n" in given else "writethrough")
-    mode = Mode(readonly="r" in given or "s" in given, share="U" in given, discard=DISCARD[discard])
+    mode = Mode(
+        readonly="r" in given or "s" in given,
+        aio=aio,
+        share="U" in given,
+        discard=DISCARD[discard],
+    )
     return cached(mode, cache), cache in WRITETHROUGH
 
 

@@ -31,9 +31,11 @@ def _quit(shell: Shell, words: list[str]) -> None:
 def _sleep(shell: Shell, words: list[str]) -> None:
     try:
         milliseconds = int(words[0], 0)
+        if milliseconds < 0:
+            raise ValueError
     except ValueError:
         raise Failure(f"{words[0]} is not a valid number") from None
-    time.sleep(max(milliseconds, 0) / 1000)
+    time.sleep(milliseconds / 1000)
 
 
 def _sigraise(shell: Shell, words: list[str]) -> None:

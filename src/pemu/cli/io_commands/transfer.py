@@ -251,6 +251,7 @@ def _aio_read(shell: Shell, words: list[str]) -> None:
     given = Letters(command, words, "CP:iqv")
     image = shell.opened()
     if "i" in given:
+        shell.say("injecting invalid read request")
         return
     offset, lengths = _vector(given, command)
     request = _Read(offset, lengths, given)
@@ -266,6 +267,7 @@ def _aio_write(shell: Shell, words: list[str]) -> None:
     if "z" in given and len(given.words) > 2:
         raise Failure("-z supports only a single length parameter")
     if "i" in given:
+        shell.say("injecting invalid write request")
         return
     offset, lengths = _vector(given, command)
     request = _Write(offset, lengths, given)
@@ -281,9 +283,7 @@ def _discard(shell: Shell, words: list[str]) -> None:
     command = shell.commands["discard"]
     given = Letters(command, words, "Cq")
     image = shell.opened()
-    if len(given.words) != 2:
-        raise Failure(command.line)
-    offset, length = map(parse_number, given.words)
+    offset, (length,) = _range(given, command)
     begun = time.monotonic()
     try:
         _within(image, offset, length)
