@@ -54,7 +54,11 @@ def load(tmp_path: Path, data: bytes, order: Any = "big", bits: int = 32) -> elf
 @pytest.mark.parametrize("order", ["big", "little"])
 def test_segments_and_entry(tmp_path: Path, bits: int, order: str) -> None:
     found = load(tmp_path, kernel(bits=bits, order=order), order, 64)
-    assert found == (0x80100004, [elf.Segment(0x80100000, b"code", 0x10)], bits)
+    assert found == (
+        0x80100004,
+        [elf.Segment(0x80100000, b"code", 0x10, "ELF program header segment 0")],
+        bits,
+    )
 
 
 def test_gzip(tmp_path: Path) -> None:

@@ -27,11 +27,15 @@ _MOST_SEGMENTS = 256
 
 
 class Segment(NamedTuple):
-    """Bytes for a (physical) address, and how much memory they take with zeros after them."""
+    """Bytes for a (physical) address, and how much memory they take with zeros after them.
+
+    name: what messages and lists call it.
+    """
 
     address: int
     data: bytes
     size: int
+    name: str
 
 
 class Program(NamedTuple):
@@ -116,7 +120,14 @@ def _parse(data: bytes, machine: int | None, order: Order, bits: int) -> Program
             continue
         if in_file > in_memory or offset + in_file > len(data):
             raise ValueError("is cut short, or damaged")
-        segments.append(Segment(address, data[offset : offset + in_file], in_memory))
+        segments.append(
+            Segment(
+                address,
+                data[offset : offset + in_file],
+                in_memory,
+                f"ELF program header segment {number}",
+            )
+        )
     if not segments:
         raise ValueError("has nothing to load")
     return Program(entry, segments, wide)

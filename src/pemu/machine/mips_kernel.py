@@ -54,7 +54,7 @@ def load_kernel(path: str, order: Order, bits: int, room: int) -> Kernel:
     program = elf.load(path, elf.EM_MIPS, order, bits)
     roms: list[Rom] = []
     end = 0
-    for number, segment in enumerate(program.segments):
+    for segment in program.segments:
         try:
             start = physical(segment.address)
         except ValueError as error:
@@ -64,8 +64,7 @@ def load_kernel(path: str, order: Order, bits: int, room: int) -> Kernel:
                 f"-kernel: {quoted(path)} ends at {start + segment.size:#x}, past {room // MIB} "
                 "MiB of memory; give more (-m)"
             )
-        name = f"{path} ELF program header segment {number}"
-        roms.append(Rom(name, start, segment.data.ljust(segment.size, b"\0")))
+        roms.append(Rom(f"{path} {segment.name}", start, segment.data.ljust(segment.size, b"\0")))
         end = max(end, start + segment.size)
     entry = program.entry - (1 << 32) if program.entry >> 31 == 1 else program.entry
     return Kernel(roms, entry, end, elf.Names(path))

@@ -83,12 +83,13 @@ class GenericLoader(Device):
             self._put(self.file, self.addr, raw)
             return self.addr
         program = elf.parse(data, self.machine.order, said)
-        for number, segment in enumerate(program.segments):
-            name = f"{self.file} ELF program header segment {number}"
+        for segment in program.segments:
             # Kernels of 32 bits have addresses that are sign-extended in files of 64.
             upper = segment.address >> 32
             address = segment.address & 0xFFFF_FFFF if upper == 0xFFFF_FFFF else segment.address
-            self._put(name, address, segment.data.ljust(segment.size, b"\0"))
+            self._put(
+                f"{self.file} {segment.name}", address, segment.data.ljust(segment.size, b"\0")
+            )
         return program.entry
 
     def _put(self, name: str, address: int, data: bytes) -> None:
