@@ -11,7 +11,7 @@ from tests.isa.mips.system import words as w
 from tests.isa.mips.system.barecpu import ROM, BareMachine
 
 MODELS = ("24Kf", "4Kc", "R4000", "MIPS64R2-generic", "20Kc", "34Kf", "4Km")
-BEV, EXL, ERL, IE, USER = 1 << 22, 2, 4, 1, 0x10
+BEV, EXL, ERL, IE, USER, UX, CU0 = 1 << 22, 2, 4, 1, 0x10, 0x20, 1 << 28
 
 PARTIAL = {0x22: "lwl", 0x26: "lwr", 0x2A: "swl", 0x2E: "swr"}
 """Mnemonics by opcode."""
@@ -106,11 +106,11 @@ def test_unmapped_address_enters_the_refill_vector(run: Start, model: str) -> No
     assert machine.cpu.entryhi & 0xFFFFFFFF == 0xC0122000
 
 
-@pytest.mark.parametrize("model", [m for m in MODELS if m != "4Km"])
-def test_kernel_address_in_user_mode_is_an_address_error(run: Start, model: str) -> None:
-    program = [
+def to_user(status: int = USER) -> list[int]:
+    """Begins USER_PROGRAM, in user mode."""
+    return [
         *w.set_cp0(w.EPC, USER_PROGRAM),
-        *w.set_cp0(w.STATUS, USER | EXL),
+        *w.set_cp0(w.STATUS, status | EXL),
         *w.set_cp0(w.ENTRYHI, 0),
         *w.set_cp0(w.ENTRYLO0, 1),
         *w.set_cp0(w.ENTRYLO1, USER_PROGRAM >> 6 | 0x1F),
@@ -118,7 +118,11 @@ def test_kernel_address_in_user_mode_is_an_address_error(run: Start, model: str)
         w.TLBWI,
         w.ERET,
     ]
-    machine = run(model, program, [*w.li(w.A0, 0x80000000), w.lw(w.V0, w.A0)])
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m != "4Km"])
+def test_kernel_address_in_user_mode_is_an_address_error(run: Start, model: str) -> None:
+    machine = run(model, to_user(), [*w.li(w.A0, 0x80000000), w.lw(w.V0, w.A0)])
     assert word(machine, w.T2) >> 2 & 31 == 4
     assert machine.cpu.badvaddr & 0xFFFFFFFF == 0x80000000
     assert word(machine, w.T1) == USER_PROGRAM + 8
@@ -127,17 +131,7 @@ def test_kernel_address_in_user_mode_is_an_address_error(run: Start, model: str)
 @pytest.mark.parametrize("model", ["MIPS64R2-generic", "20Kc"])
 def test_addresses_of_32_bit_programs_wrap_as_words(run: Start, model: str) -> None:
     """A sum past 2 GiB is told as the kernel's address that it would be."""
-    to_user = [
-        *w.set_cp0(w.EPC, USER_PROGRAM),
-        *w.set_cp0(w.STATUS, USER | EXL),
-        *w.set_cp0(w.ENTRYHI, 0),
-        *w.set_cp0(w.ENTRYLO0, 1),
-        *w.set_cp0(w.ENTRYLO1, USER_PROGRAM >> 6 | 0x1F),
-        *w.set_cp0(w.INDEX, 3),
-        w.TLBWI,
-        w.ERET,
-    ]
-    machine = run(model, to_user, [*w.li(w.A0, 0x7FFFFFF0), w.lw(w.V0, w.A0, 0x20)])
+    machine = run(model, to_user(), [*w.li(w.A0, 0x7FFFFFF0), w.lw(w.V0, w.A0, 0x20)])
     assert machine.cpu.badvaddr & (1 << 64) - 1 == 0xFFFFFFFF80000010
 
 
@@ -153,3 +147,16 @@ def test_partial_access_tells_its_own_address(
     machine = run(model, program)
     assert word(machine, w.T0) == 0
     assert machine.cpu.badvaddr & 0xFFFFFFFF == 0xC0123454 + place
+
+
+@pytest.mark.parametrize("move", [w.dmfc0, w.dmtc0])
+@pytest.mark.parametrize(
+    ("status", "code"), [(USER, 11), (USER | CU0, 10), (USER | UX, 11), (USER | UX | CU0, 8)]
+)
+def test_wide_moves_of_coprocessor_0_in_user_mode(
+    run: Start, move: Callable[[int, int], int], status: int, code: int
+) -> None:
+    """Whether the coprocessor can be used counts before whether there are 64 bits."""
+    machine = run("MIPS64R2-generic", to_user(status), [move(w.A0, w.CONTEXT), w.SYSCALL])
+    assert word(machine, w.T2) >> 2 & 31 == code
+    assert word(machine, w.T2) >> 28 & 3 == 0

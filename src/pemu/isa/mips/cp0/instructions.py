@@ -33,6 +33,15 @@ def cop0(cpu: SystemCpu) -> None:
     cpu.trap(RESERVED_INSTRUCTION)
 
 
+for _name, _code in (("dmfc0", "00001"), ("dmtc0", "00101")):
+    privileged(
+        f"010000 {_code} ---------------------",
+        ".word",
+        name=f"{_name}_reserved",
+        unless="mips3",
+    )(cop0)
+
+
 def _declare_interrupt_switch(name: str, bit: int, enable: bool) -> None:
     """Declare DI or EI."""
 

@@ -80,7 +80,7 @@ def guard(table: InstructionSet) -> None:
                 )
         elif insn.needs & {"dsp", "dspr2"}:
             insn.before = _require_dsp
-        if insn.needs & WIDE and not insn.module.startswith(COPROCESSORS):
+        if (insn.needs | insn.unless) & WIDE and not insn.module.startswith(COPROCESSORS):
             insn.module = WIDE_PART
 
 
