@@ -19,11 +19,13 @@ COMPILERS = {
     "mips64": ("mips64-linux-gnuabi64", "gcc-mips64-linux-gnuabi64"),
     "mips64el": ("mips64el-linux-gnuabi64", "gcc-mips64el-linux-gnuabi64"),
 }
-PROGRAMS = ("threads", "mapfault", "exc", "jit", "traps", "fptest")
+PROGRAMS = ("threads", "mapfault", "exc", "jit", "traps", "fptest", "faultplace")
 CASES = [
     *((target, program) for target in ("mips", "mipsel") for program in PROGRAMS),
     ("mips64", "threads"),
     ("mips64el", "threads"),
+    ("mips64", "faultplace64"),
+    ("mips64el", "faultplace64"),
 ]
 
 

@@ -5,8 +5,9 @@ Source: Linux arch/mips/kernel/traps.c, arch/mips/mm/fault.c.
 
 from __future__ import annotations
 
-from pemu.engine.layout.exits import FAULT_BUS, FAULT_MISALIGNED
+from pemu.engine.layout.exits import FAULT_BUS, FAULT_FETCH, FAULT_MISALIGNED
 from pemu.engine.layout.pages import MAPPED
+from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips import exceptions
 from pemu.isa.mips.fpu import control as fpu_control
 from pemu.linux import signals
@@ -29,12 +30,18 @@ def raise_fault(t: Thread) -> None:
     if t.process.log.enabled("int"):
         t.process.log.write(f"fault at pc {cpu.pc:#x}, address {address & (1 << 64) - 1:#x}")
     limit = 0x80000000 if t.target.word == 4 else 1 << 40
-    if cpu.exit_code & FAULT_MISALIGNED or not 0 <= address < limit:
+    found = None if cpu.exit_code & FAULT_FETCH else _accessed(t)
+    address, size = found or (address, 1)
+    if cpu.exit_code & FAULT_MISALIGNED or not 0 <= address <= limit - size:
         info = SigInfo(ms.SIGBUS, ms.SI_KERNEL, "kill")
         if cpu.exit_code & FAULT_MISALIGNED:
             info = SigInfo(ms.SIGBUS, _BUS_ADRALN, "fault")
             info.address = address
         signals.raise_signal(t, info)
+        return
+    if address % size:
+        # The kernel makes such accesses itself, and where it fails it tells no address.
+        signals.raise_signal(t, SigInfo(ms.SIGSEGV, ms.SI_KERNEL, "kill"))
         return
     if cpu.exit_code & FAULT_BUS:
         info = SigInfo(ms.SIGBUS, _BUS_ADRERR, "fault")
@@ -43,6 +50,18 @@ def raise_fault(t: Thread) -> None:
         info = SigInfo(ms.SIGSEGV, _SEGV_ACCERR if mapped else _SEGV_MAPERR, "fault")
     info.address = address
     signals.raise_signal(t, info)
+
+
+def _accessed(t: Thread) -> tuple[int, int] | None:
+    """The address that the faulting instruction has, and to how many bytes it should be aligned."""
+    from pemu.isa.mips.accessed import accessed
+
+    pc = t.cpu.pc + 4 * t.cpu.in_delay_slot
+    try:
+        word = t.mem.read(pc, 4)
+    except GuestFault:  # another thread has changed the code
+        return None
+    return accessed(t.cpu, int.from_bytes(word, "big" if t.target.big_endian else "little"))
 
 
 def raise_exception(t: Thread) -> None:

@@ -1,0 +1,2 @@
+/* The same with accesses of 64 bits. */
+#include "faultplace.c"
