@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -12,18 +13,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-# Compilation makes the first example of many tests slow, so no deadline; a failing example's
-# blob is printed, so that the run can be repeated on another machine.
-settings.register_profile("pemu", deadline=None, print_blob=True)
-settings.load_profile("pemu")
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = int(os.environ.get("PEMU_TEST_SEED", "1"))
 """The first seed of tests with random programs, which count on from it."""
 
+# Examples are the same in every run unless a seed asks for others, as random programs are. No limit
+# of time for one, nor for making it up: compilation is slow, and so is a machine that is busy.
+settings.register_profile(
+    "pemu",
+    deadline=None,
+    derandomize="PEMU_TEST_SEED" not in os.environ,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("pemu")
+
 TARGETS = ("mips", "mipsel", "mips64", "mips64el", "mipsn32", "mipsn32el")
+
+DESCRIPTORS = 1024
+"""As many as a process has by default: tests choose numbers below that."""
 
 _KEPT = ("PEMU_TEST_CACHE", "PEMU_TEST_SEED", "PEMU_DEBUG", "PEMU_SYSROOTS")
 
@@ -40,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the user's options, code cache and ignored signals out of the tests.
+    """Keep the user's options, limits, code cache and ignored signals out of the tests.
 
     xdist's workers share one cache.
     """
@@ -51,6 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < DESCRIPTORS:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
     for name in list(os.environ):
         if name.startswith(("QEMU_", "PEMU_")) and name not in _KEPT:
             del os.environ[name]

@@ -18,7 +18,8 @@ from pemu.block.nbd.export import Export
 from tests.block.nbd.serving import SIZE, dialogue, open_raw
 
 LIMITS = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 NUMBERS = st.sampled_from(
