@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import ROOT
 
 LONG = 1200.0  # seconds after which something has gone wrong
+MEMORY = 768  # MiB
 
 
 @pytest.mark.slow
@@ -19,9 +20,9 @@ def test_devices_on_user_mode_linux() -> None:
     linux = shutil.which("linux.uml")
     if linux is None:
         pytest.skip("linux.uml is missing (Debian package user-mode-linux)")
-    if not os.access("/dev/shm", os.W_OK):
-        pytest.skip("/dev/shm is missing, where User-Mode Linux has its memory")
-    kernel = [linux, "mem=768M", "rootfstype=hostfs", "rootflags=/", "ro", "quiet"]
+    if not os.access("/dev/shm", os.W_OK) or shutil.disk_usage("/dev/shm").free < MEMORY << 20:
+        pytest.skip(f"/dev/shm has no {MEMORY} MiB, where User-Mode Linux has its memory")
+    kernel = [linux, f"mem={MEMORY}M", "rootfstype=hostfs", "rootflags=/", "ro", "quiet"]
     kernel += ["con=null", "con0=null,fd:1", f"init={sys.executable}"]
     options = ["-q", "--color=no", "-n0", "-pno:cacheprovider", f"-c{ROOT / 'pyproject.toml'}"]
     first = [str(ROOT / "tests/cli/uml_init.py"), sys.executable, "-mpytest", *options]
