@@ -10,6 +10,7 @@ from pemu.engine.host.memory import reserve, use_sparsely
 from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
 from pemu.engine.layout.exits import EXIT_INTERRUPT, EXIT_TRACK
+from pemu.engine.layout.pages import CODE
 from pemu.engine.staging import softmmu
 from pemu.engine.staging.architecture import ACCESS_LOOK, PAGE_FAULT
 from pemu.engine.vcpu import Cpu
@@ -55,6 +56,8 @@ class PhysicalMap:
         ranges = list(ranges)
         if ranges == self._ranges:
             return  # only devices have moved
+        if any(self._has_code(one) for one in set(self._ranges) - set(ranges)):
+            self._engine.flush()  # of what is fixed only the address is looked at
         self._ranges = ranges
         for start, size in self._filled:
             ctypes.memset(self._table + 8 * start, 0, 8 * size)
@@ -71,6 +74,12 @@ class PhysicalMap:
         for cpu in self._engine.cpus:
             assert isinstance(cpu, MachineCpu)
             cpu.flush_tlb()
+
+    def _has_code(self, range_: tuple[int, int, int, bool]) -> bool:
+        """Whether something has been translated from a range of the map."""
+        first, end, place, _ = range_
+        pages = self._engine.memory.flags[place >> 12 : place + end - first + 4095 >> 12]
+        return any(page & CODE for page in bytes(pages))
 
 
 class Watches:

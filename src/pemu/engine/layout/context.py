@@ -154,9 +154,9 @@ MODE_SHIFT = 44
 MMU_SHIFT = 4
 """Where a whole processor's translation mode has the number of its way to translate addresses."""
 
-BLOCK_TABLE_ENTRIES = 1 << 17
+BLOCK_TABLE_ENTRIES = 1 << 19
 
-MACHINE_FOLD = 17
+MACHINE_FOLD = 19
 """Whole processors: by how much a tag is shifted and combined with itself, for a place in the table
 of blocks, whose number begins with bit 2."""
 

@@ -20,30 +20,26 @@ def block_slot(e: Emitter, tag: Value, mask: Value | int, *, machine: bool) -> V
     return (folded.lshr(2) & mask) << 3
 
 
-def find(f: Function, ctx: str, tag: Value) -> Value:
-    """Emit a search for the block with `tag`; yields its address or 0."""
-    slot = block_slot(f, tag, f.at(ctx, c.BLOCK_MASK), machine=False)
-    table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
-    found = f.var(64, f.raw_load(f.offset(table, slot), 64, align=8))
+def list_at(f: Function, ctx: str, tag: Value, *, machine: bool) -> str:
+    """Pointer operand of the head of the list that has the blocks with a tag."""
+    slot = block_slot(f, tag, f.at(ctx, c.BLOCK_MASK), machine=machine)
+    return f.offset(f.pointer(f.at(ctx, c.BLOCK_TABLE)), slot)
+
+
+def find(f: Function, ctx: str, tag: Value, place: Value | None = None, *, machine: bool) -> Value:
+    """Emit a search for the block with `tag`; yields its address or 0.
+
+    place: where its code lies (CODE_AT), if that counts.
+    """
+    head = list_at(f, ctx, tag, machine=machine)
+    found = f.var(64, f.raw_load(head, 64, align=8))
     searching = f.var(1, 1)
     with f.while_(lambda: found.value.ne(0) & searching.value):
         block = f.pointer(found.value)
-        with f.if_(f.at(block, c.TAG).eq(tag)) as arm:
-            searching.value = 0
-        with arm.otherwise():
-            found.value = f.at(block, c.NEXT)
-    return found.value
-
-
-def find_at(f: Function, ctx: str, tag: Value, place: Value) -> Value:
-    """As `find`, for the block whose code lies at `place` (CODE_AT)."""
-    slot = block_slot(f, tag, f.at(ctx, c.BLOCK_MASK), machine=True)
-    table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
-    found = f.var(64, f.raw_load(f.offset(table, slot), 64, align=8))
-    searching = f.var(1, 1)
-    with f.while_(lambda: found.value.ne(0) & searching.value):
-        block = f.pointer(found.value)
-        with f.if_(f.at(block, c.TAG).eq(tag) & f.at(block, c.CODE_AT).eq(place)) as arm:
+        same = f.at(block, c.TAG).eq(tag)
+        if place is not None:
+            same = same & f.at(block, c.CODE_AT).eq(place)
+        with f.if_(same) as arm:
             searching.value = 0
         with arm.otherwise():
             found.value = f.at(block, c.NEXT)

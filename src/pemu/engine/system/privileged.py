@@ -18,7 +18,7 @@ from pemu.engine.staging.architecture import (
     PAGE_FAULT,
     PAGE_FAULT_SHIFT,
 )
-from pemu.engine.staging.blocktable import find_at, tag_of
+from pemu.engine.staging.blocktable import find, list_at, tag_of
 from pemu.engine.staging.builder import StateBuilder, with_registers
 from pemu.engine.staging.function import Function, handler
 from pemu.engine.system import slowaccess, softtlb
@@ -203,29 +203,44 @@ def _lookup(arch: Architecture, system: System) -> Function:
 
     with f.if_((pc & (arch.insn_bytes - 1)).ne(0), unlikely=True):
         enter(str(system.misaligned[ACCESS_LOAD]))
+    ctx = f.context()
+    fixed = f.name(f.op(f"call i1 @pemu_fixed(ptr %state, i64 {pc.ir})"), 1)
+    with f.if_(fixed):
+        known = find(f, ctx, tag_of(f, pc), machine=True)
+        with f.if_(known.ne(0)):
+            _arrive_first(f, ctx, known, pc)
     found = f.name(f.op(f"call i64 @pemu_probe_fetch(ptr %state, i64 {pc.ir})"), 64)
     with f.if_((found & PAGE_FAULT).ne(0), unlikely=True):
         enter(found.lshr(PAGE_FAULT_SHIFT).trunc(32).ir)
     with f.if_((found & RAM).eq(0), unlikely=True):
         enter(str(system.bus_error[1]))
-    ctx = f.context()
     host = (found & -softmmu.PAGE) | (pc & (softmmu.PAGE - 1))
     place = host - f.at(ctx, c.RAM_BASE)
-    fixed = f.name(f.op(f"call i1 @pemu_fixed(ptr %state, i64 {pc.ir})"), 1)
-    tag = tag_of(f, fixed.select(pc, place | c.PLACE_TAG))
-    block = f.var(64, find_at(f, ctx, tag, place))
-    with f.if_(block.value.eq(0), unlikely=True):
-        made = f.name(f.op(f"call i64 @pemu_translate(ptr %state, i64 {place.ir})"), 64)
-        with f.if_(made.eq(FAULTED), unlikely=True):
-            f.do("br label %again")
-            f.place(f.label("dead"))
-        with f.if_(made.eq(0), unlikely=True):
-            f.do("ret i64 0")
-            f.place(f.label("dead"))
-        block.value = made
-    softmmu.arrive(f, f.pointer(block.value), pc)
-    f.do(f"ret i64 {block.value.ir}")
+    with f.if_(~fixed):
+        known = find(f, ctx, tag_of(f, place | c.PLACE_TAG), place, machine=True)
+        with f.if_(known.ne(0)):
+            _arrive_first(f, ctx, known, pc)
+    made = f.name(f.op(f"call i64 @pemu_translate(ptr %state, i64 {place.ir})"), 64)
+    with f.if_(made.eq(FAULTED), unlikely=True):
+        f.do("br label %again")
+        f.place(f.label("dead"))
+    with f.if_(made.eq(0), unlikely=True):
+        f.do("ret i64 0")
+        f.place(f.label("dead"))
+    softmmu.arrive(f, f.pointer(made), pc)
+    f.do(f"ret i64 {made.ir}")
     return f
+
+
+def _arrive_first(f: Function, ctx: str, block: Value, pc: Value) -> None:
+    """Emit: yield a block that was found, from now on as the first of its list."""
+    pointer = f.pointer(block)
+    head = list_at(f, ctx, f.at(pointer, c.TAG), machine=True)
+    with f.if_(f.raw_load(head, 64, align=8).ne(block), unlikely=True):
+        f.do(f"call void @pemu_promote(ptr {ctx}, ptr {pointer})")
+    softmmu.arrive(f, pointer, pc)
+    f.do(f"ret i64 {block.ir}")
+    f.place(f.label("dead"))
 
 
 def _blame(arch: Architecture) -> Function:

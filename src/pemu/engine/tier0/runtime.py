@@ -36,7 +36,7 @@ FETCHING = 1
 
 def _find_or_translate(f: Function, ctx: str) -> Value:
     """Host address of the block at the state's pc. Native code is left if there is none."""
-    block = f.var(64, find(f, ctx, tag_of(f, f.get(s.PC))))
+    block = f.var(64, find(f, ctx, tag_of(f, f.get(s.PC)), machine=False))
     with f.if_(block.value.eq(0), unlikely=True):
         block.value = f.call(64, "@pemu_translate", "ptr %state, ptr %mem", "ptr, ptr")
         _leave_without(f, block.value)

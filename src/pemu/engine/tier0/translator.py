@@ -15,7 +15,7 @@ from pemu.engine.layout.exits import (
 )
 from pemu.engine.layout.pages import CODE, READ, TRACK, VOLATILE, WRITE
 from pemu.engine.staging.architecture import COUNTED, PAGE_FAULT, PAGE_FAULT_SHIFT
-from pemu.engine.staging.blocktable import block_slot, find, find_at
+from pemu.engine.staging.blocktable import find, list_at
 from pemu.engine.staging.function import Function
 from pemu.engine.staging.softmmu import MAP_RAM
 from pemu.engine.system.privileged import FAULTED
@@ -374,10 +374,8 @@ def translator(arch: Architecture) -> Function:
     f.do(f"call void @pemu_lock(ptr {ctx})")
     tag = f.at("%buf", c.TAG)
     f.do(f"call void @pemu_confirm(ptr {ctx}, ptr %buf)")
-    if arch.system is None:
-        again = find(f, ctx, tag)
-    else:
-        again = find_at(f, ctx, tag, f.name("%place", 64))
+    machine = arch.system is not None
+    again = find(f, ctx, tag, f.name("%place", 64) if machine else None, machine=machine)
     with f.if_(again.ne(0), unlikely=True):
         f.do(f"call void @pemu_unlock(ptr {ctx})")
         f.do(f"ret i64 {again.ir}")
@@ -387,9 +385,7 @@ def translator(arch: Architecture) -> Function:
         f.do(f"call void @pemu_unlock(ptr {ctx})")
         _out(f, EXIT_FULL)
     f.set_at(ctx, c.ARENA_NEXT, block + size)
-    table = f.pointer(f.at(ctx, c.BLOCK_TABLE))
-    machine = arch.system is not None
-    head = f.offset(table, block_slot(f, tag, f.at(ctx, c.BLOCK_MASK), machine=machine))
+    head = list_at(f, ctx, tag, machine=machine)
     f.set_at("%buf", c.NEXT, f.raw_load(head, 64, align=8))
     listed = list_of(f, ctx, "%buf")
     f.set_at("%buf", c.PAGE_NEXT, f.raw_load(listed, 64, align=8))

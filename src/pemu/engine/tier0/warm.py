@@ -11,7 +11,7 @@ from __future__ import annotations
 from pemu.engine.code import regionstore as r
 from pemu.engine.layout import context as c
 from pemu.engine.layout.pages import CODE, PAGE, READ, TRACK, VOLATILE, WRITE
-from pemu.engine.staging.blocktable import block_slot
+from pemu.engine.staging.blocktable import list_at
 from pemu.engine.staging.function import Function
 from pemu.engine.system.softtlb import watch
 
@@ -30,7 +30,9 @@ _ADLER = 65521
 
 def functions(arch: Architecture) -> list[str]:
     """Return the functions' texts."""
-    return [_warm(arch), _same_code(arch), _good_module(), _confirm(arch), *_invalidate(arch)]
+    promoted = [_promote()] if arch.system is not None else []
+    changed = [*_invalidate(arch), *promoted]
+    return [_warm(arch), _same_code(arch), _good_module(), _confirm(arch), *changed]
 
 
 def _shift(f: Function, arch: Architecture, block: str, region: str) -> Value:
@@ -320,7 +322,9 @@ def _drop(arch: Architecture) -> str:
                 "align 8"
             )
             f.do(f"store ptr @pemu_tier0, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
-            _unhash(f, arch, block, at.value)
+            machine = arch.system is not None
+            head = list_at(f, "%ctx", f.at(block, c.TAG), machine=machine)
+            _unhash(f, head, at.value)
         _retire(f, arch, block, first, end, taken_back)
         following = f.at(block, c.PAGE_NEXT)
         with f.if_((f.at(block, c.STATUS, 32) & c.STALE).ne(0)) as gone:
@@ -332,12 +336,28 @@ def _drop(arch: Architecture) -> str:
     return f.text
 
 
-def _unhash(f: Function, arch: Architecture, block: str, address: Value) -> None:
-    """Emit: take a block out of the hash table."""
-    machine = arch.system is not None
-    slot = block_slot(f, f.at(block, c.TAG), f.at("%ctx", c.BLOCK_MASK), machine=machine)
-    table = f.pointer(f.at("%ctx", c.BLOCK_TABLE))
-    link = f.var(64, f.address(f.offset(table, slot)))
+def _promote() -> str:
+    """`pemu_promote(ctx, block)`: make a machine's block the first of its list.
+
+    There is where compiled code looks for it.
+    """
+    f = Function("hidden void @pemu_promote(ptr %ctx, ptr %block) nounwind noinline")
+    f.do("call void @pemu_lock(ptr %ctx)")
+    with f.if_((f.at("%block", c.STATUS, 32) & c.STALE).eq(0)):
+        address = f.address("%block")
+        head = list_at(f, "%ctx", f.at("%block", c.TAG), machine=True)
+        _unhash(f, head, address)
+        f.set_at("%block", c.NEXT, f.raw_load(head, 64, align=8))
+        f.do(f"store atomic i64 {address.ir}, ptr {head} release, align 8")
+    f.do("call void @pemu_unlock(ptr %ctx)")
+    f.do("ret void")
+    return f.text
+
+
+def _unhash(f: Function, head: str, address: Value) -> None:
+    """Emit: take a block out of its list in the hash table."""
+    block = f.pointer(address)
+    link = f.var(64, f.address(head))
     looking = f.var(1, 1)
     with f.while_(lambda: looking.value):
         here = f.raw_load(f.pointer(link.value), 64, align=8)
