@@ -60,12 +60,15 @@ class System:
     an address always leads to the same memory while the mode stays.
 
     `jump_bits`: a jump to what is no fixed distance away gives so many bits of the address; the
-    others are the delay slot's. `misaligned`: exception codes of misaligned loads, stores.
-    `bus_error`: those of accesses to where nothing answers, and of instruction fetches from there.
+    others are the delay slot's. `common_modes`: the `mmu_mode`s in which most addresses are fixed,
+    a bit for each; what is found there is kept for all address spaces together. `misaligned`:
+    exception codes of misaligned loads, stores. `bus_error`: those of accesses to where nothing
+    answers, and of instruction fetches from there.
     """
 
     __slots__ = (
         "bus_error",
+        "common_modes",
         "current_mode",
         "enter_exception",
         "fixed",
@@ -86,6 +89,7 @@ class System:
         current_mode: Callable[[Any], Value],
         fixed: Callable[[Any, Value], Value],
         jump_bits: int,
+        common_modes: int,
         misaligned: tuple[int, int],
         bus_error: tuple[int, int],
     ) -> None:
@@ -96,6 +100,7 @@ class System:
         self.current_mode = current_mode
         self.fixed = fixed
         self.jump_bits = jump_bits
+        self.common_modes = common_modes
         self.misaligned = misaligned
         self.bus_error = bus_error
 

@@ -1,10 +1,12 @@
 """The soft TLB: how guest-virtual addresses reach memory where a guest has its own page tables.
 
 A table maps pages of 4 KiB to host addresses, for one way to translate (kernel, user, ...) in one
-address space of the guest. Generated code looks an address up in the table that the memory base
-points at; the tag it compares with tells page, permission and alignment at once. What is not found
-goes to a native function, which asks the architecture (`System.translate`), fills in an entry, has
-a device make the access, or enters the guest's exception.
+address space of the guest. What a guest's kernel sees is mostly the same in all address spaces: its
+tables are common to them, and lose what is not when the address space changes. Generated code looks
+an address up in the table that the memory base points at; the tag it compares with tells page,
+permission and alignment at once. What is not found goes to a native function, which asks the
+architecture (`System.translate`), fills in an entry, has a device make the access, or enters the
+guest's exception.
 
 Where the guest's addresses have 32 bits, two *maps* lie behind each table: the addends of all
 pages, one for loads and one for stores, 0 where the table has no entry that allows the access.
@@ -31,13 +33,16 @@ READ_TAG, WRITE_TAG, FETCH_TAG, ADDEND = 0, 8, 16, 24
 host address is the guest-virtual one plus the addend."""
 
 ENTRY_SHIFT = 5
-ENTRIES = 512
+ENTRIES = 2048
 ENTRIES_BYTES = ENTRIES << ENTRY_SHIFT
+MAPPED_AT = ENTRIES_BYTES
+"""Behind the entries: a bit for each, 1 if it may be of an address that is not fixed."""
+
 MAPPED_BYTES = 4
 """Longest accesses that are looked up in the maps."""
 
 MAP_BYTES = 8 * MAPPED_BYTES << 20
-READ_MAP = ENTRIES_BYTES
+READ_MAP = MAPPED_AT + ENTRIES // 8
 WRITE_MAP = READ_MAP + MAP_BYTES
 TABLE_BYTES = WRITE_MAP + MAP_BYTES
 MMU_MODES = 4

@@ -96,7 +96,7 @@ def functions(arch: Architecture, system: System) -> Staged:
     staged = Staged()
     _architecture(staged, arch, system)
     for function in (
-        *softtlb.functions(arch),
+        *softtlb.functions(arch, system),
         _enter_exception(),
         *slowaccess.functions(arch, system),
         _clock(arch),

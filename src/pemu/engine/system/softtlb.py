@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pemu.engine.staging.architecture import Architecture
+    from pemu.engine.staging.architecture import Architecture, System
     from pemu.engine.staging.values import Value
 
 RAM, WRITABLE, HOLDS_CODE, DEVICE = 1, 2, 4, 16
@@ -32,23 +32,24 @@ _NO_TAG = -1
 _MAPS = (softmmu.READ_TAG, softmmu.READ_MAP), (softmmu.WRITE_TAG, softmmu.WRITE_MAP)
 
 
-def functions(arch: Architecture) -> tuple[Function, ...]:
+def functions(arch: Architecture, system: System) -> tuple[Function, ...]:
     """Return all of an architecture's."""
     has_maps = softmmu.has_maps(arch)
     return (
-        _set_table(),
+        _set_table(system),
         _watched(),
         _forget(has_maps),
-        _fill(has_maps),
+        _fill(has_maps, system),
         _flush_tlb(),
         _flush_page(),
-        _set_context(),
+        _forget_mapped(),
+        _set_context(system),
         _protect(),
         _probe_fetch(),
     )
 
 
-def _set_table() -> Function:
+def _set_table(system: System) -> Function:
     """`pemu_update_mode(state)`: see which mode the registers ask for.
 
     Have interrupts looked for soon if one may be waiting.
@@ -56,24 +57,30 @@ def _set_table() -> Function:
     f = Function("hidden preserve_mostcc void @pemu_update_mode(ptr %state) nounwind noinline")
     mode = f.name(f.op("call i32 @pemu_current_mode(ptr %state)"), 32)
     f.put(s.MODE_TAG, mode.zext(64) << c.MODE_SHIFT)
-    f.put(s.MEMORY_BASE, _table(f, mode.lshr(c.MMU_SHIFT).zext(64)))
+    f.put(s.MEMORY_BASE, _table(f, system, mode.lshr(c.MMU_SHIFT).zext(64)))
     with f.if_(f.name(f.op("call i1 @pemu_may_interrupt(ptr %state)"), 1), unlikely=True):
         f.put(s.IRQ_FLAG, 1)
     f.do("ret void")
     return f
 
 
-def _table(f: Function, mmu_mode: Value) -> Value:
-    """Host address of the present context's table for one way to translate."""
-    context = f.get(s.TLB_CONTEXT).zext(64) * softmmu.CONTEXT_BYTES
-    return f.get(s.TLB_TABLES) + context + mmu_mode * softmmu.TABLE_BYTES
+def _table_number(f: Function, system: System, mmu_mode: Value) -> Value:
+    """Number of the present context's table for one way to translate."""
+    is_common = f.const(system.common_modes, 64).lshr(mmu_mode).bit(0)
+    context = is_common.select(f.const(0, 64), f.get(s.TLB_CONTEXT).zext(64))
+    return context * softmmu.MMU_MODES + mmu_mode
+
+
+def _table(f: Function, system: System, mmu_mode: Value) -> Value:
+    """Host address of the same table."""
+    return f.get(s.TLB_TABLES) + _table_number(f, system, mmu_mode) * softmmu.TABLE_BYTES
 
 
 def mmu_mode(f: Function) -> Value:
     return f.get(s.MODE_TAG).lshr(c.MODE_SHIFT + c.MMU_SHIFT)
 
 
-def _set_context() -> Function:
+def _set_context(system: System) -> Function:
     """`pemu_set_context(state, number)`: use the tables of one of the guest's address spaces."""
     f = Function(
         "hidden preserve_mostcc void @pemu_set_context(ptr %state, i64 %number) nounwind noinline"
@@ -82,6 +89,10 @@ def _set_context() -> Function:
     known = f.pointer(f.get(s.TLB_TABLES) + softmmu.CONTEXT_BYTES * softmmu.CONTEXTS)
     numbers = f.offset(known, softmmu.NUMBERS)
     context = f.var(32, f.raw_load(f.offset(known, number), 8).zext(32))
+    with f.if_(context.value.ne(f.get(s.TLB_CONTEXT) + 1)):
+        for mode in range(softmmu.MMU_MODES):
+            if system.common_modes >> mode & 1:
+                f.do(f"call void @pemu_forget_mapped(ptr %state, i64 {mode})")
     with f.if_(context.value.eq(0), unlikely=True):
         fresh = f.get(s.TLB_NEXT)
         f.put(s.TLB_NEXT, (fresh + 1) & (softmmu.CONTEXTS - 1))
@@ -93,9 +104,11 @@ def _set_context() -> Function:
         f.raw_store(f.offset(known, number), context.value.trunc(8))
         start = f.get(s.TLB_TABLES) + fresh.zext(64) * softmmu.CONTEXT_BYTES
         for mode in range(softmmu.MMU_MODES):
-            _empty(f, fresh.zext(64) * softmmu.MMU_MODES + mode, start + mode * softmmu.TABLE_BYTES)
+            if not system.common_modes >> mode & 1:
+                number = fresh.zext(64) * softmmu.MMU_MODES + mode
+                _empty(f, number, start + mode * softmmu.TABLE_BYTES)
     f.put(s.TLB_CONTEXT, context.value - 1)
-    f.put(s.MEMORY_BASE, _table(f, mmu_mode(f)))
+    f.put(s.MEMORY_BASE, _table(f, system, mmu_mode(f)))
     f.do("ret void")
     return f
 
@@ -139,6 +152,25 @@ def _forget(has_maps: bool) -> Function:
     return f
 
 
+def _forget_mapped() -> Function:
+    """`pemu_forget_mapped(state, number)`: forget the entries of a table that are not fixed."""
+    f = Function("internal void @pemu_forget_mapped(ptr %state, i64 %number) nounwind noinline")
+    table = f.pointer(f.get(s.TLB_TABLES) + f.name("%number", 64) * softmmu.TABLE_BYTES)
+    first = f.var(64, 0)  # of so many entries that have a word of bits
+    with f.while_(lambda: first.value.ult(softmmu.ENTRIES)):
+        word = f.offset(table, first.value.lshr(3) + softmmu.MAPPED_AT)
+        left = f.var(64, f.raw_load(word, 64, align=8))
+        with f.if_(left.value.ne(0)):
+            f.raw_store(word, f.const(0, 64), align=8)
+            with f.while_(lambda: left.value.ne(0)):
+                entry = first.value + left.value.ctz()
+                _call_forget(f, table, f.offset(table, entry << softmmu.ENTRY_SHIFT))
+                left.value = left.value & (left.value - 1)
+        first.value = first.value + 64
+    f.do("ret void")
+    return f
+
+
 def _each_table(f: Function, body: Callable[[Value, Value], None]) -> None:
     """Emit `body(number, host address)` for every table."""
     number = f.var(64, 0)
@@ -164,7 +196,11 @@ def _flush_page() -> Function:
     )
     offset = softmmu.entry_offset(f.name("%address", 64))
 
-    _each_table(f, lambda _, start: _call_forget(f, f.pointer(start), f.pointer(start + offset)))
+    def forget(number: Value, start: Value) -> None:
+        with f.if_(f.raw_load(_used_at(f, number), 8).ne(0)):
+            _call_forget(f, f.pointer(start), f.pointer(start + offset))
+
+    _each_table(f, forget)
     f.do("ret void")
     return f
 
@@ -243,7 +279,7 @@ def is_watched(f: Function, first: Value, size: Value | int, kinds: int) -> Valu
     return f.name(f.op(f"call i1 @pemu_watched({arguments})"), 1)
 
 
-def _fill(has_maps: bool) -> Function:
+def _fill(has_maps: bool, system: System) -> Function:
     """`pemu_fill(state, address, access)`: translate an address and make its entry."""
     f = Function("internal i64 @pemu_fill(ptr %state, i64 %address, i32 %access) nounwind noinline")
     address = f.name("%address", 64)
@@ -291,8 +327,12 @@ def _fill(has_maps: bool) -> Function:
         ):
             at_page = softmmu.mapped(f, table, map_at, page.lshr(12))
             f.raw_store(at_page, allowed.select(addend, 0), align=8)
-    context = f.get(s.TLB_CONTEXT).zext(64) * softmmu.MMU_MODES
-    f.raw_store(_used_at(f, context + mode), f.const(1, 8))
+    f.raw_store(_used_at(f, _table_number(f, system, mode)), f.const(1, 8))
+    with f.if_(~f.name(f.op(f"call i1 @pemu_fixed(ptr %state, i64 {address.ir})"), 1)):
+        number = softmmu.entry_offset(address).lshr(softmmu.ENTRY_SHIFT)
+        word = f.offset(table, (number.lshr(6) << 3) + softmmu.MAPPED_AT)
+        bit = f.const(1, 64) << (number & 63)
+        f.raw_store(word, f.raw_load(word, 64, align=8) | bit, align=8)
     marks = writable.select(f.const(WRITABLE, 64), 0) | holds_code.select(
         f.const(HOLDS_CODE, 64), 0
     )

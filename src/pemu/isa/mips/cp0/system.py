@@ -7,7 +7,7 @@ from functools import cache
 from pemu.isa.mips.cp0.exceptions import enter_exception, may_interrupt, take_interrupt
 from pemu.isa.mips.cp0.mode import current_mode
 from pemu.isa.mips.cp0.state import MipsSystem
-from pemu.isa.mips.cp0.translate import fixed, translate
+from pemu.isa.mips.cp0.translate import MODE_ERROR, MODE_KERNEL, fixed, translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def system_of(control: Control) -> MipsSystem:
         translate=translate,
         current_mode=current_mode,
         fixed=fixed,
+        common_modes=1 << MODE_KERNEL | 1 << MODE_ERROR,
     )
 
 
