@@ -13,6 +13,7 @@ from pemu.isa.mips.state import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from pemu.engine.staging.builder import RegisterFile
@@ -148,85 +149,90 @@ def control_of(cpu: Cpu) -> Control:
 
 def system_layout(xlen: int, control: Control) -> Layout:
     """Return the state of a whole processor with `xlen` bits a register."""
+    return Layout(
+        (
+            *layout(xlen, "o32" if xlen == 32 else "n64").registers,
+            *_architectural(xlen, "mt" in control.model.features),
+            *_hidden(xlen, control.shadow_sets),
+        )
+    )
 
-    def word(*names: str) -> tuple[Register, ...]:
-        return tuple(Register(name, 32, group="system", memory=True) for name in names)
 
-    def long(*names: str) -> tuple[Register, ...]:
-        return tuple(Register(name, xlen, group="system", memory=True) for name in names)
+def _architectural(xlen: int, threads: bool) -> Iterator[Register]:
+    """The registers of coprocessor 0 in the order of their numbers.
+
+    `threads`: those of the multithreading extension, too.
+    """
+
+    def registers(width: int, names: str) -> Iterator[Register]:
+        return (Register(name, width, group="system", memory=True) for name in names.split())
+
+    def eight(name: str, width: int) -> Register:
+        names = tuple(f"{name}{index}" for index in range(8))
+        return Register(name, width, 8, group="system", names=names, memory=True)
+
+    yield from registers(32, "index random")
+    yield from registers(xlen, "entrylo0 entrylo1 context")
+    yield from registers(32, "pagemask wired srsconf0 srsconf1 srsconf2 srsconf3 srsconf4")
+    yield from registers(xlen, "badvaddr entryhi")
+    yield from registers(32, "compare status intctl srsctl srsmap cause")
+    yield from registers(xlen, "epc ebase")
+    yield from registers(32, "config")
+    yield eight("watchlo", xlen)
+    yield eight("watchhi", 32)
+    yield from registers(xlen, "xcontext")
+    yield from registers(32, "framemask debug")
+    yield from registers(xlen, "depc")
+    yield eight("perf", 32)
+    yield from registers(32, "errctl")
+    yield eight("taglo", 32)
+    yield eight("taghi", 32)
+    yield from registers(xlen, "errorepc desave")
+    if threads:
+        yield from registers(32, "mvpcontrol vpecontrol vpeconf0 vpeschedule vpeschefback vpeopt")
+        yield from registers(32, "tcstatus tcbind tchalt tccontext tcschedule tcschefback")
+        yield from registers(xlen, "tcrestart")
+
+
+def _hidden(xlen: int, shadow_sets: int) -> tuple[Register, ...]:
+    """What the implementation keeps beside the architecture's registers."""
 
     def hidden(name: str, width: int, count: int = 0) -> Register:
         return Register(name, width, count, group="hidden", memory=True)
 
-    def words(name: str, count: int) -> Register:
-        names = tuple(f"{name}{index}" for index in range(count))
-        return Register(name, 32, count, group="system", names=names, memory=True)
-
-    threads = (
-        *word("mvpcontrol", "vpecontrol", "vpeconf0", "vpeschedule", "vpeschefback", "vpeopt"),
-        *word("tcstatus", "tcbind", "tchalt", "tccontext", "tcschedule", "tcschefback"),
-        *long("tcrestart"),
-    )
-    return Layout(
-        (
-            *layout(xlen, "o32" if xlen == 32 else "n64").registers,
-            *word("index", "random"),
-            *long("entrylo0", "entrylo1", "context"),
-            *word("pagemask", "wired"),
-            *word("srsconf0", "srsconf1", "srsconf2", "srsconf3", "srsconf4"),
-            *long("badvaddr", "entryhi"),
-            *word("compare", "status", "intctl", "srsctl", "srsmap", "cause"),
-            *long("epc", "ebase"),
-            *word("config"),
-            Register(
-                *("watchlo", xlen, 8),
-                group="system",
-                names=tuple(f"watchlo{index}" for index in range(8)),
-                memory=True,
-            ),
-            words("watchhi", 8),
-            *long("xcontext"),
-            *word("framemask", "debug"),
-            *long("depc"),
-            words("perf", 8),
-            *word("errctl"),
-            words("taglo", 8),
-            words("taghi", 8),
-            *long("errorepc", "desave"),
-            *(threads if "mt" in control.model.features else ()),
-            hidden("tlb_hi", xlen, TLB_ENTRIES),
-            hidden("tlb_lo0", xlen, TLB_ENTRIES),
-            hidden("tlb_lo1", xlen, TLB_ENTRIES),
-            hidden("tlb_mask", 32, TLB_ENTRIES),
-            hidden("tlb_asid", 16, TLB_ENTRIES),
-            # Of an entry that was kept: which of the model's entries it was.
-            hidden("tlb_slot", 8, TLB_ENTRIES),
-            hidden("tlb_used", 32),
-            hidden("tlb_next", 32),
-            hidden("shadow", xlen, 32 * control.shadow_sets),
-            # Bit n is set if watch register n watches anything.
-            hidden("watch_active", 32),
-            # Not 0: watch registers have changed that compare fetches, and the machine has to look.
-            hidden("watch_hooks", 32),
-            # Performance counters that are to count in some mode; that count now; instructions.
-            hidden("perf_enabled", 32),
-            hidden("perf_running", 32),
-            hidden("perf_instructions", 32),
-            # Cycles and instructions that had been run when they were last looked at.
-            hidden("perf_cycle", 64),
-            hidden("perf_instruction", 64),
-            # Hardware interrupts: IP2 and up from bit 0 on. Native code only reads it.
-            hidden("irq_lines", 32),
-            # Cause when interrupts were looked for last.
-            hidden("cause_seen", 32),
-            # Not 0: an NMI, the debug interrupt is asked for. Taken once.
-            hidden("nmi_request", 32),
-            hidden("debug_request", 32),
-            # Virtual time in ns at which Count reaches Compare; all ones: not before a new Compare.
-            hidden("timer_deadline", 64),
-            # What Count is at virtual time 0 (while it stands still: what it is), ns in between.
-            hidden("count_base", 32),
-            hidden("count_begun", 32),  # 1: the guest has looked at Count since the reset
-            hidden("count_ns", 32),
-        )
+    return (
+        hidden("tlb_hi", xlen, TLB_ENTRIES),
+        hidden("tlb_lo0", xlen, TLB_ENTRIES),
+        hidden("tlb_lo1", xlen, TLB_ENTRIES),
+        hidden("tlb_mask", 32, TLB_ENTRIES),
+        hidden("tlb_asid", 16, TLB_ENTRIES),
+        # Of an entry that was kept: which of the model's entries it was.
+        hidden("tlb_slot", 8, TLB_ENTRIES),
+        hidden("tlb_used", 32),
+        hidden("tlb_next", 32),
+        hidden("shadow", xlen, 32 * shadow_sets),
+        # Bit n is set if watch register n watches anything.
+        hidden("watch_active", 32),
+        # Not 0: watch registers have changed that compare fetches, and the machine has to look.
+        hidden("watch_hooks", 32),
+        # Performance counters that are to count in some mode; that count now; instructions.
+        hidden("perf_enabled", 32),
+        hidden("perf_running", 32),
+        hidden("perf_instructions", 32),
+        # Cycles and instructions that had been run when they were last looked at.
+        hidden("perf_cycle", 64),
+        hidden("perf_instruction", 64),
+        # Hardware interrupts: IP2 and up from bit 0 on. Native code only reads it.
+        hidden("irq_lines", 32),
+        # Cause when interrupts were looked for last.
+        hidden("cause_seen", 32),
+        # Not 0: an NMI, the debug interrupt is asked for. Taken once.
+        hidden("nmi_request", 32),
+        hidden("debug_request", 32),
+        # Virtual time in ns at which Count reaches Compare; all ones: not before a new Compare.
+        hidden("timer_deadline", 64),
+        # What Count is at virtual time 0 (while it stands still: what it is), ns in between.
+        hidden("count_base", 32),
+        hidden("count_begun", 32),  # 1: the guest has looked at Count since the reset
+        hidden("count_ns", 32),
     )
