@@ -89,29 +89,15 @@ def make(
 
     `bias`: how far the program `elf` was moved; `interp_base`: how far its loader was, 0 for none.
     """
-    marks = [segment.flags for segment in elf.segments if segment.type == PT_GNU_STACK]
     size = start.stack_size
-    prot = 7 if not marks or marks[-1] & PF_X else 3
-    try:
-        flags = _PRIVATE | _ANONYMOUS | _FIXED_NEW
-        lowest = memory.map(memory.top - size, size, prot, flags)
-    except OSError as error:
-        raise ElfError(f"no room for a stack of {size} bytes below {memory.top:#x}") from error
+    lowest = _map(memory, elf, size)
     word = target.word
     end = lowest + size
-    top = end - word
-    parts: list[bytes] = []
-
-    def put(data: bytes) -> int:
-        nonlocal top
-        top -= len(data)
-        parts.append(data)
-        return top
-
-    name_at = put(start.name + b"\0")
-    environ_at = [put(entry + b"\0") for entry in reversed(start.environ)][::-1]
-    argv_at = [put(entry + b"\0") for entry in reversed(start.argv)][::-1]
-    vector = [
+    contents = _Contents(end - word)
+    name = contents.put(start.name + b"\0")
+    environ = [contents.put(entry + b"\0") for entry in reversed(start.environ)][::-1]
+    argv = [contents.put(entry + b"\0") for entry in reversed(start.argv)][::-1]
+    vector = (
         (_AT_HWCAP, start.hwcap),
         (_AT_PAGESZ, start.page_size),
         (_AT_CLKTCK, 100),
@@ -122,27 +108,57 @@ def make(
         (_AT_FLAGS, 0),
         (_AT_ENTRY, elf.entry + bias),
         *_identity(),
-        (_AT_RANDOM, put(start.random)),
-        (_AT_EXECFN, name_at),
-        (_AT_BASE_PLATFORM, put(start.platform.encode() + b"\0")),
+        (_AT_RANDOM, contents.put(start.random)),
+        (_AT_EXECFN, name),
+        (_AT_BASE_PLATFORM, contents.put(start.platform.encode() + b"\0")),
         (0, 0),
-    ]
-    words = [len(argv_at), *argv_at, 0, *environ_at, 0]
+    )
+    words = [len(argv), *argv, 0, *environ, 0]
     words += [part for pair in vector for part in pair]
-    put(bytes((top - len(words) * word) % 16))
+    contents.put(bytes((contents.lowest - len(words) * word) % 16))
     mask = (1 << 8 * word) - 1
     table = b"".join((value & mask).to_bytes(word, memory.order) for value in words)
-    sp = put(table)
+    sp = contents.put(table)
     try:
         if sp <= lowest:
             raise GuestFault(sp)
-        memory.write(sp, b"".join(reversed(parts)))
+        memory.write(sp, contents.data())
     except GuestFault:
         raise ElfError(
             f"arguments and environment ({end - sp} bytes) do not fit a stack of {size} bytes; "
             "give more by -s"
         ) from None
     return Stack(lowest, end, sp, table[-2 * word * len(vector) :])
+
+
+def _map(memory: AddressSpace, elf: Elf, size: int) -> int:
+    """Map `size` bytes at the top of `memory`, executable unless `elf` forbids it; return where."""
+    marks = [segment.flags for segment in elf.segments if segment.type == PT_GNU_STACK]
+    prot = 7 if not marks or marks[-1] & PF_X else 3
+    try:
+        return memory.map(memory.top - size, size, prot, _PRIVATE | _ANONYMOUS | _FIXED_NEW)
+    except OSError as error:
+        raise ElfError(f"no room for a stack of {size} bytes below {memory.top:#x}") from error
+
+
+class _Contents:
+    """What is put on a stack, downwards. `lowest`: guest-virtual address of the last put."""
+
+    __slots__ = ("_parts", "lowest")
+
+    def __init__(self, end: int) -> None:
+        self.lowest = end
+        self._parts: list[bytes] = []
+
+    def put(self, data: bytes) -> int:
+        """Put `data` below all else; return its address."""
+        self.lowest -= len(data)
+        self._parts.append(data)
+        return self.lowest
+
+    def data(self) -> bytes:
+        """All of it, from the lowest address up."""
+        return b"".join(reversed(self._parts))
 
 
 def _identity() -> tuple[tuple[int, int], ...]:
