@@ -30,7 +30,7 @@ from pemu.cli.switches import Given
 from pemu.options.error import OptionError
 from pemu.options.keyval import split
 from pemu.options.types import Int
-from pemu.sockets import listen
+from pemu.sockets import Address, listen
 
 SWITCH_INTERVAL = 0.0002
 """Seconds for which a thread may keep others that have a request from running."""
@@ -47,15 +47,7 @@ def serve(given: Given) -> int:
     mode = _mode(given)
     offset = _number(given.get("o", "0"), "offset", (1 << 63) - 1)
     graph = new_graph(given.all("object"))
-    credentials = tls_credentials(given, graph, server=True)
-    if "tls-hostname" in given:
-        raise OptionError("TLS hostname is only supported with export list")
-    tls = None
-    if credentials is not None:
-        if "c" in given:
-            raise OptionError("TLS is not supported with a host device")
-        rules = given.get("tls-authz")
-        tls = TlsServer(credentials, find_authorization(graph.objects, rules) if rules else None)
+    tls = _tls(given, graph)
     if "help" in given.all("T"):
         return outcome.show(_EVENT)
     trace = _trace(given)
@@ -71,12 +63,6 @@ def serve(given: Given) -> int:
         image = _open(given, graph, mode, offset)
         stack.callback(image.close)
         export = _export(given, image, shared)
-        sockets: list[socket.socket] = []
-        if inherited is not None:
-            sockets = [inherited]
-        elif "c" not in given or "k" in given:
-            sockets = [listen(where)]
-            sockets[0].listen(128)
         stays = "t" in given or "c" in given  # until somebody disconnects the device
 
         def gone(left: int) -> None:
@@ -84,7 +70,7 @@ def serve(given: Given) -> int:
                 done.set()
 
         server = Server(
-            sockets,
+            _sockets(given, inherited, where),
             [export],
             limit=shared,
             tls=tls,
@@ -106,6 +92,30 @@ def serve(given: Given) -> int:
             launcher.ready()
         done.wait()
     return 0
+
+
+def _tls(given: Given, graph: Graph) -> TlsServer | None:
+    """What the server wants of clients, None if they come without TLS."""
+    credentials = tls_credentials(given, graph, server=True)
+    if "tls-hostname" in given:
+        raise OptionError("TLS hostname is only supported with export list")
+    if credentials is None:
+        return None
+    if "c" in given:
+        raise OptionError("TLS is not supported with a host device")
+    rules = given.get("tls-authz")
+    return TlsServer(credentials, find_authorization(graph.objects, rules) if rules else None)
+
+
+def _sockets(given: Given, inherited: socket.socket | None, where: Address) -> list[socket.socket]:
+    """What to listen on: nothing if the kernel's device is to be the only client."""
+    if inherited is not None:
+        return [inherited]
+    if "c" in given and "k" not in given:
+        return []
+    sock = listen(where)
+    sock.listen(128)
+    return [sock]
 
 
 def _number(text: str, what: str, most: int) -> int:

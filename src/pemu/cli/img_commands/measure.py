@@ -22,6 +22,10 @@ from pemu.options.error import OptionError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
+
+    from pemu.block.driver import Driver
+    from pemu.cli.switches import Given
 
 SYNTAX = (
     "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [--object objectdef] "
@@ -39,6 +43,14 @@ HELP = """Tell how big a file a new image needs: for the contents of filename, o
 OPTIONS = COMMON + "f|format= o= O= output= size= l= U|force-share"
 
 
+NAMES = {
+    "required": "required size",
+    "fully-allocated": "fully allocated size",
+    "bitmaps": "bitmaps size",
+}
+"""What is said of each figure, in bytes."""
+
+
 def run(words: Sequence[str]) -> int:
     """Carry out `pemu-img measure`."""
     given = usage(words, OPTIONS, help=HELP)
@@ -49,37 +61,17 @@ def run(words: Sequence[str]) -> int:
     if pairs is None:
         say(option_help(format))
         return 0
-    if len(given.words) > 1:
-        raise mistake("At most one filename argument is allowed.")
-    if given.words and size is not None:
-        raise OptionError("--size N cannot be used together with a filename.")
-    if not given.words and size is None:
-        raise OptionError("Either --size N or one filename must be specified.")
-    for option, name in (("--image-opts", "image-opts"), ("-f", "f"), ("-l", "l")):
-        if not given.words and name in given:
-            raise OptionError(f"{option} can only be used with a filename.")
+    _check_subject(given)
     driver = driver_of(format)
     if driver.measure is None:
         raise OptionError(f"Block driver '{format}' does not support size measurement")
-    try:
-        check_keys(creation_keys(driver, find_driver("file")), pairs)
-    except OptionError as error:
-        warn(str(error))
-        raise OptionError(f"Invalid options for file format '{format}'") from None
-    checked = dict(pairs)
-    asked = checked.pop("size", None)
-    own = {key.name for key in driver.creation}
-    checked = {name: value for name, value in checked.items() if name in own}
-    values = typed(checked, driver.creation, f"Format '{format}'")
+    values = _own_values(driver, format, pairs)
     session = Session(given)
     image = session.open(given.words[0], format=given.get("f")) if given.words else None
     try:
         if image is not None and "l" in given:
             session.show_snapshot(image, given.get("l"))
-        whole = image.size if image is not None else size or 0
-        if image is None and size is None and asked is not None:
-            whole = number(asked, "image size")
-        found = driver.measure(image, whole, values)
+        found = driver.measure(image, image.size if image is not None else size or 0, values)
     except OSError as error:
         raise OptionError(f"Could not measure: {error.strerror}") from None
     finally:
@@ -87,11 +79,31 @@ def run(words: Sequence[str]) -> int:
             image.close()
     if json:
         print_json(found)
-        return 0
-    names = {
-        "required": "required size",
-        "fully-allocated": "fully allocated size",
-        "bitmaps": "bitmaps size",
-    }
-    say("\n".join(f"{names[key]}: {found[key]}" for key in names if key in found))
+    else:
+        say("\n".join(f"{name}: {found[key]}" for key, name in NAMES.items() if key in found))
     return 0
+
+
+def _check_subject(given: Given) -> None:
+    """What is measured is either an image or a size. Raises OptionError."""
+    if len(given.words) > 1:
+        raise mistake("At most one filename argument is allowed.")
+    if given.words and "size" in given:
+        raise OptionError("--size N cannot be used together with a filename.")
+    if not given.words and "size" not in given:
+        raise OptionError("Either --size N or one filename must be specified.")
+    for option, name in (("--image-opts", "image-opts"), ("-f", "f"), ("-l", "l")):
+        if not given.words and name in given:
+            raise OptionError(f"{option} can only be used with a filename.")
+
+
+def _own_values(driver: Driver, format: str, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The options of the new image that are the format's own. Raises OptionError."""
+    try:
+        check_keys(creation_keys(driver, find_driver("file")), pairs)
+    except OptionError as error:
+        warn(str(error))
+        raise OptionError(f"Invalid options for file format '{format}'") from None
+    own = {key.name for key in driver.creation} - {"size"}
+    chosen = {name: value for name, value in pairs if name in own}
+    return typed(chosen, driver.creation, f"Format '{format}'")
