@@ -98,11 +98,7 @@ class Program:
         stderr: IO[Any] | int | None = None,
         options: Sequence[str] = (),
     ) -> None:
-        if isinstance(words, str | bytes | os.PathLike):
-            words = [words]
-        if not words:
-            raise StartError("no program was given; give its path as the first of the words")
-        argv = [os.fsdecode(word) for word in words]
+        argv = _words(words)
         directory = None if cwd is None else os.fsdecode(cwd)
         line = list(options)
         for name, value in (("-L", prefix), ("-cpu", cpu), ("-0", argv0)):
@@ -453,6 +449,15 @@ class Program:
 
 _NO_VERDICT: dict[str, Any] = {"call": ((), None)}
 """What is answered for hooks that have failed, where None would not do."""
+
+
+def _words(words: Word | Sequence[Word]) -> list[str]:
+    """The program's path and its arguments as text. Raises StartError."""
+    if isinstance(words, str | bytes | os.PathLike):
+        words = [words]
+    if not words:
+        raise StartError("no program was given; give its path as the first of the words")
+    return [os.fsdecode(word) for word in words]
 
 
 def _target_of(path: str) -> str:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from pemu.linux.mips.signals import SigInfo
     from pemu.linux.process import Thread
-    from pemu.linux.syscall import Call, SyscallTable
+    from pemu.linux.syscall import Call, Entry, SyscallTable
 
 _RESTARTS = {
     ERESTARTSYS: "ERESTARTSYS (To be restarted if SA_RESTART is set)",
@@ -112,14 +112,24 @@ class Tracer:
             raw = [argument.get(t, regs) for argument in table.arguments(call.types, shift)]
         except GuestFault:
             raw = []
-        types = call.types[: len(raw)]
-        first = next((i for i, type in enumerate(types) if type.leaves), len(types))
-        shown = [part for i in range(first) if (part := types[i].show(t, raw, i, None))]
         if not call.returns:
-            whole = name == "exit_group" or len(t.process.threads) == 1
-            end = f"{t.tid} +++ exited with {raw[0] & 0xFF} +++\n" if whole and raw else ""
-            self._begin(t, f"{name}({', '.join(shown)}) = ?\n{end}")
+            self._log_end(t, name, call, raw)
             return run(t, entry, regs)
+        return self._log_declared(t, name, call, raw, entry)
+
+    def _log_end(self, t: Thread, name: str, call: Call, raw: list[int]) -> None:
+        """Log a call that ends the thread."""
+        whole = name == "exit_group" or len(t.process.threads) == 1
+        end = f"{t.tid} +++ exited with {raw[0] & 0xFF} +++\n" if whole and raw else ""
+        arguments = ", ".join(_before(t, call, raw, len(raw)))
+        self._begin(t, f"{name}({arguments}) = ?\n{end}")
+
+    def _log_declared(
+        self, t: Thread, name: str, call: Call, raw: list[int], entry: Entry
+    ) -> int | None:
+        """Make a call whose arguments are the words `raw`: those that it fills in come after it."""
+        first = next((i for i, type in enumerate(call.types[: len(raw)]) if type.leaves), len(raw))
+        shown = _before(t, call, raw, first)
         start = f"{name}({', '.join(shown)}"
         separator = ", " if shown and first < len(raw) else ""
         begun = True
@@ -130,6 +140,7 @@ class Tracer:
             begun = False
         else:
             self._begin(t, start)
+        regs = t.cpu.gpr
         result = run(t, entry, regs)
         if name in _FORKS:
             self._has_forked = True
@@ -234,6 +245,11 @@ def _show_info(info: SigInfo) -> str:
     elif info.kind in ("queue", "timer"):
         parts.append(f"si_value={info.value:#x}")
     return "{" + ", ".join(parts) + "}"
+
+
+def _before(t: Thread, call: Call, raw: Sequence[int], first: int) -> list[str]:
+    """The arguments up to number `first`, before the call."""
+    return [part for i in range(first) if (part := call.types[i].show(t, raw, i, None))]
 
 
 def _rest(t: Thread, call: Call, raw: Sequence[int], first: int, result: int | None) -> list[str]:

@@ -223,20 +223,16 @@ def _create(creation: Creation) -> None:
     size = -(-creation.size // SECTOR) * SECTOR
     if size > LARGEST:
         raise ImageError("Image size too large; max of 64TB")
-    if options["log_size"] >= 1 << 32:
-        raise ImageError("Log size must be smaller than 4 GB")
-    log: int = max(-(-options["log_size"] // MIB) * MIB, MIB)
-    if log >> 32:
-        raise ImageError("Log size must be smaller than 4 GB")
+    log = _log_size(options["log_size"])
     block = _block_size(options["block_size"], size)
     fixed = options["subformat"] == "fixed"
     zeroed = options["block_state_zero"] is not False
     ratio = (SECTOR << 23) // block
     blocks = -(-size // block)
     count = table_entries(size, block, ratio)
-    bat_offset = MIB + log
-    bat_length = max(-(-count * 8 // MIB) * MIB, MIB)
-    facts = bat_offset + bat_length
+    table_offset = MIB + log
+    table_length = max(-(-count * 8 // MIB) * MIB, MIB)
+    facts = table_offset + table_length
     data = facts + MIB
 
     def entry(number: int) -> int:
@@ -247,6 +243,28 @@ def _create(creation: Creation) -> None:
             return data + (chunk * ratio + inside) * block | PRESENT
         return ZEROED if zeroed else NOT_PRESENT
 
+    with creation.file() as file:
+        file.truncate(data + (blocks * block if fixed else 0))
+        _write_headers(file, log, table_offset, table_length)
+        file.write(facts, _facts(size, block, LEAVE_ALLOCATED if fixed else 0))
+        if fixed or zeroed:
+            write_entries(file, table_offset, map(entry, range(count)), "Q", "<")
+
+
+def _log_size(asked: int) -> int:
+    """Bytes of a new image's log: whole MiB. Raises ImageError."""
+    size: int = max(-(-asked // MIB) * MIB, MIB)
+    if size >> 32:
+        raise ImageError("Log size must be smaller than 4 GB")
+    return size
+
+
+def _write_headers(file: Image, log: int, table: int, table_length: int) -> None:
+    """Write what stands in a new image's first MiB.
+
+    `log`: bytes of the log, which follows. `table`, `table_length`: where the table of blocks is,
+    in bytes; behind it are the metadata.
+    """
     header = Header(
         sequence=1,
         file_guid=uuid.uuid4().bytes_le,
@@ -254,21 +272,16 @@ def _create(creation: Creation) -> None:
         log_length=log,
         log_offset=MIB,
     )
-    table = RegionHeader(count=2).emit()
-    table += Region(guid=BAT, offset=bat_offset, length=bat_length).emit()
-    table += Region(guid=METADATA, offset=facts, length=MIB).emit()
-    table = sealed(table.ljust(REGION_BYTES, b"\0"))
-    with creation.file() as file:
-        file.truncate(data + (blocks * block if fixed else 0))
-        file.write(0, IDENTIFIER + "Pemu".encode("utf-16-le"))
-        for offset in HEADERS:
-            file.write(offset, header.sealed())
-            header.sequence += 1
-        for offset in REGION_TABLES:
-            file.write(offset, table)
-        file.write(facts, _facts(size, block, LEAVE_ALLOCATED if fixed else 0))
-        if fixed or zeroed:
-            write_entries(file, bat_offset, map(entry, range(count)), "Q", "<")
+    regions = RegionHeader(count=2).emit()
+    regions += Region(guid=BAT, offset=table, length=table_length).emit()
+    regions += Region(guid=METADATA, offset=table + table_length, length=MIB).emit()
+    regions = sealed(regions.ljust(REGION_BYTES, b"\0"))
+    file.write(0, IDENTIFIER + "Pemu".encode("utf-16-le"))
+    for offset in HEADERS:
+        file.write(offset, header.sealed())
+        header.sequence += 1
+    for offset in REGION_TABLES:
+        file.write(offset, regions)
 
 
 def _facts(size: int, block: int, flags: int) -> bytes:

@@ -332,41 +332,52 @@ class Flat(Raw):
 def _create(creation: Creation) -> None:
     options = creation.options
     kind = options["subformat"] or SUBFORMATS[0]
-    flat = kind.endswith("Flat")
+    _check_options(options, kind)
     parent, parent_cid = options["backing_file"] or "", NO_PARENT
-    hardware = options["hwversion"] if options["hwversion"] != "undefined" else ""
-    if flat and parent:
-        raise ImageError("Flat image can't have backing file")
-    if flat and options["zeroed_grain"]:
-        raise ImageError("Flat image can't enable zeroed grain")
-    if options["compat6"] and hardware:
-        raise ImageError("compat6 cannot be enabled with hwversion set")
     if parent:
         parent_cid = _cid_of(creation, parent)
     sectors = -(-creation.size // SECTOR)
-    hardware = hardware or ("6" if options["compat6"] else "4")
-    lines: list[ExtentLine] = []
+    hardware = options["hwversion"] if options["hwversion"] != "undefined" else ""
 
-    def describe() -> bytes:
+    def describe(lines: list[ExtentLine]) -> bytes:
         text = new_descriptor(
             kind,
             lines,
             sectors=sectors,
             adapter=options["adapter_type"] or "ide",
-            hardware=hardware,
+            hardware=hardware or ("6" if options["compat6"] else "4"),
             tools=options["toolsversion"] or "2147483647",
             parent=parent,
             parent_cid=parent_cid,
         )
         return text.encode("utf-8", "surrogateescape")
 
-    base = os.path.basename(creation.name)
-    stem = base.removesuffix(".vmdk")
     if kind in ("monolithicSparse", "streamOptimized"):
-        lines.append(ExtentLine("RW", sectors, "SPARSE", base))
-        _create_sparse(creation, "", sectors, options, describe())
+        line = ExtentLine("RW", sectors, "SPARSE", os.path.basename(creation.name))
+        _create_sparse(creation, "", sectors, options, describe([line]))
         return
+    lines = _create_extents(creation, kind, sectors)
+    with creation.file() as file:
+        file.write(0, describe(lines))
+
+
+def _check_options(options: dict[str, Any], kind: str) -> None:
+    """Raise ImageError for options that exclude each other."""
+    flat = kind.endswith("Flat")
+    if flat and options["backing_file"]:
+        raise ImageError("Flat image can't have backing file")
+    if flat and options["zeroed_grain"]:
+        raise ImageError("Flat image can't enable zeroed grain")
+    if options["compat6"] and options["hwversion"] not in ("", "undefined"):
+        raise ImageError("compat6 cannot be enabled with hwversion set")
+
+
+def _create_extents(creation: Creation, kind: str, sectors: int) -> list[ExtentLine]:
+    """Make the files that the data is in, beside the descriptor's; return the lines about them."""
+    flat = kind.endswith("Flat")
     whole = kind == "monolithicFlat"
+    stem = os.path.basename(creation.name).removesuffix(".vmdk")
+    lines: list[ExtentLine] = []
     letter, number, rest = "f" if flat else "s", 1, sectors
     while rest or not lines:
         part = rest if whole else min(rest, PART // SECTOR)
@@ -375,12 +386,11 @@ def _create(creation: Creation) -> None:
         if flat:
             creation.file(path, size=part * SECTOR).close()
         else:
-            _create_sparse(creation, path, part, options, b"")
+            _create_sparse(creation, path, part, creation.options, b"")
         lines.append(ExtentLine("RW", part, "FLAT" if flat else "SPARSE", name))
         rest -= part
         number += 1
-    with creation.file() as file:
-        file.write(0, describe())
+    return lines
 
 
 def _create_sparse(

@@ -321,53 +321,87 @@ def shmdt(t: Thread, address: int) -> int:
 # --- o32's one call for all -----------------------------------------------------------------------
 
 
+# Its calls; source: `linux/ipc.h`.
+SEMOP, SEMGET, SEMCTL, SEMTIMEDOP = 1, 2, 3, 4
+MSGSND, MSGRCV, MSGGET, MSGCTL = 11, 12, 13, 14
+SHMAT, SHMDT, SHMGET, SHMCTL = 21, 22, 23, 24
+
+
 @syscall("ipc", UInt, Int, ULong, ULong, Ptr, HexLong, abis=("o32",))
 def ipc(t: Thread, call: int, first: int, second: int, third: int, pointer: int, fifth: int) -> int:
     version, call = call >> 16, call & 0xFFFF
-    if call == 1:
+    if call <= SEMTIMEDOP:
+        return _ipc_semaphores(t, call, first, second, third, pointer, fifth)
+    if call <= MSGCTL:
+        return _ipc_messages(t, call, version, first, second, third, pointer, fifth)
+    return _ipc_memory(t, call, version, first, second, third, pointer)
+
+
+def _ipc_semaphores(
+    t: Thread, call: int, first: int, second: int, third: int, pointer: int, fifth: int
+) -> int:
+    if call == SEMOP:
         return _semop(t, first, pointer, second)
-    if call == 2:
+    if call == SEMTIMEDOP:
+        return _semop(t, first, pointer, second, fifth)
+    if call == SEMGET:
         return t.host_syscall(NR["semget"], first, signed(second, 32), signed(third, 32))
-    if call == 3:
+    if call == SEMCTL:
         if not pointer:
             return -errno.EINVAL
-        command = signed(third, 32)
-        return _semctl(
-            t,
-            first,
-            signed(second, 32),
-            command & ~IPC_64,
-            t.mem.u32(pointer),
-            bool(command & IPC_64),
-        )
-    if call == 4:
-        return _semop(t, first, pointer, second, fifth)
-    if call == 11:
+        command, new = _ipc_command(third)
+        return _semctl(t, first, signed(second, 32), command, t.mem.u32(pointer), new)
+    return -errno.ENOSYS
+
+
+def _ipc_messages(
+    t: Thread,
+    call: int,
+    version: int,
+    first: int,
+    second: int,
+    third: int,
+    pointer: int,
+    fifth: int,
+) -> int:
+    if call == MSGSND:
         return msgsnd(t, first, pointer, second, third)
-    if call == 12:
-        if not version:
-            if not pointer:
-                return -errno.EINVAL
-            return msgrcv(t, first, t.mem.u32(pointer), second, t.mem.u32(pointer + 4), third)
+    if call == MSGRCV and not version:
+        if not pointer:
+            return -errno.EINVAL
+        return msgrcv(t, first, t.mem.u32(pointer), second, t.mem.u32(pointer + 4), third)
+    if call == MSGRCV:
         return msgrcv(t, first, pointer, second, fifth, third)
-    if call == 13:
+    if call == MSGGET:
         return t.host_syscall(NR["msgget"], first, signed(second, 32))
-    if call == 14:
-        command = signed(second, 32)
-        return _msgctl(t, first, command & ~IPC_64, pointer, bool(command & IPC_64))
-    if call == 21:
+    if call == MSGCTL:
+        command, new = _ipc_command(second)
+        return _msgctl(t, first, command, pointer, new)
+    return -errno.ENOSYS
+
+
+def _ipc_memory(
+    t: Thread, call: int, version: int, first: int, second: int, third: int, pointer: int
+) -> int:
+    if call == SHMAT:
         if version == 1:
             return -errno.EINVAL
         attached = shmat(t, first, pointer, signed(second, 32))
-        if attached >= 0:
-            t.mem.put_u32(third, attached)
-            return 0
-        return attached
-    if call == 22:
+        if attached < 0:
+            return attached
+        t.mem.put_u32(third, attached)
+        return 0
+    if call == SHMDT:
         return shmdt(t, pointer)
-    if call == 23:
+    if call == SHMGET:
         return t.host_syscall(NR["shmget"], first, second, signed(third, 32))
-    if call == 24:
-        command = signed(second, 32)
-        return _shmctl(t, first, command & ~IPC_64, pointer, bool(command & IPC_64))
+    if call == SHMCTL:
+        command, new = _ipc_command(second)
+        return _shmctl(t, first, command, pointer, new)
     return -errno.ENOSYS
+
+
+def _ipc_command(word: int) -> tuple[int, bool]:
+    """The command of a control call, and whether structures have the newer layout."""
+    command = signed(word, 32)
+    return command & ~IPC_64, bool(command & IPC_64)

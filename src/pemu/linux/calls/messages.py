@@ -86,22 +86,19 @@ def _receive(t: Thread, fd: int, message: int, flags: int) -> int:
     room = min(header.msg_controllen, CONTROL_MAX) if header.msg_control else 0
     control = HostBuffer(ancillary.host_room(t, room)) if room else None
     translator = fdtable.translator(fdtable.check(fd))
+    vectors = _vectors(t, header.msg_iov, header.msg_iovlen, True)
     data = None
-    if translator is None:
-        vectors = _vectors(t, header.msg_iov, header.msg_iovlen, True)
-    else:
-        pairs = struct.iter_unpack("<QQ", _vectors(t, header.msg_iov, header.msg_iovlen, True))
-        data = HostBuffer(min(sum(length for _, length in pairs), fdtable.TRANSLATED_LIMIT))
+    if translator is not None:
+        whole = sum(length for _, length in struct.iter_unpack("<QQ", vectors))
+        data = HostBuffer(min(whole, fdtable.TRANSLATED_LIMIT))
         vectors = struct.pack("<QQ", data.address, data.size)
     host = HostBuffer(
         _HOST_MSGHDR.size,
         _HOST_MSGHDR.pack(
-            name.address if name else 0,
-            name.size if name else 0,
+            *(name.address, name.size) if name else (0, 0),
             address_of(vectors),
             len(vectors) // 16,
-            control.address if control else 0,
-            control.size if control else 0,
+            *(control.address, control.size) if control else (0, 0),
             0,
         ),
     )
@@ -112,22 +109,25 @@ def _receive(t: Thread, fd: int, message: int, flags: int) -> int:
     if translator is not None and data is not None:
         got = translator.from_host(t, data.raw[: min(result, data.size)])
         scatter(t, header.msg_iov, header.msg_iovlen, got)
-    layout = MSGHDR.of(t.mem)
+    offsets = MSGHDR.of(t.mem).offsets
     if name is not None:
-        got = sockaddr.to_guest(name.raw[:name_used], t.target.big_endian)
-        got = got[: header.msg_namelen]
-        if got:
-            t.mem.write(header.msg_name, got)
-        t.mem.put_u32(message + layout.offsets["msg_namelen"], name_used)
-    out = b""
+        sender = sockaddr.to_guest(name.raw[:name_used], t.target.big_endian)
+        _put(t, header.msg_name, sender[: header.msg_namelen])
+        t.mem.put_u32(message + offsets["msg_namelen"], name_used)
+    shown = b""
     if control is not None:
-        out, cut = ancillary.to_guest(t, control.raw[:control_used], room)
-        if out:
-            t.mem.write(header.msg_control, out)
+        shown, cut = ancillary.to_guest(t, control.raw[:control_used], room)
+        _put(t, header.msg_control, shown)
         happened |= MSG_CTRUNC if cut else 0
-    t.mem.put_word(message + layout.offsets["msg_controllen"], len(out))
-    t.mem.put_u32(message + layout.offsets["msg_flags"], happened)
+    t.mem.put_word(message + offsets["msg_controllen"], len(shown))
+    t.mem.put_u32(message + offsets["msg_flags"], happened)
     return result
+
+
+def _put(t: Thread, start: int, data: bytes) -> None:
+    """Write to guest memory, which nothing has to be mapped for where there is nothing to write."""
+    if data:
+        t.mem.write(start, data)
 
 
 _BACK = ("msg_namelen", "msg_controllen", "msg_flags")

@@ -204,6 +204,19 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
                 pass
             fdtable.drop(reader)
         return pid
+    if reader >= 0:
+        fdtable.drop(reader)
+    _go_on_as_child(t, flags, child_tid, writer)
+    signals.apply_mask(t)
+    _begin_child(t, flags, stack, tls)
+    return 0
+
+
+def _go_on_as_child(t: Thread, flags: int, child_tid: int, waited_for: int) -> None:
+    """Forget what is the parent's alone.
+
+    `waited_for`: the end of a pipe that the parent waits for, -1 if it does not wait.
+    """
     t.process.threads = {t.tid: t}
     if t.process.debugger is not None:
         t.process.debugger.forked()
@@ -212,12 +225,8 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
     if flags & CLONE_CHILD_SETTID:
         _put_tid(t, child_tid, t.tid)
     _release_parent()  # that which the present one may be keeping waiting is not this one's
-    if reader >= 0:
-        fdtable.drop(reader)
-        _vforked.append(writer)
-    signals.apply_mask(t)
-    _begin_child(t, flags, stack, tls)
-    return 0
+    if waited_for >= 0:
+        _vforked.append(waited_for)
 
 
 _vforked: list[int] = []

@@ -135,21 +135,24 @@ class Elf:
                 kind, offset, vaddr, _, filesz, memsz, flags, align = fields
             segment = Segment(kind, flags, offset, vaddr, filesz, memsz, align)
             self.segments.append(segment)
-            if kind not in (PT_LOAD, PT_INTERP, PT_MIPS_ABIFLAGS):
-                continue
-            if filesz and offset + filesz > self.size:
-                raise ElfError(
-                    f"truncated: segment {index} needs {offset + filesz} bytes, "
-                    f"the file has {self.size}"
-                )
-            if kind == PT_INTERP and not self.interp:
-                if not 2 <= filesz <= 4096:
-                    raise ElfError(f"bad name of a loader ({filesz} bytes)")
-                self.interp = bytes(content[offset : offset + filesz]).split(b"\0")[0]
-                if not self.interp:
-                    raise ElfError("bad name of a loader (it is empty)")
-            elif kind == PT_MIPS_ABIFLAGS and filesz >= ABIFLAGS_BYTES:
-                self.fp_abi = content[offset + 7]
+            if kind in (PT_LOAD, PT_INTERP, PT_MIPS_ABIFLAGS):
+                self._read(segment, index, content)
+
+    def _read(self, segment: Segment, index: int, content: memoryview) -> None:
+        """Check that a segment lies in the file, and take from it what is said of the program."""
+        start, size = segment.offset, segment.filesz
+        if size and start + size > self.size:
+            raise ElfError(
+                f"truncated: segment {index} needs {start + size} bytes, the file has {self.size}"
+            )
+        if segment.type == PT_INTERP and not self.interp:
+            if not 2 <= size <= 4096:
+                raise ElfError(f"bad name of a loader ({size} bytes)")
+            self.interp = bytes(content[start : start + size]).split(b"\0")[0]
+            if not self.interp:
+                raise ElfError("bad name of a loader (it is empty)")
+        elif segment.type == PT_MIPS_ABIFLAGS and size >= ABIFLAGS_BYTES:
+            self.fp_abi = content[start + 7]
 
     @property
     def loads(self) -> list[Segment]:
