@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from pemu.block.formats.qcow2.image import Qcow2
+    from pemu.block.formats.qcow2.bitmaps import Qcow2Bitmaps
 
 
 def amend(
-    image: Qcow2, options: Mapping[str, Any], *, force: bool = False
+    image: Qcow2Bitmaps, options: Mapping[str, Any], *, force: bool = False
 ) -> Iterator[tuple[int, int]]:
     """Change what `options` say; yields (done, of all). Raises ImageError, OSError."""
     if image.readonly:
@@ -57,7 +57,7 @@ def amend(
         yield 4, steps
 
 
-def _check(image: Qcow2, options: Mapping[str, Any]) -> None:
+def _check(image: Qcow2Bitmaps, options: Mapping[str, Any]) -> None:
     header = image.header
     compat = options.get("compat")
     old = compat == "0.10" or (not compat and header.fields.version < 3)
@@ -94,7 +94,7 @@ def _check(image: Qcow2, options: Mapping[str, Any]) -> None:
             raise ImageError("Cannot downgrade an image with snapshots of other sizes")
 
 
-def _change_header(image: Qcow2, options: Mapping[str, Any]) -> None:
+def _change_header(image: Qcow2Bitmaps, options: Mapping[str, Any]) -> None:
     header = image.header
     lazy = options.get("lazy_refcounts")
     if lazy is not None and lazy != bool(header.more.compatible & LAZY_REFCOUNTS):
@@ -111,7 +111,7 @@ def _change_header(image: Qcow2, options: Mapping[str, Any]) -> None:
         image.metadata.write_header()
 
 
-def _upgrade(image: Qcow2) -> None:
+def _upgrade(image: Qcow2Bitmaps) -> None:
     """Version 2 becomes version 3."""
     image.metadata.commit(accurate=True)
     image.header.fields.version = 3
@@ -119,7 +119,7 @@ def _upgrade(image: Qcow2) -> None:
     image.rewrite_snapshots()
 
 
-def _downgrade(image: Qcow2) -> None:
+def _downgrade(image: Qcow2Bitmaps) -> None:
     """Version 3 becomes version 2, which has no marks for zeros."""
     header, metadata = image.header, image.metadata
     if header.more.compatible & LAZY_REFCOUNTS:
@@ -137,7 +137,7 @@ def _downgrade(image: Qcow2) -> None:
     metadata.write_header()
 
 
-def _spell_out(image: Qcow2, l1: array[int], seen: set[int]) -> None:
+def _spell_out(image: Qcow2Bitmaps, l1: array[int], seen: set[int]) -> None:
     """Have zeros as data, or as nothing where nothing is below, in the L2 tables of an L1 table."""
     layout, metadata = image.layout, image.metadata
     cluster = layout.cluster
@@ -170,7 +170,7 @@ def _spell_out(image: Qcow2, l1: array[int], seen: set[int]) -> None:
             metadata.refcounts.add(number, 1, -references)
 
 
-def _change_width(image: Qcow2, bits: int) -> None:
+def _change_width(image: Qcow2Bitmaps, bits: int) -> None:
     """Refcounts get another width: all are written anew."""
     layout, metadata = image.layout, image.metadata
     image.settle()

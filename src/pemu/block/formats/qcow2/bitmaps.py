@@ -11,7 +11,7 @@ from array import array
 
 from pemu.block.dirty import dirty_ranges
 from pemu.block.error import ImageError
-from pemu.block.formats.qcow2.header import BITMAPS, BitmapsExtension
+from pemu.block.formats.qcow2.header import BITMAPS, DIRTY, BitmapsExtension
 from pemu.block.formats.qcow2.layout import OFFSET, check_offset
 from pemu.block.formats.qcow2.snapshots import Qcow2Snapshots
 from pemu.block.formats.qcow2.words import load_words, read_padded
@@ -340,6 +340,19 @@ class Qcow2Bitmaps(Qcow2Snapshots):
         """Write the bitmaps that have changed; they are not in use any more. Raises OSError."""
         if any(one.changed for one in self._kept):
             self._store_bitmaps()
+
+    def settle(self) -> None:
+        """Write all that is still to be written. Raises OSError."""
+        with self.lock:
+            metadata = self.metadata
+            if metadata.broken or self.readonly:
+                return
+            self.save_bitmaps()
+            metadata.commit(accurate=True)
+            metadata.refcounts.write()
+            if self.header.has(DIRTY):
+                metadata.sync()
+                metadata.set_incompatible(DIRTY, on=False)
 
     def _store_bitmaps(self, removed: list[Kept] | None = None) -> None:
         """Write the bitmaps that have changed, and a new directory, and have the header name it."""

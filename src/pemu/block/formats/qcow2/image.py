@@ -78,7 +78,7 @@ class Qcow2(Qcow2Bitmaps):
         yield from amend(self, options, force=force)
 
     def configure(self, options: Mapping[str, Any]) -> None:
-        from pemu.block.formats.qcow2.opening import CHANGEABLE, changed_settings
+        from pemu.block.formats.qcow2.settings import CHANGEABLE, changed_settings
 
         own = {key: one for key, one in options.items() if key in CHANGEABLE}
         super().configure({key: one for key, one in options.items() if key not in own})
@@ -102,19 +102,6 @@ class Qcow2(Qcow2Bitmaps):
             metadata.lazy = bool(self.header.more.compatible & LAZY_REFCOUNTS)
         metadata.overlaps.kinds = settings.overlap
         self.find_tables()
-
-    def settle(self) -> None:
-        """Write all that is still to be written. Raises OSError."""
-        with self.lock:
-            metadata = self.metadata
-            if metadata.broken or self.readonly:
-                return
-            self.save_bitmaps()
-            metadata.commit(accurate=True)
-            metadata.refcounts.write()
-            if self.header.has(DIRTY):
-                metadata.sync()
-                metadata.set_incompatible(DIRTY, on=False)
 
     def reopen(self, *, readonly: bool) -> None:
         if readonly == self.readonly:
