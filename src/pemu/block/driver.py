@@ -38,8 +38,8 @@ FORMATS = {
 """Formats, and the module of each."""
 
 PROTOCOLS = {
-    "file": "pemu.block.protocols.file",
-    "host_device": "pemu.block.protocols.file",
+    "file": "pemu.block.protocols.hostfiles",
+    "host_device": "pemu.block.protocols.hostfiles",
     "fat": "pemu.block.protocols.vvfat",
     "vvfat": "pemu.block.protocols.vvfat",
     "http": "pemu.block.protocols.web",

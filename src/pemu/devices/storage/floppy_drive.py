@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, Protocol, cast
 
 from pemu.machine import prop
 from pemu.machine.bus import Bus
 from pemu.machine.device import Device
+from pemu.machine.drives import Drive
 from pemu.options.error import OptionError
 from pemu.options.types import Int
 
-if TYPE_CHECKING:
-    from pemu.devices.storage.floppy import IsaFdc
-
 DRIVES = 2
 """As many as a controller has."""
+
+
+class Controller(Protocol):
+    """What drives ask of the device at the other end of the cable."""
+
+    def free_unit(self, wanted: int | None) -> int:
+        """The place of a further drive, `wanted` where it is free. Raises OptionError."""
+
+    def put(self, number: int, drive: Drive, owner: Device) -> None:
+        """Have a drive, which belongs to `owner` from now on. Raises OptionError."""
 
 
 class FloppyBus(Bus):
@@ -24,9 +32,9 @@ class FloppyBus(Bus):
     most = DRIVES
 
     @property
-    def controller(self) -> IsaFdc:
+    def controller(self) -> Controller:
         """What it leads from."""
-        return cast("IsaFdc", self.owner)
+        return cast("Controller", self.owner)
 
     def attach(self, device: Device) -> None:
         super().attach(device)

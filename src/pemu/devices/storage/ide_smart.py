@@ -5,13 +5,30 @@ ATA/ATAPI-7 section 6.51.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, MutableSequence
+from typing import Protocol
 
 from pemu.block.image import SECTOR
 
-if TYPE_CHECKING:
-    from pemu.devices.storage.ide_hd import IdeDisk
+
+class Disk(Protocol):
+    """What of a disk SMART deals with; the registers are those of the ATA task file."""
+
+    smart_enabled: bool
+
+    @property
+    def lba_low(self) -> MutableSequence[int]: ...
+    @property
+    def lba_mid(self) -> MutableSequence[int]: ...
+    @property
+    def lba_high(self) -> MutableSequence[int]: ...
+
+    def send(self, data: bytes | bytearray, then: str) -> None:
+        """Give the host a block of data; `then`: the method that follows."""
+
+    def succeed(self) -> None:
+        """The command is done."""
+
 
 KEYS = (0x4F, 0xC2)
 """What the host writes to the middle registers, lest a stray command does something."""
@@ -35,7 +52,7 @@ def _summed(data: bytearray) -> bytes:
     return bytes(data)
 
 
-def _values(disk: IdeDisk) -> bool:
+def _values(disk: Disk) -> bool:
     data = bytearray(SECTOR)
     data[0] = 1
     for index, (number, flags, value, _) in enumerate(ATTRIBUTES):
@@ -51,7 +68,7 @@ def _values(disk: IdeDisk) -> bool:
     return True
 
 
-def _thresholds(disk: IdeDisk) -> bool:
+def _thresholds(disk: Disk) -> bool:
     data = bytearray(SECTOR)
     data[0] = 1
     for index, (number, _, _, threshold) in enumerate(ATTRIBUTES):
@@ -60,7 +77,7 @@ def _thresholds(disk: IdeDisk) -> bool:
     return True
 
 
-def _log(disk: IdeDisk) -> bool:
+def _log(disk: Disk) -> bool:
     logs = {0x00: 1, 0x01: 1, 0x06: 1}
     number = disk.lba_low[0]
     if number not in logs:
@@ -73,30 +90,30 @@ def _log(disk: IdeDisk) -> bool:
     return True
 
 
-def _enable(disk: IdeDisk) -> bool:
+def _enable(disk: Disk) -> bool:
     disk.smart_enabled = True
     disk.succeed()
     return True
 
 
-def _disable(disk: IdeDisk) -> bool:
+def _disable(disk: Disk) -> bool:
     disk.smart_enabled = False
     disk.succeed()
     return True
 
 
-def _status(disk: IdeDisk) -> bool:
+def _status(disk: Disk) -> bool:
     disk.lba_mid[0], disk.lba_high[0] = KEYS  # it is well
     disk.succeed()
     return True
 
 
-def _nothing(disk: IdeDisk) -> bool:
+def _nothing(disk: Disk) -> bool:
     disk.succeed()
     return True
 
 
-ACTIONS: dict[int, Callable[[IdeDisk], bool]] = {
+ACTIONS: dict[int, Callable[[Disk], bool]] = {
     0xD0: _values,
     0xD1: _thresholds,
     0xD2: _nothing,  # save attributes by itself
