@@ -54,14 +54,18 @@ def raise_fault(t: Thread) -> None:
 
 def _accessed(t: Thread) -> tuple[int, int] | None:
     """The address that the faulting instruction has, and to how many bytes it should be aligned."""
-    from pemu.isa.mips.accessed import accessed
+    from pemu.isa.mips.access import addressed
 
     pc = t.cpu.pc + 4 * t.cpu.in_delay_slot
     try:
-        word = t.mem.read(pc, 4)
+        code = t.mem.read(pc, 4)
     except GuestFault:  # another thread has changed the code
         return None
-    return accessed(t.cpu, int.from_bytes(word, "big" if t.target.big_endian else "little"))
+    word = int.from_bytes(code, "big" if t.target.big_endian else "little")
+    found = addressed(word, t.cpu.gpr)
+    if found is None:
+        return None
+    return found[0] & (1 << t.process.engine.arch.address_bits) - 1, found[1]
 
 
 def raise_exception(t: Thread) -> None:

@@ -36,7 +36,7 @@ BEFORE_UPDATE = 244 * MICROSECOND
 UPDATE = 1984 * MICROSECOND
 """How long an update takes, with a crystal of 32768 Hz."""
 POLLING = 250 * MILLISECOND
-"""A guest that reads register A at least this often waits for UIP and is to see it each time."""
+"""A guest that reads register A at least this often waits for UIP, to measure time by it."""
 
 CRYSTAL = 32768
 
@@ -73,7 +73,7 @@ class Mc146818(IsaDevice):
         self.bus.connect(self.irq, self.isairq)
         self.event = self.machine.rtc.clock.timer(self._expired)
         self.checked = self._now()
-        self._polled = self._seen = 0
+        self._polled, self._missed = 0, -1
 
     def reset(self) -> None:
         self.register_b &= ~(B_PIE | B_AIE | B_UIE | B_SQWE)
@@ -238,14 +238,19 @@ class Mc146818(IsaDevice):
         return self.ram[at]
 
     def _updating(self) -> bool:
-        """The UIP bit. A guest that polls it sees each rise, however late the host runs it."""
+        """The UIP bit.
+
+        Guests measure the processor's clock from one rise to another. One that the host has run too
+        late to see it rise does not see it in this second, rather than to measure wrongly.
+        """
         if self._stands:
             return False
         now = self._now() + BEFORE_UPDATE
         second, phase = divmod(now, SECOND)
-        missed = second != self._seen and 0 <= now - self._polled < POLLING
-        self._seen, self._polled = second, now
-        return missed or phase < BEFORE_UPDATE + UPDATE
+        before, self._polled = self._polled, now
+        if phase > BEFORE_UPDATE and second * SECOND - POLLING < before < second * SECOND:
+            self._missed = second
+        return phase < BEFORE_UPDATE + UPDATE and second != self._missed
 
     def _acknowledge(self) -> int:
         """Read register C, which clears it."""

@@ -1,4 +1,4 @@
-"""What memory an instruction is about to access, for watchpoints."""
+"""What memory an instruction accesses, for watchpoints and for what faults tell."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ _PARTS = {
 
 _COP1X = {0: 4, 1: 8, 5: 8, 8: 4, 9: 8, 13: 8}  # lwxc1 ldxc1 luxc1 swxc1 sdxc1 suxc1
 _LX = {0: 4, 4: 2, 6: 1, 8: 8}  # lwx lhx lbux ldx
+
+
+def addressed(instruction: int, gpr: Sequence[int]) -> tuple[int, int] | None:
+    """(address, bytes that it is to be aligned to) of an instruction with a base and an offset.
+
+    The address is the instruction's own, of which a part of a word may lie before it, and is not
+    yet cut to the width of addresses.
+    """
+    opcode = instruction >> 26
+    size = 1 if opcode in _PARTS else _SIZES.get(opcode)
+    if size is None:
+        return None
+    return gpr[instruction >> 21 & 31] + (instruction & 0xFFFF ^ 0x8000) - 0x8000, size
 
 
 def accessed(
