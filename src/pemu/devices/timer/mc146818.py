@@ -38,6 +38,10 @@ UPDATE = 1984 * MICROSECOND
 POLLING = 250 * MILLISECOND
 """A guest that reads register A at least this often waits for UIP, to measure time by it."""
 
+LATEST = 500 * MICROSECOND
+"""How late such a guest may see UIP rise: what it measures is right to 0.05 %, and the wait for
+Python's lock, which is up to 200 us, does not cost it a second."""
+
 CRYSTAL = 32768
 
 
@@ -248,7 +252,7 @@ class Mc146818(IsaDevice):
         now = self._now() + BEFORE_UPDATE
         second, phase = divmod(now, SECOND)
         before, self._polled = self._polled, now
-        if phase > BEFORE_UPDATE and second * SECOND - POLLING < before < second * SECOND:
+        if phase > LATEST and second * SECOND - POLLING < before < second * SECOND:
             self._missed = second
         return phase < BEFORE_UPDATE + UPDATE and second != self._missed
 
