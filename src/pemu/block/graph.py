@@ -264,8 +264,9 @@ def _said(tree: Mapping[str, Any]) -> str:
     """What messages call the image that a tree describes."""
     inner: Any = tree
     while isinstance(inner, dict):
-        if isinstance(inner.get("filename"), str):
-            return str(inner["filename"])
+        for key in ("filename", "url"):
+            if isinstance(inner.get(key), str):
+                return str(inner[key])
         inner = inner.get("file")
     return inner if isinstance(inner, str) else ""
 

@@ -156,6 +156,8 @@ class Image:
     format: ClassVar[str] = "raw"
     filter: ClassVar[bool] = False
     """Whether it only passes on what its file is, and has no contents of its own."""
+    writable: bool = True
+    """Whether `reopen` can allow writes."""
 
     def __init__(self, name: str, size: int, *, readonly: bool) -> None:
         self.name = name
@@ -388,6 +390,8 @@ class Image:
 
     def reopen(self, *, readonly: bool) -> None:
         """Allow writes or refuse them from now on; nothing may be under way. Raises ImageError."""
+        if not readonly and not self.writable:
+            raise ImageError(f"'{self.name}' cannot be written: it is read only")
         for name, child in self.children.items():
             if name != "backing":
                 child.reopen(readonly=readonly)

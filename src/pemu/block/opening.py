@@ -118,7 +118,9 @@ class Opening:
             if mode.grows:
                 self._file.grow()
             return self._file
-        return self.child("file", mode)
+        file = self.child("file", mode)
+        self.name = self.name or file.name
+        return file
 
     def child(self, key: str, mode: Mode) -> Image:
         """Open the image that the options call `key`. Raises ImageError without one."""

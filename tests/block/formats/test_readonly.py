@@ -167,6 +167,17 @@ def test_image_cannot_be_opened_for_writing(tmp_path: Path, name: str) -> None:
     image.close()
 
 
+@pytest.mark.parametrize("name", IMAGES)
+def test_nothing_can_be_committed_to_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(IMAGES[name][1]())
+    image = open_image(path, mode=READONLY)
+    with pytest.raises(ImageError, match="is read only"):
+        image.reopen(readonly=False)
+    assert image.readonly
+    image.close()
+
+
 def fields(name: str, data: bytes) -> list[Field]:
     if name == "disk.bochs":
         tables = entries("catalog", 512, 4, len(CONTENTS) // 65536)

@@ -158,6 +158,8 @@ def test_directory_in_a_footer(tmp_path: Path) -> None:
     image = open_image(path)
     with pytest.raises(PermissionError):
         image.write(0, bytes(512))
+    with pytest.raises(ImageError, match="is read only"):
+        image.reopen(readonly=False)
     image.close()
 
 

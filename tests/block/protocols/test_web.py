@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import random
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,12 +57,23 @@ class Handler(BaseHTTPRequestHandler):
             data, status = DATA[int(first) : int(last) + 1], 206
         if body and self.path == "/short":
             data = data[:-1]
+        if body and self.path == "/long":
+            data += DATA
         self.send_response(status)
         if self.path != "/plain":
             self.send_header("Accept-Ranges", "bytes")
         if self.path != "/unknown" or body:
             self.send_header("Content-Length", str(len(data)))
+        if body and self.path == "/other":
+            self.send_header("Content-Range", f"bytes 7-{len(data) + 6}/{len(DATA)}")
         self.end_headers()
+        if body and self.path == "/slow":
+            with contextlib.suppress(OSError):
+                for _ in range(300):
+                    self.wfile.write(b"x")
+                    self.wfile.flush()
+                    time.sleep(0.1)
+            return
         if body:
             self.wfile.write(data)
 
@@ -131,10 +148,52 @@ def test_files_that_cannot_be_opened(server: ThreadingHTTPServer, path: str, mes
         pass
 
 
-@pytest.mark.parametrize("path", ["/whole", "/short"])
+@pytest.mark.parametrize("path", ["/whole", "/short", "/long", "/other"])
 def test_wrong_answers_are_errors(server: ThreadingHTTPServer, path: str) -> None:
     with opened(server, path) as image, pytest.raises(OSError, match=path[1:]):
         image.read(0, 10)
+
+
+def test_server_that_sends_too_slowly_is_given_up(server: ThreadingHTTPServer) -> None:
+    with (
+        opened(server, "/slow", timeout=1) as image,
+        pytest.raises(OSError, match=r"bytes came in 1 seconds \(timeout\)"),
+    ):
+        image.read(0, 10)
+
+
+def test_reopening_for_writing_is_refused(server: ThreadingHTTPServer) -> None:
+    with opened(server, "/disk") as image, pytest.raises(ImageError, match="is read only"):
+        image.reopen(readonly=False)
+
+
+@pytest.fixture
+def untrusted(tmp_path: Path, server: ThreadingHTTPServer) -> ThreadingHTTPServer:
+    """The server with TLS, and a certificate that nobody has signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl (package openssl) is not installed")
+    key, certificate = str(tmp_path / "key"), str(tmp_path / "certificate")
+    made = ["-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *made],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    return server
+
+
+def test_certificates_are_checked_unless_told_otherwise(untrusted: ThreadingHTTPServer) -> None:
+    url = f"https://localhost:{untrusted.server_address[1]}/disk"
+    mode = Mode(readonly=True)
+    with pytest.raises(ImageError, match="certificate verify failed"):
+        Graph().open_name(url, format="raw", mode=mode)
+    image = Graph().open_name(url, format="raw", mode=mode, options={"file": {"sslverify": "off"}})
+    assert image.read(5, 5) == DATA[5:10]
+    image.close()
 
 
 def test_ranges_can_be_forced(server: ThreadingHTTPServer) -> None:

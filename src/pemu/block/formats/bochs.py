@@ -45,6 +45,7 @@ class Bochs(ClusterImage):
     """An image in `file`. Its clusters are sectors. Raises ImageError, OSError."""
 
     format: ClassVar[str] = "bochs"
+    writable = False
 
     def __init__(self, file: Image) -> None:
         header = Header.read(file, "the Bochs header")

@@ -29,6 +29,7 @@ class Cloop(ClusterImage):
     """An image in `file`. Raises ImageError, OSError."""
 
     format: ClassVar[str] = "cloop"
+    writable = False
 
     def __init__(self, file: Image) -> None:
         header = Header.read(file, "the cloop header")

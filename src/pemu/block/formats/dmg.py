@@ -98,6 +98,7 @@ class Dmg(Image):
     """An image in `file`. Raises ImageError, OSError."""
 
     format: ClassVar[str] = "dmg"
+    writable = False
 
     def __init__(self, file: Image) -> None:
         trailer = _trailer(file)

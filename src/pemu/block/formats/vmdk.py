@@ -112,6 +112,7 @@ class Vmdk(Image):
         self._parent_checked = False
         self.backing_file = descriptor.parent
         self.backing_format = "vmdk" if descriptor.parent else ""
+        self.writable = all(one.writable or isinstance(one, Zeros) for one in extents)
 
     def put_over(self, below: Image) -> None:
         """Have what no extent has come from `below`."""
@@ -228,6 +229,14 @@ class Vmdk(Image):
             "extents": extents,
         }
 
+    def reopen(self, *, readonly: bool) -> None:
+        if not readonly and not self.writable:
+            super().reopen(readonly=readonly)
+        for one in (self.children["file"], *self.extents):
+            if one.writable:
+                one.reopen(readonly=readonly)
+        self.readonly = readonly
+
     def allocated(self) -> int | None:
         files = {id(one.file): one.file for one in self.extents if one.file is not None}
         files[id(self.file)] = self.children["file"]
@@ -282,20 +291,23 @@ def _open_text(opening: Opening, file: Image) -> Vmdk:
         raise ImageError(f"Unsupported image type '{descriptor.create_type}'")
     extents: list[Image] = []
     lines = []
-    readonly = opening.mode.readonly
+    locked = False
     try:
         for line in descriptor.extents:
             if line.access != "NOACCESS":
                 extents.append(_open_extent(opening, file, line))
                 lines.append((line.kind, extents[-1].name))
-                readonly = readonly or line.access == "RDONLY"
+                locked = locked or line.access == "RDONLY"
     except BaseException:
         for one in extents:
             one.close()
         raise
     if not extents:
         raise ImageError("the VMDK descriptor names no extents")
-    return Vmdk(file, descriptor, (0, None), extents, lines, readonly=readonly)
+    readonly = opening.mode.readonly or locked
+    image = Vmdk(file, descriptor, (0, None), extents, lines, readonly=readonly)
+    image.writable = image.writable and not locked
+    return image
 
 
 def _open_extent(opening: Opening, file: Image, line: ExtentLine) -> Image:

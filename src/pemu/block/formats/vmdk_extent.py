@@ -322,13 +322,14 @@ def open_sparse(file: Image, *, readonly: bool) -> SparseExtent:
     if magic != b"KDMV":
         raise ImageError(f"'{file.name}' is no sparse extent of a VMDK image")
     header = SparseHeader.read(file, "the VMDK header")
+    footer = False
     if header.directory == AT_END:
         if file.size < 3 * SECTOR:
             raise ImageError("the VMDK footer is missing")
         header = SparseHeader.read(file, "the VMDK footer", file.size // SECTOR * SECTOR - 1024)
         if header.magic != b"KDMV" or header.directory == AT_END:
             raise ImageError("Invalid footer")
-        readonly = True  # what follows the footer is the mark of the end
+        footer = True  # what follows it is the mark of the end
     header.check()
     compressed = bool(header.flags & COMPRESSES) and header.compression == DEFLATE
     if compressed and header.grain * SECTOR > LARGEST_COMPRESSED:
@@ -349,13 +350,16 @@ def open_sparse(file: Image, *, readonly: bool) -> SparseExtent:
         first=min(header.overhead * SECTOR, file.size),
         flags=header.flags,
         compressed=compressed,
-        readonly=readonly,
+        readonly=readonly or footer,
     )
+    extent.writable = not footer and (header.version != 3 or compressed)
     return extent
 
 
 class Part(Image):
     """What `whole` has from byte `start` on, zeros behind its end; it is read only."""
+
+    writable = False
 
     def __init__(self, whole: Image, start: int) -> None:
         super().__init__(whole.name, max(whole.size - start, 0), readonly=True)
@@ -368,6 +372,8 @@ class Part(Image):
 
 class Zeros(Image):
     """An extent that has nothing but zeros."""
+
+    writable = False
 
     def __init__(self, size: int) -> None:
         super().__init__("zeros", size, readonly=True)

@@ -100,6 +100,7 @@ class SeSparseExtent(ClusterImage):
     """The grains in `file`. Raises ImageError, OSError."""
 
     format: ClassVar[str] = "vmdk"
+    writable = False
     compressed: ClassVar[bool] = False
 
     def __init__(self, file: Image) -> None:

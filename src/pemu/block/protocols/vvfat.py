@@ -46,6 +46,7 @@ class Vvfat(Image):
         self._fresh: set[int] = set()
         self._known: dict[Names, tuple[str, Found]] = {}
         self._fd = -1
+        self.writable = not readonly
         if not readonly:
             self._know(layout.root, ())
             with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR") or "/var/tmp") as file:

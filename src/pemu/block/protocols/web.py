@@ -11,6 +11,7 @@ import ftplib
 import re
 import ssl
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from pemu.block.crypto.secrets import secret
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import Buffers, Extent, Image, take
+from pemu.block.image import SECTOR, Buffers, Extent, Image, take
 from pemu.block.opening import Opening
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Int, Size, Text
@@ -33,6 +34,9 @@ _KEPT = 16
 _CONNECTIONS = 8
 
 _MOST_REDIRECTS = 20
+
+_MOST_DIGITS = 18
+"""Of the length of a file."""
 
 _FTP_ERRORS = (ftplib.Error, OSError, EOFError, ValueError)
 
@@ -65,12 +69,15 @@ class WebServer(Server):
         user = _credentials(url, options, secrets)
         if user:
             headers |= urllib3.make_headers(basic_auth=":".join(user))
+        self._timeout = options["timeout"] or None
         verify = options["sslverify"]
         shared: dict[str, Any] = {
             "headers": headers,
             "maxsize": _CONNECTIONS,
-            "timeout": urllib3.Timeout(total=options["timeout"]),
-            "retries": urllib3.Retry(total=None, redirect=_MOST_REDIRECTS, connect=1, read=1),
+            "timeout": urllib3.Timeout(total=self._timeout),
+            "retries": urllib3.Retry(
+                total=None, redirect=_MOST_REDIRECTS, connect=1, read=1, status=0, other=0
+            ),
             "cert_reqs": "CERT_REQUIRED" if verify else "CERT_NONE",
             "ssl_context": ssl.create_default_context() if verify else None,
         }
@@ -104,7 +111,7 @@ class WebServer(Server):
         if answer.headers.get("Accept-Ranges", "").lower() != "bytes" and not self._ranges:
             raise ImageError("Server does not support 'range' (byte ranges).")
         length = answer.headers.get("Content-Length", "")
-        if not length.isdigit():
+        if not length.isdecimal() or len(length) > _MOST_DIGITS:
             raise ImageError(f"'{self.url}': Server didn't report file size.")
         return int(length)
 
@@ -116,16 +123,40 @@ class WebServer(Server):
             answer = self._pool.request("GET", self.url, headers=headers, preload_content=False)
             try:
                 if answer.status != 206:
-                    answer.close()  # it may be sending the whole file
                     raise _failed(f"{self.url}: the server answers {answer.status} to a range")
-                data: bytes = answer.read()
-            finally:
-                answer.release_conn()
+                self._expect_range(answer.headers.get("Content-Range"), offset)
+                data = self._body(answer, length)
+            except BaseException:
+                answer.close()
+                raise
+            answer.release_conn()
         except HTTPError as error:
             raise _failed(f"{self.url}: {_reason(error)}") from None
         if len(data) != length:
             raise _failed(f"{self.url}: {len(data)} bytes came instead of {length}")
         return data
+
+    def _expect_range(self, told: str | None, offset: int) -> None:
+        """Raise OSError where the server says that it sends another range."""
+        if told is not None and not re.match(rf"bytes +{offset}-", told):
+            raise _failed(f"{self.url}: the range {told!r} came instead of that from {offset} on")
+
+    def _body(self, answer: Any, length: int) -> bytes:
+        """What the server sends, or as much of it as shows that it is too much. Raises OSError."""
+        end = None if self._timeout is None else time.monotonic() + self._timeout
+        pieces, left = [], length + 1
+        while left > 0:
+            piece = answer.read1(left)
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+            if end is not None and left > 1 and time.monotonic() > end:
+                raise _failed(
+                    f"{self.url}: only {length + 1 - left} of {length} bytes came in "
+                    f"{self._timeout} seconds (timeout)"
+                )
+        return b"".join(pieces)
 
     def close(self) -> None:
         self._pool.clear()
@@ -140,7 +171,7 @@ class FtpServer(Server):
         self._host, self._port = parts.hostname or "", parts.port or 0
         self._path = unquote(parts.path).lstrip("/")
         self._user = _credentials(url, options, secrets) or ("anonymous", "pemu@")
-        self._timeout = options["timeout"]
+        self._timeout = options["timeout"] or None
         self._context: ssl.SSLContext | None = None
         if parts.scheme == "ftps":
             self._context = ssl.create_default_context()
@@ -215,6 +246,7 @@ class WebFile(Image):
     """A file of a server, which is only read. readahead: bytes of a request."""
 
     format: ClassVar[str] = "http"
+    writable = False
 
     def __init__(self, url: str, server: Server, readahead: int) -> None:
         super().__init__(url, server.size(), readonly=True)
@@ -287,7 +319,7 @@ def _reason(error: BaseException) -> str:
     while isinstance(inner, BaseException):
         error, inner = inner, getattr(inner, "reason", None)
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return re.sub(r"<[^>]* at 0x[0-9a-f]+>:? *", "", text)
+    return re.sub(r"<[^>]* at 0x[0-9a-f]+>:? *|HTTPS?Connection\([^)]*\): *", "", text)
 
 
 def _failed(text: str) -> OSError:
@@ -326,7 +358,7 @@ def _open(opening: Opening) -> Image:
     kind = WebServer if parts.scheme in ("http", "https") else FtpServer
     server = kind(url, options, secrets)
     try:
-        return WebFile(url, server, options["readahead"])
+        return WebFile(url, server, max(options["readahead"], SECTOR))
     except BaseException:
         server.close()
         raise
@@ -334,8 +366,8 @@ def _open(opening: Opening) -> Image:
 
 KEYS = (
     Key("url", Text("url", empty=False), "where it is", required=True),
-    Key("readahead", Size(512, 1 << 30), "bytes of a request", default=READAHEAD),
-    Key("timeout", Int(1, 10000), "seconds to wait for an answer", default=5),
+    Key("readahead", Size(0, 1 << 30), "bytes of a request", default=READAHEAD),
+    Key("timeout", Int(0, 10000), "seconds that an answer may take, 0 for any", default=5),
     Key("sslverify", Bool(), "check the server's certificate", default=True),
     Key("username", Text(), "user"),
     Key("password-secret", Text("id"), "id of the secret with the password"),
