@@ -1,49 +1,22 @@
 """What the meaning of an instruction may say: the `cpu` that is handed to each declared function.
 
-`InsnBuilder` holds what both tiers share; `tier0` and `region` derive from it and decide where
-registers live, how faults stay precise and how control leaves an instruction.
+`InsnBuilder` holds what both tiers share; `tier0.handlers` and `tier1.region` derive from it and
+decide where registers live, how faults stay precise and how control leaves an instruction.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
-from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
-from pemu.engine.staging import softmmu
-from pemu.engine.staging.values import Emitter, StagingError, Value
+from pemu.engine.staging.access import AccessBuilder
+from pemu.engine.staging.helper import Helper
+from pemu.engine.staging.values import StagingError, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
-    from pemu.engine.layout.state import Field, Register
+    from pemu.engine.layout.state import Register
     from pemu.engine.staging.architecture import Architecture
-
-
-class Variable:
-    """A mutable value inside one instruction's meaning (for loops and both arms of a condition)."""
-
-    __slots__ = ("_emitter", "_pointer", "width")
-
-    def __init__(self, emitter: Emitter, width: int, pointer: str) -> None:
-        self._emitter = emitter
-        self._pointer = pointer
-        self.width = width
-
-    @property
-    def value(self) -> Value:
-        """The present value."""
-        return self._emitter.raw_load(self._pointer, self.width)
-
-    @value.setter
-    def value(self, value: Value | int) -> None:
-        if isinstance(value, int):
-            value = self._emitter.const(value, self.width)
-        if value.width != self.width:
-            raise StagingError(f"variable of {self.width} bits given {value.width}")
-        self._emitter.raw_store(self._pointer, value)
 
 
 class RegisterFile:
@@ -91,94 +64,17 @@ class RegisterFile:
         self._builder.write_register(self.register, index, byte, kind, operand)
 
 
-class Otherwise:
-    """The handle that `cpu.if_` yields; `otherwise()` opens the other arm."""
-
-    __slots__ = ("_builder", "_else", "_end")
-
-    def __init__(self, builder: Emitter, other: str, end: str) -> None:
-        self._builder = builder
-        self._else = other
-        self._end = end
-
-    @contextmanager
-    def otherwise(self) -> Iterator[None]:
-        """Emit what happens where the condition does not hold. Directly after the `if_` block."""
-        lines = self._builder.lines
-        if lines[-1] != f"{self._end}:":
-            raise StagingError("otherwise() must directly follow its if_ block")
-        del lines[-2:]  # the empty arm's jump and the common end; the else label stays
-        yield
-        self._builder.do(f"br label %{self._end}")
-        self._builder.place(self._end)
-
-
-class Code(Emitter):
-    """An emitter with variables, conditions and loops that the running code decides."""
-
-    __slots__ = ("entry_lines",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entry_lines: list[str] = []
-
-    def var(self, width: int, initial: Value | int = 0) -> Variable:
-        """Return a new variable of `width` bits."""
-        self._temporaries += 1
-        pointer = f"%v{self._temporaries}"
-        self.entry_lines.append(f"  {pointer} = alloca i{width}")
-        variable = Variable(self, width, pointer)
-        variable.value = initial if isinstance(initial, Value) else self.const(initial, width)
-        return variable
-
-    def go_on(self, label: str) -> None:
-        """Start a basic block that is entered only from what has just been emitted."""
-        self.place(label)
-
-    def if_(self, condition: Value, *, unlikely: bool = False) -> AbstractContextManager[Otherwise]:
-        """Emit the `with` block's code so that it runs only where `condition` (one bit) is 1.
-
-        `with cpu.if_(c) as arm: ...` may be followed directly by `with arm.otherwise(): ...`.
-        """
-        return self._if(condition, unlikely)
-
-    @contextmanager
-    def _if(self, condition: Value, unlikely: bool) -> Iterator[Otherwise]:
-        then, other, end = self.label("then"), self.label("else"), self.label("end")
-        weights = ", !prof !0" if unlikely else ""
-        self.do(f"br i1 {condition.ir}, label %{then}, label %{other}{weights}")
-        self.place(then)
-        yield Otherwise(self, other, end)
-        self.do(f"br label %{end}")
-        self.place(other)
-        self.do(f"br label %{end}")
-        self.place(end)
-
-    @contextmanager
-    def while_(self, condition: Callable[[], Value]) -> Iterator[None]:
-        """Loop: `condition()` is emitted at the top, the `with` block's code is the body."""
-        head, body, end = self.label("head"), self.label("body"), self.label("done")
-        self.do(f"br label %{head}")
-        self.place(head)
-        self.do(f"br i1 {condition().ir}, label %{body}, label %{end}")
-        self.place(body)
-        yield
-        self.do(f"br label %{head}")
-        self.place(end)
-
-
-class InsnBuilder(Code):
+class InsnBuilder(AccessBuilder):
     """The `cpu` of staged semantics.
 
     Registers appear as attributes by their declared names: files as `cpu.gpr[i]`, single registers
     as `cpu.hi` (read and assign).
     """
 
-    __slots__ = ("arch", "features", "helpers")
+    __slots__ = ("features", "helpers")
 
     def __init__(self, arch: Architecture, features: frozenset[str]) -> None:
-        super().__init__()
-        self.arch = arch
+        super().__init__(arch)
         self.features = features
         self.helpers: dict[str, Helper] = {}
 
@@ -205,17 +101,6 @@ class InsnBuilder(Code):
     def state(self) -> str:
         """IR operand of the state pointer."""
         return "%state"
-
-    def field(self, field: Field) -> str:
-        """Pointer operand of one of the engine's fields in the state."""
-        return self.offset("%state", field.offset)
-
-    def guest_pointer(self, address: Value, size: int) -> str:
-        """Return the host pointer operand for a guest-virtual address, before an access.
-
-        Whatever keeps a fault of the access precise has been emitted when this returns.
-        """
-        raise NotImplementedError
 
     def branch(self, condition: Value, target: Value, *, likely: bool = False) -> None:
         """Branch to `target` if `condition` (one bit) holds, after the delay slot if there is one.
@@ -268,50 +153,12 @@ class InsnBuilder(Code):
         """One bit, for `System.enter_exception`: what happens, happens in the delay slot."""
         raise NotImplementedError
 
-    def runtime_function(self, name: str) -> str:
-        """Return the operand to call a runtime function by (`context.SYSTEM_FUNCTION_NAMES`)."""
-        context = self.op(f"load ptr, ptr {self.field(s.CONTEXT)}, align 8")
-        at = self.offset(context, c.FUNCTIONS + 8 * c.SYSTEM_FUNCTION_NAMES.index(name))
-        return self.op(f"load ptr, ptr {at}, align 8")
-
-    def before_access(self) -> None:
-        """Emit what must be stored before an access, as it may raise an exception."""
-
-    def blame(self) -> None:
-        """Store which instruction is at work, for what may raise an exception or leave."""
-        raise NotImplementedError
-
     def resume_at(self, target: Value) -> None:
         """Go on at `target`, in the translation mode that the registers then ask for.
 
         There is no delay slot; the block ends.
         """
         raise NotImplementedError
-
-    def slow_access(
-        self,
-        what: str,
-        address: Value,
-        size: int,
-        more: str = "",
-        beyond: Value | None = None,
-    ) -> str:
-        """Text of the call that prepares an access which the soft TLB does not serve.
-
-        It yields what to add to the address (64 bits) for a host address.
-
-        `what`: "load", "store", "pointer"; `more`: operands behind address (64 bits) and size.
-        """
-        self.blame()
-        function = self.runtime_function(f"pemu_slow_{what}")
-        arguments = f"ptr %state, i64 {address.ir}, i64 {self.access(size, beyond)}{more}"
-        return f"call preserve_mostcc i64 {function}({arguments})"
-
-    def access(self, flags: int, beyond: Value | None) -> str:
-        """The operand that tells a slow access its size, and how far `beyond` exceptions are."""
-        if beyond is None:
-            return str(flags)
-        return ((beyond.zext(64) << softmmu.BEYOND_SHIFT) | flags).ir
 
     def update_mode(self) -> None:
         """Registers that decide about mode or interrupts have been written; the block ends."""
@@ -323,21 +170,6 @@ class InsnBuilder(Code):
         `number` and `argument` become the cpu's `exit_code` and `exit_addr`. The block ends.
         """
         raise NotImplementedError
-
-    def _call_runtime(self, name: str, arguments: str = "") -> None:
-        self.do(f"call preserve_mostcc void {self.runtime_function(name)}(ptr %state{arguments})")
-
-    def flush_tlb(self) -> None:
-        """Forget all translated addresses; they are translated again when next used."""
-        self._call_runtime("pemu_flush_tlb")
-
-    def flush_page(self, address: Value) -> None:
-        """Forget what the 4 KiB page at a guest-virtual address was translated to."""
-        self._call_runtime("pemu_flush_page", f", i64 {address.zext(64).ir}")
-
-    def set_context(self, number: Value) -> None:
-        """Use the soft TLB of address space `number` (below 1024); others keep their entries."""
-        self._call_runtime("pemu_set_context", f", i64 {number.zext(64).ir}")
 
     def clock(self) -> Value:
         """Virtual time in ns, 64 bits."""
@@ -354,57 +186,9 @@ class InsnBuilder(Code):
 
     # What is the same in both.
 
-    def swap(self, value: Value) -> Value:
-        """Turn a value between the guest's byte order and the host's."""
-        return value.bswap() if self.arch.big_endian else value
-
-    def load(self, address: Value, size: int, beyond: Value | None = None) -> Value:
-        """Load `size` bytes (1, 2, 4, 8) from a guest-virtual address, in guest byte order.
-
-        beyond: how much further (0 to 7) the address is that a whole processor's exceptions tell.
-        """
-        if self.arch.system is not None:
-            return softmmu.load(self, address, size, beyond)
-        pointer = self.guest_pointer(address, size)
-        return self.swap(self.raw_load(pointer, size * 8, volatile=True))
-
-    def store(self, address: Value, value: Value, beyond: Value | None = None) -> None:
-        """Store `value` (8, 16, 32 or 64 bits) at a guest-virtual address, guest byte order.
-
-        beyond: as `load` has it.
-        """
-        if self.arch.system is not None:
-            softmmu.store(self, address, value, beyond)
-            return
-        value = self.swap(value)
-        pointer = self.guest_pointer(address, value.width // 8)
-        self.raw_store(pointer, value, volatile=True)
-
-    def compare_exchange(self, address: Value, expected: Value, new: Value) -> Value:
-        """Atomically store `new` where memory equals `expected`; return one bit, 1 if stored.
-
-        The address must be aligned to the operands' size. Sequentially consistent.
-        """
-        expected, new = self.swap(expected), self.swap(new)
-        size = new.width // 8
-        if self.arch.system is not None:
-            pointer = softmmu.pointer(self, address, size)
-        else:
-            pointer = self.guest_pointer(address, size)
-        kind = f"i{new.width}"
-        pair = self.op(
-            f"cmpxchg volatile ptr {pointer}, {kind} {expected.ir}, {kind} {new.ir} "
-            f"seq_cst seq_cst, align {new.width // 8}"
-        )
-        return self.name(self.op(f"extractvalue {{ {kind}, i1 }} {pair}, 1"), 1)
-
     def invoke(self, procedure: Procedure, *arguments: Value) -> Value:
         """Call a procedure; the value means nothing if it yields none."""
         return procedure.result_of(self, self.helper(procedure, *arguments))
-
-    def fence(self) -> None:
-        """Order all earlier accesses before all later ones."""
-        self.do("fence seq_cst")
 
     def helper(self, helper: Helper, *arguments: Value | str) -> str:
         """Call a function that is staged once and compiled out of line; returns its result."""
@@ -454,31 +238,6 @@ class StateBuilder(InsnBuilder):
         if register.zero >= 0 and not isinstance(index, int):
             at = self.offset("%state", register.offset + register.zero * register.stride)
             self.do(f"store i{register.stride * 8} 0, ptr {at}, align 1")
-
-
-class Helper:
-    """A function written in the same staged style, compiled once, called from emitted code.
-
-    `parameters`: LLVM types of the arguments after the state pointer; `result`: LLVM type. `body`
-    receives an `Emitter` and the argument operands (`%a0`, ...) and must emit the `ret`. It may
-    touch registers declared `memory=True` through `%state` and their offsets, no others.
-    """
-
-    __slots__ = ("body", "convention", "name", "parameters", "result")
-
-    def __init__(
-        self,
-        name: str,
-        parameters: tuple[str, ...],
-        result: str,
-        body: Callable[..., None],
-        convention: str = "preserve_mostcc",
-    ) -> None:
-        self.name = name
-        self.parameters = parameters
-        self.result = result
-        self.body = body
-        self.convention = convention
 
 
 class Procedure(Helper):

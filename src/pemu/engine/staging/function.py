@@ -10,7 +10,7 @@ from __future__ import annotations
 from pemu.engine.host.x86_64 import PARAMETERS
 from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
-from pemu.engine.staging.builder import Code
+from pemu.engine.staging.flow import Code
 from pemu.engine.staging.values import Value
 
 TYPE_CHECKING = False

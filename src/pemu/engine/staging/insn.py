@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from pemu.engine.staging.architecture import Architecture
-    from pemu.engine.staging.builder import Helper
+    from pemu.engine.staging.helper import Helper
 
     Meaning = Callable[..., None]
 
@@ -147,9 +146,9 @@ class InstructionSet:
         self.unit = unit
         self.package = package
         self.insns: list[Insn] = []
-        self.queries: dict[str, dict[str, Callable[[Architecture], Helper]]] = {}
+        self.queries: dict[str, dict[str, Callable[[int], Helper]]] = {}
         """Helpers without arguments that Python code calls on a stopped cpu, by the part of tier 0
-        that they are compiled with (see `Architecture`) and by symbol."""
+        that they are compiled with (`Architecture.parts`) and by symbol; made for `xlen`."""
         self._names: set[str] = set()
 
     def insn(

@@ -25,7 +25,6 @@ from pemu.engine.layout import state as s
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.staging.architecture import Architecture
-    from pemu.engine.staging.builder import InsnBuilder
     from pemu.engine.staging.values import Emitter, Value
 
 READ_TAG, WRITE_TAG, FETCH_TAG, ADDEND = 0, 8, 16, 24
@@ -112,53 +111,3 @@ def has_maps(arch: Architecture) -> bool:
 def mapped(e: Emitter, table: str, map_at: int, page: Value) -> str:
     """Pointer operand of what a map (READ_MAP, WRITE_MAP) has for a page (its number, 64 bits)."""
     return e.op(f"getelementptr i64, ptr {e.offset(table, map_at)}, i64 {page.ir}")
-
-
-def _pointer(
-    cpu: InsnBuilder, what: str, address: Value, size: int, more: str, beyond: Value | None
-) -> str:
-    """Emit a look-up, and the slow way where it fails; the host pointer operand for the access.
-
-    `what`, `more`, `beyond`: as `InsnBuilder.slow_access` has them. That makes accesses to devices
-    itself, and has them made once more to a place that does not matter.
-    """
-    cpu.before_access()
-    wide = address.zext(64)
-    tag_at, map_at = (READ_TAG, READ_MAP) if what == "load" else (WRITE_TAG, WRITE_MAP)
-    if has_maps(cpu.arch) and size <= MAPPED_BYTES:
-        page = address.rotr(12) & (size << 20) - 1
-        addend = cpu.raw_load(mapped(cpu, "%mem", map_at, page.zext(64)), 64, align=8)
-        missed = addend.eq(0)
-    else:
-        entry = cpu.offset("%mem", entry_offset(wide))
-        missed = cpu.raw_load(cpu.offset(entry, tag_at), 64, align=8).ne(wide & (-PAGE | size - 1))
-        addend = cpu.raw_load(cpu.offset(entry, ADDEND), 64, align=8)
-    slow, done, before = cpu.label("slow"), cpu.label("done"), cpu.here
-    cpu.do(f"br i1 {missed.ir}, label %{slow}, label %{done}, !prof !0")
-    cpu.go_on(slow)
-    got = cpu.op(cpu.slow_access(what, wide, size, more, beyond))
-    cpu.do(f"br label %{done}")
-    cpu.go_on(done)
-    text = f"phi i64 [ {addend.ir}, %{before} ], [ {got}, %{slow} ]"
-    return cpu.op(f"inttoptr i64 {(wide + cpu.name(cpu.op(text), 64)).ir} to ptr")
-
-
-def load(cpu: InsnBuilder, address: Value, size: int, beyond: Value | None = None) -> Value:
-    """Load `size` bytes from a guest-virtual address that must be a multiple of `size`.
-
-    beyond: as `InsnBuilder.load` has it.
-    """
-    pointer = _pointer(cpu, "load", address, size, "", beyond)
-    return cpu.swap(cpu.raw_load(pointer, size * 8, volatile=True, align=size))
-
-
-def store(cpu: InsnBuilder, address: Value, value: Value, beyond: Value | None = None) -> None:
-    """Store at a guest-virtual address that must be a multiple of the value's size."""
-    size = value.width // 8
-    pointer = _pointer(cpu, "store", address, size, f", i64 {value.zext(64).ir}", beyond)
-    cpu.raw_store(pointer, cpu.swap(value), volatile=True, align=size)
-
-
-def pointer(cpu: InsnBuilder, address: Value, size: int) -> str:
-    """Return the host pointer operand of writable memory at a guest-virtual address."""
-    return _pointer(cpu, "pointer", address, size, "", None)

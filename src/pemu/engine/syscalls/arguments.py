@@ -25,7 +25,7 @@ from pemu.engine.syscalls.convert import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.staging.architecture import Architecture
-    from pemu.engine.staging.builder import Variable
+    from pemu.engine.staging.flow import Variable
     from pemu.engine.staging.values import Value
 
 _LSTAT, _STAT_BYTES = 6, 144

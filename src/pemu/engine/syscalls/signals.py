@@ -32,7 +32,7 @@ from pemu.engine.staging.function import Function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.staging.builder import Variable
+    from pemu.engine.staging.flow import Variable
     from pemu.engine.staging.values import Value
 
 _HOST_NO_CHILD_WAIT = 2

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.engine.staging.architecture import Architecture, System
-    from pemu.engine.staging.builder import Helper
+    from pemu.engine.staging.helper import Helper
     from pemu.engine.staging.values import Value
 
 FAULTED = 1

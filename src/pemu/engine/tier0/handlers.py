@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pemu.engine.layout.state import Register
     from pemu.engine.staging.architecture import Architecture
-    from pemu.engine.staging.builder import Otherwise
+    from pemu.engine.staging.flow import Otherwise
     from pemu.engine.staging.insn import BitField, Insn
 
 OPERAND_BYTES = c.SLOT - c.OPERANDS

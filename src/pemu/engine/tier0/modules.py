@@ -28,7 +28,7 @@ from pemu.engine.tier0.translator import translator
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.staging.architecture import Architecture
-    from pemu.engine.staging.builder import Helper
+    from pemu.engine.staging.helper import Helper
     from pemu.engine.staging.insn import Insn
 
 
@@ -207,7 +207,7 @@ def part_text(arch: Architecture, part: str, features: frozenset[str]) -> str:
     module = _Module(arch)
     _decoder(module, "hidden", part, arch.features | features)
     for name, query in arch.source().queries.get(part, {}).items():
-        module.add_query(name, query(arch))
+        module.add_query(name, query(arch.xlen))
     module.add_helpers()
     for name in c.SYSTEM_FUNCTION_NAMES:
         if any(f"@{name}" in text for text in module.functions):

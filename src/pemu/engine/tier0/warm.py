@@ -18,7 +18,7 @@ from pemu.engine.system.softtlb import watch
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.staging.architecture import Architecture
-    from pemu.engine.staging.builder import Variable
+    from pemu.engine.staging.flow import Variable
     from pemu.engine.staging.values import Value
 
 _UNCHECKED, _GOOD, _BAD = 0, 1, 2

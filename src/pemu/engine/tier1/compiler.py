@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pemu.engine.code.regioncache import RegionCache
     from pemu.engine.code.regionstore import Ranges
     from pemu.engine.engine import Engine
-    from pemu.engine.staging.builder import Helper
+    from pemu.engine.staging.helper import Helper
 
 MODULE_WORDS = 400
 """Guest instructions in a module, about: 0.1 s of compiling, for which a fork has to wait."""

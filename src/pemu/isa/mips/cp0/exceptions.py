@@ -14,7 +14,7 @@ from pemu.isa.mips.cp0.translate import segment_mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.staging.builder import Variable
+    from pemu.engine.staging.flow import Variable
     from pemu.engine.staging.values import Value
     from pemu.isa.mips.cp0.state import SystemCpu
 

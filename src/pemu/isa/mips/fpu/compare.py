@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.engine.staging import fp
-from pemu.engine.staging.builder import Helper
+from pemu.engine.staging.helper import Helper
 from pemu.isa.mips.fpu import unit as fpu
 from pemu.isa.mips.fpu.arithmetic import FORMATS
 

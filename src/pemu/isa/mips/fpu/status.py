@@ -22,7 +22,7 @@ _OWN = 0x01000F83
 """Bits of FCSR that the register `fcsr` holds: FS, enables, rounding mode."""
 
 
-MIPS.queries["fpu.status"] = {CAUSE_QUERY: lambda arch: fpu.cause_helper(arch.xlen)}
+MIPS.queries["fpu.status"] = {CAUSE_QUERY: fpu.cause_helper}
 
 
 def _codes(cpu: Cpu) -> Value:

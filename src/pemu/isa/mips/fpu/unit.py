@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from pemu.engine.layout import state as s
 from pemu.engine.staging import fp
-from pemu.engine.staging.builder import Helper
+from pemu.engine.staging.helper import Helper
 from pemu.isa.mips.exceptions import FLOATING_POINT, RESERVED_INSTRUCTION
 from pemu.isa.mips.table import MIPS
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from pemu.engine.staging.builder import Variable
+    from pemu.engine.staging.flow import Variable
     from pemu.engine.staging.function import Function
     from pemu.engine.staging.insn import Meaning
     from pemu.engine.staging.values import Emitter, Value
