@@ -82,7 +82,7 @@ class Property(Declared[T]):
     """A property: its type, its value where it is not given, and what it says.
 
     key: what users call it; empty for the attribute's name with '-' for '_'.
-    backend: what kind of object its value names ('chardev', 'drive', 'netdev'); the attribute is
+    backend: what kind of object its value names ('chardev', 'drive'); the attribute is
         that object then, or None. `text` holds the given name.
     """
 

@@ -50,7 +50,7 @@ class Machine:
     icount: what -icount says, for the processors; None without it.
     input: where displays and monitors say what the user types.
     memory: what the processor sees, `memory.root` holds all; io: I/O ports, `io.root`.
-    backends: by kind ('chardev', 'drive', 'netdev'), a function from an id to the object;
+    backends: by kind ('chardev', 'drive'), a function from an id to the object;
         OptionError for an unknown id.
     semihosting: for its programs, None without; to be set before processors are made.
     new_cpu: makes a processor of a model.
@@ -164,7 +164,7 @@ class Machine:
             raise error.within(f"{driver.driver}.{key}") from None
 
     def backend(self, kind: str, id: str) -> object:
-        """The chardev, drive or netdev that is called `id`. Raises OptionError."""
+        """The chardev or drive that is called `id`. Raises OptionError."""
         find = self.backends.get(kind)
         if find is None:
             raise OptionError(f"{quoted(id)}: there is no {kind} here")

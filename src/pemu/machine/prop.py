@@ -9,7 +9,7 @@ The attribute has the value from the start on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pemu.machine.declare import Property as Property
 from pemu.options import types
@@ -35,27 +35,6 @@ class SignedInt(ValueType):
         if not -1 << (self.bits - 1) <= value < 1 << (self.bits - 1):
             raise OptionError(f"{quoted(text)} is out of range for an integer of {self.bits} bits")
         return value
-
-
-class Mac(ValueType):
-    """An Ethernet address, 52:54:00:12:34:56."""
-
-    def __init__(self) -> None:
-        super().__init__("str")
-
-    def parse(self, text: str) -> bytes:
-        parts = text.replace("-", ":").split(":")
-        try:
-            if len(parts) == 6 and all(len(part) == 2 for part in parts):
-                return bytes(int(part, 16) for part in parts)
-        except ValueError:
-            pass
-        raise OptionError(
-            f"{quoted(text)} is no Ethernet address; write six bytes such as 52:54:00:12:34:56"
-        )
-
-    def format(self, value: bytes) -> str:
-        return value.hex(":")
 
 
 class PciAddress(ValueType):
@@ -116,11 +95,6 @@ def on_off_auto(default: str = "auto", help: str = "", *, key: str = "") -> Prop
     return choice(("on", "off", "auto"), default, help, key=key)
 
 
-def mac(help: str = "Ethernet address", *, key: str = "") -> Property[bytes | None]:
-    """An Ethernet address, 6 bytes; None if not given."""
-    return Property(Mac(), None, help, key=key)
-
-
 def chardev(help: str = "id of the character device", *, key: str = "") -> Property[Chardev | None]:
     """A character device; None if not given."""
     return Property(types.Text(), None, help, key=key, backend="chardev")
@@ -129,8 +103,3 @@ def chardev(help: str = "id of the character device", *, key: str = "") -> Prope
 def drive(help: str = "id of the drive", *, key: str = "") -> Property[Drive | None]:
     """A drive (-drive); None if not given."""
     return Property(types.Text(), None, help, key=key, backend="drive")
-
-
-def netdev(help: str = "id of the network backend", *, key: str = "") -> Property[Any]:
-    """A network backend (-netdev); None if not given."""
-    return Property(types.Text(), None, help, key=key, backend="netdev")

@@ -75,14 +75,6 @@ class Job:
             self._paused = False
             self._wake.notify_all()
 
-    def set_speed(self, speed: int) -> None:
-        """Limit to `speed` bytes a second, 0 for no limit."""
-        with self._wake:
-            self.speed = speed
-            self._spent = 0
-            self._began = time.monotonic()
-            self._wake.notify_all()
-
     def cancel(self) -> None:
         """Come to an end soon, leaving the guest's image as it was."""
         with self._wake:
