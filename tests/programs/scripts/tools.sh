@@ -10,7 +10,7 @@ case $(uname -s) in L*x) echo linux ;; *) echo other ;; esac
 x=abcabc; echo "${x#a} ${x##*b} ${x%c} ${x%%b*} ${#x} ${none-default}"
 (x=sub; echo $x); echo $x
 trap 'echo trapped' TERM; kill -TERM $$; trap - TERM
-{ sleep 1 & kill $!; wait $!; echo "status $?"; } 2> /dev/null
+{ sleep 30 & kill $!; wait $!; echo "status $?"; } 2> /dev/null
 { sleep 0.1; echo late; } & wait; echo early
 echo "$(echo nested "$(echo more)")"
 test -f lines -a ! -d lines && echo file
