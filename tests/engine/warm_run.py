@@ -30,7 +30,7 @@ begin = Engine.open_regions
 def settle_and_leave(process: Process, status: int) -> NoReturn:
     """End the process when nothing waits to be compiled any more."""
     engine = process.engine
-    until = time.monotonic() + 100
+    until = time.monotonic() + 250
     while time.monotonic() < until and (engine._early or is_busy(engine)):
         time.sleep(0.01)
     try:
