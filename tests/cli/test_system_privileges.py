@@ -10,17 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from pemu import latemodules
 from pemu.cli.privileges import LATE, PACKAGES
+from tests.cli.signals import catches
 from tests.conftest import ROOT
 from tests.linux.test_change_of_root import late_imports
-
-LONG = 60.0  # seconds after which something has gone wrong
+from tests.patience import LONG
 
 COMMANDS = {
     "pemu": [
@@ -106,6 +106,7 @@ def test_chroot(command: str, tmp_path: Path) -> None:
 def test_pid_file_goes_from_where_it_was_before_chroot(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     with running("pemu", tmp_path, "-chroot", tmp_path / "root") as process:
+        wait_for(lambda: catches(process.pid, signal.SIGHUP), process)  # the last handler
         process.send_signal(signal.SIGTERM)
         assert process.wait(LONG) == 0
     assert os.listdir(tmp_path) == ["root"]
@@ -116,7 +117,8 @@ def test_sandbox_is_a_filter_for_all_threads(command: str, tmp_path: Path) -> No
     with running(command, tmp_path, "-sandbox", "on") as process:
         wait_for(lambda: status(process, "Seccomp") == ["2"], process)
         for task in Path(f"/proc/{process.pid}/task").iterdir():
-            assert re.search("^Seccomp:\t2$", (task / "status").read_text(), re.MULTILINE)
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                assert re.search("^Seccomp:\t2$", (task / "status").read_text(), re.MULTILINE)
 
 
 FORKS = "os.fork()"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-LONG = 120.0  # seconds after which something has gone wrong
+from tests.patience import LONG
 
 _MONITOR = "-nodefaults -display none -S -M malta -monitor stdio"
 

@@ -19,6 +19,7 @@ from pemu.block.image import Image
 from pemu.block.opening import Mode
 from tests.block.formats.exchange import create, open_image
 from tests.block.mutation import entries, exercise, fields_of, mutations
+from tests.patience import LONG
 
 CLUSTER = 4096
 SIZE = 8 << 20
@@ -78,7 +79,7 @@ def test_bitmap_is_that_which_qemu_reads(tmp_path: Path) -> None:
         ["bitmap", "--merge", NAME, "-b", path, "-F", "parallels", copy, "b"],
     ]
     for words in lines:
-        subprocess.run(["qemu-img", *words], check=True, timeout=120)
+        subprocess.run(["qemu-img", *words], check=True, timeout=LONG)
     other = open_image(copy, "qcow2", Mode(readonly=True))
     assert list(other.dirty_ranges("b")) == ours
     other.close()
