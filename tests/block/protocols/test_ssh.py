@@ -122,6 +122,45 @@ def test_image_is_made(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "new").read_bytes() == bytes(4096)
 
 
+def test_old_keys_mean_the_same(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(b"abcd" * 128)
+    tree = {"driver": "ssh", "host": "127.0.0.1", "port": str(server.port), "user": "me"}
+    image = Graph().open({**tree, "path": str(tmp_path / "disk"), "host_key_check": "no"})
+    assert image.read(0, 4) == b"abcd"
+    image.close()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({}, "No hostname was specified"),
+        ({"port": "1"}, "port may not be used without host"),
+        ({"host": "h", "server": {"host": "h"}}, "'server' and 'host' or 'port' cannot"),
+        ({"host": "h", "host_key_check": "maybe"}, "unknown host_key_check setting"),
+        (
+            {"host": "h", "host_key_check": "no", "host-key-check": {"mode": "none"}},
+            "'host-key-check' and 'host_key_check' cannot",
+        ),
+    ],
+)
+def test_keys_that_contradict_each_other(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        Graph().open({"driver": "ssh", "path": "/x", **keys})
+
+
+def test_file_is_reopened_for_writing(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(4096))
+    image = opened(server.url(tmp_path / "disk"), readonly=True)
+    image.reopen(readonly=False)
+    image.write(512, b"x" * 512)
+    image.reopen(readonly=True)
+    with pytest.raises(PermissionError):
+        image.write(0, b"x")
+    assert image.read(512, 2) == b"xx"
+    image.close()
+    assert (tmp_path / "disk").read_bytes()[512:1024] == b"x" * 512
+
+
 def test_file_that_is_not_there(server: Server, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="failed to open remote file '.*none': No such file"):
         opened(server.url(tmp_path / "none"))

@@ -25,6 +25,12 @@ HASHES = ("md5", "sha1", "sha256")
 TIMEOUT = 30
 """Seconds to wait for a connection."""
 
+_CHECK = (
+    Key("mode", Enum(("none", "hash", "known_hosts")), default="known_hosts"),
+    Key("type", Enum(HASHES), "of the hash"),
+    Key("hash", Text("hash"), "fingerprint in hexadecimal; sha256 in base64, too"),
+)
+
 KEYS = (
     Key(
         "server",
@@ -36,22 +42,17 @@ KEYS = (
             ),
         ),
         "the host that has it",
-        required=True,
     ),
+    Key("host", Text("host", empty=False), "the same as server.host"),
+    Key("port", Int(1, 65535), "the same as server.port"),
     Key("path", Text("path", empty=False), "the file there", required=True),
     Key("user", Text("user", empty=False), "user there (default: the local one's name)"),
     Key(
         "host-key-check",
-        Group(
-            "host-key-check",
-            (
-                Key("mode", Enum(("none", "hash", "known_hosts")), default="known_hosts"),
-                Key("type", Enum(HASHES), "of the hash"),
-                Key("hash", Text("hash"), "fingerprint in hexadecimal; sha256 in base64, too"),
-            ),
-        ),
+        Group("host-key-check", _CHECK),
         "how it is made sure that it is the right host",
     ),
+    Key("host_key_check", Text(), "the same in a word: yes, no, or sha256:... and so on"),
 )
 
 
@@ -72,20 +73,34 @@ class SshFile(Image):
                 self._sftp = Sftp(self._transport.open_session(timeout=TIMEOUT))
             except (OSError, paramiko.SSHException, EOFError) as error:
                 raise ImageError(f"'{name}': the server offers no SFTP: {error}") from None
-            try:
-                usual = READ if mode.readonly else READ | WRITE
-                self._handle = self._sftp.open(options["path"], how or usual)
-                size = self._sftp.size(self._handle)
-            except OSError as error:
-                raise ImageError(
-                    f"failed to open remote file '{options['path']}': {error.strerror}"
-                ) from None
+            self._path = options["path"]
+            usual = READ if mode.readonly else READ | WRITE
+            self._handle, size = self._opened(how or usual)
             if size is None:
                 raise ImageError(f"'{name}': the server does not tell the file's size")
         except BaseException:
             self._transport.close()
             raise
         super().__init__(name, size, readonly=mode.readonly)
+
+    def _opened(self, how: int) -> tuple[bytes, int | None]:
+        """A handle of the file, and its size where the server tells it. Raises ImageError."""
+        try:
+            handle = self._sftp.open(self._path, how)
+            return handle, self._sftp.size(handle)
+        except OSError as error:
+            raise ImageError(
+                f"failed to open remote file '{self._path}': {error.strerror}"
+            ) from None
+
+    def reopen(self, *, readonly: bool) -> None:
+        if readonly == self.readonly:
+            return
+        with self.lock:
+            other, _ = self._opened(READ if readonly else READ | WRITE)
+            self._sftp.close(self._handle)
+            self._handle = other
+        self.readonly = readonly
 
     def within(self, offset: int, length: int, *, writes: bool = False) -> None:
         if writes and self.grows and not self.readonly and offset >= 0 <= length:
@@ -263,19 +278,44 @@ def _check(value: str) -> dict[str, str]:
     raise ImageError(f"unknown host_key_check setting ({value}); use yes, no, or sha256:...")
 
 
+def _settled(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of KEYS with `server` and `host-key-check` where the old keys say it. Raises
+    ImageError.
+    """
+    settled = dict(options)
+    if options["server"] is None:
+        if options["host"] is None:
+            used = "port may not be used without host" if options["port"] else "give server.host"
+            raise ImageError(f"No hostname was specified: {used}")
+        settled["server"] = {"host": options["host"], "port": options["port"] or 22}
+    elif options["host"] is not None or options["port"] is not None:
+        raise ImageError("'server' and 'host' or 'port' cannot be given at the same time")
+    if options["host_key_check"] is not None:
+        if options["host-key-check"] is not None:
+            raise ImageError(
+                "'host-key-check' and 'host_key_check' cannot be given at the same time"
+            )
+        check = typed(_check(options["host_key_check"]), _CHECK, "'host_key_check'")
+        settled["host-key-check"] = check
+    return settled
+
+
 def _said(options: Mapping[str, Any]) -> str:
     server = options["server"]
     user = f"{options['user']}@" if options["user"] else ""
     port = f":{server['port']}" if server["port"] != 22 else ""
-    return f"ssh://{user}{server['host']}{port}{options['path']}"
+    check = options["host_key_check"]
+    asked = f"?host_key_check={check}" if check is not None else ""
+    return f"ssh://{user}{server['host']}{port}{options['path']}{asked}"
 
 
 def _open(opening: Opening) -> Image:
-    return SshFile(_said(opening.options), opening.options, opening.mode)
+    options = _settled(opening.options)
+    return SshFile(_said(options), options, opening.mode)
 
 
 def _create(creation: Creation) -> None:
-    options = typed(parse_name(creation.name), KEYS, "Block protocol 'ssh'")
+    options = _settled(typed(parse_name(creation.name), KEYS, "Block protocol 'ssh'"))
     file = SshFile(creation.name, options, Mode(grows=True), READ | WRITE | CREATE | TRUNCATE)
     try:
         file.truncate(creation.size)
