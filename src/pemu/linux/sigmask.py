@@ -15,13 +15,14 @@ from pemu.linux.mips.signals import (
     host_bits,
 )
 from pemu.linux.native_forms import Exactly
-from pemu.linux.syscall import ERESTARTSYS, Restart
+from pemu.linux.syscall import ERESTARTNOHAND, ERESTARTSYS, Restart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pemu.linux.process import Thread
+    from pemu.linux.structs.time import TimeLimit
 
 HOST_SIGSET_BYTES = 8
 
@@ -39,6 +40,32 @@ def _bits(*signals: int) -> int:
 _UNMASKABLE = _bits(SIGKILL, SIGSTOP)
 _ENGINE = host_bits(_bits(SIGBUS, SIGSEGV))
 """Signals by which the host tells the engine of faults; the host's mask never has them."""
+
+
+def wait_with_mask(
+    t: Thread,
+    limit: TimeLimit,
+    mask: int,
+    size: int,
+    call: Callable[[int, int], int],
+    finish: Callable[[Thread], object],
+) -> int:
+    """Make a call that waits for descriptors, under a signal set as of `call_with_mask`.
+
+    `call` gets the host addresses of the time limit and of the set; `finish` is called when it has
+    succeeded.
+    """
+
+    def wait(host_mask: int) -> int:
+        result = call(limit.host, host_mask)
+        limit.write_left()
+        if result in INTERRUPTED:
+            raise Restart(ERESTARTNOHAND)
+        if result >= 0:
+            finish(t)
+        return result
+
+    return call_with_mask(t, mask, size, wait)
 
 
 def call_with_mask(t: Thread, mask: int, size: int, call: Callable[[int], int]) -> int:

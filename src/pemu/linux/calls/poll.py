@@ -14,16 +14,15 @@ from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.mips.signals import SIGSET_BYTES
 from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Form, Interval, Milliseconds, Moved, Waiting
-from pemu.linux.sigmask import HOST_SIGSET_BYTES, INTERRUPTED, MaskSize, call_with_mask
+from pemu.linux.sigmask import HOST_SIGSET_BYTES, INTERRUPTED, MaskSize, wait_with_mask
 from pemu.linux.structs.time import (
     NANOSECONDS,
     TIMESPEC,
     TIMESPEC64,
-    interval,
+    TimeLimit,
     pack_nanoseconds,
-    write_left,
 )
-from pemu.linux.syscall import ERESTART_RESTARTBLOCK, ERESTARTNOHAND, Restart, syscall
+from pemu.linux.syscall import ERESTART_RESTARTBLOCK, Restart, syscall
 from pemu.linux.types.base import Int, Size, UInt
 from pemu.linux.types.pointers import In
 from pemu.linux.types.poll import POLLFD_BYTES, PollFds
@@ -148,27 +147,16 @@ def poll(t: Thread, fds: int, count: int, milliseconds: int) -> int:
 def _ppoll(
     t: Thread, fds: int, count: int, timeout: int, mask: int, size: int, layout: Struct
 ) -> int:
-    limit = pack_nanoseconds(interval(t.mem, timeout, layout)) if timeout else b""
-    left = HostBuffer(16, limit)
+    limit = TimeLimit(t.mem, timeout, layout)
     polled = _Polled(t, fds, count)
 
-    def wait(host_mask: int) -> int:
-        result = t.host_syscall(
-            NR["ppoll"],
-            polled.buffer.address,
-            polled.count,
-            left.address if timeout else 0,
-            host_mask,
-            HOST_SIGSET_BYTES,
+    def call(host_limit: int, host_mask: int) -> int:
+        return t.host_syscall(
+            *(NR["ppoll"], polled.buffer.address, polled.count),
+            *(host_limit, host_mask, HOST_SIGSET_BYTES),
         )
-        write_left(t, timeout, layout, left.raw)
-        if result in INTERRUPTED:
-            raise Restart(ERESTARTNOHAND)
-        if result >= 0:
-            polled.finish(t)
-        return result
 
-    return call_with_mask(t, mask, size, wait)
+    return wait_with_mask(t, limit, mask, size, call, polled.finish)
 
 
 @syscall("ppoll", PollFds, UInt, In(TIMESPEC), SetIn, Size, native=_native_ppoll(TIMESPEC))

@@ -9,17 +9,15 @@ from pemu.engine.layout import call_table as k
 from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.native_argument import moves_of
 from pemu.linux.native_forms import Constant, Form, Interval, Moved, Waiting
-from pemu.linux.sigmask import HOST_SIGSET_BYTES, INTERRUPTED, call_with_mask
+from pemu.linux.sigmask import HOST_SIGSET_BYTES, wait_with_mask
 from pemu.linux.structs.time import (
     NANOSECONDS,
     TIMESPEC,
     TIMESPEC64,
     TIMEVAL,
-    host_timespec,
-    pack_nanoseconds,
-    write_left,
+    TimeLimit,
 )
-from pemu.linux.syscall import ERESTARTNOHAND, Restart, syscall
+from pemu.linux.syscall import syscall
 from pemu.linux.types.base import Int
 from pemu.linux.types.pointers import In, Ptr
 from pemu.linux.types.poll import FdSet
@@ -95,58 +93,38 @@ def _select(
     t: Thread,
     count: int,
     sets: tuple[int, int, int],
-    timeout: int,
-    layout: Struct,
-    limit: bytes | None,
+    limit: TimeLimit,
     mask: int = 0,
     mask_size: int = 0,
 ) -> int:
     if count < 0:
         return -errno.EINVAL
-    held = _Sets(t, min(count, 1 << 20), sets)
-    left = HostBuffer(16, limit or b"")
+    count = min(count, 1 << 20)
+    held = _Sets(t, count, sets)
 
-    def wait(host_mask: int) -> int:
+    def call(host_limit: int, host_mask: int) -> int:
         set_and_size = struct.pack("<QQ", host_mask, HOST_SIGSET_BYTES)
-        result = t.host_syscall(
-            NR["pselect6"],
-            min(count, 1 << 20),
-            *held.addresses,
-            0 if limit is None else left.address,
-            address_of(set_and_size),
+        return t.host_syscall(
+            NR["pselect6"], count, *held.addresses, host_limit, address_of(set_and_size)
         )
-        write_left(t, timeout, layout, left.raw)
-        if result in INTERRUPTED:
-            raise Restart(ERESTARTNOHAND)
-        if result >= 0:
-            held.finish(t)
-        return result
 
-    return call_with_mask(t, mask, mask_size, wait)
+    return wait_with_mask(t, limit, mask, mask_size, call, held.finish)
 
 
 @syscall("_newselect", Int, FdSet, FdSet, FdSet, In(TIMEVAL), native=_native_select(TIMEVAL))
 def newselect(t: Thread, count: int, read: int, write: int, other: int, timeout: int) -> int:
-    limit = None
-    if timeout:
-        value = TIMEVAL.read(t.mem, timeout)
-        sec = value.tv_sec + value.tv_usec // 1_000_000
-        nsec = value.tv_usec % 1_000_000 * 1000
-        if value.tv_sec < 0 or value.tv_usec < 0:
-            return -errno.EINVAL
-        limit = pack_nanoseconds(sec * NANOSECONDS + nsec)
-    return _select(t, count, (read, write, other), timeout, TIMEVAL, limit)
+    return _select(t, count, (read, write, other), TimeLimit(t.mem, timeout, TIMEVAL))
 
 
 def _pselect(
     t: Thread, count: int, sets: tuple[int, int, int], timeout: int, mask: int, layout: Struct
 ) -> int:
-    limit = host_timespec(t.mem, timeout, layout)
+    limit = TimeLimit(t.mem, timeout, layout)
     address = size = 0
     if mask:
         address = t.mem.word(mask)
         size = t.mem.word(mask + t.target.word)
-    return _select(t, count, sets, timeout, layout, limit, address, size)
+    return _select(t, count, sets, limit, address, size)
 
 
 @syscall("pselect6", Int, FdSet, FdSet, FdSet, In(TIMESPEC), Ptr, native=_native_select(TIMESPEC))

@@ -100,21 +100,47 @@ def interval(mem: AddressSpace, address: int, layout: Struct) -> int:
     return sec * NANOSECONDS + nsec
 
 
-def write_left(t: Thread, address: int, layout: Struct, left: bytes) -> None:
-    """Tell the guest the time that was left, as the kernel does, if its memory lets.
+class TimeLimit:
+    """How long a guest lets a call wait: a `layout` of its at `address`, 0 for as long as it takes.
 
-    `address`: of the limit that the guest gave, 0 for none; `left`: the host's struct timespec.
+    host: address of the host's struct timespec with the same, or 0. Raises OSError(EINVAL).
     """
-    if not address:
-        return
-    sec, nsec = struct.unpack("<qq", left)
-    try:
-        if layout is TIMEVAL:
-            layout.write(t.mem, address, tv_sec=sec, tv_usec=nsec // 1000)
-        else:
-            layout.write(t.mem, address, tv_sec=sec, tv_nsec=nsec)
-    except GuestFault:
-        pass
+
+    __slots__ = ("_address", "_buffer", "_given", "_layout", "_mem", "host")
+
+    def __init__(self, mem: AddressSpace, address: int, layout: Struct) -> None:
+        self._mem, self._address, self._layout = mem, address, layout
+        self.host = 0
+        if address:
+            self._given = self._nanoseconds()
+            self._buffer = HostBuffer(16, pack_nanoseconds(self._given))
+            self.host = self._buffer.address
+
+    def _nanoseconds(self) -> int:
+        if self._layout is not TIMEVAL:
+            return interval(self._mem, self._address, self._layout)
+        value = TIMEVAL.read(self._mem, self._address)  # of which tv_usec may be any number
+        if value.tv_sec < 0 or value.tv_usec < 0:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sec: int = value.tv_sec
+        usec: int = value.tv_usec
+        return sec * NANOSECONDS + usec * 1000
+
+    def write_left(self) -> None:
+        """Tell the guest the time that was left, as the kernel does, if its memory lets.
+
+        It is less than what was given also where a signal came before the host's call was made.
+        """
+        if not self._address:
+            return
+        sec, nsec = _HOST_TIMESPEC.unpack(self._buffer.raw)
+        left = max(min(sec * NANOSECONDS + nsec, self._given - 1), 0)
+        sec, nsec = divmod(left, NANOSECONDS)
+        part = {"tv_usec": nsec // 1000} if self._layout is TIMEVAL else {"tv_nsec": nsec}
+        try:
+            self._layout.write(self._mem, self._address, tv_sec=sec, **part)
+        except GuestFault:
+            pass
 
 
 def pack_nanoseconds(value: int) -> bytes:
