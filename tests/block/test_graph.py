@@ -55,6 +55,12 @@ def test_file_of_a_failed_image_is_closed(tmp_path: Path) -> None:
         ({"driver": "file"}, "'filename' is missing"),
         ({"driver": "file", "filename": "x", "offset": 5}, "does not support the option 'offset'"),
         ({"driver": "file", "filename": "/none/x"}, "Could not open '/none/x': No such file"),
+        ({"driver": "null-co", "node-name": "1x"}, "Invalid node-name: '1x'"),
+        ({"driver": "null-co", "node-name": "x" * 32}, "Node name too long"),
+        (
+            {"driver": "raw", "node-name": "x", "file": {"driver": "null-co", "node-name": "x"}},
+            "Duplicate nodes with node-name='x'",
+        ),
     ],
 )
 def test_mistakes_are_named(tree: dict[str, object], message: str) -> None:

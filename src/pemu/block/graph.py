@@ -11,9 +11,9 @@ from pemu.block.image import Image
 from pemu.block.opening import Mode, Opening, protocol_of
 from pemu.block.probe import PROBED, probe
 from pemu.block.tree import Tree, from_json, typed
-from pemu.options.error import quoted
+from pemu.options.error import OptionError, quoted
 from pemu.options.keyval import Group, Key
-from pemu.options.types import Bool, Enum, Text
+from pemu.options.types import Bool, Enum, Id, Text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ CACHE = Group(
         Key("no-flush", Bool(), "do not flush when asked to"),
     ),
 )
+
+LONGEST_NAME = 31
+"""Letters of a node's name."""
 
 AS_IS = Mode()
 """For reading and writing."""
@@ -152,8 +155,8 @@ class Graph:
             what = f"Block {'protocol' if driver.name in PROTOCOLS else 'format'} '{driver.name}'"
             options = typed(own, driver.keys, what)
             name = common["node-name"]
-            if name and name in self.nodes:
-                raise ImageError(f"Duplicate nodes with node-name='{name}'")
+            if name:
+                self._expect_free(name)
         except BaseException:
             if file is not None:
                 file.close()
@@ -168,10 +171,29 @@ class Graph:
         image.unmap = mode.discard
         image.detect_zeroes = mode.zeroes
         if name:
+            try:
+                self._expect_free(name)
+            except ImageError:  # an image below has taken it
+                image.close()
+                raise
             image.node_name = name
             self.nodes[name] = image
             image.closed = lambda: self.nodes.pop(name)
         return image
+
+    def _expect_free(self, name: str) -> None:
+        """Raise ImageError where a node cannot be called `name`."""
+        try:
+            Id().parse(name)
+        except OptionError:
+            raise ImageError(
+                f"Invalid node-name: '{name}'; start with a letter and go on with letters, digits, "
+                "'-', '.' and '_'"
+            ) from None
+        if len(name) > LONGEST_NAME:
+            raise ImageError(f"Node name too long: '{name}' has more than {LONGEST_NAME} letters")
+        if name in self.nodes:
+            raise ImageError(f"Duplicate nodes with node-name='{name}'")
 
     def _driven(
         self,

@@ -106,3 +106,9 @@ def test_zeros_are_detected_from_now_on(pair: Pair) -> None:
 def test_all_commands_have_the_same_synopsis(pair: Pair) -> None:
     ours, theirs = pair.both("-c", "help")
     assert ours == theirs
+
+
+def test_blocks_of_blkdebug_are_no_obstacle(pair: Pair) -> None:
+    options = "driver=raw,file.driver=blkdebug,file.image.filename=disk,file.align=4096"
+    ours, theirs = pair.both("--image-opts", options, *script("write 1M 1", "read -P 0xcd 1M 1"))
+    assert timeless(ours) == timeless(theirs)

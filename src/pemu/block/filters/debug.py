@@ -133,6 +133,9 @@ class Debug(Filter):
                         self._rules.remove(rule)
                     raise OSError(rule.error, os.strerror(rule.error))
 
+    def allocated(self) -> int | None:
+        return None
+
     def read_cached(self, offset: int, buffers: Buffers) -> bool:
         return False
 

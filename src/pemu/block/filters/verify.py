@@ -53,6 +53,9 @@ class Verify(Filter):
         self._raw.flush()
         self._below.flush()
 
+    def allocated(self) -> int | None:
+        return None
+
 
 def _open(opening: Opening) -> Image:
     raw = opening.child("raw", opening.mode.of_file(grows=False))

@@ -183,14 +183,14 @@ class Shell:
     def debug(self) -> Debug | None:
         """What has breakpoints in the image, if anything."""
         image = self.image
-        while image is not None and image.format != "blkdebug":
-            image = image.file
-        if image is None:
-            return None
-        from pemu.block.filters.debug import Debug
+        while image is not None:
+            if image.format == "blkdebug":
+                from pemu.block.filters.debug import Debug
 
-        assert isinstance(image, Debug)
-        return image
+                if isinstance(image, Debug):
+                    return image
+            image = image.file
+        return None
 
     def running(self) -> int:
         """How many requests in the background are neither done nor suspended."""
