@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.cli.user_options import OPTIONS
-from pemu.linux.programs.execute import default_stack_size
+from pemu.linux.execute import default_stack_size
 from pemu.options.error import OptionError
 from pemu.options.usage import option_table
 

@@ -12,9 +12,9 @@ from pemu.engine.engine import Engine
 from pemu.engine.memory.process import AddressSpace
 from pemu.isa.mips.cpu import architecture
 from pemu.linux import fdtable, title
+from pemu.linux.execute import begin
 from pemu.linux.process import Process, Thread
 from pemu.linux.programs.elf import ElfError
-from pemu.linux.programs.execute import begin
 from pemu.linux.programs.scripts import find_program
 from pemu.linux.running import run_thread
 from pemu.linux.signals import adopt_ignored, watch_fatal

@@ -13,7 +13,6 @@ from pemu.linux.structs.time import (
     TIMEVAL,
     TIMEZONE,
     TMS,
-    InTimespec64,
     interval,
     pack_nanoseconds,
 )
@@ -27,6 +26,7 @@ from pemu.linux.syscall import (
 )
 from pemu.linux.types.names import Bits, ClockId
 from pemu.linux.types.pointers import In, Out, Ptr
+from pemu.linux.types.time import InTimespec64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

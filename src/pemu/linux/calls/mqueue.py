@@ -9,11 +9,12 @@ from pemu.linux.hostcalls import NR, HostBuffer, address_of
 from pemu.linux.sockets.netlink import NETLINK_USERSOCK
 from pemu.linux.structs.layout import Struct
 from pemu.linux.structs.sigevent import SIGEV_THREAD, host_sigevent
-from pemu.linux.structs.time import TIMESPEC, InTimespec64
+from pemu.linux.structs.time import TIMESPEC
 from pemu.linux.syscall import passthrough, syscall
 from pemu.linux.translators import Netlink
 from pemu.linux.types.base import Fd, FlagsType, Mode, Size, UInt
 from pemu.linux.types.pointers import In, InBuf, Out, OutBuf, Ptr, String
+from pemu.linux.types.time import InTimespec64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -266,7 +266,7 @@ def _strings(t: Thread, address: int) -> list[bytes]:
 
 
 def _execute(t: Thread, path: bytes, argv: list[bytes], environ: list[bytes]) -> None:
-    from pemu.linux.programs.execute import can_replace, check_program, replace, stack_limit
+    from pemu.linux.execute import can_replace, check_program, replace, stack_limit
     from pemu.linux.programs.scripts import find_program
 
     host = under_prefix(t, followed(t, path))

@@ -11,15 +11,11 @@ import struct
 from pemu.engine.memory.access import GuestFault
 from pemu.linux.hostcalls import HostBuffer, address_of
 from pemu.linux.structs.layout import Struct
-from pemu.linux.types.pointers import StructType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.memory.process import AddressSpace
-    from pemu.linux.abi import Abi, Decoder
-    from pemu.linux.native_argument import Native
     from pemu.linux.process import Thread
-    from pemu.linux.types.base import Argument
 
 TIMESPEC = Struct("timespec", "long tv_sec", "long tv_nsec")
 TIMESPEC64 = Struct("timespec", "s64 tv_sec", "s64 tv_nsec")
@@ -146,22 +142,3 @@ class TimeLimit:
 def pack_nanoseconds(value: int) -> bytes:
     """A host timespec of `value` nanoseconds, at most what a signed 64-bit count holds."""
     return _HOST_TIMESPEC.pack(*divmod(min(value, (1 << 63) - 1), NANOSECONDS))
-
-
-class _Timespec64In(StructType):
-    """A TIMESPEC64 that a 32-bit guest gives, or NULL: the upper half of its tv_nsec is padding."""
-
-    __slots__ = ()
-
-    def direct(self, abi: Abi) -> bool:
-        return False
-
-    def host(self, argument: Argument) -> Decoder:
-        get = self.decode(argument)
-        return lambda t, regs: host_timespec(t.mem, get(t, regs), TIMESPEC64) or 0
-
-    def native(self, argument: Argument) -> Native | None:
-        return None
-
-
-InTimespec64 = _Timespec64In(TIMESPEC64, True, False)
