@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pemu.block.error import ImageError
 from pemu.block.graph import Graph
-from pemu.block.image import Image
+from pemu.block.image import Image, Snapshot
 from pemu.block.opening import Mode
 from pemu.block.structure import Structure
 from tests.block.recording import Recording, put
@@ -84,6 +84,53 @@ def mutations(
                 yield f"{field.name} = {value:#x}", bytes(changed)
 
 
+def tangles(data: bytes, fields: list[Field], seed: int, count: int) -> Iterator[tuple[str, bytes]]:
+    """`count` images in which structures are at odds with each other: what was done, the image.
+
+    Fields say what others say, point to other fields' structures, into the header, to the end or
+    beyond it; structures are put over each other, filled with random bytes, cut off.
+    """
+    chance = random.Random(seed)
+    places = sorted({0, 512, len(data), len(data) + 65536, *(one.offset for one in fields)})
+    units = (1, 512, 4096, 65536)
+    for _ in range(count):
+        changed, done = bytearray(data), []
+        for _ in range(chance.choice((1, 2, 2, 3, 5))):
+            field, other = chance.choice(fields), chance.choice(fields)
+            size = chance.choice((8, 64, 512))
+            match chance.randrange(8):
+                case 0 | 1 | 2:
+                    place = chance.choice(places) // 512 * 512 // chance.choice(units)
+                    value = place | chance.choice((0, 0, 1 << 63, 1 << 62, 1)) * (field.width == 8)
+                    done.append(_set(changed, field, value))
+                case 3:
+                    raw = bytes(data[other.offset : other.offset + other.width])
+                    order: Any = other.order
+                    done.append(_set(changed, field, int.from_bytes(raw, order)))
+                case 4:
+                    bits = chance.randrange(1, 8 * field.width + 1)
+                    done.append(_set(changed, field, chance.getrandbits(bits)))
+                case 5:
+                    put(changed, field.offset, bytes(data[other.offset : other.offset + size]))
+                    done.append(f"{field.name} has {size} bytes from {other.name} on")
+                case 6:
+                    filled = chance.choice((b"\0" * size, b"\xff" * size, chance.randbytes(size)))
+                    put(changed, field.offset, filled)
+                    done.append(f"{size} bytes from {field.name} on are {filled[:4]!r}...")
+                case 7 if chance.randrange(4) == 0:
+                    end = chance.choice((field.offset, field.offset + 512, len(changed) - 1))
+                    del changed[max(end, 1) :]
+                    done.append(f"cut off at {end}")
+        yield ", ".join(done), bytes(changed)
+
+
+def _set(changed: bytearray, field: Field, value: int) -> str:
+    order: Any = field.order
+    value &= (1 << 8 * field.width) - 1
+    put(changed, field.offset, value.to_bytes(field.width, order))
+    return f"{field.name} = {value:#x}"
+
+
 def exercise(format: str, data: bytes, what: str, *, writes: bool, seed: int = 1) -> str:
     """Use an image; returns what came of it. Raises for what must not be, with `what` as a note."""
     disk = Recording(data, readonly=not writes, most=len(data) + GROWTH)
@@ -143,10 +190,39 @@ def _steps(image: Image, writes: bool, seed: int) -> Iterator[Any]:
     yield image.details
     yield image.snapshots
     yield image.check_image
+    yield image.bitmaps
     if writes:
         yield image.flush
         yield lambda: image.check_image("all")
         yield lambda: image.write(places[1] // 512 * 512, b"x" * min(512, image.size))
+        changes = list(_changes(image, chance))
+        yield from chance.sample(changes, min(len(changes), 4))
+        yield lambda: image.check_image("leaks")
+
+
+def _changes(image: Image, chance: random.Random) -> Iterator[Any]:
+    """What is done to an image as a whole: snapshots, bitmaps, other sizes, other options."""
+    for key in ("1", "one"):
+        yield lambda key=key: image.apply_snapshot(key)
+        yield lambda key=key: image.delete_snapshot(key)
+    yield lambda: image.create_snapshot(Snapshot("", "new"))
+    yield lambda: image.add_bitmap("new")
+    for name in ("b0", "b1"):
+        yield lambda name=name: list(image.dirty_ranges(name))
+        yield lambda name=name: image.clear_bitmap(name)
+        yield lambda name=name: image.remove_bitmap(name)
+    yield lambda: image.merge_bitmap("b0", image, "b1")
+    yield lambda: image.set_backing("", "")
+    yield lambda: image.truncate(image.size + 65536)
+    yield lambda: image.truncate(image.size // 2 // 512 * 512)
+    yield lambda: image.truncate(image.size + (1 << 20), preallocation="metadata")
+    yield image.make_empty
+    cluster = image.limits().cluster
+    if 0 < cluster <= 1 << 21:
+        yield lambda: image.write_compressed(0, chance.randbytes(8) * (cluster // 8))
+    for options in ({"compat": "0.10"}, {"compat": "1.1"}, {"refcount_bits": 8}):
+        yield lambda options=options: list(image.amend(options))
+    yield lambda: list(image.amend({"lazy_refcounts": True}))
 
 
 def _taken() -> int:

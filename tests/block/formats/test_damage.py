@@ -12,7 +12,7 @@ import pytest
 from pemu.block.formats import parallels, qcow, qed, vdi, vhdx_layout, vmdk_extent, vpc
 from pemu.block.graph import Graph
 from tests.block.formats.exchange import create, open_image
-from tests.block.mutation import Field, entries, exercise, fields_of, mutations
+from tests.block.mutation import Field, entries, exercise, fields_of, mutations, tangles
 from tests.block.recording import Recording
 
 
@@ -150,6 +150,26 @@ def test_each_field_changed(tmp_path: Path, case: Damage) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_each_field_changed_often(tmp_path: Path, case: Damage) -> None:
     run_mutations(tmp_path / "disk", case, lambda fields: case.cases // fields)
+
+
+def run_tangles(path: Path, case: Damage, count: int) -> None:
+    data = image_with_data(path, case)
+    for number, (what, changed) in enumerate(tangles(data, case.fields(data), 1, count)):
+        sealed = bytearray(changed)
+        if case.seal is not None and number % 4 and len(changed) == len(data):
+            case.seal(sealed)
+        exercise(case.format, bytes(sealed), what, writes=bool(number % 3), seed=number)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_structures_at_odds(tmp_path: Path, case: Damage) -> None:
+    run_tangles(tmp_path / "disk", case, case.cases // 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_structures_at_odds_often(tmp_path: Path, case: Damage) -> None:
+    run_tangles(tmp_path / "disk", case, case.cases // 2)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pemu.block.formats.qcow2.header import DIRTY, Fields, MoreFields
+from pemu.block.formats.qcow2.header import DIRTY, Fields, MoreFields, parse_header
 from pemu.block.formats.qcow2.snapshots import Entry, Extra
 from pemu.block.graph import Graph
 from pemu.block.image import Image, Pieces, Snapshot
 from pemu.block.opening import Mode
 from tests.block.formats.exchange import create, open_image
-from tests.block.mutation import Field, entries, exercise, fields_of, mutations
+from tests.block.mutation import Field, entries, exercise, fields_of, mutations, tangles
 from tests.block.recording import Recording
 
 OPTIONS: list[dict[str, str]] = [
@@ -44,6 +44,9 @@ def image_with_data(path: Path, options: dict[str, str]) -> bytes:
     image.write_compressed(2 << 20, b"ab" * (cluster // 2))
     if options.get("refcount_bits") != "1":
         image.create_snapshot(Snapshot("", "one"))
+    if image.keeps_bitmaps:
+        image.add_bitmap("b0")
+        image.add_bitmap("b1", 512)
     image.write(1000, chance.randbytes(30000))
     image.write_zeroes(40000, 70000)
     image.close()
@@ -70,6 +73,12 @@ def fields(data: bytes) -> list[Field]:
         at = header.snapshots_offset
         found += fields_of(Entry, at, "snapshot ") + fields_of(Extra, at + Entry.SIZE, "extra ")
         found += entries("snapshot l1", Entry.parse(data, offset=at).l1_offset, 8, 2, "big")
+    bitmaps = parse_header(data[: max(4096, 1 << header.cluster_bits)]).bitmaps
+    if bitmaps is not None:
+        directory = bitmaps.directory_offset
+        found += entries("bitmap directory", directory, 8, bitmaps.directory_size // 8, "big")
+        table = int.from_bytes(data[directory : directory + 8], "big")
+        found += entries("bitmap table", table, 8, 1, "big")
     return found
 
 
@@ -92,6 +101,23 @@ def test_each_field_changed(tmp_path: Path, options: dict[str, str]) -> None:
 @pytest.mark.parametrize("options", OPTIONS, ids=name_of)
 def test_each_field_changed_often(tmp_path: Path, options: dict[str, str]) -> None:
     run_mutations(tmp_path / "disk", options, 100)
+
+
+def run_tangles(path: Path, options: dict[str, str], count: int) -> None:
+    data = image_with_data(path, options)
+    for number, (what, changed) in enumerate(tangles(data, fields(data), 1, count)):
+        exercise("qcow2", changed, what, writes=bool(number % 3), seed=number)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+def test_structures_at_odds(tmp_path: Path, options: dict[str, str]) -> None:
+    run_tangles(tmp_path / "disk", options, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+def test_structures_at_odds_often(tmp_path: Path, options: dict[str, str]) -> None:
+    run_tangles(tmp_path / "disk", options, 10_000)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=name_of)
