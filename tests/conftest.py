@@ -32,8 +32,11 @@ settings.load_profile("pemu")
 
 TARGETS = ("mips", "mipsel", "mips64", "mips64el", "mipsn32", "mipsn32el")
 
-DESCRIPTORS = 1024
-"""As many as a process has by default: tests choose numbers below that."""
+LIMITS = (
+    (resource.RLIMIT_NOFILE, 1024, 1 << 30),
+    (resource.RLIMIT_STACK, 8 << 20, 8 << 20),
+)
+"""What tests count on, which is the usual: least and most. Descriptors; bytes of a stack."""
 
 _KEPT = ("PEMU_TEST_CACHE", "PEMU_TEST_SEED", "PEMU_DEBUG", "PEMU_SYSROOTS")
 
@@ -61,9 +64,11 @@ def pytest_configure(config: pytest.Config) -> None:
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < DESCRIPTORS:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
+    for limit, least, most in LIMITS:
+        soft, hard = resource.getrlimit(limit)
+        room = hard if hard != resource.RLIM_INFINITY else most
+        if soft == resource.RLIM_INFINITY or not least <= soft <= most:
+            resource.setrlimit(limit, (min(least, room), hard))
     for name in list(os.environ):
         if name.startswith(("QEMU_", "PEMU_")) and name not in _KEPT:
             del os.environ[name]
