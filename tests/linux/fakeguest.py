@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pemu.engine.memory.process import AddressSpace
-from pemu.linux import syscall
+from pemu.linux import fdtable, syscall
 from pemu.linux.mips.errno import TO_HOST
 from pemu.linux.strace import Tracer
 from pemu.linux.structs.layout import Record, Struct
@@ -123,7 +123,10 @@ class Guest:
         self.process.tracer = Tracer(child=False)
 
     def close(self) -> None:
+        """End the guest; what is known of its descriptors must not hold for others' later."""
         self.log.close()
+        for fd in list(fdtable._translators):
+            fdtable.forget(fd)
 
     def host_syscall(self, number: int, *args: int) -> int:
         if self.interrupt_next:

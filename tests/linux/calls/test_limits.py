@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,7 +18,9 @@ ENDLESS = (1 << 64) - 1
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> None:
+def _fresh() -> Iterator[None]:
+    limits._kept.clear()
+    yield
     limits._kept.clear()
 
 
