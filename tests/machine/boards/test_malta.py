@@ -173,6 +173,14 @@ def test_image_of_the_flash_has_big_endian_code_and_settings_as_they_are(
     assert memory.dma_read(0x1E3E_0000, 3) == b"set"
 
 
+def test_kernel_sees_the_image_of_the_flash_as_it_is(tmp_path: Path, image: str) -> None:
+    path = tmp_path / "flash"
+    path.write_bytes(bytes(0x1_0000) + b"data".ljust(0x3F_0000))
+    given = Given("big", kernel=image, drives=[drive_of(path, ",if=pflash")])
+    memory = given.machine.memory
+    assert memory.dma_read(0x1E01_0000, 4) == memory.dma_read(BOOT + 0x1_0000, 4) == b"data"
+
+
 def test_firmware_that_is_not_there() -> None:
     with pytest.raises(OptionError, match="-bios: '/no/such' is not there"):
         Given(firmware="/no/such")

@@ -112,7 +112,7 @@ class CfiFlash(Device):
         times = bytes((0x07, 0x07, 0x0A, 0x00, 0x04, 0x04, 0x04, 0x00))
         shape = bytes((size, 2, 0, BUFFER_BITS, 0, 1))
         region = blocks.to_bytes(2, "little") + length.to_bytes(2, "little")
-        extended = b"PRI10" + bytes(8)
+        extended = b"PRI10" + bytes(9) + b"\x01"  # one field of protection bits
         table = dict(enumerate(head + volts + times + shape + region, 0x10))
         return table | dict(enumerate(extended, EXTENDED_QUERY))
 

@@ -207,6 +207,8 @@ class Malta(Board):
             raise OptionError(f"-append: {len(self.config.append)} characters are too many")
         roms.append(Rom("prom", PARAMETERS, block))
         code = self._loader(kernel.entry, arguments, environment)
+        if self.config.drive("pflash", 0, 0):
+            self._boot.write_bytes(0, self._flash.read_bytes(0, FLASH_SIZE))
         self._boot.write_bytes(0, code.bytes())
         self._boot.write_bytes(REVISION_OFFSET, REVISION.to_bytes(4, self.machine.order))
 
