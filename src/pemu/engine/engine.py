@@ -191,7 +191,9 @@ class Engine(NativeContext):
         from pemu.engine.code.regioncache import RegionCache
 
         with self.lock:
-            self._stored = RegionCache(self, self.cache, program, version)
+            self._stored = RegionCache(
+                self.arch, self.context, self.map_code, self.cache, program, version
+            )
             self._use_stored()
             if self._compiler is not None:
                 self._compiler.be_patient()

@@ -10,9 +10,13 @@ from pemu.engine.layout import context as c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pemu.engine.code.cache import CodeCache
     from pemu.engine.code.regionstore import Module, RegionStore
-    from pemu.engine.engine import Engine
+    from pemu.engine.staging.architecture import Architecture
+
+    MapCode = Callable[[int, int, int, list[tuple[int, int]]], int]
 
 SEPARATOR = "\0"
 """Between the parts of an identity: name of the architecture, path of the program, version."""
@@ -27,7 +31,8 @@ LEAST_SHARE = 256
 class RegionCache:
     """The stored regions of the program that an engine runs.
 
-    `program` is its path; `version` tells the file from what it was before.
+    `program` is its path; `version` tells the file from what it was before. `context`: the
+    engine's; `map_code` maps code of a file into its code area, as `CodeArea.map` does.
     """
 
     __slots__ = (
@@ -35,22 +40,30 @@ class RegionCache:
         *("_store", "_usable", "_words"),
     )
 
-    def __init__(self, engine: Engine, cache: CodeCache, program: str, version: str) -> None:
+    def __init__(
+        self,
+        arch: Architecture,
+        context: memoryview,
+        map_code: MapCode,
+        cache: CodeCache,
+        program: str,
+        version: str,
+    ) -> None:
         self._cache = cache
-        self._identity = SEPARATOR.join((engine.arch.name, program, version))
-        self._one_memory = engine.arch.system is None
-        self._context = engine.context
+        self._identity = SEPARATOR.join((arch.name, program, version))
+        self._one_memory = arch.system is None
+        self._context = context
         self._saving = allocate_lock()
         self._base = 0
         self._words = 0
-        self._store = self._open(engine)
+        self._store = self._open(map_code)
         self._usable = self._store is not None
         self._retired = 0
         if self._store is not None:
             self._words = self._store.words
 
-    def _open(self, engine: Engine | None) -> RegionStore | None:
-        """Open the program's file, and map its code into `engine`."""
+    def _open(self, map_code: MapCode | None) -> RegionStore | None:
+        """Open the program's file, and map its code where that is wanted."""
         fd = self._cache.open(REGIONS, self._identity)
         if fd is None:
             return None
@@ -58,16 +71,16 @@ class RegionCache:
 
         try:
             store = RegionStore(fd)
-            if engine is not None:
-                self._map(engine, store, fd)
+            if map_code is not None:
+                self._map(map_code, store, fd)
             return store
         except (MemoryError, OSError, ValueError):
             return None
         finally:
             os.close(fd)
 
-    def _map(self, engine: Engine, store: RegionStore, fd: int) -> None:
-        base = engine.map_code(fd, store.code_at, store.code_bytes, store.writable())
+    def _map(self, map_code: MapCode, store: RegionStore, fd: int) -> None:
+        base = map_code(fd, store.code_at, store.code_bytes, store.writable())
         self._base = base
         start = store.address
         for field, value in (

@@ -13,7 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    from pemu.engine.engine import Engine
+    from pemu.engine.memory.machine import MachineMemory
+    from pemu.engine.memory.process import AddressSpace
+    from pemu.engine.staging.architecture import Architecture
     from pemu.engine.staging.insn import Insn
 
 _SLOT_MARK = 0x80
@@ -43,16 +45,20 @@ class Op:
 
 
 class BlockReader:
-    """Reads the blocks of an engine, given their host addresses."""
+    """Reads the blocks of an engine, given their host addresses; `symbols`: its tier 0's."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        arch = engine.arch
+    def __init__(
+        self,
+        arch: Architecture,
+        symbols: dict[str, int],
+        memory: AddressSpace | MachineMemory,
+    ) -> None:
+        self._memory = memory
         self._unit = arch.insn_bytes
         self._xlen = arch.xlen
         self._order: Literal["big", "little"] = "big" if arch.big_endian else "little"
         self._decoders = ModeDecoders(arch)
-        self._runtime = {address: name for name, address in engine.symbols.items()}
+        self._runtime = {address: name for name, address in symbols.items()}
 
     def decode(self, word: int, mode: int) -> Insn | None:
         """The instruction that a word is in a translation mode; None for a reserved one."""
@@ -98,7 +104,7 @@ class BlockReader:
         second = _u64(block + c.SECOND_AT)
         at = second if second and pc >> 12 != start >> 12 else _u64(block + c.CODE_AT) + pc - start
         try:
-            return int.from_bytes(self._engine.memory.read(at, self._unit), self._order)
+            return int.from_bytes(self._memory.read(at, self._unit), self._order)
         except GuestFault:  # the page has gone since
             return 0
 

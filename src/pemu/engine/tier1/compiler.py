@@ -18,8 +18,8 @@ from pemu.engine.host.masking import with_own_descriptors, with_signals_blocked
 from pemu.engine.layout import context as c
 from pemu.engine.layout.pages import VOLATILE, WRITE
 from pemu.engine.tier0.modules import helper_definitions
-from pemu.engine.tier1.forming import Former, Shape, u32
-from pemu.engine.tier1.guestblock import GuestBlock, find_tight_loops, order, region_base
+from pemu.engine.tier1.forming import Former, u32
+from pemu.engine.tier1.guestblock import GuestBlock, Shape, find_tight_loops, order, region_base
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pemu.engine.code.link import Blob
     from pemu.engine.code.regioncache import RegionCache
     from pemu.engine.code.regionstore import Ranges
-    from pemu.engine.engine import Engine
     from pemu.engine.staging.helper import Helper
+    from pemu.engine.tier1.owner import Owner
 
 MODULE_WORDS = 400
 """Guest instructions in a module, about: 0.1 s of compiling, for which a fork has to wait."""
@@ -125,7 +125,7 @@ class _Placed:
 class Compiler:
     """Compiles hot blocks for an engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Owner) -> None:
         self._engine = engine
         self._former = Former(engine)
         self._modules: list[_Placed] = []

@@ -14,13 +14,13 @@ from pemu.engine.staging.builder import with_registers
 from pemu.engine.tier0.decoder import ModeDecoders
 from pemu.engine.tier1 import explore
 from pemu.engine.tier1.explore import PAGE
-from pemu.engine.tier1.guestblock import GuestBlock, join
+from pemu.engine.tier1.guestblock import GuestBlock, Shape, join
 from pemu.engine.tier1.region import RegionBuilder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pemu.engine.engine import Engine
     from pemu.engine.staging.insn import Insn
+    from pemu.engine.tier1.owner import Owner
 
 MAX_BLOCKS = 64
 """Blocks in a region: compile time grows faster than linearly with a function's size."""
@@ -52,36 +52,10 @@ def u32(address: int) -> int:
     return ctypes.c_uint32.from_address(address).value
 
 
-class Shape:
-    """A region that is to be compiled: translation mode, address of its head, blocks by address.
-
-    `floats`: it serves all pages with its code; its addresses are as if it was in FLOATING_PAGE.
-    `page`: where else it serves only the guest-virtual page at this address; None where each
-    address always leads to the same memory.
-    """
-
-    __slots__ = ("blocks", "floats", "mode", "page", "start")
-
-    def __init__(
-        self,
-        mode: int,
-        start: int,
-        blocks: dict[int, GuestBlock],
-        *,
-        floats: bool = False,
-        page: int | None = None,
-    ) -> None:
-        self.mode = mode
-        self.start = start
-        self.blocks = blocks
-        self.floats = floats
-        self.page = page
-
-
 class Former:
     """Forms regions from the blocks of an engine. The engine's lock is held while it does."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Owner) -> None:
         self._engine = engine
         arch = engine.arch
         self._features = [arch.features | extra for extra in arch.modes]

@@ -77,6 +77,32 @@ class GuestBlock:
         self.stores_inherited: list[frozenset[Key]] = []
 
 
+class Shape:
+    """A region that is to be compiled: translation mode, address of its head, blocks by address.
+
+    `floats`: it serves all pages with its code; its addresses are as if it was in
+    `regionstore.FLOATING_PAGE`. `page`: where else it serves only the guest-virtual page at this
+    address; None where each address always leads to the same memory.
+    """
+
+    __slots__ = ("blocks", "floats", "mode", "page", "start")
+
+    def __init__(
+        self,
+        mode: int,
+        start: int,
+        blocks: dict[int, GuestBlock],
+        *,
+        floats: bool = False,
+        page: int | None = None,
+    ) -> None:
+        self.mode = mode
+        self.start = start
+        self.blocks = blocks
+        self.floats = floats
+        self.page = page
+
+
 def join(blocks: dict[int, GuestBlock]) -> None:
     """Set the successors inside a region.
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from pemu.engine.staging.architecture import Architecture
     from pemu.engine.staging.insn import Insn
-    from pemu.engine.tier1.forming import Shape
-    from pemu.engine.tier1.guestblock import Key
+    from pemu.engine.tier1.guestblock import Key, Shape
 
 
 class RegionBuilder(RegionExits):

@@ -52,7 +52,7 @@ class CodeLog:
         self._arch = engine.arch
         self._find_name = name
         self._names: dict[int, str] = {}
-        self._blocks = BlockReader(engine)
+        self._blocks = BlockReader(engine.arch, engine.symbols, engine.memory)
         self._digits = digits
         self._general = general
         self._floating_point = floating_point

@@ -98,7 +98,7 @@ def test_a_page_at_several_addresses_is_translated_once(machine_of: MachineOf, m
     finally:
         machine.engine.set_options()
         machine.engine.on_new_block = None
-    reader = BlockReader(machine.engine)
+    reader = BlockReader(machine.engine.arch, machine.engine.symbols, machine.engine.memory)
     starts = [reader.place(block)[0] for block in seen]
     assert [start for start in starts if start < 0x80000000] == [
         SEEN_AT[0],
