@@ -16,7 +16,7 @@ from pemu.block.error import ImageError
 from pemu.block.formats import bochs, cloop, dmg
 from pemu.block.opening import Mode
 from tests.block.formats.exchange import READONLY, open_image, qemu
-from tests.block.mutation import Field, entries, exercise, fields_of, mutations
+from tests.block.mutation import Field, entries, exercise, fields_of, mutations, tangles
 
 CONTENTS = (
     random.Random(1).randbytes(100 << 10)
@@ -204,6 +204,15 @@ def run_mutations(name: str, each: int) -> None:
         exercise(format, changed, what, writes=False, seed=number)
     for end in (0, 1, 511, 512, 700, 4096, len(data) - 1):
         exercise(format, data[:end], f"the first {end} bytes", writes=False)
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", IMAGES)
+def test_structures_at_odds(name: str, count: int) -> None:
+    format, make = IMAGES[name]
+    data = make()
+    for number, (what, changed) in enumerate(tangles(data, fields(name, data), 1, count)):
+        exercise(format, changed, what, writes=False, seed=number)
 
 
 @pytest.mark.parametrize("name", IMAGES)

@@ -13,6 +13,7 @@ from pemu.block.formats import vhdx_layout as layout
 from pemu.block.formats.vhdx_log import Descriptor, EntryHeader
 from pemu.block.opening import Mode
 from tests.block.formats.exchange import create, open_image, qemu
+from tests.block.mutation import Field, entries, exercise, fields_of, mutations, tangles
 
 SIZE = 6 << 20
 LOG = 1 << 20
@@ -91,6 +92,55 @@ def test_entry_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Input/output error"):
         image.read(0, 6)
     image.close()
+
+
+def log_fields() -> list[Field]:
+    """Those of both entries, and the beginnings of their sectors."""
+    found = []
+    for number in range(2):
+        at = LOG + 4096 + number * 8192
+        found += fields_of(EntryHeader, at, f"entry {number}: ")
+        for which in range(2):
+            place = at + EntryHeader.SIZE + which * Descriptor.SIZE
+            found += fields_of(Descriptor, place, f"entry {number} descriptor {which}: ")
+        found += entries(f"entry {number} sector", at + 4096, 4, 3)
+    return found
+
+
+def seal_entries(data: bytearray) -> None:
+    for number in range(2):
+        at = LOG + 4096 + number * 8192
+        length = EntryHeader.parse(data, offset=at).length
+        if 4096 <= length <= 1 << 20:
+            data[at : at + length] = layout.sealed(bytes(data[at : at + length]))
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(3000, marks=pytest.mark.slow)])
+def test_logs_that_lie(tmp_path: Path, count: int) -> None:
+    image_with_log(tmp_path / "disk")
+    data = (tmp_path / "disk").read_bytes()
+    changes = [
+        *mutations(data, log_fields(), 1, count // 15),
+        *tangles(data, log_fields(), 1, count),
+    ]
+    for number, (what, changed) in enumerate(changes):
+        whole = bytearray(changed)
+        if number % 4 and len(changed) == len(data):
+            seal_entries(whole)
+        exercise("vhdx", bytes(whole), what, writes=bool(number % 8), seed=number)
+
+
+def test_log_of_overlapping_entries_takes_no_time(tmp_path: Path) -> None:
+    """Each sector claims to begin an entry as long as the log."""
+    image_with_log(tmp_path / "disk")
+    data = bytearray((tmp_path / "disk").read_bytes())
+    head = EntryHeader.parse(data, offset=LOG + 4096)
+    head.length = 1 << 20
+    for at in range(LOG, LOG + (1 << 20), 4096):
+        data[at : at + EntryHeader.SIZE] = head.emit()
+    (tmp_path / "disk").write_bytes(data)
+    with pytest.raises(ImageError, match="its entries overlap"):
+        open_image(tmp_path / "disk")
 
 
 def test_checksum_is_that_of_the_standard() -> None:
