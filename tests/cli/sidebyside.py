@@ -82,3 +82,8 @@ def _run(words: list[str], folder: Path, input: str, program: str) -> Answer:
         for text in (done.stdout, done.stderr)
     )
     return Answer(done.returncode, output, error)
+
+
+def first_line(text: str) -> str:
+    """The first line without a remedy that only Pemu has."""
+    return text.partition("\n")[0].partition(";")[0]

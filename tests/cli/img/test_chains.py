@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.sidebyside import Answer, Pair, command
+from tests.cli.sidebyside import Answer, Pair, command, first_line
 from tests.patience import until
 
 _DISK_SIZE = re.compile(r"disk size: .*\n")
@@ -111,11 +111,6 @@ def test_answers_are_the_same(pair: Pair, words: list[str]) -> None:
     assert ours.status == theirs.status
     assert _DISK_SIZE.sub("", ours.output) == _DISK_SIZE.sub("", theirs.output)
     assert (first_line(ours.error)) == first_line(theirs.error)
-
-
-def first_line(text: str) -> str:
-    """The first line without a remedy that only Pemu has."""
-    return text.partition("\n")[0].partition(";")[0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.sidebyside import Pair, command
+from tests.cli.sidebyside import Pair, command, first_line
 from tests.cli.signals import catches
 from tests.patience import until
 
@@ -109,11 +109,6 @@ def test_answers_are_the_same(pair: Pair, words: list[str]) -> None:
     assert ours.status == theirs.status
     assert ours.output == theirs.output
     assert first_line(ours.error) == first_line(theirs.error)
-
-
-def first_line(text: str) -> str:
-    """The first line without a remedy that only Pemu has."""
-    return text.partition("\n")[0].partition(";")[0]
 
 
 def test_info_is_the_same(pair: Pair) -> None:

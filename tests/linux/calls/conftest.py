@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 
+from pemu.linux import fdtable
 from pemu.linux.target import TARGETS
 from tests.linux.fakeguest import Guest
 
@@ -51,3 +53,16 @@ def sample(request: pytest.FixtureRequest) -> Iterator[Guest]:
     made = make(request.param)
     yield made
     made.close()
+
+
+@pytest.fixture
+def descriptors_closed() -> Iterator[None]:
+    """Descriptors that the test leaves open are closed after it, and known no more."""
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    for name in set(os.listdir("/proc/self/fd")) - before:
+        try:
+            os.close(int(name))
+        except OSError:
+            continue
+        fdtable.forget(int(name))

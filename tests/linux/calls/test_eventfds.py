@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,21 +13,11 @@ from pemu.linux import fdtable, translators
 from pemu.linux.structs.time import ITIMERSPEC, ITIMERSPEC64
 from tests.linux.fakeguest import Guest, GuestError
 
+pytestmark = pytest.mark.usefixtures("descriptors_closed")
+
 NONBLOCK, CLOEXEC = 0x80, 0x80000
 SIGUSR1 = 16
 """Its number on MIPS."""
-
-
-@pytest.fixture(autouse=True)
-def _close_all() -> Iterator[None]:
-    before = set(os.listdir("/proc/self/fd"))
-    yield
-    for name in set(os.listdir("/proc/self/fd")) - before:
-        try:
-            os.close(int(name))
-        except OSError:
-            continue
-        fdtable.forget(int(name))
 
 
 def test_eventfd_counts_in_the_guest_s_byte_order(guest: Guest) -> None:

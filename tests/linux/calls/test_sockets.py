@@ -7,18 +7,18 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pemu.linux import fdtable
 from pemu.linux.calls.messages import MMSGHDR
 from pemu.linux.structs.layout import Struct
 from pemu.linux.structs.time import TIMESPEC, TIMESPEC64
 from pemu.linux.types.iovec import IOVEC
 from pemu.linux.types.sockets import MSGHDR
 from tests.linux.fakeguest import Guest, GuestError
+
+pytestmark = pytest.mark.usefixtures("descriptors_closed")
 
 SOL_SOCKET = 0xFFFF
 STREAM, DGRAM, NONBLOCK, CLOEXEC = 2, 1, 0x80, 0x80000
@@ -32,18 +32,6 @@ def order(guest: Guest) -> str:
 def inet(guest: Guest, port: int, host: str = "127.0.0.1") -> bytes:
     family = struct.pack(order(guest) + "H", socket.AF_INET)
     return family + struct.pack(">H", port) + socket.inet_aton(host) + bytes(8)
-
-
-@pytest.fixture(autouse=True)
-def _close_all() -> Iterator[None]:
-    before = set(os.listdir("/proc/self/fd"))
-    yield
-    for name in set(os.listdir("/proc/self/fd")) - before:
-        try:
-            os.close(int(name))
-        except OSError:
-            continue
-        fdtable.forget(int(name))
 
 
 def guest_pair(guest: Guest, kind: int = STREAM) -> tuple[int, int]:

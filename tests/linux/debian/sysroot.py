@@ -88,3 +88,9 @@ def outcome(done: Done) -> tuple[int, str, str]:
         text.decode("utf-8", "backslashreplace") for text in (done.stdout, done.stderr)
     )
     return done.returncode, output, errors
+
+
+def good(done: Done) -> str:
+    """The output of a program that must have ended well and without complaints."""
+    assert outcome(done)[::2] == (0, "")
+    return done.stdout.decode()

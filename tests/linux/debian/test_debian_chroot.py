@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.linux.debian.sysroot import LIMIT, Debian, Done, outcome
+from tests.linux.debian.sysroot import LIMIT, Debian, Done, good, outcome
 from tests.linux.debian.test_debian_shell import SCRIPTS, comparable
 
 SOURCES = SCRIPTS.parent / "debian"
@@ -68,12 +68,6 @@ def chroot(debian: Debian, tmp_path: Path) -> Chroot:
     made = Chroot(debian, tmp_path / "chroot")
     made.check()
     return made
-
-
-def good(done: Done) -> str:
-    """The output of a program that must have ended well and without complaints."""
-    assert outcome(done)[::2] == (0, "")
-    return done.stdout.decode()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in SCRIPTS.iterdir()))

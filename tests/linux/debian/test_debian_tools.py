@@ -14,15 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.linux.debian.sysroot import Debian, Done, outcome
+from tests.linux.debian.sysroot import Debian, Done, good, outcome
 
 SOURCES = Path(__file__).resolve().parents[2] / "programs" / "debian"
-
-
-def good(done: Done) -> str:
-    """The output of a program that must have ended well and without complaints."""
-    assert outcome(done)[::2] == (0, "")
-    return done.stdout.decode()
 
 
 def good_output(done: Done) -> str:
