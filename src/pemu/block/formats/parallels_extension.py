@@ -32,6 +32,8 @@ _PIECE = 1 << 20
 
 
 class ExtensionHeader(Structure, byte_order="<"):
+    """What the extension begins with; its features follow."""
+
     magic: U64 = MAGIC
     checksum: Annotated[bytes, 16]
     """MD5 of the rest of the cluster."""
