@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pemu.cli import system, system_run
+from pemu.cli import system, system_machine, system_run
 from pemu.cli.system_options import COMMAND, SystemOptions
 from pemu.machine.memory_backend import backends, is_memory_backend
 from pemu.options.error import OptionError
@@ -86,6 +86,12 @@ def eventually_heeds_signals(pid: int) -> None:
         (["-smp", "1,dies=2"], "-smp: dies=2: no board here has more than one"),
         (["-M", "none", "-smp", "1,maxcpus=2"], "-smp 2: board none has at most 1 processor"),
         (["-M", "none", "-accel", "tcg", "-M", "accel=tcg"], "-accel and -M accel= say the same"),
+        (["-M", "none,smp.cpus=2"], "-smp 2: board none has at most 1 processor"),
+        (["-M", "none,smp.cpus=1", "-smp", "1"], "-smp and -M smp.cpus= say the same"),
+        (["-M", "none,memory.size=x"], "-M memory: size: 'x' is not a size"),
+        (["-M", "none,boot.order=x"], "-M boot: order: 'x' is no boot device"),
+        (["-M", "none,boot.foo=x"], "-M boot: 'foo' is not a key here"),
+        (["-M", "none,mem-merge=x"], "-M mem-merge: 'x' is neither on nor off"),
         (["-M", "none,accel=kvm:xen"], "-M accel=kvm: there is no such accelerator"),
         (["-accel", "tcg,split-wx=on"], "-accel: split-wx: not supported yet"),
         (["-boot", "once=d"], "-boot once: boards of this architecture have no boot order"),
@@ -142,6 +148,19 @@ def test_help(words: list[str], answer: str, capfd: pytest.CaptureFixture[str]) 
 def test_sizes_of_memory() -> None:
     given = options("-m", "256", "-m", "slots=2,maxmem=1G").memory
     assert (given[0]["size"], given[1]["maxmem"]) == (256 << 20, 1 << 30)
+
+
+def test_groups_of_properties_of_the_machine() -> None:
+    text = "none,memory.size=64M,memory.max-size=1G,memory.slots=2,smp.cpus=1,boot.order=dc"
+    given = options("-M", text)
+    name, properties = system_machine.machine_option(given)
+    system_machine.general_properties("", given, properties)
+    assert (name, properties) == ("none", {})
+    assert given.memory == [{"size": 64 << 20, "slots": 2, "maxmem": 1 << 30}]
+    assert given.smp is not None
+    assert given.smp["cpus"] == 1
+    assert given.boot is not None
+    assert given.boot["order"] == "dc"
 
 
 def test_switches() -> None:

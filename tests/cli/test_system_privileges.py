@@ -167,6 +167,13 @@ def test_descriptors_stand_for_files_of_chardevs_and_drives_and_the_log(tmp_path
         os.close(fd)
 
 
+@pytest.mark.parametrize(("value", "shared"), [("on", 2), ("off", 0)])
+def test_guest_memory_in_core_dumps(value: str, shared: int, tmp_path: Path) -> None:
+    with running("pemu", tmp_path, "-M", f"dump-guest-core={value}") as process:
+        bits = Path(f"/proc/{process.pid}/coredump_filter").read_text()
+        assert int(bits, 16) & 2 == shared
+
+
 def test_modules_imported_late_are_listed() -> None:
     paths = latemodules.own(PACKAGES)
     optional = {"cryptography", "liblzfse", "paramiko", "urllib3", "zstandard"}

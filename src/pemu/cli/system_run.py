@@ -13,18 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from pemu import fdsets
 from pemu.block.objects import add_object
 from pemu.chardev.interface import Chardev, Host
 from pemu.chardev.registry import Chardevs
 from pemu.cli import background, outcome
-from pemu.cli.configfile import MACHINE_KEYS
 from pemu.cli.privileges import give_up
 from pemu.cli.system_cpu import code_cache, maker
 from pemu.cli.system_defaults import drives as given_drives
 from pemu.cli.system_defaults import ports
+from pemu.cli.system_machine import general_properties, machine_option
 from pemu.cli.system_options import SystemOptions
 from pemu.cli.tracelog import open_log
 from pemu.devices import DRIVERS, catalogue
@@ -53,13 +52,13 @@ SWITCH_INTERVAL = 0.0002
 
 def run(target: Target, options: SystemOptions) -> int:
     """Run a machine until it ends; returns the exit status. Raises OptionError."""
-    name, properties = _machine_option(options)
+    name, properties = machine_option(options)
     if name in ("help", "?"):
         return outcome.show(boards.listing(target.architecture))
     for text in options.device:
         catalogue.answer(text)
     _messages(options)
-    _general(f"pemu-system-{target.name}", options, properties)
+    general_properties(f"pemu-system-{target.name}", options, properties)
     _check(options)
     board = boards.find(name, target.architecture)
     if "help" in properties or "?" in properties:
@@ -365,37 +364,6 @@ def _saying(option: str) -> Iterator[None]:
         raise error.within(option) from None
 
 
-def _machine_option(options: SystemOptions) -> tuple[str, dict[str, str | None]]:
-    """The board's name and the properties that all -M together give."""
-    name, properties = "", {}
-    for items in options.machine:
-        for key, text in items:
-            if key == "type":
-                name = text or ""
-            elif key in ("help", "?") and text is None and len(items) == 1:
-                name = "help"
-            else:
-                properties[key] = text
-    return name, properties
-
-
-def _general(program: str, options: SystemOptions, properties: dict[str, Any]) -> None:
-    """Carry out the properties of `GENERAL`, which are options by another name."""
-    for attribute, key in MACHINE_KEYS.items():
-        if key in properties:
-            setattr(options, attribute, properties.pop(key) or "")
-    if "accel" in properties:
-        names = (properties.pop("accel") or "tcg").split(":")
-        if options.accel:
-            raise OptionError("-accel and -M accel= say the same; give one of them")
-        _choose_accelerator(program, "-M accel=", names)
-    _choose_accelerator(program, "-accel ", [one["accel"] for one in options.accel])
-    if properties.pop("graphics", "on") == "off":
-        options.nographic = True
-    options.memory_backend = properties.pop("memory-backend", None) or ""
-    properties.pop("usb", None)  # boards have their USB controllers
-
-
 def _messages(options: SystemOptions) -> None:
     """Have messages begin as -msg says."""
     wanted = options.messages or {"timestamp": False, "guest-name": False}
@@ -434,14 +402,6 @@ def _lock_memory() -> None:
         raise OptionError(
             f"-overcommit mem-lock=on: locking memory failed ({why}); raise the limit (ulimit -l)"
         )
-
-
-def _choose_accelerator(program: str, option: str, names: list[str]) -> None:
-    """Take the first of the accelerators that there is, having warned of those before."""
-    if names and "tcg" not in names:
-        raise OptionError(f"{option}{names[0]}: there is no such accelerator; use tcg")
-    for name in names[: names.index("tcg")] if names else ():
-        outcome.fail(program, f"warning: {option}{name}: there is no such accelerator")
 
 
 def _check(options: SystemOptions) -> None:

@@ -95,12 +95,17 @@ class Board(Declaring):
 GENERAL = (
     ("accel", "str", "accelerator: tcg"),
     ("append", "str", "the kernel's command line, as -append"),
+    ("boot.order", "str", "boot order, as -boot order; likewise the other keys of -boot"),
     ("dtb", "str", "device tree file, as -dtb"),
+    ("dump-guest-core", "on|off", "whether core dumps of the host have guest memory"),
     ("firmware", "str", "firmware image, as -bios"),
     ("graphics", "on|off", "off as with -nographic"),
     ("initrd", "str", "initial RAM disk, as -initrd"),
     ("kernel", "str", "kernel, as -kernel"),
+    ("mem-merge", "on|off", "nothing: the host does not merge pages of files"),
+    ("memory.size", "size", "RAM, as -m; likewise memory.slots and memory.max-size"),
     ("memory-backend", "str", "id of the -object that is the machine's RAM"),
+    ("smp.cpus", "int", "processors, as -smp; likewise the other keys of -smp"),
     ("usb", "on|off", "nothing, as -usb"),
 )
 """Properties that every board has: key, type, help. The command carries them out."""
