@@ -28,6 +28,34 @@ def test_sink_that_comes_later_hears_of_a_high_line() -> None:
     assert late.level == 1
 
 
+def test_renewed_line_falls_and_rises() -> None:
+    heard: list[int] = []
+    line = Irq(heard.append)
+    line.raise_()
+    line.renew()
+    assert heard == [1, 0, 1]
+
+
+def test_renewed_line_stays_where_nothing_would_change() -> None:
+    heard: list[int] = []
+    latch = Irq(heard.append)
+    line = Irq(latch)
+    line.raise_()
+    latch.unheard = lambda: True
+    line.renew()
+    assert heard == [1]
+
+
+def test_renewed_line_is_heard_by_a_second_sink() -> None:
+    heard: list[int] = []
+    latch = Irq()
+    latch.unheard = lambda: True
+    line = Irq(latch, heard.append)
+    line.raise_()
+    line.renew()
+    assert heard == [1, 0, 1]
+
+
 def test_or_gate_is_high_while_one_input_is() -> None:
     output = Irq()
     one, two = or_gate(output, 2)

@@ -16,19 +16,24 @@ Sink = Callable[[int], object]
 class Irq:
     """One line, from its source to its sinks. `level` is 0 or 1."""
 
-    __slots__ = ("_sink", "_sinks", "level")
+    __slots__ = ("_sink", "_sinks", "level", "unheard")
 
     def __init__(self, *sinks: Irq | Sink) -> None:
         self.level = 0
         self._sinks: list[Sink] = []
         self._sink: Sink = _nowhere
+        self.unheard: Callable[[], bool] = _never
+        """Called before the high line falls and rises at once; where it returns true that changes
+        nothing behind it, as with a latch that has an edge already, and can be left out."""
         for sink in sinks:
             self.connect(sink)
 
     def connect(self, sink: Irq | Sink) -> None:
         """Let `sink` hear of changes too; it hears of a level that is high already at once."""
         self._sinks.append(sink.set if isinstance(sink, Irq) else sink)
-        self._sink = self._sinks[0] if len(self._sinks) == 1 else self._fan_out
+        single = len(self._sinks) == 1
+        self._sink = self._sinks[0] if single else self._fan_out
+        self.unheard = partial(_unheard, sink) if single and isinstance(sink, Irq) else _never
         if self.level:
             self._sinks[-1](1)
 
@@ -59,6 +64,12 @@ class Irq:
         self.set(1)
         self.set(0)
 
+    def renew(self) -> None:
+        """Have the line, which is high, fall and rise: another edge."""
+        if not self.unheard():
+            self.set(0)
+            self.set(1)
+
     def repeat(self) -> None:
         """Tell the sinks the level again, so that gates know it after state was loaded."""
         self._sink(self.level)
@@ -70,6 +81,15 @@ class Irq:
 
 def _nowhere(level: int) -> None:
     """The sink of a line that is not connected."""
+
+
+def _unheard(line: Irq) -> bool:
+    return line.unheard()
+
+
+def _never() -> bool:
+    """Of a line behind which every change is noticed."""
+    return False
 
 
 def input_lines(handler: Callable[[int, int], object], count: int) -> list[Irq]:

@@ -72,6 +72,17 @@ def test_edge_stays_when_its_line_falls(pic: Pair) -> None:
     assert pic.acknowledge() == 4
 
 
+def test_renewed_line_is_an_edge_after_the_acknowledge(pic: Pair) -> None:
+    pic.irqs[4].raise_()
+    pic.irqs[4].renew()
+    assert pic.acknowledge() == 4
+    pic.eoi(4)
+    assert not pic.pending()
+    pic.irqs[4].renew()
+    assert pic.acknowledge() == 4
+    assert pic.master.counts[4] == 3
+
+
 def test_level_is_served_again_until_it_falls(pic: Pair) -> None:
     pic.write(0x4D1, 1 << 2)
     pic.irqs[10].raise_()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pemu.devices.pci.piix4 import Piix4Isa, Piix4Pm
+from pemu.devices.serial.ns16550a import IsaSerial
 from pemu.machine.irq import Irq
 from pemu.machine.machine import Machine
 from pemu.machine.pci import PciBus
@@ -198,6 +201,42 @@ def test_power_button_interrupts(piix4: Bridge) -> None:
     [button] = piix4.machine.control.powerdown
     button()
     assert piix4.interrupt() == 9
+
+
+STEPS = (
+    *((0x3F8, 65), (0x3F8, 66), (0x3F9, 0), (0x3F9, 2), (0x3FA, 1), (0x3FC, 0), (0x3FC, 16)),
+    *((0x20, 0x20), (0x21, 0), (0x21, 0x10), (0x4D0, 0), (0x4D0, 0x10)),
+)
+"""Ports and what is written to them: a serial port, its interrupt controller."""
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_edges_that_are_left_out_would_change_nothing(seed: int) -> None:
+    seen = []
+    for shortened in (True, False):
+        choice = random.Random(seed)
+        bridge = Bridge()
+        serial = bridge.machine.create(IsaSerial, bridge.isa.isa)
+        if not shortened:
+            serial.irq.unheard = lambda: False
+        pic = bridge.isa.pic
+        results: list[object] = []
+        for _ in range(2000):
+            kind = choice.randrange(8)
+            if kind == 0:
+                results.append(bridge.interrupt())
+            elif kind == 1:
+                results.append(bridge.read(0x3FA))
+            elif kind == 2:
+                bridge.pirqs[0].set(choice.randrange(2))
+            elif kind == 3:
+                bridge.configure(ISA, 0x60, choice.choice((4, 0x80, 0x80)))
+            else:
+                bridge.out(*choice.choice(STEPS))
+            results.append((bridge.isa.intr.level, pic.requests, pic.in_service, pic.levels))
+            results.append(list(pic.counts))
+        seen.append(results)
+    assert seen[0] == seen[1]
 
 
 @given(

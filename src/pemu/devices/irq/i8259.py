@@ -8,6 +8,8 @@ mode, whose three-byte acknowledge no PCI bridge makes, and buffered mode, which
 
 from __future__ import annotations
 
+from functools import partial
+
 from pemu.machine import prop, state
 from pemu.machine.declare import Output, inputs
 from pemu.machine.irq import Irq
@@ -83,8 +85,18 @@ class I8259(IsaDevice):
             self.requests &= ~bit
         self._update()
 
+    def _latched(self, number: int) -> bool:
+        """An input falls and rises: whether that changes nothing, as it is requested already."""
+        bit = 1 << number
+        if not self.requests & bit or self.elcr & bit or number == CASCADE:
+            return False
+        self.counts[number] += 1
+        return True
+
     def realize(self) -> None:
         self.counts = [0] * 8  # since power-on, for users: no part of the state
+        for number, line in enumerate(self.pins):
+            line.unheard = partial(self._latched, number)
         self.region = Mmio("pic", 2, self._read, self._write, self, maximum=1)
         self.ports(self.region, self.iobase)
         self.ports(RegisterBank(self, "elcr", 1, "elcr"), self.elcr_addr)
@@ -98,6 +110,8 @@ class I8259(IsaDevice):
         """The input of highest priority among `bits`, None if they are 0."""
         if not bits:
             return None
+        if not self.first:
+            return (bits & -bits).bit_length() - 1
         turned = (bits << 8 | bits) >> self.first
         return (self.first + (turned & -turned).bit_length() - 1) & 7
 
@@ -111,6 +125,8 @@ class I8259(IsaDevice):
             serving &= ~self.mask
         if self.nested and self.master:
             serving &= ~(1 << CASCADE)  # the slave knows which of its own come first
+        if not serving:
+            return wanted
         current = self._highest(serving)
         if current is None or (wanted - self.first) & 7 < (current - self.first) & 7:
             return wanted
@@ -118,7 +134,11 @@ class I8259(IsaDevice):
 
     def _update(self) -> None:
         wanted = self.requests & ~self.mask
-        self.irq.set(wanted and (not self.in_service or self._next() is not None))
+        if wanted and (not self.in_service or self._next() is not None):
+            if not self.irq.level:
+                self.irq.raise_()
+        elif self.irq.level:
+            self.irq.lower()
 
     # Acknowledging
 

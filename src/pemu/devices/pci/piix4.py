@@ -8,6 +8,8 @@ system management interrupts, device monitors, clock control and suspending to R
 
 from __future__ import annotations
 
+from functools import partial
+
 from pemu.devices.dma import i8237
 from pemu.devices.irq.i8259 import I8259, pair
 from pemu.devices.timer.i8254 import I8254
@@ -15,6 +17,7 @@ from pemu.devices.timer.mc146818 import Mc146818
 from pemu.machine import prop, state
 from pemu.machine.clock import SECOND
 from pemu.machine.declare import Output, Outputs, inputs, timer
+from pemu.machine.irq import Irq
 from pemu.machine.isa import LINES, IsaBus
 from pemu.machine.pci import PciDevice
 from pemu.machine.region import Region
@@ -85,6 +88,10 @@ class Piix4Isa(PciDevice):
         self.isa_levels = self.isa_levels | bit if level else self.isa_levels & ~bit
         self.pic_lines[number].set(level or self._routed >> number & 1)
 
+    def _unheard(self, number: int, pin: Irq) -> bool:
+        """Whether nothing changes when an ISA interrupt, which is high, falls and rises."""
+        return bool(self._routed >> number & 1) or pin.unheard()
+
     @inputs(4)
     def pirqs(self, number: int, level: int) -> None:
         """PIRQA to PIRQD; a high level is an asserted interrupt."""
@@ -97,8 +104,9 @@ class Piix4Isa(PciDevice):
         self._routed = 0
         self.isa = IsaBus(self.machine, "isa.0", self, self.bus.memory, io, self.isa_pins)
         self.pic, pins = pair(self.isa, self.intr)
-        for line, pin in zip(self.pic_lines, pins, strict=True):
+        for number, (line, pin) in enumerate(zip(self.pic_lines, pins, strict=True)):
             line.connect(pin)
+            self.isa_pins[number].unheard = partial(self._unheard, number, pin)
         i8237.pair(self.isa)
         pit = self.machine.create(I8254, self.isa)
         pit.irq.connect(self.isa_pins[0])

@@ -33,6 +33,8 @@ LSR_ERRORS = 0x1E
 MSR_CTS, MSR_DSR, MSR_RI, MSR_DCD = 16, 32, 64, 128
 MSR_TERI, MSR_DELTAS = 4, 15
 
+_BYTES = [bytes((byte,)) for byte in range(256)]
+
 POLL_MODEM = 10 * MILLISECOND
 """How often the modem lines of a host's port are read while their interrupt is enabled."""
 
@@ -200,20 +202,28 @@ class Uart(Device, FrontEnd):
 
     def _send(self, byte: int) -> None:
         self.thr_interrupt = False
-        interrupts = self.ier & IER_THR_EMPTY or self._loop
-        if interrupts:
-            self._update_irq()  # where interrupts are edges, each byte sent is to make one
-        if self._loop:
+        interrupts = self.ier & IER_THR_EMPTY
+        if self.mcr & MCR_LOOP:
+            self._update_irq()
             self._receive(byte, 0)
             self.thr_interrupt = True
+            self._update_irq()
+            return
+        others = interrupts and self._pending() != IIR_NONE
+        waiting, backend = self.to_send, self.backend
+        if not waiting and backend is not None and backend.write(_BYTES[byte]):
+            self.thr_interrupt = True
         else:
-            waiting = self.to_send
             if waiting and len(waiting) >= (FIFO_SIZE if self.fcr & FCR_ENABLE else 1):
                 waiting.pop()
             waiting.append(byte)
             self._transmit()
-        if interrupts:
-            self._update_irq()
+        if not interrupts or others:
+            return
+        if self.irq.level and self.thr_interrupt:
+            self.irq.renew()  # where interrupts are edges, each byte sent is to make one
+        else:
+            self.irq.set(self.thr_interrupt)
 
     def _transmit(self) -> None:
         """Pass on what the back end takes; `writable` is called when it takes the rest."""
@@ -249,7 +259,7 @@ class Uart(Device, FrontEnd):
 
     def _modem_inputs(self) -> int:
         """The upper half of MSR."""
-        if self._loop:
+        if self.mcr & MCR_LOOP:
             pairs = (
                 (MCR_RTS, MSR_CTS),
                 (MCR_DTR, MSR_DSR),
@@ -310,7 +320,8 @@ class Uart(Device, FrontEnd):
         self.ier = written & 0x0F
         if self.ier & ~old & IER_THR_EMPTY and not self.to_send:
             self.thr_interrupt = True
-        self._poll_modem_lines()
+        if (self.ier ^ old) & IER_MODEM:
+            self._poll_modem_lines()
         self._update_irq()
 
     @fcr.on_read
