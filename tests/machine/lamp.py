@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pemu.machine import prop
-from pemu.machine.board import MIB, Board, load_file
+from pemu.machine.board import MIB, Board
+from pemu.machine.files import load_file
 from pemu.machine.region import Alias, Ram
 from pemu.options.error import OptionError, quoted
 from tests.machine.countdown import Countdown

@@ -66,13 +66,6 @@ def test_mistakes(config: Configuration, given: list[tuple[str, str]], message: 
     assert str(caught.value).startswith(message)
 
 
-def test_firmware_that_is_too_large(tmp_path: Path) -> None:
-    path = tmp_path / "big"
-    path.write_bytes(bytes(10))
-    with pytest.raises(OptionError, match="larger than 9 bytes"):
-        board.load_file(str(path), "-bios", 9)
-
-
 def test_boards_are_listed_and_found() -> None:
     assert board.listing("mips", TABLE) == (
         "Supported machines are:\n"

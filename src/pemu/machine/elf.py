@@ -9,7 +9,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from pemu.machine.board import load_file
+from pemu.machine.files import load_file
 from pemu.machine.region import Order
 from pemu.options.error import OptionError, quoted
 from pemu.symboltable import Functions, read

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from pemu.machine import elf
-from pemu.machine.board import MIB
 from pemu.machine.irq import Sink
 from pemu.machine.machine import Rom
 from pemu.machine.region import Order
@@ -61,7 +60,7 @@ def load_kernel(path: str, order: Order, bits: int, room: int) -> Kernel:
             raise OptionError(f"-kernel: {quoted(path)}: {error}") from None
         if start + segment.size > room:
             raise OptionError(
-                f"-kernel: {quoted(path)} ends at {start + segment.size:#x}, past {room // MIB} "
+                f"-kernel: {quoted(path)} ends at {start + segment.size:#x}, past {room >> 20} "
                 "MiB of memory; give more (-m)"
             )
         roms.append(Rom(f"{path} {segment.name}", start, segment.data.ljust(segment.size, b"\0")))

@@ -15,7 +15,7 @@ from pemu.isa.mips.cp0.display import cause_value, status_lines
 if TYPE_CHECKING:
     from pemu.engine.machinecpu import MachineCpu
     from pemu.engine.vcpu import Cpu
-    from pemu.machine.mips import MipsProcessor
+    from pemu.machine.processor import Processor
 
 ITEMS = (codelog.ITEMS - {"guest_errors"}) | {"int", "mmu"}
 """Of guest_errors only devices tell: to look at all code of a kernel takes too long."""
@@ -41,7 +41,7 @@ _REASONS = {
 class ProcessorLog:
     """Writes the log of a processor; made before its first block, or while it stands."""
 
-    def __init__(self, processor: MipsProcessor) -> None:
+    def __init__(self, processor: Processor) -> None:
         self._processor = processor
         self._log = processor.machine.log
         self._digits = processor.address_digits

@@ -263,7 +263,7 @@ class PciDevice(Device):
 
     def _load_rom(self) -> None:
         """Make the file of `romfile` the expansion ROM."""
-        from pemu.machine.board import load_file
+        from pemu.machine.files import load_file
 
         data = load_file(self.romfile, f"{self.driver}: romfile", MOST_ROM)
         size = max(1 << (len(data) - 1).bit_length(), _LEAST_ROM)

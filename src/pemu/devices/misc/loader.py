@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import ClassVar, Protocol, cast
 
 from pemu.machine import elf, intelhex, prop, uimage
-from pemu.machine.board import load_file
 from pemu.machine.device import Device
+from pemu.machine.files import load_file
 from pemu.machine.machine import Rom
 from pemu.machine.region import Ram
 from pemu.options.error import OptionError, quoted

@@ -24,7 +24,8 @@ from pemu.devices.storage.floppy import IsaFdc
 from pemu.devices.storage.ide_drives import plug_drives
 from pemu.devices.storage.piix4_ide import Piix4Ide
 from pemu.devices.usb.uhci import Uhci
-from pemu.machine.board import MIB, Board, load_file
+from pemu.machine.board import MIB, Board
+from pemu.machine.files import load_file
 from pemu.machine.machine import Rom
 from pemu.machine.mips_kernel import MipsCpu, load_kernel
 from pemu.machine.region import Alias, BusError, Ram
