@@ -15,7 +15,7 @@ import pytest
 
 from pemu.block.filters.overlay import CLUSTER, Overlay
 from pemu.block.graph import Graph
-from pemu.block.image import Image
+from pemu.block.image import Buffers, Image, Pieces
 from pemu.block.opening import Mode
 from pemu.block.protocols.file import File
 from pemu.options.error import OptionError
@@ -230,3 +230,18 @@ def test_what_is_in_the_hosts_memory_is_read_at_once(tmp_path: Path) -> None:
     assert data == file.read_bytes()[8192 : 8192 + 4096]
     assert not image.read_cached((1 << 20) - 512, [memoryview(data)])
     image.close()
+
+
+def test_requests_of_no_bytes_reach_nobody() -> None:
+    """Servers of NBD refuse them."""
+
+    class Refusing(Image):
+        def _read_into(self, offset: int, buffers: Buffers) -> None:
+            raise AssertionError
+
+        def _write_from(self, offset: int, pieces: Pieces) -> None:
+            raise AssertionError
+
+    image = Refusing("refusing", 512, readonly=False)
+    assert image.read(512, 0) == b""
+    image.write(512, b"")

@@ -447,8 +447,10 @@ class Image:
 
     def read_into(self, offset: int, buffers: Buffers) -> None:
         """Fill `buffers` with what is at `offset`. Raises OSError, EINVAL beyond the end."""
-        self.within(offset, sum(map(len, buffers)))
-        self._read_into(offset, buffers)
+        length = sum(map(len, buffers))
+        self.within(offset, length)
+        if length:
+            self._read_into(offset, buffers)
 
     def write_from(self, offset: int, pieces: Pieces) -> None:
         """Write `pieces` to `offset` one after the other. Raises OSError."""
@@ -456,7 +458,7 @@ class Image:
         self.within(offset, length, writes=True)
         if self.detect_zeroes != "off" and all(map(is_zero, pieces)):
             self.write_zeroes(offset, length, unmap=self.detect_zeroes == "unmap")
-        else:
+        elif length:
             self._write_from(offset, pieces)
 
     def read(self, offset: int, length: int) -> bytes:

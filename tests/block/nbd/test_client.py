@@ -45,6 +45,17 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert image.read(0, SIZE)[5000:6000] == b"hello" * 200
 
 
+def test_image_opened_by_keys_is_called_by_its_uri(tmp_path: Path) -> None:
+    with serving(tmp_path, Export(open_raw(tmp_path / "disk"), "x")) as uri:
+        path = uri.partition("socket=")[2]
+        image = Graph().open(
+            {"driver": "raw", "file": {"driver": "nbd", "path": path, "export": "x"}}
+        )
+        name = image.name
+        image.close()
+    assert name == f"nbd+unix:///x?socket={path}"
+
+
 def test_status_comes_from_the_server(tmp_path: Path) -> None:
     with connected(tmp_path) as image:
         image.write(65536, b"a" * 4096)

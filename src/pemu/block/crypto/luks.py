@@ -300,10 +300,16 @@ class Luks:
         elif not chosen:
             raise ImageError(f"Given keyslot {index} is already erased (inactive)")
         if chosen == active and not force:
-            which = f"the only active keyslot {index}" if index is not None else "all the keyslots"
+            if old:
+                what = (
+                    "All the active keyslots match the (old) password that was given and erasing "
+                )
+                what += "them"
+            else:
+                what = f"Attempt to erase the only active keyslot {index} which"
             raise ImageError(
-                f"Attempt to erase {which} which will erase all the data in the image "
-                "irreversibly - refusing operation; --force allows it"
+                f"{what} will erase all the data in the image irreversibly - refusing operation; "
+                "--force allows it"
             )
         for one in sorted(chosen):
             self._erase(one)

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from pemu.block.creation import Creation
 from pemu.block.driver import Driver
@@ -345,7 +345,7 @@ def _open(opening: Opening) -> Image:
     elif options["tls-hostname"] is not None:
         raise ImageError("tls-hostname is of no use without tls-creds")
     image = NbdImage(
-        opening.name,
+        opening.name or _said(address, options["export"] or ""),
         address,
         options["export"] or "",
         readonly=opening.mode.readonly,
@@ -356,6 +356,16 @@ def _open(opening: Opening) -> Image:
         patience=options["open-timeout"],
     )
     return Aligned(image, image.info.least) if image.info.least > 1 else image
+
+
+def _said(address: Address, export: str) -> str:
+    """The URI of an export; '' where there is none for it."""
+    if isinstance(address, Unix) and not address.abstract:
+        return f"nbd+unix:///{quote(export)}?socket={address.path}"
+    if isinstance(address, Inet):
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"nbd://{host}:{address.port}" + (f"/{quote(export)}" if export else "")
+    return ""
 
 
 def _address(options: dict[str, Any]) -> Address:
