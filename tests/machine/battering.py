@@ -69,8 +69,9 @@ def pci_spaces(machine: Machine) -> list[AddressSpace]:
     for bus in machine.buses:
         if isinstance(bus, PciBus):
             for region in (bus.memory, bus.io):
-                known = [one for one in region.spaces if one.name.startswith("battered")]
                 name = f"battered {region.name}"
+                shown = (one for one in region.spaces if isinstance(one, AddressSpace))
+                known = [one for one in shown if one.name == name]
                 spaces.append(known[0] if known else AddressSpace(name, region, machine.order))
     return spaces
 

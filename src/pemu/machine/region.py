@@ -15,13 +15,10 @@ import weakref
 from collections.abc import Callable, Collection
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from pemu.machine.memory_backend import MemoryBackend
 from pemu.options.error import OptionError
-
-if TYPE_CHECKING:
-    from pemu.machine.memory import AddressSpace
 
 Order = Literal["little", "big"]
 Read = Callable[[int, int], int]
@@ -46,11 +43,18 @@ class BusError(Exception):
     """
 
 
+class Space(Protocol):
+    """What shows a tree of regions: `pemu.machine.memory.AddressSpace`."""
+
+    def rebuild(self) -> None:
+        """Look at the tree again, which has changed."""
+
+
 class transaction:
     """`with transaction():` many changes of regions, for which spaces are made anew once."""
 
     _depth = 0
-    _changed: dict[AddressSpace, None] = {}
+    _changed: dict[Space, None] = {}
 
     def __enter__(self) -> None:
         transaction._depth += 1
@@ -89,7 +93,7 @@ class Region:
         self.priority = 0
         self.children: list[Region] = []
         self.aliases: list[Alias] = []
-        self.spaces: list[AddressSpace] = []
+        self.spaces: list[Space] = []
         self._enabled = True
         self._readonly = False
 
@@ -165,7 +169,7 @@ class Region:
         with transaction():
             self._mark(transaction._changed)
 
-    def _mark(self, spaces: dict[AddressSpace, None]) -> None:
+    def _mark(self, spaces: dict[Space, None]) -> None:
         if not self._enabled:
             return
         for space in self.spaces:
