@@ -127,6 +127,19 @@ SCRIPTS = {
         img convert -O qcow2 -o compat=0.10 --bitmaps a.qcow2 c.qcow2
         img convert -O vmdk --bitmaps a.qcow2 c.vmdk
     """,
+    "-U is for what is read": """
+        img create -q -f qcow2 b 1M
+        img create -q -f qcow2 -b b -F qcow2 q
+        img rebase -U -u -b b -F qcow2 q
+        img rebase -U -b b -F qcow2 q
+        img snapshot -U -l q
+        img snapshot -U -c s q
+        img check -U q
+        img check -U -r all q
+        img bench -U -w -c 1 q
+        img convert -U -O raw q x
+        img rebase -U -b '' q
+    """,
     "key slots of encrypted images": """
         img create -f luks --object secret,id=s,data=abc -o key-secret=s,iter-time=10 l 1M
         img amend -f luks -o help

@@ -59,7 +59,7 @@ def run(words: Sequence[str]) -> int:
         raise OptionError(
             f"Could not change the backing file to '{wanted}': backing format must be specified"
         )
-    mode = Mode(share=session.share, backing=not unsafe, discard=True)
+    mode = Mode(backing=not unsafe, discard=True)  # -U is for the new image below
     image = session.open(name, format=given.get("f"), mode=mode, cache=given.get("t", "writeback"))
     with ExitStack() as stack:
         stack.callback(close, image)
