@@ -44,6 +44,9 @@ class RegionText:
         self._kinds = kinds
         self._registers = registers
         self._hot = hot
+        self._pieces: dict[Key, list[tuple[str, str, int]]] = {}
+        self._serial = 0  # of the next name that is made here
+        self._out: list[str] = []
 
     def _type(self, key: Key) -> str:
         """LLVM type of a register's alloca: one scalar, or "halves"."""
@@ -58,7 +61,7 @@ class RegionText:
         kinds = {kind for where, kind in self._kinds[key] if where == at}
         return "float" if "float" in kinds else "i32"
 
-    def _pieces(self, key: Key) -> list[tuple[str, str, int]]:
+    def _pieces_of(self, key: Key) -> list[tuple[str, str, int]]:
         """(alloca, type, byte offset in the register) of what must move to or from the state."""
         name = f"%r.{key[0]}.{key[1]}"
         kind = self._type(key)
@@ -82,92 +85,119 @@ class RegionText:
         ways out lead to.
         """
         marked = f" !dbg !{self._scope}" if self._scope else ""
-        out = [
+        self._out = [
             f"define hidden preserve_nonecc void @{self._name}({PARAMETER_LIST}) "
             f"{ATTRIBUTES}{marked} {{",
             "entry:",
             *entry_lines,
         ]
-        keys = sorted(self._kinds)
-        pieces = {key: self._pieces(key) for key in keys}
-        for key in keys:
-            out += [f"  {pointer} = alloca {kind}" for pointer, kind, _ in pieces[key]]
-        for position, key in enumerate(self._hot):
-            register = self._registers[key]
-            passed = ("%carry", *(f"%h{i}" for i in range(PASSED)))[position]
-            bits = register.stride * 8
-            (pointer, _kind, _at) = pieces[key][0]
-            if bits == 64:
-                out.append(f"  store i64 {passed}, ptr {pointer}")
-            else:
-                out.append(f"  %hot{position} = trunc i64 {passed} to i{bits}")
-                out.append(f"  store i{bits} %hot{position}, ptr {pointer}")
-        out += guard
+        self._allocate()
+        self._take_arguments()
+        self._out += guard
         entries = [block for block in blocks if block.is_entry]
-        if len(entries) == 1:
-            out.append(f"  br label %E{entries[0].pc:x}")
-        else:
-            out.append(f"  %which_at = getelementptr i8, ptr %op, i64 {c.ENTRY}")
-            out.append("  %which = load i64, ptr %which_at, align 8")
-            cases = " ".join(
-                f"i64 {number}, label %E{block.pc:x}" for number, block in enumerate(entries)
-            )
-            out.append(f"  switch i64 %which, label %E{entries[0].pc:x} [ {cases} ]")
-        serial = 0
-        hot = set(self._hot)
+        self._choose_entry(entries)
         for block in entries:
-            out.append(f"E{block.pc:x}:")
-            for key in sorted(block.live_in - hot):
-                register = self._registers[key]
-                for pointer, kind, at in pieces[key]:
-                    serial += 1
-                    offset = register.offset + key[1] * register.stride + at
-                    out += [
-                        f"  %l{serial}p = getelementptr i8, ptr %state, i64 {offset}",
-                        f"  %l{serial} = load {kind}, ptr %l{serial}p, align 1",
-                        f"  store {kind} %l{serial}, ptr {pointer}",
-                    ]
-            out.append(f"  br label %B{block.pc:x}")
+            self._load_registers(block)
         for line in _spelt_out(lines):
             if isinstance(line, str):
-                out.append(line)
+                self._out.append(line)
                 continue
-            serial += 1
-            key = line[2] if line[0] != FLUSH else line[1]
+            self._serial += 1
             if line[0] == FLUSH:
-                register = self._registers[key]
-                start = register.offset + key[1] * register.stride
-                if line[2] is not None and _bytes(line[2][1]) == register.stride:
-                    _, kind, operand = line[2]
-                    out += [
-                        f"  %f{serial}p = getelementptr i8, ptr %state, i64 {start}",
-                        f"  store {kind} {operand}, ptr %f{serial}p, align 1",
-                    ]
-                    continue
-                for number, (pointer, kind, at) in enumerate(pieces[key]):
-                    offset = start + at
-                    mark = f"%f{serial}_{number}"
-                    out += [
-                        f"  {mark} = load {kind}, ptr {pointer}",
-                        f"  {mark}p = getelementptr i8, ptr %state, i64 {offset}",
-                        f"  store {kind} {mark}, ptr {mark}p, align 1",
-                    ]
-                continue
-            _, operand, _, at, kind = line
-            where = pieces[key][0][0]
-            if self._type(key) == "halves":
-                where = f"%r.{key[0]}.{key[1]}.{at}"
-            elif at:
-                out.append(f"  %a{serial} = getelementptr i8, ptr {where}, i64 {at}")
-                where = f"%a{serial}"
-            if line[0] == READ:
-                out.append(f"  {operand} = load {kind}, ptr {where}")
+                self._flush(line[1], line[2])
             else:
-                out.append(f"  store {kind} {operand}, ptr {where}")
-        out.append("}")
-        values = ", ".join(f"{{ ptr, i64 }} {{ ptr null, i64 {target} }}" for target in slots)
-        kind = f"[{len(slots)} x {{ ptr, i64 }}]"
-        return "\n".join([f"@{self._name}_slots = internal global {kind} [{values}]", *out, ""])
+                self._access(*line)
+        self._out.append("}")
+        return "\n".join([self._slots(slots), *self._out, ""])
+
+    def _slots(self, targets: list[int]) -> str:
+        values = ", ".join(f"{{ ptr, i64 }} {{ ptr null, i64 {target} }}" for target in targets)
+        kind = f"[{len(targets)} x {{ ptr, i64 }}]"
+        return f"@{self._name}_slots = internal global {kind} [{values}]"
+
+    # The entry.
+
+    def _allocate(self) -> None:
+        for key in sorted(self._kinds):
+            self._pieces[key] = self._pieces_of(key)
+            self._out += [f"  {pointer} = alloca {kind}" for pointer, kind, _ in self._pieces[key]]
+
+    def _take_arguments(self) -> None:
+        """Store the registers that are passed as arguments."""
+        for position, key in enumerate(self._hot):
+            passed = ("%carry", *(f"%h{i}" for i in range(PASSED)))[position]
+            bits = self._registers[key].stride * 8
+            pointer = self._pieces[key][0][0]
+            if bits == 64:
+                self._out.append(f"  store i64 {passed}, ptr {pointer}")
+            else:
+                self._out.append(f"  %hot{position} = trunc i64 {passed} to i{bits}")
+                self._out.append(f"  store i{bits} %hot{position}, ptr {pointer}")
+
+    def _choose_entry(self, entries: list[GuestBlock]) -> None:
+        if len(entries) == 1:
+            self._out.append(f"  br label %E{entries[0].pc:x}")
+            return
+        cases = " ".join(
+            f"i64 {number}, label %E{block.pc:x}" for number, block in enumerate(entries)
+        )
+        self._out += [
+            f"  %which_at = getelementptr i8, ptr %op, i64 {c.ENTRY}",
+            "  %which = load i64, ptr %which_at, align 8",
+            f"  switch i64 %which, label %E{entries[0].pc:x} [ {cases} ]",
+        ]
+
+    def _load_registers(self, block: GuestBlock) -> None:
+        """Load what a block that control enters by reads, from the state."""
+        self._out.append(f"E{block.pc:x}:")
+        for key in sorted(block.live_in - set(self._hot)):
+            for pointer, kind, at in self._pieces[key]:
+                self._serial += 1
+                value = f"%l{self._serial}"
+                self._out += [
+                    f"  {value}p = getelementptr i8, ptr %state, i64 {self._place(key) + at}",
+                    f"  {value} = load {kind}, ptr {value}p, align 1",
+                    f"  store {kind} {value}, ptr {pointer}",
+                ]
+        self._out.append(f"  br label %B{block.pc:x}")
+
+    # Accesses to registers.
+
+    def _place(self, key: Key) -> int:
+        """Offset of a register in the state."""
+        register = self._registers[key]
+        return register.offset + key[1] * register.stride
+
+    def _flush(self, key: Key, known: tuple[int, str, str] | None) -> None:
+        """Store a register in the state. `known`: what has just been written to it, if that is."""
+        start, serial = self._place(key), self._serial
+        if known is not None and _bytes(known[1]) == self._registers[key].stride:
+            _, kind, operand = known
+            self._out += [
+                f"  %f{serial}p = getelementptr i8, ptr %state, i64 {start}",
+                f"  store {kind} {operand}, ptr %f{serial}p, align 1",
+            ]
+            return
+        for number, (pointer, kind, at) in enumerate(self._pieces[key]):
+            mark = f"%f{serial}_{number}"
+            self._out += [
+                f"  {mark} = load {kind}, ptr {pointer}",
+                f"  {mark}p = getelementptr i8, ptr %state, i64 {start + at}",
+                f"  store {kind} {mark}, ptr {mark}p, align 1",
+            ]
+
+    def _access(self, what: int, operand: str, key: Key, at: int, kind: str) -> None:
+        """Read or write `kind` at byte `at` of a register in its alloca."""
+        where = self._pieces[key][0][0]
+        if self._type(key) == "halves":
+            where = f"%r.{key[0]}.{key[1]}.{at}"
+        elif at:
+            self._out.append(f"  %a{self._serial} = getelementptr i8, ptr {where}, i64 {at}")
+            where = f"%a{self._serial}"
+        if what == READ:
+            self._out.append(f"  {operand} = load {kind}, ptr {where}")
+        else:
+            self._out.append(f"  store {kind} {operand}, ptr {where}")
 
 
 def _spelt_out(lines: list[Any]) -> Iterator[Any]:
