@@ -54,86 +54,123 @@ def link(image: bytes) -> Blob:
 
     Raises LinkError for undefined symbols and for relocations that need absolute addresses.
     """
-    (section_table,) = struct.unpack_from("<Q", image, 0x28)
-    entry_size, count, names_index = struct.unpack_from("<HHH", image, 0x3A)
-    sections = [
-        struct.unpack_from("<IIQQQQIIQQ", image, section_table + i * entry_size)
-        for i in range(count)
-    ]
-    names_at = sections[names_index][4]
+    linker = _Linker(image)
+    linker.lay_out()
+    linker.read_symbols()
+    linker.relocate()
+    return linker.blob()
 
-    def string(table: int, offset: int) -> str:
+
+class _Section:
+    """A section header of an object, and the section's name."""
+
+    __slots__ = ("alignment", "flags", "info", "link", "name", "name_at", "offset", "size", "type")
+
+    def __init__(self, image: bytes, header: int) -> None:
+        fields = struct.unpack_from("<IIQQQQIIQQ", image, header)
+        self.name_at, self.type, self.flags, _address, self.offset, self.size = fields[:6]
+        self.link, self.info, self.alignment, _entry_size = fields[6:]
+        self.name = ""
+
+    def content(self, image: bytes) -> bytes:
+        """The section's bytes in the file."""
+        return image[self.offset : self.offset + self.size]
+
+
+class _Linker:
+    """An object on its way to a blob: code first, then from a page on what is written to."""
+
+    def __init__(self, image: bytes) -> None:
+        self._image = image
+        (table,) = struct.unpack_from("<Q", image, 0x28)
+        entry_size, count, names_index = struct.unpack_from("<HHH", image, 0x3A)
+        self._sections = [_Section(image, table + i * entry_size) for i in range(count)]
+        names_at = self._sections[names_index].offset
+        for section in self._sections:
+            section.name = self._string(names_at, section.name_at)
+        self._place: dict[int, int] = {}  # where sections lie in the blob, by index
+        self._code_size = 0
+        self._memory = bytearray()
+        self._values: list[int | None] = []  # of the symbols, by index
+        self._exported: dict[str, int] = {}
+        # Line tables stay outside.
+        self._debug = {
+            index: bytearray(section.content(image))
+            for index, section in enumerate(self._sections)
+            if section.name in (".debug_line", ".debug_line_str")
+        }
+
+    def _string(self, table: int, offset: int) -> str:
         start = table + offset
-        return image[start : image.index(b"\0", start)].decode()
+        return self._image[start : self._image.index(b"\0", start)].decode()
 
-    names = [string(names_at, section[0]) for section in sections]
+    def lay_out(self) -> None:
+        """Find a place for each section that is needed while running, and copy it there."""
+        self._code_size = _align(self._place_sections(0, 0), PAGE)
+        self._memory = bytearray(self._place_sections(_SHF_WRITE, self._code_size))
+        for index, base in self._place.items():
+            section = self._sections[index]
+            if section.type != _SHT_NOBITS:
+                self._memory[base : base + section.size] = section.content(self._image)
 
-    place: dict[int, int] = {}
-    size = 0
-    for writable in (0, _SHF_WRITE):
-        if writable:
-            size = _align(size, PAGE)
-            code_size = size
-        for index, section in enumerate(sections):
-            flags = section[2]
-            if not flags & _SHF_ALLOC or (flags & _SHF_WRITE) != writable:
+    def _place_sections(self, writable: int, end: int) -> int:
+        for index, section in enumerate(self._sections):
+            if not section.flags & _SHF_ALLOC or (section.flags & _SHF_WRITE) != writable:
                 continue
-            if names[index].startswith((".eh_frame", ".note")):
+            if section.name.startswith((".eh_frame", ".note")):
                 continue
-            size = _align(size, max(section[8], 1))
-            place[index] = size
-            size += section[5]
-    memory = bytearray(size)
-    for index, base in place.items():
-        section = sections[index]
-        if section[1] != _SHT_NOBITS:
-            memory[base : base + section[5]] = image[section[4] : section[4] + section[5]]
+            self._place[index] = _align(end, max(section.alignment, 1))
+            end = self._place[index] + section.size
+        return end
 
-    debug = {
-        index: bytearray(image[sections[index][4] : sections[index][4] + sections[index][5]])
-        for index, name in enumerate(names)
-        if name in (".debug_line", ".debug_line_str")
-    }
+    def read_symbols(self) -> None:
+        """Find the symbols' values, and what is exported: global symbols."""
+        table = next(section for section in self._sections if section.type == _SHT_SYMTAB)
+        strings = self._sections[table.link].offset
+        for offset in range(table.offset, table.offset + table.size, 24):
+            name, info, _other, index, value, _size = struct.unpack_from(
+                "<IBBHQQ", self._image, offset
+            )
+            base = self._place.get(index)
+            self._values.append(None if base is None else base + value)
+            if base is not None and name and info >> 4 == 1:
+                self._exported[self._string(strings, name)] = base + value
 
-    symtab = next(i for i, section in enumerate(sections) if section[1] == _SHT_SYMTAB)
-    strings = sections[sections[symtab][6]][4]
-    symbol_values: list[int | None] = []
-    exported: dict[str, int] = {}
-    for offset in range(0, sections[symtab][5], 24):
-        name, info, _other, index, value, _size = struct.unpack_from(
-            "<IBBHQQ", image, sections[symtab][4] + offset
+    def relocate(self) -> None:
+        """Carry the relocations of all sections out."""
+        for section in self._sections:
+            if section.type != _SHT_RELA:
+                continue
+            for offset in range(section.offset, section.offset + section.size, 24):
+                where, info, addend = struct.unpack_from("<QQq", self._image, offset)
+                kind, symbol = info & 0xFFFFFFFF, self._values[info >> 32]
+                if section.info in self._debug:
+                    # Line tables hold offsets into their own string section and code addresses.
+                    size_code = "<Q" if kind == _R_64 else "<I"
+                    content = self._debug[section.info]
+                    struct.pack_into(size_code, content, where, (symbol or 0) + addend)
+                elif section.info in self._place:
+                    self._relocate_code(section.info, where, kind, symbol, addend)
+
+    def _relocate_code(
+        self, target: int, where: int, kind: int, symbol: int | None, addend: int
+    ) -> None:
+        where += self._place[target]
+        name = self._sections[target].name
+        if symbol is None:
+            raise LinkError(f"undefined symbol in relocation of {name}")
+        if kind in (_R_PC32, _R_PLT32):
+            struct.pack_into("<i", self._memory, where, symbol + addend - where)
+        elif kind == _R_PC64:
+            struct.pack_into("<q", self._memory, where, symbol + addend - where)
+        else:
+            raise LinkError(f"relocation type {kind} in {name}")
+
+    def blob(self) -> Blob:
+        """What has been linked."""
+        return Blob(
+            bytes(self._memory[: self._code_size]),
+            bytes(self._memory[self._code_size :]),
+            self._exported,
+            {self._sections[index].name: bytes(lines) for index, lines in self._debug.items()},
         )
-        section_base = place.get(index)
-        symbol_values.append(None if section_base is None else section_base + value)
-        if section_base is not None and name and info >> 4 == 1:
-            exported[string(strings, name)] = section_base + value
-
-    for section in sections:
-        if section[1] != _SHT_RELA:
-            continue
-        target = section[7]
-        for offset in range(section[4], section[4] + section[5], 24):
-            where, info, addend = struct.unpack_from("<QQq", image, offset)
-            kind, symbol = info & 0xFFFFFFFF, symbol_values[info >> 32]
-            if target in debug:
-                # Line tables hold offsets into their own string section and code addresses.
-                size_code = "<Q" if kind == _R_64 else "<I"
-                struct.pack_into(size_code, debug[target], where, (symbol or 0) + addend)
-                continue
-            if target not in place:
-                continue
-            where += place[target]
-            if symbol is None:
-                raise LinkError(f"undefined symbol in relocation of {names[target]}")
-            if kind in (_R_PC32, _R_PLT32):
-                struct.pack_into("<i", memory, where, symbol + addend - where)
-            elif kind == _R_PC64:
-                struct.pack_into("<q", memory, where, symbol + addend - where)
-            else:
-                raise LinkError(f"relocation type {kind} in {names[target]}")
-    return Blob(
-        bytes(memory[:code_size]),
-        bytes(memory[code_size:]),
-        exported,
-        {names[index]: bytes(content) for index, content in debug.items()},
-    )

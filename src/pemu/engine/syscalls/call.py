@@ -36,6 +36,7 @@ from pemu.engine.syscalls.convert import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pemu.engine.staging.architecture import Architecture
+    from pemu.engine.staging.flow import Variable
     from pemu.engine.staging.values import Value
 
 EFAULT, EINTR = 14, 4
@@ -55,7 +56,7 @@ def functions(arch: Architecture) -> list[str]:
         _change_directory("change_to_descriptor", _FCHDIR),
     ]
     own = [convert(arch), Arguments(arch).emit(), _results(arch), _read_clock()]
-    return [*own, *inside, _call(arch)]
+    return [*own, *inside, _NativeCall(arch).text()]
 
 
 def _results(arch: Architecture) -> str:
@@ -160,101 +161,147 @@ def _change_directory(name: str, number: int) -> str:
     return f.text
 
 
-def _call(arch: Architecture) -> str:
-    call = arch.system_call
-    assert call is not None
-    f = handler("pemu_native_call", "hidden ")
-    general = arch.layout.by_name[arch.general]
+class _NativeCall:
+    """Emits `pemu_native_call`: where a guest's system call instruction leads to.
 
-    def register(index: int) -> str:
-        return f.offset("%state", general.offset + index * general.stride)
+    What it cannot do leaves native code with reason SYSCALL, and nothing has happened.
+    """
 
-    def read(index: int) -> Value:
-        return f.raw_load(register(index), general.width, align=general.stride).zext(64)
+    def __init__(self, arch: Architecture) -> None:
+        assert arch.system_call is not None
+        self._arch = arch
+        self._call = arch.system_call
+        self._general = arch.layout.by_name[arch.general]
+        self._f = handler("pemu_native_call", "hidden ")
 
-    def out(condition: Value) -> None:
+    def text(self) -> str:
+        """The function."""
+        f = self._f
+        f.do(f"%ctx = load ptr, ptr {f.state_field(s.CONTEXT)}, align 8")
+        index = self._read(self._call.number) - f.at("%ctx", c.CALL_BASE)
+        self._out(index.uge(f.at("%ctx", c.CALL_COUNT)))
+        found = f.var(64, f.at("%ctx", c.CALLS) + index * k.ENTRY)
+        flags = f.at(f.pointer(found.value), k.FLAGS, 8)
+        self._out(flags.eq(0))
+        f.entry_lines.append(f"  %frame = alloca [{FRAME_BYTES} x i8], align 16")
+        for slot, number in enumerate(self._call.arguments[:8]):
+            f.set_at("%frame", WORDS + 8 * slot, self._read(number))
+        self._choose(found, flags)
+        f.do(f"%found = inttoptr i64 {found.value.ir} to ptr")
+        if self._call.stack is not None:
+            self._take_from_stack(self._call.stack)
+        known = "ptr %state, ptr %mem, ptr %found, ptr %frame"
+        self._out(f.name(f.op(f"call i64 @pemu_call_arguments({known})"), 64).eq(0))
+        result = self._make()
+        self._leave_unless_done(result)
+        self._give(self._converted(result, known))
+        f.tail("@pemu_dispatch")
+        return f.text
+
+    # Registers.
+
+    def _register(self, index: int) -> str:
+        return self._f.offset("%state", self._general.offset + index * self._general.stride)
+
+    def _read(self, index: int) -> Value:
+        width, align = self._general.width, self._general.stride
+        return self._f.raw_load(self._register(index), width, align=align).zext(64)
+
+    def _out(self, condition: Value) -> None:
+        """Leave the call to Python where a condition holds."""
+        f = self._f
         with f.if_(condition, unlikely=True):
             f.leave(EXIT_SYSCALL)
             f.place(f.label("dead"))
 
-    f.do(f"%ctx = load ptr, ptr {f.state_field(s.CONTEXT)}, align 8")
-    index = read(call.number) - f.at("%ctx", c.CALL_BASE)
-    out(index.uge(f.at("%ctx", c.CALL_COUNT)))
-    found = f.var(64, f.at("%ctx", c.CALLS) + index * k.ENTRY)
-    flags = f.at(f.pointer(found.value), k.FLAGS, 8)
-    out(flags.eq(0))
-    f.entry_lines.append(f"  %frame = alloca [{FRAME_BYTES} x i8], align 16")
-    for slot, number in enumerate(call.arguments[:8]):
-        f.set_at("%frame", WORDS + 8 * slot, read(number))
-    chooses = f.var(8, flags & k.CHOOSES)
-    with f.while_(lambda: chooses.value.ne(0)):
-        chooser = f.pointer(found.value)
-        slot_at = f.offset("%frame", f.at(chooser, k.RESULT_SLOT, 8).zext(64) << 3)
-        choice = f.raw_load(slot_at, 32).zext(64)
-        row = f.var(64, f.at(chooser, k.ARGUMENTS))
-        left = f.var(64, f.at(chooser, k.COUNT, 8).zext(64))
-        found.value = f.at(chooser, k.RESULT_PROGRAM)
-        with f.while_(lambda: left.value.ne(0)):
-            with f.if_(f.at(f.pointer(row.value), 0).eq(choice)):
-                found.value = f.at(f.pointer(row.value), 8)
-            row.value = row.value + 16
-            left.value = left.value - 1
-        out(found.value.eq(0))
-        chooses.value = f.at(f.pointer(found.value), k.FLAGS, 8) & k.CHOOSES
-    f.do(f"%found = inttoptr i64 {found.value.ir} to ptr")
-    entry = "%found"
-    if call.stack is not None:
-        words = f.at(entry, k.STACK_WORDS, 8).zext(64)
+    # Steps.
+
+    def _choose(self, found: Variable, flags: Value) -> None:
+        """Where an argument decides what the call is: follow the table's rows."""
+        f = self._f
+        chooses = f.var(8, flags & k.CHOOSES)
+        with f.while_(lambda: chooses.value.ne(0)):
+            chooser = f.pointer(found.value)
+            slot_at = f.offset("%frame", f.at(chooser, k.RESULT_SLOT, 8).zext(64) << 3)
+            choice = f.raw_load(slot_at, 32).zext(64)
+            row = f.var(64, f.at(chooser, k.ARGUMENTS))
+            left = f.var(64, f.at(chooser, k.COUNT, 8).zext(64))
+            found.value = f.at(chooser, k.RESULT_PROGRAM)
+            with f.while_(lambda: left.value.ne(0)):
+                with f.if_(f.at(f.pointer(row.value), 0).eq(choice)):
+                    found.value = f.at(f.pointer(row.value), 8)
+                row.value = row.value + 16
+                left.value = left.value - 1
+            self._out(found.value.eq(0))
+            chooses.value = f.at(f.pointer(found.value), k.FLAGS, 8) & k.CHOOSES
+
+    def _take_from_stack(self, stack: int) -> None:
+        """Copy the arguments for which there are no registers."""
+        f, call = self._f, self._call
+        words = f.at("%found", k.STACK_WORDS, 8).zext(64)
         with f.if_(words.ne(0)):
-            start = (read(call.stack) + call.stack_offset) & 0xFFFFFFFF
+            start = (self._read(stack) + call.stack_offset) & 0xFFFFFFFF
             place = f.address("%mem") + start
             # The frame holds the words as 64 bits each: they come into the scratch area first.
             raw = f.offset("%frame", SCRATCH)
             left_over = emit_copy(f, f.address(raw), place, words << 2)
-            out(left_over.ne(0))
+            self._out(left_over.ne(0))
             for position in range(4):
                 word = f.at(raw, 4 * position, 32)
-                word = word.bswap() if arch.big_endian else word
+                word = word.bswap() if self._arch.big_endian else word
                 slot = len(call.arguments) + position
                 f.set_at("%frame", WORDS + 8 * slot, word.zext(64))
-    known = f"ptr %state, ptr %mem, ptr {entry}, ptr %frame"
-    out(f.name(f.op(f"call i64 @pemu_call_arguments({known})"), 64).eq(0))
-    host_number = f.at(entry, k.HOST_NUMBER, 16).zext(64)
-    arguments = f.offset("%frame", ARGUMENTS)
-    done = f.var(64)
-    with f.if_(host_number.uge(k.FIRST_INSIDE)) as arm:
-        end = f.label("inside")
-        labels = {name: f.label("own") for name in k.INSIDE}
-        listed = " ".join(f"i64 {k.INSIDE[name]}, label %{labels[name]}" for name in labels)
-        f.do(f"switch i64 {host_number.ir}, label %{end} [ {listed} ]")
-        for name, label in labels.items():
-            f.place(label)
-            own = f.op(f"call i64 @pemu_{name}(ptr %state, ptr {arguments})")
-            done.value = f.name(own, 64)
-            f.do(f"br label %{end}")
-        f.place(end)
-    with arm.otherwise():
-        function = f.pointer(f.at("%ctx", c.SYSCALL))
-        given = f"ptr %state, i64 {host_number.ir}, ptr {arguments}"
-        done.value = f.name(f.op(f"call i64 {function}({given})"), 64)
-    result = done.value
-    with f.if_(result.eq(-EINTR), unlikely=True):
-        f.put(s.CALL_BEGUN, 1)
-    # EFAULT and EINTR may be Pemu's own doing (tracked pages, signals): Python sorts them out.
-    out(result.eq(INTERRUPTED) | result.eq(-EFAULT) | result.eq(-EINTR))
-    out(result.eq(0) & f.at("%frame", RETRY).ne(0))
-    out((f.at(entry, k.FLAGS, 8) & k.FAILURES).ne(0) & result.ult(-4095))
-    out((f.at(entry, k.FLAGS, 8) & k.SUCCESSES).ne(0) & result.uge(-4095))
-    final = f.var(64, result)
-    converts = (f.at(entry, k.FLAGS, 8) & k.CONVERTS).ne(0)
-    with f.if_(converts & result.ult(-4095)):
-        after = f.op(f"call i64 @pemu_call_results({known}, i64 {result.ir})")
-        final.value = f.name(after, 64)
-    failed = final.value.uge(-4095)
-    with f.if_(failed, unlikely=True):
-        table = f.pointer(f.at("%ctx", c.ERRNO_MAP))
-        final.value = f.raw_load(f.offset(table, (-final.value) << 1), 16).zext(64)
-    f.raw_store(register(call.result), final.value.trunc(general.width), align=general.stride)
-    f.raw_store(register(call.error), failed.zext(general.width), align=general.stride)
-    f.tail("@pemu_dispatch")
-    return f.text
+
+    def _make(self) -> Value:
+        """Make the call, or what stands for it in native code; its result."""
+        f = self._f
+        host_number = f.at("%found", k.HOST_NUMBER, 16).zext(64)
+        arguments = f.offset("%frame", ARGUMENTS)
+        done = f.var(64)
+        with f.if_(host_number.uge(k.FIRST_INSIDE)) as arm:
+            end = f.label("inside")
+            labels = {name: f.label("own") for name in k.INSIDE}
+            listed = " ".join(f"i64 {k.INSIDE[name]}, label %{labels[name]}" for name in labels)
+            f.do(f"switch i64 {host_number.ir}, label %{end} [ {listed} ]")
+            for name, label in labels.items():
+                f.place(label)
+                own = f.op(f"call i64 @pemu_{name}(ptr %state, ptr {arguments})")
+                done.value = f.name(own, 64)
+                f.do(f"br label %{end}")
+            f.place(end)
+        with arm.otherwise():
+            function = f.pointer(f.at("%ctx", c.SYSCALL))
+            given = f"ptr %state, i64 {host_number.ir}, ptr {arguments}"
+            done.value = f.name(f.op(f"call i64 {function}({given})"), 64)
+        return done.value
+
+    def _leave_unless_done(self, result: Value) -> None:
+        f = self._f
+        with f.if_(result.eq(-EINTR), unlikely=True):
+            f.put(s.CALL_BEGUN, 1)
+        # EFAULT and EINTR may be Pemu's own doing (tracked pages, signals): Python sorts them out.
+        self._out(result.eq(INTERRUPTED) | result.eq(-EFAULT) | result.eq(-EINTR))
+        self._out(result.eq(0) & f.at("%frame", RETRY).ne(0))
+        self._out((f.at("%found", k.FLAGS, 8) & k.FAILURES).ne(0) & result.ult(-4095))
+        self._out((f.at("%found", k.FLAGS, 8) & k.SUCCESSES).ne(0) & result.uge(-4095))
+
+    def _converted(self, result: Value, known: str) -> Variable:
+        """What the guest gets, where `pemu_call_results` has something to do after success."""
+        f = self._f
+        final = f.var(64, result)
+        converts = (f.at("%found", k.FLAGS, 8) & k.CONVERTS).ne(0)
+        with f.if_(converts & result.ult(-4095)):
+            after = f.op(f"call i64 @pemu_call_results({known}, i64 {result.ir})")
+            final.value = f.name(after, 64)
+        return final
+
+    def _give(self, final: Variable) -> None:
+        """Put result, or error number, and the error flag into the guest's registers."""
+        f, width = self._f, self._general.width
+        failed = final.value.uge(-4095)
+        with f.if_(failed, unlikely=True):
+            table = f.pointer(f.at("%ctx", c.ERRNO_MAP))
+            final.value = f.raw_load(f.offset(table, (-final.value) << 1), 16).zext(64)
+        align = self._general.stride
+        f.raw_store(self._register(self._call.result), final.value.trunc(width), align=align)
+        f.raw_store(self._register(self._call.error), failed.zext(width), align=align)
