@@ -147,7 +147,9 @@ def test_a_running_machine_is_interrupted(debugged: Debugged) -> None:
         "    gdb.post_event(lambda: gdb.execute('interrupt'))\n"
         "gdb.events.cont.connect(lambda _: threading.Timer(0.5, stop).start())"
     )
-    answer = debugged.program(script, "continue", "p $t0", "monitor info status")
+    # Again where it had not come to run yet.
+    go = "python while int(gdb.parse_and_eval('$t0')) == 0: gdb.execute('continue')"
+    answer = debugged.program(script, go, "p $t0", "monitor info status")
     assert "SIGINT" in answer
     assert values(answer)[0] != 0
     assert "VM status: paused\n" in answer
