@@ -106,6 +106,17 @@ def test_polling_guest_sees_no_rise_that_it_is_late_for(rtc: Clock, late: int, s
     assert rtc[A] & 0x80
 
 
+def test_polling_guest_that_is_always_late_sees_a_rise_in_the_end(rtc: Clock) -> None:
+    rtc.wait(SECOND - 10 * MILLISECOND)
+    seen = []
+    for _ in range(6):
+        assert not rtc[A] & 0x80
+        rtc.wait(18 * MILLISECOND)
+        seen.append(rtc[A] >> 7)
+        rtc.wait(SECOND - 18 * MILLISECOND)
+    assert seen == [0, 0, 0, 0, 0, 1]
+
+
 def test_reader_that_does_not_poll_sees_an_update(rtc: Clock) -> None:
     rtc.wait(SECOND + 500 * MICROSECOND)
     assert rtc[A] & 0x80

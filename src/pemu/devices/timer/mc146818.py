@@ -40,7 +40,8 @@ POLLING = 250 * MILLISECOND
 
 LATEST = 500 * MICROSECOND
 """How late such a guest may see UIP rise: what it measures is right to 0.05 %, and the wait for
-Python's lock, which is up to 200 us, does not cost it a second."""
+Python's lock, which is up to 200 us, does not cost it a second. Twice as late each time that it has
+missed one, or it would hardly ever see one on a host with much to do."""
 
 CRYSTAL = 32768
 
@@ -77,7 +78,7 @@ class Mc146818(IsaDevice):
         self.bus.connect(self.irq, self.isairq)
         self.event = self.machine.rtc.clock.timer(self._expired)
         self.checked = self._now()
-        self._polled, self._missed = 0, -1
+        self._polled, self._missed, self._misses = 0, -1, 0
 
     def reset(self) -> None:
         self.register_b &= ~(B_PIE | B_AIE | B_UIE | B_SQWE)
@@ -252,8 +253,11 @@ class Mc146818(IsaDevice):
         now = self._now() + BEFORE_UPDATE
         second, phase = divmod(now, SECOND)
         before, self._polled = self._polled, now
-        if phase > LATEST and second * SECOND - POLLING < before < second * SECOND:
-            self._missed = second
+        if second * SECOND - POLLING < before < second * SECOND:
+            if phase <= LATEST << self._misses:
+                self._misses = 0
+                return True
+            self._missed, self._misses = second, self._misses + 1
         return phase < BEFORE_UPDATE + UPDATE and second != self._missed
 
     def _acknowledge(self) -> int:
