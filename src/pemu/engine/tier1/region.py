@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pemu.engine.staging.architecture import Architecture
     from pemu.engine.staging.insn import Insn
-    from pemu.engine.tier1.guestblock import Key, Shape
+    from pemu.engine.tier1.guestblock import Shape
 
 
 class RegionBuilder(RegionExits):
@@ -91,67 +91,65 @@ class RegionBuilder(RegionExits):
         decode: Callable[[int], Insn | None],
     ) -> None:
         kind, condition, target, likely = pending
-        size = self.arch.insn_bytes
-        after = pc + size
-        not_taken = ""
-        before: set[Key] = set()
-        values: dict[Key, tuple[int, str, str]] = {}
+        after = pc + self.arch.insn_bytes * (2 if self.arch.delay_slots else 1)
         if likely:
-            taken, not_taken = self.label("taken"), self.label("nottaken")
-            before = set(self._dirty)
-            values = dict(self._values)
-            self.do(f"br i1 {condition.ir}, label %{taken}, label %{not_taken}")
-            self.go_on(taken)
-            self._unsure += 1
-        if self.arch.delay_slots:
-            after += size
-            assert slot is not None
-            insn = decode(slot)
-            # An access that faults in a delay slot restarts at the branch.
-            if self._stage_slot(insn, slot, pc):
-                if likely:
-                    self._unsure -= 1
-                    self.lines.append("  unreachable")
-                    self.go_on(not_taken)
-                    self._dirty, self._values = before, values
-                    self._edge(after)
-                else:
-                    self.lines.append("  unreachable")
-                return
+            self._stage_likely(condition, target, after, lambda: self._slot_ends(pc, slot, decode))
+        elif self._slot_ends(pc, slot, decode):
+            return
+        elif kind == "jump":
+            self._go_on_to(target, by_register=target.known is None)
+        elif self._slot_changes:
+            self._go_on_to(condition.select(target, after))
+        else:
+            assert target.known is not None
+            self._fork(condition, target.known, after)
+
+    def _slot_ends(self, pc: int, slot: int | None, decode: Callable[[int], Insn | None]) -> bool:
+        """Stage the delay slot of the branch at `pc`; True if nothing comes after it."""
+        if not self.arch.delay_slots:
+            return False
+        assert slot is not None
+        # An access that faults in a delay slot restarts at the branch.
+        if not self._stage_slot(decode(slot), slot, pc):
+            return False
+        self.lines.append("  unreachable")
+        return True
+
+    def _stage_likely(
+        self, condition: Value, target: Value, after: int, slot_ends: Callable[[], bool]
+    ) -> None:
+        """A branch whose slot runs only where it is taken, which is certain from there on."""
+        taken, not_taken = self.label("taken"), self.label("nottaken")
+        before, values = set(self._dirty), dict(self._values)
+        self.do(f"br i1 {condition.ir}, label %{taken}, label %{not_taken}")
+        self.go_on(taken)
+        self._unsure += 1
+        if not slot_ends():
+            self._go_on_to(target)
+        self._unsure -= 1
+        self.go_on(not_taken)
+        self._dirty, self._values = before, values
+        self._edge(after)
+
+    def _go_on_to(self, target: Value, *, by_register: bool = False) -> None:
+        """Go to what is certain to come next."""
         if self._slot_changes:
             self._slot_changes = False
-            # A likely branch is taken where its slot has run.
-            certain = kind == "jump" or likely
-            by_register = kind == "jump" and target.known is None
-            goal = target if certain else condition.select(target, after)
-            self._go_by_dispatch(goal.zext(64) if by_register else self._from_page(goal))
-            if likely:
-                self._unsure -= 1
-                self.go_on(not_taken)
-                self._dirty, self._values = before, values
-                self._edge(after)
-            return
-        if kind == "jump":
-            if target.known is None:
-                self._indirect(target)
-            else:
-                self._edge(target.known)
-            return
-        assert target.known is not None
-        if likely:
+            self._go_by_dispatch(target.zext(64) if by_register else self._from_page(target))
+        elif target.known is None:
+            self._indirect(target)
+        else:
             self._edge(target.known)
-            self._unsure -= 1
-            self.go_on(not_taken)
-            self._dirty, self._values = before, values
-            self._edge(after)
-            return
-        if self._stores(target.known) and self._stores(after):
+
+    def _fork(self, condition: Value, target: int, after: int) -> None:
+        """Go to one of two addresses."""
+        if self._stores(target) and self._stores(after):
             self._flush()
             self._dirty = set()
         taken, fall = self.label("taken"), self.label("fall")
         self.do(f"br i1 {condition.ir}, label %{taken}, label %{fall}")
         self.go_on(taken)
-        self._edge(target.known)
+        self._edge(target)
         self.go_on(fall)
         self._edge(after)
 
