@@ -91,7 +91,7 @@ class _Translator:
         size = self._at.value
         self._fill_header(size, steps)
         self._use_stored_region(steps)
-        self._handgive_up(self._insert(size))
+        self._hand_over(self._insert(size))
         return f
 
     # Ops.
@@ -349,7 +349,7 @@ class _Translator:
             f.raw_store(f.offset(destination, copied.value), piece, align=8)
             copied.value = copied.value + 8
 
-    def _handgive_up(self, block: Value) -> None:
+    def _hand_over(self, block: Value) -> None:
         f = self._f
         f.put(s.CURRENT_OP, 0)
         report = f.at(self._ctx, c.OPTIONS) & c.OPTION_REPORT_BLOCKS
