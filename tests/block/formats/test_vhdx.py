@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import uuid
 from pathlib import Path
@@ -115,14 +116,13 @@ def seal_entries(data: bytearray) -> None:
             data[at : at + length] = layout.sealed(bytes(data[at : at + length]))
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_logs_that_lie(tmp_path: Path, count: int) -> None:
     image_with_log(tmp_path / "disk")
     data = (tmp_path / "disk").read_bytes()
-    changes = [
-        *mutations(data, log_fields(), 1, count // 15),
-        *tangles(data, log_fields(), 1, count),
-    ]
+    changes = itertools.chain(  # not a list: each is as long as the image
+        mutations(data, log_fields(), 1, count // 50), tangles(data, log_fields(), 1, count)
+    )
     for number, (what, changed) in enumerate(changes):
         whole = bytearray(changed)
         if number % 4 and len(changed) == len(data):

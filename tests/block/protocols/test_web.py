@@ -173,7 +173,7 @@ def untrusted(tmp_path: Path, server: ThreadingHTTPServer) -> ThreadingHTTPServe
     if shutil.which("openssl") is None:
         pytest.skip("openssl (package openssl) is not installed")
     key, certificate = str(tmp_path / "key"), str(tmp_path / "certificate")
-    made = ["-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"]
+    made = ["-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1"]
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *made],
         check=True,
@@ -187,7 +187,7 @@ def untrusted(tmp_path: Path, server: ThreadingHTTPServer) -> ThreadingHTTPServe
 
 
 def test_certificates_are_checked_unless_told_otherwise(untrusted: ThreadingHTTPServer) -> None:
-    url = f"https://localhost:{untrusted.server_address[1]}/disk"
+    url = f"https://127.0.0.1:{untrusted.server_address[1]}/disk"
     mode = Mode(readonly=True)
     with pytest.raises(ImageError, match="certificate verify failed"):
         Graph().open_name(url, format="raw", mode=mode)
