@@ -169,7 +169,7 @@ def test_structures_at_odds(tmp_path: Path, case: Damage) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_structures_at_odds_often(tmp_path: Path, case: Damage) -> None:
-    run_tangles(tmp_path / "disk", case, case.cases // 2)
+    run_tangles(tmp_path / "disk", case, case.cases // 10)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

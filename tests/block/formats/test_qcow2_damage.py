@@ -117,7 +117,7 @@ def test_structures_at_odds(tmp_path: Path, options: dict[str, str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=name_of)
 def test_structures_at_odds_often(tmp_path: Path, options: dict[str, str]) -> None:
-    run_tangles(tmp_path / "disk", options, 10_000)
+    run_tangles(tmp_path / "disk", options, 2000)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=name_of)
