@@ -8,9 +8,9 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from queue import SimpleQueue
 
 from pemu.block.error import ImageError
 from pemu.block.filters.overlay import Overlay
@@ -58,7 +58,7 @@ def serve(given: Given) -> int:
     background = "fork" in given or ("c" in given and "v" not in given)
     launcher = leave_terminal() if background else None
     sys.setswitchinterval(SWITCH_INTERVAL)
-    done = threading.Event()
+    ends: SimpleQueue[None] = SimpleQueue()  # which signal handlers may use: an Event would block
     with ExitStack() as stack:
         image = _open(given, graph, mode, offset)
         stack.callback(image.close)
@@ -67,7 +67,7 @@ def serve(given: Given) -> int:
 
         def gone(left: int) -> None:
             if not left and not stays:
-                done.set()
+                ends.put(None)
 
         server = Server(
             _sockets(given, inherited, where),
@@ -81,16 +81,16 @@ def serve(given: Given) -> int:
         )
         stack.callback(server.stop)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: done.set())
+            signal.signal(number, lambda *_: ends.put(None))
         stack.enter_context(pid_file(given.get("pid-file"), "--pid-file"))
         if "c" in given:
-            stack.enter_context(_connected(given.get("c"), server, export, done))
+            stack.enter_context(_connected(given.get("c"), server, export, ends))
             if launcher is None:
                 _say(f"NBD device {given.get('c')} is now connected to {given.words[0]}\n")
         server.start()
         if launcher is not None:
             launcher.ready()
-        done.wait()
+        ends.get()
     return 0
 
 
@@ -263,10 +263,12 @@ def _trace(given: Given) -> Callable[[str], object] | None:
 
 
 @contextmanager
-def _connected(path: str, server: Server, export: Export, done: threading.Event) -> Iterator[None]:
+def _connected(
+    path: str, server: Server, export: Export, ends: SimpleQueue[None]
+) -> Iterator[None]:
     """While the body runs, a device of the kernel is a client of `server`.
 
-    done: is set when somebody has disconnected it.
+    ends: is told when somebody has disconnected it.
     """
     try:
         device = Device(path)
@@ -277,7 +279,7 @@ def _connected(path: str, server: Server, export: Export, done: threading.Event)
     ours, theirs = socket.socketpair()
     server.serve(theirs)
     try:
-        device.connect(ours, export.name, done.set)
+        device.connect(ours, export.name, lambda: ends.put(None))
     except OSError as error:
         device.close()
         raise OptionError(f"Failed to set NBD socket of {path}: {error.strerror}") from None
