@@ -10,9 +10,8 @@ from pemu.devices import DRIVERS as DRIVERS_OF_PEMU
 from pemu.devices import catalogue
 from pemu.log import Log
 from pemu.machine import state
-from pemu.machine.bus import Bus
 from pemu.machine.declare import Output, inputs
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, Device
 from pemu.machine.irq import Irq, or_gate
 from pemu.machine.machine import Machine
 from pemu.machine.registers import Register, RegisterBank, Registers
@@ -196,7 +195,7 @@ def test_input_lines_call_their_method(mixed: Mixed) -> None:
 
 def test_kept_state_survives_reset(mixed: Mixed) -> None:
     mixed.note = "stays"
-    mixed.machine.reset_devices()
+    mixed.reset_fields()
     assert mixed.note == "stays"
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from pemu.machine import prop
 from pemu.machine.declare import Output
+from pemu.machine.device import SystemBus
 from pemu.machine.isa import IsaBus, IsaDevice
 from pemu.machine.machine import Machine
 from pemu.machine.region import Region
@@ -60,4 +61,4 @@ def test_port_and_interrupt_have_to_exist(bus: IsaBus) -> None:
 
 def test_device_is_plugged_into_its_kind_of_bus(bus: IsaBus) -> None:
     with pytest.raises(OptionError, match="port plugs into a bus of kind ISA"):
-        bus.machine.create(Port, bus.machine.system_bus)
+        bus.machine.create(Port, SystemBus(bus.machine, "other"))

@@ -38,8 +38,7 @@ class Card(PciDevice):
         return Mmio("bar", size, lambda offset, size: value, lambda *written: None, maximum=1)
 
 
-def pci() -> PciBus:
-    machine = Machine("little")
+def pci(machine: Machine) -> PciBus:
     memory, io = Region("pci-mem", 1 << 64), Region("pci-io", 1 << 16)
     machine.memory.root.add(memory, 0)
     machine.io.root.add(io, 0)
@@ -57,10 +56,14 @@ def write(device: PciDevice, offset: int, value: int, size: int = 4) -> None:
 
 
 @pytest.fixture
-def card() -> Card:
-    bus = pci()
-    device = bus.machine.create(Card, bus)
-    bus.machine.reset_devices()
+def machine() -> Machine:
+    return Machine("little")
+
+
+@pytest.fixture
+def card(machine: Machine) -> Card:
+    device = machine.create(Card, pci(machine))
+    machine.reset_devices()
     return device
 
 
@@ -112,11 +115,11 @@ def test_region_that_is_being_sized_is_nowhere(card: Card) -> None:
     assert card.machine.memory.view == []
 
 
-def test_reset_takes_regions_away(card: Card) -> None:
+def test_reset_takes_regions_away(machine: Machine, card: Card) -> None:
     write(card, 0x10, 0x8000_0000)
     write(card, 4, 2, 2)
-    card.machine.reset_devices()
-    assert card.machine.memory.view == []
+    machine.reset_devices()
+    assert machine.memory.view == []
     assert read(card, 0x14) == 1
 
 
@@ -127,7 +130,7 @@ def test_bar_written_a_byte_at_a_time(card: Card) -> None:
 
 
 def test_interrupts_share_a_line() -> None:
-    bus = pci()
+    bus = pci(Machine("little"))
     one = bus.machine.create(Card, bus, addr=0)
     two = bus.machine.create(Card, bus, addr=4 * 8)
     one.intx.raise_()
@@ -159,7 +162,7 @@ def test_dma_needs_the_bus_master_bit(card: Card) -> None:
 
 
 def test_dma_goes_to_the_space_of_the_bus() -> None:
-    bus = pci()
+    bus = pci(Machine("little"))
     root, ram = Region("inbound", 1 << 64), Ram("ram", 0x1000)
     root.add(ram, 0x8000_0000)
     bus.dma_space = AddressSpace("pci-dma", root, "little")
@@ -192,7 +195,7 @@ def test_expansion_rom(card: Card) -> None:
 def test_expansion_rom_of_a_given_size(tmp_path: Path) -> None:
     path = tmp_path / "rom"
     path.write_bytes(bytes(3000))
-    bus = pci()
+    bus = pci(Machine("little"))
     card = bus.machine.create(Card, bus, romfile=str(path), romsize=65536)
     write(card, 0x30, 0xFFFFFFFF)
     assert read(card, 0x30) == 0xFFFF0001
@@ -204,7 +207,7 @@ def test_expansion_rom_of_a_given_size(tmp_path: Path) -> None:
 def test_expansion_rom_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "rom"
     path.write_bytes(b"\x55\xaa" + bytes(3000))
-    bus = pci()
+    bus = pci(Machine("little"))
     card = bus.machine.create(Card, bus, romfile=str(path))
     write(card, 0x30, 0xFFFFFFFF)
     assert read(card, 0x30) == 0xFFFFF001
@@ -212,17 +215,17 @@ def test_expansion_rom_from_a_file(tmp_path: Path) -> None:
         bus.machine.create(Card, bus, romfile="/nonexistent")
 
 
-def test_state_holds_where_regions_are(card: Card) -> None:
+def test_state_holds_where_regions_are(machine: Machine, card: Card) -> None:
     write(card, 0x10, 0x8000_0000)
     write(card, 4, 2, 2)
-    saved = card.machine.save_devices()
-    card.machine.reset_devices()
-    card.machine.load_devices(saved)
-    assert card.machine.memory.read(0x8000_0000, 1) == 0x11
+    saved = machine.save_devices()
+    machine.reset_devices()
+    machine.load_devices(saved)
+    assert machine.memory.read(0x8000_0000, 1) == 0x11
 
 
 def test_places_on_the_bus() -> None:
-    bus = pci()
+    bus = pci(Machine("little"))
     create = bus.machine.create
     assert create(Card, bus).addr == 0
     assert create(Card, bus, addr=0x51).addr == 0x51
@@ -237,9 +240,9 @@ def test_places_on_the_bus() -> None:
     st.lists(st.tuples(st.integers(0, 255), st.integers(0, 0xFFFFFFFF), st.sampled_from((1, 2, 4))))
 )
 def test_any_configuration_writes(writes: list[tuple[int, int, int]]) -> None:
-    bus = pci()
-    card = bus.machine.create(Card, bus)
-    bus.machine.reset_devices()
+    machine = Machine("little")
+    card = machine.create(Card, pci(machine))
+    machine.reset_devices()
     for offset, value, size in writes:
         write(card, offset, value & (1 << 8 * size) - 1, size)
     assert read(card, 0) == 0x12348086

@@ -8,8 +8,7 @@ from typing import Any
 
 from pemu.devices import DRIVERS
 from pemu.devices.later import kind_of
-from pemu.machine.bus import Bus
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, Device
 from pemu.machine.machine import Machine
 from pemu.options.error import HelpRequest, OptionError, quoted, unknown
 from pemu.options.keyval import split

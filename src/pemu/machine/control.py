@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from pemu.machine.machine import Machine
+    from pemu.machine.clock import Clocks
+    from pemu.machine.iothread import IoThread
 
 State = Literal[
     "prelaunch",  # not started yet (-S)
@@ -63,6 +64,21 @@ class Vcpu(Protocol):
         """What is called, under the lock, with the level of interrupt input `number`."""
 
 
+class Controlled(Protocol):
+    """What is run, paused and reset: a `machine.Machine`."""
+
+    @property
+    def lock(self) -> threading.RLock: ...
+
+    @property
+    def clocks(self) -> Clocks: ...
+
+    @property
+    def iothread(self) -> IoThread: ...
+
+    def reset(self, cause: Cause) -> None: ...
+
+
 class Control:
     """Whether a machine runs.
 
@@ -74,7 +90,7 @@ class Control:
         presses the power button.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Controlled) -> None:
         self.machine = machine
         self.state: State = "prelaunch"
         self.reboot = True

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overloa
 from pemu.machine.irq import Irq, input_lines
 
 if TYPE_CHECKING:
-    from pemu.machine.clock import Timer
-    from pemu.machine.device import Device
+    from pemu.machine.clock import Clocks, Timer
     from pemu.options.types import ValueType
 
 T = TypeVar("T")
 
 
 class Declaring:
-    """Base of classes with declarations; `declarations` has them by name, bases' first."""
+    """Base of classes with declarations; `declarations` has them by name, bases' first.
 
+    clocks: in devices, the machine's, which their timers go by.
+    """
+
+    clocks: Clocks
     declarations: ClassVar[dict[str, Declared[Any]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -62,18 +65,18 @@ class Declared(Generic[T]):
             return self
         raise AttributeError(f"{owner.__name__}.{self.name} has not been made yet")
 
-    def create(self, device: Device) -> T:
+    def create(self, device: Declaring) -> T:
         """The value for `device`."""
         raise NotImplementedError
 
-    def reset(self, device: Device) -> None:
+    def reset(self, device: Declaring) -> None:
         """Put the value for `device` back to what it is after power-on."""
 
-    def save(self, device: Device) -> Any:
+    def save(self, device: Declaring) -> Any:
         """What a snapshot holds of it, as JSON can; None for nothing."""
         return None
 
-    def load(self, device: Device, saved: Any) -> None:
+    def load(self, device: Declaring, saved: Any) -> None:
         """Undo `save`. Raises ValueError where `saved` is nothing that `save` returns."""
         raise ValueError(f"{self.name} is not saved")
 
@@ -99,7 +102,7 @@ class Property(Declared[T]):
         super().__set_name__(owner, name)
         self.key = self.key or name.replace("_", "-")
 
-    def create(self, device: Device) -> T:
+    def create(self, device: Declaring) -> T:
         value: T = self.default
         return value
 
@@ -107,22 +110,22 @@ class Property(Declared[T]):
 class Output(Declared[Irq]):
     """An interrupt line, or any other wire, that the device drives."""
 
-    def create(self, device: Device) -> Irq:
+    def create(self, device: Declaring) -> Irq:
         return Irq()
 
-    def lines(self, device: Device) -> list[Irq]:
+    def lines(self, device: Declaring) -> list[Irq]:
         """The lines that this declares, of `device`."""
         return [device.__dict__[self.name]]
 
-    def reset(self, device: Device) -> None:
+    def reset(self, device: Declaring) -> None:
         line: Irq = device.__dict__[self.name]
         line.lower()
 
-    def save(self, device: Device) -> int:
+    def save(self, device: Declaring) -> int:
         line: Irq = device.__dict__[self.name]
         return line.level
 
-    def load(self, device: Device, saved: Any) -> None:
+    def load(self, device: Declaring, saved: Any) -> None:
         line: Irq = device.__dict__[self.name]
         line.level = _level(saved)  # `Machine.load_devices` tells the sinks
 
@@ -134,21 +137,21 @@ class Outputs(Declared[list[Irq]]):
         super().__init__(help)
         self.count = count
 
-    def create(self, device: Device) -> list[Irq]:
+    def create(self, device: Declaring) -> list[Irq]:
         return [Irq() for _ in range(self.count)]
 
-    def lines(self, device: Device) -> list[Irq]:
+    def lines(self, device: Declaring) -> list[Irq]:
         """The lines that this declares, of `device`."""
         return list(device.__dict__[self.name])
 
-    def reset(self, device: Device) -> None:
+    def reset(self, device: Declaring) -> None:
         for line in device.__dict__[self.name]:
             line.lower()
 
-    def save(self, device: Device) -> list[int]:
+    def save(self, device: Declaring) -> list[int]:
         return [line.level for line in device.__dict__[self.name]]
 
-    def load(self, device: Device, saved: Any) -> None:
+    def load(self, device: Declaring, saved: Any) -> None:
         if not isinstance(saved, list) or len(saved) != self.count:
             raise ValueError(f"{self.name}: not {self.count} levels")
         for line, level in zip(device.__dict__[self.name], saved, strict=True):
@@ -163,13 +166,13 @@ class Inputs(Declared[list[Irq]]):
         self.count = count
         self.method = method
 
-    def create(self, device: Device) -> list[Irq]:
+    def create(self, device: Declaring) -> list[Irq]:
         return input_lines(partial(self.method, device), self.count)
 
-    def save(self, device: Device) -> list[int]:
+    def save(self, device: Declaring) -> list[int]:
         return [line.level for line in device.__dict__[self.name]]
 
-    def load(self, device: Device, saved: Any) -> None:
+    def load(self, device: Declaring, saved: Any) -> None:
         if not isinstance(saved, list) or len(saved) != self.count:
             raise ValueError(f"{self.name}: not {self.count} levels")
         for line, level in zip(device.__dict__[self.name], saved, strict=True):
@@ -191,19 +194,19 @@ class TimerField(Declared["Timer"]):
         super().__init__((method.__doc__ or "").strip())
         self.method = method
 
-    def create(self, device: Device) -> Timer:
+    def create(self, device: Declaring) -> Timer:
         method = self.method
-        return device.machine.clocks.virtual.timer(lambda: method(device))
+        return device.clocks.virtual.timer(lambda: method(device))
 
-    def reset(self, device: Device) -> None:
+    def reset(self, device: Declaring) -> None:
         timer: Timer = device.__dict__[self.name]
         timer.cancel()
 
-    def save(self, device: Device) -> int | None:
+    def save(self, device: Declaring) -> int | None:
         timer: Timer = device.__dict__[self.name]
         return timer.expires
 
-    def load(self, device: Device, saved: Any) -> None:
+    def load(self, device: Declaring, saved: Any) -> None:
         timer: Timer = device.__dict__[self.name]
         if saved is None:
             timer.cancel()

@@ -1,4 +1,4 @@
-"""The base of all devices; docs/adding-a-device.md walks through one.
+"""The bases of all devices and buses; docs/adding-a-device.md walks through a device.
 
 A device class declares its properties (`prop`), registers (`registers`), further state (`state`),
 lines (`Output`, `@inputs`) and timers (`@timer`) as class attributes. Argument checking, help,
@@ -7,16 +7,92 @@ reset, snapshots and traces derive from these.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from pemu.machine.bus import Bus, SystemBus
 from pemu.machine.declare import Declaring, Output, Outputs, Property
 from pemu.machine.irq import Irq
-from pemu.machine.region import Terminal
+from pemu.machine.region import Order, Terminal
+from pemu.options.error import OptionError
 
 if TYPE_CHECKING:
-    from pemu.machine.machine import Machine
-    from pemu.machine.memory import AddressSpace
+    import threading
+
+    from pemu.log import Log
+    from pemu.machine.clock import Clocks
+    from pemu.machine.control import Control, Vcpu
+    from pemu.machine.input import Input
+    from pemu.machine.memory import AddressSpace, Rom
+    from pemu.machine.wallclock import WallClock
+
+D = TypeVar("D", bound="Device")
+
+
+class Surroundings(Protocol):
+    """A machine as its devices and buses know it; `machine.Machine` tells what each part is."""
+
+    order: Order
+    log: Log
+    lock: threading.RLock
+    clocks: Clocks
+    rtc: WallClock
+    input: Input
+    control: Control
+    cpus: list[Vcpu]
+    memory: AddressSpace
+    io: AddressSpace
+    buses: list[Bus]
+    roms: list[Rom]
+    at_reset: list[Callable[[], object]]
+
+    def create(
+        self, driver: type[D], bus: Bus | None = None, *, id: str = "", **values: Any
+    ) -> D: ...
+
+    def number(self, device: Device) -> int: ...
+
+
+class Bus:
+    """A bus of a machine, and the devices on it. `owner` is the device that provides it.
+
+    Kinds of buses are subclasses: `kind` is the word that help texts show, `most` how many devices
+    there may be, 0 for any number.
+    """
+
+    kind: ClassVar[str] = "System"
+    most: ClassVar[int] = 0
+
+    def __init__(self, machine: Surroundings, name: str, owner: Device | None = None) -> None:
+        self.machine = machine
+        self.name = name
+        self.owner = owner
+        self.devices: list[Device] = []
+        machine.buses.append(self)
+
+    def attach(self, device: Device) -> None:
+        """Take `device`, whose properties are set, in; raises OptionError where it cannot be."""
+        if self.full:
+            raise OptionError(
+                f"bus {self.name} has no room for {device.driver}; it holds {self.most} devices"
+            )
+        self.devices.append(device)
+
+    def detach(self, device: Device) -> None:
+        """Let go of `device`."""
+        self.devices.remove(device)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further device fits."""
+        return bool(self.most) and len(self.devices) >= self.most
+
+    def describe(self, device: Device) -> list[str]:
+        """Lines that `info qtree` shows of `device`'s place on the bus."""
+        return []
+
+
+class SystemBus(Bus):
+    """What boards are wired by: no addresses of its own; boards map regions and connect lines."""
 
 
 class Device(Declaring):
@@ -36,8 +112,9 @@ class Device(Declaring):
     user_creatable: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
-    def __init__(self, machine: Machine, id: str = "") -> None:
+    def __init__(self, machine: Surroundings, id: str = "") -> None:
         self.machine = machine
+        self.clocks = machine.clocks
         self.id = id
         self.bus: Bus
         self.dma_space: AddressSpace = machine.memory

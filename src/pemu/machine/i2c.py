@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pemu.machine import prop
-from pemu.machine.bus import Bus
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, Device
 from pemu.options.error import OptionError
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from pemu.machine.bus import Bus
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, Device
 from pemu.machine.irq import Irq
 from pemu.machine.region import Region, Terminal
 from pemu.options.error import OptionError
 
 if TYPE_CHECKING:
-    from pemu.machine.machine import Machine
+    from pemu.machine.device import Surroundings
 
 LINES = 16
 
@@ -47,7 +46,7 @@ class IsaBus(Bus):
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Surroundings,
         name: str,
         owner: Device | None,
         memory: Region,

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol
 
 from pemu.log import Log
-from pemu.machine.bus import Bus, SystemBus
 from pemu.machine.clock import Clocks, InstructionCount
 from pemu.machine.control import Cause, Control, Vcpu
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, D, Device, SystemBus
 from pemu.machine.input import Input
 from pemu.machine.iothread import IoThread
-from pemu.machine.memory import AddressSpace
+from pemu.machine.memory import AddressSpace, Rom
 from pemu.machine.region import Order, Region, transaction
 from pemu.machine.wallclock import WallClock
 from pemu.options.error import OptionError, quoted
-
-D = TypeVar("D", bound=Device)
-
-
-class Rom(NamedTuple):
-    """What each reset puts into memory at a guest-physical address; `name` is for users."""
-
-    name: str
-    address: int
-    data: bytes
 
 
 class Hosting(Protocol):

@@ -63,6 +63,14 @@ class RamRange(NamedTuple):
     offset: int
 
 
+class Rom(NamedTuple):
+    """What each reset puts into memory at a guest-physical address; `name` is for users."""
+
+    name: str
+    address: int
+    data: bytes
+
+
 class AddressSpace:
     """What one bus sees at which address.
 

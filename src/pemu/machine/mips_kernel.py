@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from pemu.machine import elf
 from pemu.machine.irq import Sink
-from pemu.machine.machine import Rom
+from pemu.machine.memory import Rom
 from pemu.machine.region import Order
 from pemu.machine.yamon import physical
 from pemu.options.error import OptionError, quoted

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from pemu.machine import prop
-from pemu.machine.bus import Bus
 from pemu.machine.declare import Output, Property
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, Device
 from pemu.machine.irq import Irq
 from pemu.machine.memory import AddressSpace
 from pemu.machine.pciclasses import class_name
@@ -21,7 +20,7 @@ from pemu.machine.registers import Register, RegisterBank, Registers
 from pemu.options.error import OptionError, quoted
 
 if TYPE_CHECKING:
-    from pemu.machine.machine import Machine
+    from pemu.machine.device import Surroundings
 
 IO, MEMORY, MASTER, INTX_DISABLE = 1, 2, 4, 0x400
 """Bits of the command register."""
@@ -49,7 +48,7 @@ class PciBus(Bus):
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Surroundings,
         name: str,
         owner: Device | None,
         memory: Region,
@@ -216,7 +215,7 @@ class PciDevice(Device):
 
     config: RegisterBank
 
-    def __init__(self, machine: Machine, id: str = "") -> None:
+    def __init__(self, machine: Surroundings, id: str = "") -> None:
         super().__init__(machine, id)
         self.bar_table: dict[int, Bar] = {}
         self._capabilities: list[int] = []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pemu.machine.bus import Bus
 from pemu.machine.declare import Inputs, Output, Outputs, Property
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, Device
 from pemu.machine.machine import Machine
 from pemu.machine.region import Region
 from pemu.options.types import Bool, Int, Size

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from pemu.machine.declare import Declared, T
+from pemu.machine.declare import Declared, Declaring, T
 from pemu.machine.region import Load, Mmio, Order, Store
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class BaseRegister(Declared[T]):
         """The offset of each register that this declares."""
         raise NotImplementedError
 
-    def bind(self, device: Device, index: int) -> tuple[Get, Put]:
+    def bind(self, device: Declaring, index: int) -> tuple[Get, Put]:
         """How register `index` of this declaration is read and written in `device`."""
         raise NotImplementedError
 
@@ -97,7 +97,7 @@ class BaseRegister(Declared[T]):
         return saved
 
     def _method(
-        self, device: Device, method: Callable[..., Any] | None
+        self, device: Declaring, method: Callable[..., Any] | None
     ) -> Callable[..., Any] | None:
         """The callback of `device`, whose class may have overridden the one declared."""
         return getattr(device, method.__name__) if method else None
@@ -123,21 +123,21 @@ class Register(BaseRegister[int]):
     def places(self) -> list[int]:
         return [self.offset]
 
-    def create(self, device: Device) -> int:
+    def create(self, device: Declaring) -> int:
         return self.initial
 
-    def reset(self, device: Device) -> None:
+    def reset(self, device: Declaring) -> None:
         if not self.kept:
             device.__dict__[self.name] = self.initial
 
-    def save(self, device: Device) -> int:
+    def save(self, device: Declaring) -> int:
         value: int = device.__dict__[self.name]
         return value
 
-    def load(self, device: Device, saved: Any) -> None:
+    def load(self, device: Declaring, saved: Any) -> None:
         device.__dict__[self.name] = self.check(saved)
 
-    def bind(self, device: Device, index: int) -> tuple[Get, Put]:
+    def bind(self, device: Declaring, index: int) -> tuple[Get, Put]:
         values, name = device.__dict__, self.name
         writable, clears = self.writable, self.clears
         written_to = self._method(device, self._write)
@@ -190,22 +190,22 @@ class Registers(BaseRegister[list[int]]):
     def label(self, index: int) -> str:
         return f"{self.name.upper()}[{index}]"
 
-    def create(self, device: Device) -> list[int]:
+    def create(self, device: Declaring) -> list[int]:
         return [self.initial] * self.count
 
-    def reset(self, device: Device) -> None:
+    def reset(self, device: Declaring) -> None:
         if not self.kept:
             device.__dict__[self.name][:] = [self.initial] * self.count
 
-    def save(self, device: Device) -> list[int]:
+    def save(self, device: Declaring) -> list[int]:
         return list(device.__dict__[self.name])
 
-    def load(self, device: Device, saved: Any) -> None:
+    def load(self, device: Declaring, saved: Any) -> None:
         if not isinstance(saved, list) or len(saved) != self.count:
             raise ValueError(f"{self.name}: not {self.count} registers")
         device.__dict__[self.name][:] = [self.check(value) for value in saved]
 
-    def bind(self, device: Device, index: int) -> tuple[Get, Put]:
+    def bind(self, device: Declaring, index: int) -> tuple[Get, Put]:
         values, name = device.__dict__, self.name
         writable, clears = self.writable, self.clears
         read, written_to = self._method(device, self._read), self._method(device, self._write)

@@ -6,12 +6,9 @@ divisor = state.uint(16, reset=12)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pemu.machine.declare import Declared, T
-
-if TYPE_CHECKING:
-    from pemu.machine.device import Device
+from pemu.machine.declare import Declared, Declaring, T
 
 
 class Field(Declared[T]):
@@ -28,17 +25,17 @@ class Field(Declared[T]):
         """A new value as after power-on."""
         raise NotImplementedError
 
-    def create(self, device: Device) -> T:
+    def create(self, device: Declaring) -> T:
         return self.initial()
 
-    def reset(self, device: Device) -> None:
+    def reset(self, device: Declaring) -> None:
         if not self.kept:
             device.__dict__[self.name] = self.initial()
 
-    def save(self, device: Device) -> Any:
+    def save(self, device: Declaring) -> Any:
         return device.__dict__[self.name]
 
-    def load(self, device: Device, saved: Any) -> None:
+    def load(self, device: Declaring, saved: Any) -> None:
         device.__dict__[self.name] = self.check(saved)
 
     def check(self, saved: Any) -> T:
@@ -116,7 +113,7 @@ class Array(Field[list[int]]):
     def initial(self) -> list[int]:
         return [self.value] * self.count
 
-    def save(self, device: Device) -> Any:
+    def save(self, device: Declaring) -> Any:
         return list(device.__dict__[self.name])
 
     def check(self, saved: Any) -> list[int]:
@@ -139,7 +136,7 @@ class Buffer(Field[bytearray]):
     def initial(self) -> bytearray:
         return bytearray() if self.fill is None else bytearray([self.fill]) * self.limit
 
-    def save(self, device: Device) -> str:
+    def save(self, device: Declaring) -> str:
         return bytes(device.__dict__[self.name]).hex()
 
     def check(self, saved: Any) -> bytearray:

@@ -15,7 +15,10 @@ BASE = 0x1F00_0000
 
 
 def fpga(order: Any = "big") -> MaltaFpga:
-    machine = Machine(order)
+    return plug_fpga(Machine(order))
+
+
+def plug_fpga(machine: Machine) -> MaltaFpga:
     made = machine.create(MaltaFpga, switches=0x81)
     machine.memory.root.add(made.registers, BASE)
     machine.reset_devices()
@@ -57,7 +60,8 @@ def test_lights() -> None:
 
 @given(accesses(0x10_0000), accesses(0x1000))
 def test_any_accesses(far: list[Access], near: list[Access]) -> None:
-    machine = fpga().machine
+    machine = Machine("big")
+    plug_fpga(machine)
     machine.control.request_reset = lambda *_: None  # type: ignore[method-assign]
     perform(machine.memory, BASE, [access for access in far if access[0] < 0xFFFF0])
     perform(machine.memory, BASE, near)

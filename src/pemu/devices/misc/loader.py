@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, cast
 from pemu.machine import elf, intelhex, prop, uimage
 from pemu.machine.device import Device
 from pemu.machine.files import load_file
-from pemu.machine.machine import Rom
+from pemu.machine.memory import Rom
 from pemu.machine.region import Ram
 from pemu.options.error import OptionError, quoted
 

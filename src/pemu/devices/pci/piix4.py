@@ -248,7 +248,7 @@ class Piix4Pm(PciDevice):
     # Power management
 
     def _ticks(self) -> int:
-        return self.machine.clocks.virtual.now() * PM_TIMER // SECOND
+        return self.clocks.virtual.now() * PM_TIMER // SECOND
 
     @pm_timer.on_read
     def _read_timer(self) -> int:

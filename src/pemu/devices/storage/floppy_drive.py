@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Protocol, cast
 
 from pemu.machine import prop
-from pemu.machine.bus import Bus
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, Device
 from pemu.machine.drives import Drive
 from pemu.options.error import OptionError
 from pemu.options.types import Int

@@ -14,14 +14,13 @@ from pemu.block.image import SECTOR
 from pemu.devices.storage.block_device import BlockDevice
 from pemu.devices.storage.dma import GuestBuffers
 from pemu.machine import prop, state
-from pemu.machine.bus import Bus
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, Device
 from pemu.machine.irq import Irq
 from pemu.options.error import OptionError
 from pemu.options.types import Int
 
 if TYPE_CHECKING:
-    from pemu.machine.machine import Machine
+    from pemu.machine.device import Surroundings
 
 # Status
 BUSY, READY, FAULT, SEEK, DRQ, ERROR = 0x80, 0x40, 0x20, 0x10, 0x08, 0x01
@@ -67,7 +66,13 @@ class IdeBus(Bus):
     most: ClassVar[int] = 2
 
     def __init__(
-        self, machine: Machine, name: str, owner: Device, line: Irq, master: BusMaster, number: int
+        self,
+        machine: Surroundings,
+        name: str,
+        owner: Device,
+        line: Irq,
+        master: BusMaster,
+        number: int,
     ) -> None:
         super().__init__(machine, name, owner)
         self.line = line

@@ -73,7 +73,7 @@ class I8254(IsaDevice):
     # Counting
 
     def _ticks(self) -> int:
-        return self.machine.clocks.virtual.now() * FREQUENCY // SECOND
+        return self.clocks.virtual.now() * FREQUENCY // SECOND
 
     def _mode(self, counter: int) -> int:
         mode = self.control[counter] >> 1 & 7
@@ -216,7 +216,7 @@ class I8254(IsaDevice):
             self.edge.cancel()
             return
         when = -(-(self.start[0] + at) * SECOND // FREQUENCY)
-        self.edge.arm(max(when, self.machine.clocks.virtual.now() + MOST_OFTEN))
+        self.edge.arm(max(when, self.clocks.virtual.now() + MOST_OFTEN))
 
     @timer
     def edge(self) -> None:

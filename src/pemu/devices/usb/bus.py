@@ -10,11 +10,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from pemu.machine import state
-from pemu.machine.bus import Bus
-from pemu.machine.device import Device
+from pemu.machine.device import Bus, Device
 
 if TYPE_CHECKING:
-    from pemu.machine.machine import Machine
+    from pemu.machine.device import Surroundings
 
 SETUP, IN, OUT = 0x2D, 0x69, 0xE1
 """Packet identifiers of tokens."""
@@ -35,7 +34,12 @@ class UsbBus(Bus):
     kind: ClassVar[str] = "usb-bus"
 
     def __init__(
-        self, machine: Machine, name: str, owner: Device, ports: int, changed: Callable[[int], None]
+        self,
+        machine: Surroundings,
+        name: str,
+        owner: Device,
+        ports: int,
+        changed: Callable[[int], None],
     ) -> None:
         super().__init__(machine, name, owner)
         self.ports: list[UsbDevice | None] = [None] * ports

@@ -127,7 +127,7 @@ class Uhci(PciDevice):
                 self._port_changed(port)
         if written & RUN and not old & RUN:
             self.usb_status &= ~HALTED
-            self.began = self.machine.clocks.virtual.now()
+            self.began = self.clocks.virtual.now()
             self._arm()
         elif not written & RUN and old & RUN:
             self.usb_command |= RUN  # until what has passed is done
@@ -160,7 +160,7 @@ class Uhci(PciDevice):
     @frame_number.on_read
     def _read_frame_number(self) -> int:
         if self.usb_command & RUN:
-            passed = (self.machine.clocks.virtual.now() - self.began) // MILLISECOND
+            passed = (self.clocks.virtual.now() - self.began) // MILLISECOND
             return self.frame_number + passed & 0x7FF
         return self.frame_number
 
@@ -204,7 +204,7 @@ class Uhci(PciDevice):
 
     def _catch_up(self) -> None:
         """Do what the frames since the last time ask for."""
-        passed = (self.machine.clocks.virtual.now() - self.began) // MILLISECOND
+        passed = (self.clocks.virtual.now() - self.began) // MILLISECOND
         self.began += passed * MILLISECOND
         looked_at = min(passed, self.maxframes)
         self.frame_number = self.frame_number + passed - looked_at & 0x7FF

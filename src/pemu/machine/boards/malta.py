@@ -26,7 +26,7 @@ from pemu.devices.storage.piix4_ide import Piix4Ide
 from pemu.devices.usb.uhci import Uhci
 from pemu.machine.board import MIB, Board
 from pemu.machine.files import load_file
-from pemu.machine.machine import Rom
+from pemu.machine.memory import Rom
 from pemu.machine.mips_kernel import MipsCpu, load_kernel
 from pemu.machine.region import Alias, BusError, Ram
 from pemu.machine.yamon import A0, A1, A2, A3, KSEG0, KSEG1, SP, Code, parameters

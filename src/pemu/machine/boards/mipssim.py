@@ -13,7 +13,7 @@ from typing import ClassVar, cast
 from pemu.devices.serial.ns16550a import SerialMm
 from pemu.machine.board import MIB, Board
 from pemu.machine.files import load_file
-from pemu.machine.machine import Rom
+from pemu.machine.memory import Rom
 from pemu.machine.mips_kernel import MipsCpu, load_kernel
 from pemu.machine.region import BusError, Mmio, Ram
 from pemu.options.error import OptionError, quoted
