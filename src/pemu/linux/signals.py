@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from _thread import get_native_id
 
 from pemu.engine.host.x86_64 import INTERRUPTED, OWN_SIGNALS
 from pemu.engine.memory.access import GuestFault
@@ -44,7 +45,7 @@ _CORE = {
 
 _SA_NOCLDSTOP_HOST, _SA_NOCLDWAIT_HOST = 1, 2
 
-_NR_SIGACTION, _NR_SIGPROCMASK = 13, 14
+_NR_SIGACTION, _NR_SIGPROCMASK, _NR_TGKILL = 13, 14, 234
 _SIG_SETMASK = 2
 _libc = ctypes.PyDLL(None, use_errno=True)
 """With Python's lock held: none of these calls waits."""
@@ -284,7 +285,7 @@ def die(t: Thread, info: SigInfo) -> None:
         _host_action(host, SIG_DFL)
         t.sigmask &= ~(1 << (signo - 1))
         apply_mask(t)
-        os.kill(os.getpid(), host)
+        _raise(host)
         if t.process.debugger is not None:
             set_action(t.process, signo, _DEFAULT)
         return
@@ -300,5 +301,13 @@ def die(t: Thread, info: SigInfo) -> None:
     t.process.engine.close()
     value = ctypes.c_uint64(~(1 << (host - 1)))
     _libc.syscall(_NR_SIGPROCMASK, 2, ctypes.byref(value), None, 8)
-    os.kill(os.getpid(), host)
-    os._exit(128 + host)
+    _raise(host)
+    os._exit(128 + host)  # the first process of a PID namespace, which no signal ends
+
+
+def _raise(host: int) -> None:
+    """Raise a host signal for the running thread: it has taken effect when this returns.
+
+    One for the process might wait for another thread, which does not come to run yet.
+    """
+    _libc.syscall(_NR_TGKILL, os.getpid(), get_native_id(), host)
