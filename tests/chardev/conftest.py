@@ -82,13 +82,13 @@ class World:
             self._running = True
             self.thread.start()
 
-    def stop(self) -> None:
+    def stop(self, patience: float = LONG) -> None:
         """Stop the loop, and close everything as a machine does that ends."""
         if self._running:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self.thread.join()
             self._running = False
-        self.chardevs.close()
+        self.chardevs.close(patience)
         if not self.loop.is_closed():
             self.loop.close()
 
@@ -116,4 +116,4 @@ class World:
 def world() -> Iterator[World]:
     made = World()
     yield made
-    made.stop()
+    made.stop(patience=0)

@@ -2,7 +2,7 @@
 
 Arguments: the value of `-chardev`, and what to do: `echo` sends each byte back in brackets until a
 `q` comes; `raise` and `abort` break off then; `flood` writes many lines and ends; `idle` does not
-get as far as running its loop.
+get as far as running its loop. Then, maybe, seconds to wait for readers at the end.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 
 from pemu.chardev.interface import Chardev, Event, FrontEnd, Host
 from pemu.chardev.registry import Chardevs
+from tests.patience import LONG
 
 LINES = 20000
 
@@ -39,7 +40,7 @@ class Echo(FrontEnd):
         self.port.send(b"<%s>" % event.name.lower().encode())
 
 
-def main(chardev: str, task: str) -> None:
+def main(chardev: str, task: str, patience: str = str(LONG)) -> None:
     end = threading.Event()
     loop = asyncio.new_event_loop()
     chardevs = Chardevs(Host(loop, quit=end.set))
@@ -60,7 +61,7 @@ def main(chardev: str, task: str) -> None:
     if task == "abort":
         os.abort()
     loop.call_soon_threadsafe(loop.stop)
-    chardevs.close()
+    chardevs.close(float(patience))
 
 
 if __name__ == "__main__":

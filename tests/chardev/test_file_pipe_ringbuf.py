@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from pathlib import Path
 
 import pytest
@@ -73,10 +74,23 @@ def test_pipe_that_nobody_reads_stops_the_guest_writing_but_not_the_machine(
         os.mkfifo(tmp_path / f"p.{end}")
     port, front = world.connect(f"pipe,id=p,path={tmp_path}/p")
     sent = 0
-    while taken := port.write(b"x" * 1000):
-        sent += taken
-    assert not front.writable_again.is_set()
-    with open(tmp_path / "p.out", "rb", buffering=0) as out:
+
+    def fill() -> None:
+        nonlocal sent
+        while taken := port.write(b"x" * 1000):
+            sent += taken
+
+    with open(tmp_path / "p.out", "r+b", buffering=0) as out:
+
+        def is_full() -> bool:
+            fill()
+            return not select.select([], [out], [], 0)[1]
+
+        until(is_full, "the end of the pipe's room")
+        fill()
+        world.on_loop(front.writable_again.clear)  # after what was still to be told of the pipe
+        world.on_loop(lambda: None)
+        assert not front.writable_again.is_set()
         got = 0
         while got < sent:
             got += len(out.read(1 << 16))

@@ -79,6 +79,16 @@ def test_flush_writes_what_was_gathered(pipe: Pipe) -> None:
     assert pipe.calls_for(b"ab") <= 2
 
 
+def test_error_that_comes_when_the_loop_has_ended_is_told(world: World, pipe: Pipe) -> None:
+    world.stop()
+    while not pipe.output.backlog:
+        pipe.output.write(bytes(LIMIT), whole=False)
+    pipe.theirs.close()
+    error = pipe.output.flush(LONG)
+    assert isinstance(error, ConnectionError)
+    assert pipe.output.flush(LONG) is None
+
+
 def test_more_than_the_queue_holds_is_refused_while_gathering(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,8 +29,8 @@ LFLAG = 3
 ENVIRON = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "PS1": "prompt> "}
 
 
-def words(chardev: str, task: str = "echo") -> list[str]:
-    return [sys.executable, "-m", "tests.chardev.on_stdio", chardev, task]
+def words(chardev: str, task: str = "echo", *patience: str) -> list[str]:
+    return [sys.executable, "-m", "tests.chardev.on_stdio", chardev, task, *patience]
 
 
 # Pipes and files.
@@ -289,7 +289,8 @@ def test_slow_terminal_does_not_hold_the_machine_up() -> None:
     """Nobody reads the terminal; the program must yet see what is typed, and end."""
     master, slave = os.openpty()
     before = termios.tcgetattr(slave)
-    program = subprocess.Popen(words("stdio,id=s", "flood"), stdin=slave, stdout=slave, env=ENVIRON)
+    command = words("stdio,id=s", "flood", "0.1")
+    program = subprocess.Popen(command, stdin=slave, stdout=slave, env=ENVIRON)
     assert program.wait(timeout=LONG) == 0
     assert termios.tcgetattr(slave) == before
     shown = b""

@@ -111,6 +111,23 @@ def test_processor_and_time_stand_after_pause(run: Run) -> None:
     eventually(lambda: run.cpu.count > count)
 
 
+def test_pause_is_not_missed_where_another_thread_resumes_at_once(run: Run) -> None:
+    notify = run.control._changed.notify_all
+
+    def resume_at_once() -> None:
+        """As a thread would that gets the lock before the one that waits for the pause."""
+        notify()
+        if run.control.state == "paused" and threading.current_thread() is run.thread:
+            run.control.resume()
+
+    run.control._changed.notify_all = resume_at_once  # type: ignore[method-assign]
+    run.control.resume()
+    eventually(lambda: run.cpu.count > 0)
+    run.machine.iothread.call_and_wait(run.control.pause)
+    count = run.cpu.count
+    eventually(lambda: run.cpu.count > count)
+
+
 def test_guest_may_pause_its_own_machine(run: Run) -> None:
     run.control.resume()
     run.guest(lambda: run.control.pause("debug"))

@@ -41,8 +41,8 @@ class DescriptorChardev(Chardev):
 
     def close(self, patience: float = 0) -> None:
         """Write what is queued, as long as the other end takes it, and let go of the host."""
-        if self._output:
-            self._output.flush(patience)
+        if self._output and (error := self._output.flush(patience)):
+            self._failed(error)
         self._disconnect()
         super().close()
 

@@ -101,7 +101,8 @@ class Host:
     `threading.RLock` is. `say` shows what was asked for (which terminal a
     `pty` is), `warn` what a user should know. `quit` and `save` are what Ctrl-A x and Ctrl-A s do;
     `escape` is the code of the character in the place of Ctrl-A (`-echr`). A process that leaves
-    its terminal (`-daemonize`) has no use for stdio and refuses it.
+    its terminal (`-daemonize`) has no use for stdio and refuses it. `hurried`: at the end, readers
+    that take nothing are not waited for any longer.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -112,6 +113,7 @@ class Host:
     save: Callable[[], object] = lambda: None
     escape: int = 1
     daemonize: bool = False
+    hurried: bool = False
 
     def post(self, call: Callable[..., object], *arguments: object) -> None:
         """Have the I/O thread make a call soon; calls are made in the order they are posted."""

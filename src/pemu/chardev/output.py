@@ -19,6 +19,9 @@ from pemu.chardev.interface import Host
 LIMIT = 64 * 1024
 """Bytes queued before `write` refuses more: as much as a Linux pipe holds."""
 
+LOOK = 0.1
+"""Seconds between looks whether the user still wants to wait for a reader."""
+
 GATHER = 0.002
 """Seconds after a call of the host during which `write` only queues: too few to be noticed."""
 
@@ -47,6 +50,7 @@ class Output:
         self._watched = False
         self._refused = False
         self._failed = False
+        self._unreported: OSError | None = None
         self._gathers_until = 0.0
 
     @property
@@ -76,19 +80,25 @@ class Output:
                 self._drain()
             self._take(data, len(self._queue) + len(data))
 
-    def flush(self, patience: float) -> None:
-        """Wait until all is written, but not longer than `patience` seconds for any of it."""
+    def flush(self, patience: float) -> OSError | None:
+        """Wait until all is written, but not longer than `patience` seconds for any of it.
+
+        Returns the error that the host has given, if nobody has been told of it yet.
+        """
         with self._lock:
             poller = select.poll()
             if self._fd >= 0:
                 poller.register(self._fd, select.POLLOUT)
             end = time.monotonic() + patience
             while self._queue and self._fd >= 0:
-                left = end - time.monotonic()
-                if left < 0 or not poller.poll(left * 1000):
+                left = 0 if self._host.hurried else end - time.monotonic()
+                if poller.poll(min(max(left, 0), LOOK) * 1000):
+                    if self._drain():
+                        end = time.monotonic() + patience
+                elif left <= 0:
                     break
-                if self._drain():
-                    end = time.monotonic() + patience
+            error, self._unreported = self._unreported, None
+            return error
 
     def discard(self) -> None:
         """Forget what is queued: who would have read it is gone."""
@@ -165,9 +175,12 @@ class Output:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                self._host.post(self._report, error)
+                self._unreported = error
+                self._host.post(self._report)
             return len(data)
 
-    def _report(self, error: OSError) -> None:
-        if self._fd >= 0:  # or else somebody has noticed otherwise
+    def _report(self) -> None:
+        with self._lock:
+            error, self._unreported = self._unreported, None
+        if error is not None and self._fd >= 0:  # or else somebody has noticed otherwise
             self._on_failure(error)

@@ -26,7 +26,8 @@ STEP = 0.005
 
 QUIET = 10
 """Looks in a row that must find nothing: the kernel moves what was written to where it can be read
-in pieces, by a worker of its own, and tells of what is there only."""
+in pieces, by a worker of its own, and tells of what is there only. A poll has that worker finish;
+it may begin again as soon as somebody has read, a little after what he has read is gone."""
 
 
 class Pty(DescriptorChardev):
@@ -84,7 +85,10 @@ class Pty(DescriptorChardev):
         except OSError:
             return
         before, end, quiet = 0, time.monotonic() + patience, 0
-        while quiet < QUIET and time.monotonic() < end:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        while quiet < QUIET and time.monotonic() < end and not self.host.hurried:
+            poll.poll(0)
             unread = _unread(fd)
             quiet = 0 if unread else quiet + 1
             if unread != before:

@@ -11,8 +11,12 @@ from pemu.chardev.mux import Mux
 from pemu.chardev.options import CHARDEV, backend
 from pemu.options.error import OptionError, quoted, unknown
 
-PATIENCE = 2.0
-"""Seconds that output waits at the end for a reader that takes none of it."""
+PATIENCE = 30.0
+"""Seconds that output waits at the end for a reader that takes none of it. On a busy host a reader
+may stand for some; a user who is tired of waiting sends a signal (`Host.hurried`)."""
+
+SHORT_PATIENCE = 2.0
+"""The same where a signal has ended the machine: somebody wants it to be gone."""
 
 
 class Chardevs:
@@ -86,10 +90,10 @@ class Chardevs:
             f"{label}: filename={chardev.filename}\n" for label, chardev in self._chardevs.items()
         )
 
-    def close(self) -> None:
-        """Close all, having written what is under way."""
+    def close(self, patience: float = PATIENCE) -> None:
+        """Close all, having written what is under way: see `Chardev.close`."""
         for label in list(self._chardevs):
-            self._chardevs.pop(label).close(PATIENCE)
+            self._chardevs.pop(label).close(patience)
 
     def _make(self, options: dict[str, Any]) -> Chardev:
         label: str = options["id"]

@@ -180,7 +180,8 @@ class Socket(DescriptorChardev):
             self.host.loop.call_later(self._interval, self._connect_in_background)
 
     def _failed(self, error: OSError) -> None:
-        self._ended()
+        if not self._closed:
+            self._ended()
 
     # The stream.
 

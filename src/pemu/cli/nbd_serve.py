@@ -69,6 +69,9 @@ def serve(given: Given) -> int:
             if not left and not stays:
                 ends.put(None)
 
+        # Before anybody can see the socket, and take it that the server is there.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: ends.put(None))
         server = Server(
             _sockets(given, inherited, where),
             [export],
@@ -80,8 +83,6 @@ def serve(given: Given) -> int:
             trace=trace,
         )
         stack.callback(server.stop)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: ends.put(None))
         stack.enter_context(pid_file(given.get("pid-file"), "--pid-file"))
         if "c" in given:
             stack.enter_context(_connected(given.get("c"), server, export, ends))

@@ -17,7 +17,7 @@ from functools import partial
 from pemu import fdsets
 from pemu.block.objects import add_object
 from pemu.chardev.interface import Chardev, Host
-from pemu.chardev.registry import Chardevs
+from pemu.chardev.registry import PATIENCE, SHORT_PATIENCE, Chardevs
 from pemu.cli import background, outcome
 from pemu.cli.privileges import give_up
 from pemu.cli.system_cpu import code_cache, maker
@@ -45,6 +45,9 @@ from pemu.monitor.monitor import Monitor
 from pemu.options.error import HelpRequest, OptionError, quoted, unknown
 
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end the machine."""
 
 SWITCH_INTERVAL = 0.0002
 """Seconds that a Python thread may keep others waiting: a device access is to be prompt."""
@@ -256,7 +259,7 @@ class Session:
     def heed_signals(self) -> None:
         """Have signals end the machine as users do, once it runs."""
         loop = self.machine.iothread.loop
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDING:
             loop.add_signal_handler(number, self._signalled, number)
 
     def run(self) -> int:
@@ -293,8 +296,19 @@ class Session:
                 drive.backend.close()
         if self.chardevs is not None:
             self.gdb.close()
-            self.chardevs.close()
+            self._close_chardevs(self.chardevs)
         self.machine.close()
+
+    def _close_chardevs(self, chardevs: Chardevs) -> None:
+        """Write what is under way, until the user is tired of waiting for a reader."""
+
+        def hurry(*_: object) -> None:
+            chardevs.host.hurried = True
+
+        for number in _ENDING:
+            signal.signal(number, hurry)
+        by_signal = self.machine.control.cause == "host-signal"
+        chardevs.close(SHORT_PATIENCE if by_signal else PATIENCE)
 
     def _run_cpu(self, cpu: Vcpu) -> None:
         try:

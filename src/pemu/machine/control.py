@@ -143,12 +143,19 @@ class Control:
         self.quit("host-error", status=1)
 
     def _halt(self) -> None:
-        """Make all processor threads come to `admit`, and wait for those but one's own."""
+        """Make all processor threads come to `admit`, and wait for those but one's own.
+
+        Meanwhile none of them goes on, even if another thread has the machine resumed: who waits
+        here would miss that they stood.
+        """
         me = threading.get_ident()
         for cpu in self._active.values():
             cpu.kick()
+        self._held += 1
         while any(thread != me for thread in self._active):
             self._changed.wait()
+        self._held -= 1
+        self._changed.notify_all()
 
     # What any thread may do
 

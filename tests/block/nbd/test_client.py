@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from pemu.block.error import ImageError
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.nbd import protocol as nbd
+from pemu.block.nbd.channel import Channel, Gone
+from pemu.block.nbd.client import Connection, Info
 from pemu.block.nbd.export import Export
 from pemu.block.opening import Mode
 from pemu.block.protocols.nbd import DRIVER
 from pemu.sockets import Unix, listen
 from tests.block.nbd.serving import SIZE, open_raw, serving
+from tests.patience import LONG
 
 
 @contextmanager
@@ -179,7 +183,7 @@ def pretending(tmp_path: Path, *talks: Callable[[socket.socket], object]) -> Ite
             except ConnectionResetError:
                 pass  # the client has gone without having read everything
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     yield f"nbd+unix:///?socket={path}"
     thread.join()
@@ -283,6 +287,60 @@ def test_descriptors_are_closed(tmp_path: Path) -> None:
     with connected(tmp_path) as image:
         image.read(0, 512)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+class Late(Channel):
+    """A channel on which what has been received is seen only after `gate` has been opened."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.received, self.gate = threading.Event(), threading.Event()
+
+    def receive_some(self, view: memoryview) -> int:
+        try:
+            return super().receive_some(view)
+        finally:
+            self.received.set()
+            assert self.gate.wait(LONG)
+
+
+@contextmanager
+def late() -> Iterator[tuple[Connection, Late, socket.socket]]:
+    """A connection whose thread is slow to see what comes, and the server's end."""
+    ours, theirs = socket.socketpair()
+    channel = Late(ours)
+    with ours, theirs:
+        yield Connection(channel, Info(size=4096)), channel, theirs
+
+
+def test_connection_may_be_lost_while_an_answer_is_received() -> None:
+    with late() as (connection, channel, server), ThreadPoolExecutor() as pool:
+        asked = pool.submit(connection.request, nbd.FLUSH)
+        server.sendall(nbd.SimpleReply(error=0, cookie=1).emit())
+        assert channel.received.wait(LONG)
+        finish = connection._finish
+
+        def finish_after_loss(cookie: int, waiting: Any) -> None:
+            connection._lose(Gone(5, "another thread could not send"))
+            finish(cookie, waiting)
+
+        connection._finish = finish_after_loss  # type: ignore[method-assign]
+        channel.gate.set()
+        assert asked.result(LONG) == {}
+
+
+def test_descriptor_of_a_lost_connection_stays_until_all_have_noticed() -> None:
+    with late() as (connection, channel, server), ThreadPoolExecutor() as pool:
+        asked = pool.submit(connection.request, nbd.FLUSH)
+        assert server.recv(nbd.Request.SIZE, socket.MSG_WAITALL)
+        connection._lose(Gone(5, "another thread could not send"))
+        assert channel.received.wait(LONG)
+        connection.close()
+        assert channel.sock.fileno() >= 0
+        channel.gate.set()
+        with pytest.raises(Gone):
+            asked.result(LONG)
+        assert channel.sock.fileno() < 0
 
 
 def test_server_that_says_nothing_is_waited_for_no_longer_than_open_timeout(tmp_path: Path) -> None:

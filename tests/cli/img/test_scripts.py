@@ -240,7 +240,7 @@ def test_script_runs_as_with_qemu(tmp_path: Path, name: str) -> None:
 def test_an_image_in_use_gets_another_one_above_it(tmp_path: Path) -> None:
     pair = Pair("img", tmp_path)
     pair.both("create", "-q", "-f", "qcow2", "disk.qcow2", "1M")
-    words = [*command("io"), "-c", "sleep 60000", "disk.qcow2"]
+    words = [*command("io"), "-c", "sleep 600000", "disk.qcow2"]
     with subprocess.Popen(words, cwd=pair.pemu) as holder:
         try:
             while pair.theirs("info", str(pair.pemu / "disk.qcow2")).status == 0:

@@ -35,7 +35,7 @@ def script(*commands: str) -> list[str]:
         ["break write_aio A", "remove_break A", "aio_write 0 64k", "aio_flush"],
         [
             "break write_aio A", "aio_write -P 4 0 64k", "wait_break A",
-            "aio_write -P 5 64k 64k", "sleep 200", "resume A", "aio_flush", "read -P 4 0 64k",
+            "write -P 5 64k 64k", "resume A", "aio_flush", "read -P 4 0 64k",
         ],
         ["break write_aio A", "aio_write 0 64k", "wait_break A", "aio_write -P 6 0 64k",
          "resume A", "aio_flush"],

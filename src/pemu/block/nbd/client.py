@@ -260,6 +260,8 @@ class Connection:
         self._changed = threading.Condition()
         self._receiving = False
         self._cookie = 0
+        self._users = 0
+        self._closing = False
         self.lost: Gone | None = None
         """Why there is no connection any more."""
 
@@ -281,12 +283,16 @@ class Connection:
             self._cookie += 1
             cookie = self._cookie
             self._waiting[cookie] = waiting
+            self._users += 1
         head = nbd.Request.CODE.pack(nbd.REQUEST_MAGIC, flags, kind, cookie, offset, length)
         try:
-            self._channel.send([head, *pieces])
-        except Gone as error:
-            self._lose(error)
-        self._await(waiting)
+            try:
+                self._channel.send([head, *pieces])
+            except Gone as error:
+                self._lose(error)
+            self._await(waiting)
+        finally:
+            self._leave()
         if waiting.error:
             number = waiting.error if waiting.error in nbd.ERRORS else errno.EINVAL
             raise OSError(number, waiting.reason or os.strerror(number))
@@ -351,7 +357,7 @@ class Connection:
 
     def _finish(self, cookie: int, waiting: _Waiting) -> None:
         with self._changed:
-            del self._waiting[cookie]
+            self._waiting.pop(cookie, None)  # another thread may have found the connection lost
             waiting.done = True
             if self._waiting:
                 self._changed.notify_all()
@@ -405,8 +411,17 @@ class Connection:
             self._changed.notify_all()
         self._channel.shut()
 
+    def _leave(self) -> None:
+        """A thread does not use the connection any longer; the last one closes it."""
+        with self._changed:
+            self._users -= 1
+            last = self._closing and not self._users
+        if last:
+            self._channel.close()
+
     def close(self) -> None:
-        """Say good-bye; nothing else may be under way."""
+        """Say good-bye. Threads that have not noticed yet that the connection is lost may do so:
+        until then its descriptor stays, lest they meet somebody else's under its number."""
         if self.lost is None:
             try:
                 self._channel.send(
@@ -414,4 +429,7 @@ class Connection:
                 )
             except Gone:
                 pass
-        self._channel.close()
+        with self._changed:
+            self._closing = True
+            self._users += 1
+        self._leave()

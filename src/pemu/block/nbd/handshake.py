@@ -13,8 +13,9 @@ from pemu.block.nbd.export import Export
 if TYPE_CHECKING:
     from pemu.block.nbd.tls import TlsServer
 
-PATIENCE = 10.0
-"""Seconds that a client has for its handshake: one that says nothing holds a place others want."""
+PATIENCE = 60.0
+"""Seconds that a client has for its handshake: one that says nothing holds a place others want.
+So many because a host that is busy may let either side stand for some."""
 
 MAX_OPTION = 1 << 16
 """Bytes of one option: a name of `MAX_STRING` bytes and a good many contexts."""

@@ -58,7 +58,7 @@ class Server:
         self._using = 0
         self._clients: dict[Channel, Export | None] = {}
         self._stopping = False
-        self._threads: set[threading.Thread] = set()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Begin to accept clients."""
@@ -72,18 +72,12 @@ class Server:
         self._start(lambda: self._client(sock))
 
     def _start(self, work: Callable[[], None]) -> None:
-        def run() -> None:
-            try:
-                work()
-            finally:
-                with self._changed:
-                    self._threads.discard(threading.current_thread())
-                    self._changed.notify_all()
-
-        thread = threading.Thread(target=run, name="nbd", daemon=True)
+        """Have a thread of its own do `work`. Raises RuntimeError where the host has no more."""
+        thread = threading.Thread(target=work, name="nbd", daemon=True)
         with self._changed:
-            self._threads.add(thread)
-        thread.start()
+            self._threads = [one for one in self._threads if one.is_alive()]
+            thread.start()
+            self._threads.append(thread)
 
     def _accept(self, sock: socket.socket) -> None:
         while True:
@@ -103,7 +97,13 @@ class Server:
                     if error.errno != errno.ECONNABORTED:
                         self._changed.wait(1)  # until a client goes, and leaves a descriptor
                 continue
-            self._start(lambda client=client: self._client(client))  # type: ignore[misc]
+            try:
+                self._start(lambda client=client: self._client(client))  # type: ignore[misc]
+            except RuntimeError:  # no more threads
+                client.close()
+                with self._changed:
+                    self._coming -= 1
+                    self._changed.wait(1)
 
     def _has_stopped(self) -> bool:
         return self._stopping
@@ -187,8 +187,13 @@ class Server:
                 sock.shutdown(socket.SHUT_RDWR)  # wakes who accepts
             for channel in self._clients:
                 channel.shut()
-            while self._threads:
-                self._changed.wait()
+        while True:
+            with self._changed:
+                threads = [one for one in self._threads if one.is_alive()]
+            if not threads:
+                break
+            for thread in threads:  # while one ends, it may have started another
+                thread.join()
         for sock in self._sockets:
             path = sock.getsockname() if sock.family == socket.AF_UNIX else ""
             sock.close()
