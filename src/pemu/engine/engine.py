@@ -11,7 +11,6 @@ from pemu.engine.code.cache import CodeCache
 from pemu.engine.host.masking import with_own_descriptors, with_signals_blocked
 from pemu.engine.host.memory import MAP_FIXED, MAP_NORESERVE, host_map, host_unmap, reserve
 from pemu.engine.layout import context as c
-from pemu.engine.layout import state as s
 from pemu.engine.layout.pages import PAGE
 from pemu.engine.native import NativeContext
 from pemu.engine.vcpu import Cpu, cpu_class
@@ -479,6 +478,3 @@ class Engine(NativeContext):
         if self._compiler is not None:
             self._compiler.close()
         self.save_regions()
-
-
-__all__ = ["Engine", "s"]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from pemu.engine.engine import Engine
     from pemu.engine.memory.machine import MachineMemory
+    from pemu.engine.vcpu import Owner
 
 PHYSICAL_BITS = 36
 """Guest-physical addresses below 2 to the power of this may be memory; all may be devices."""
@@ -37,7 +37,7 @@ _STORE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 class PhysicalMap:
     """Which guest-physical pages are memory, for all cpus of an engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Owner) -> None:
         self._engine = engine
         pages = 1 << PHYSICAL_BITS - 12
         self._table = reserve(8 * pages, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -88,7 +88,7 @@ class Watches:
     A page with watched bytes costs the slow way of each access; all others cost nothing.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Owner) -> None:
         self._engine = engine
         self._array = (ctypes.c_uint64 * 1)()
 
@@ -115,7 +115,7 @@ class Watches:
 class MachineCpu(Cpu):
     """One processor of a machine. `set_devices` must be called before it runs."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Owner) -> None:
         super().__init__(engine)
         self._tables = reserve(softmmu.TABLES_BYTES, mmap.PROT_READ | mmap.PROT_WRITE)
         use_sparsely(self._tables, softmmu.TABLES_BYTES)

@@ -22,9 +22,47 @@ from pemu.engine.layout.exits import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, Protocol
 
-    from pemu.engine.engine import Engine
+    from pemu.engine.memory.machine import MachineMemory
+    from pemu.engine.memory.process import AddressSpace
+    from pemu.engine.staging.architecture import Architecture
+    from pemu.engine.tier0parts import Tier0Parts
+
+    class Owner(Protocol):
+        """An engine as its cpus know it. `engine.Engine` says what each of these means."""
+
+        arch: Architecture
+        memory: AddressSpace | MachineMemory
+        cpus: list[Cpu]
+        context: memoryview
+        context_address: int
+        symbols: dict[str, int]
+        tier0: Tier0Parts
+        on_new_block: Callable[[Cpu, int], None] | None
+
+        @property
+        def epoch(self) -> int: ...
+
+        def enter(self, cpu: int, /) -> None: ...
+
+        def query(self, cpu: Cpu, part: str, name: str) -> int: ...
+
+        def load_part(self, entry: int) -> None: ...
+
+        def hot(self, cpu: Cpu, block: int) -> None: ...
+
+        def flush(self) -> None: ...
+
+        def reclaim(self) -> None: ...
+
+        def invalidate(self, start: int, end: int) -> None: ...
+
+        def drop_blocks_at(self, pc: int) -> None: ...
+
+        def region_pc(self, host_pc: int) -> int | None: ...
+
 
 FLUSH_BYTES = 32
 
@@ -59,7 +97,7 @@ class Cpu:
 
         def __setattr__(self, name: str, value: Any) -> None: ...
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Owner) -> None:
         layout = engine.arch.layout
         size = s.ENGINE_BYTES + layout.size
         self._bytes = mmap.mmap(-1, (size + 4095) // 4096 * 4096, mmap.MAP_PRIVATE)
