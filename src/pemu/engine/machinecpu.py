@@ -9,9 +9,9 @@ from array import array
 from pemu.engine.host.memory import reserve, use_sparsely
 from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
+from pemu.engine.layout import tlb_table
 from pemu.engine.layout.exits import EXIT_INTERRUPT, EXIT_TRACK
-from pemu.engine.layout.pages import CODE
-from pemu.engine.staging import softmmu
+from pemu.engine.layout.pages import CODE, PAGE
 from pemu.engine.staging.architecture import ACCESS_LOOK, PAGE_FAULT
 from pemu.engine.vcpu import Cpu
 
@@ -65,9 +65,9 @@ class PhysicalMap:
         for first, end, place, writable in ranges:
             start, stop = (first + 4095) >> 12, min(end >> 12, 1 << PHYSICAL_BITS - 12)
             host = self._engine.memory.base + place + (start << 12) - first
-            if start >= stop or host % softmmu.PAGE:
+            if start >= stop or host % PAGE:
                 continue
-            mark = softmmu.MAP_RAM | (softmmu.MAP_WRITABLE if writable else 0)
+            mark = tlb_table.MAP_RAM | (tlb_table.MAP_WRITABLE if writable else 0)
             pages = array("Q", range(host + mark, host + mark + (stop - start << 12), 4096))
             ctypes.memmove(self._table + 8 * start, pages.buffer_info()[0], 8 * len(pages))
             self._filled.append((start, stop - start))
@@ -117,11 +117,11 @@ class MachineCpu(Cpu):
 
     def __init__(self, engine: Owner) -> None:
         super().__init__(engine)
-        self._tables = reserve(softmmu.TABLES_BYTES, mmap.PROT_READ | mmap.PROT_WRITE)
-        use_sparsely(self._tables, softmmu.TABLES_BYTES)
-        for table in range(softmmu.MMU_MODES * softmmu.CONTEXTS):
-            start = self._tables + table * softmmu.TABLE_BYTES
-            ctypes.memset(start, 0xFF, softmmu.ENTRIES_BYTES)
+        self._tables = reserve(tlb_table.TABLES_BYTES, mmap.PROT_READ | mmap.PROT_WRITE)
+        use_sparsely(self._tables, tlb_table.TABLES_BYTES)
+        for table in range(tlb_table.MMU_MODES * tlb_table.CONTEXTS):
+            start = self._tables + table * tlb_table.TABLE_BYTES
+            ctypes.memset(start, 0xFF, tlb_table.ENTRIES_BYTES)
         self._set(s.TLB_TABLES, self._tables)
         self._set(s.MEMORY_BASE, self._tables)
         self._failure: BaseException | None = None
@@ -148,7 +148,7 @@ class MachineCpu(Cpu):
     def set_devices(self, load: Callable[[int], int], store: Callable[[int, int], int]) -> None:
         """Have `load(key)` and `store(key, value)` make the accesses that are no memory's.
 
-        `key`: guest-physical address << `softmmu.DEVICE_SHIFT` | bytes (1, 2, 4 or 8). Of what
+        `key`: guest-physical address << `tlb_table.DEVICE_SHIFT` | bytes (1, 2, 4 or 8). Of what
         `load` returns as many bytes are used; what `store` returns does not matter. They are called
         on the thread that runs the cpu, while the state is exact, and must not raise: they say
         `bus_error` or `fail`.

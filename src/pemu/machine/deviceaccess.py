@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pemu.engine.staging.softmmu import DEVICE_SHIFT
+from pemu.engine.layout.tlb_table import DEVICE_SHIFT
 from pemu.machine.region import BusError, Load, Store
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pemu.engine.layout import state as s
 from pemu.engine.layout.context import CODE_END, CODE_START
+from pemu.engine.layout.exits import EXIT_FAULT, FAULT_BUS
 
 PARAMETERS = 10
 """Arguments of a handler or region that this host passes in registers, none of them spilled."""
@@ -152,6 +153,33 @@ def _field(name: str, field: s.Field) -> str:
     return f"  %{name} = getelementptr i8, ptr %state, i64 {field.offset}\n"
 
 
+_OWN_STATE = f"""\
+  %sp = call i64 asm sideeffect "movq %rsp, $0", "=r"()
+  %bottom = and i64 %sp, {-ALTSTACK_BYTES}
+  %bottom_at = inttoptr i64 %bottom to ptr
+  %state = load ptr, ptr %bottom_at
+"""
+"""%state: of the thread that handles a signal, by its signal stack."""
+
+_LEAVE_SOON = f"""\
+{_field("exit_flag", s.EXIT_FLAG)}  store volatile i32 1, ptr %exit_flag
+  %rip_at = getelementptr i8, ptr %context, i64 {_RIP}
+  %rip = load i64, ptr %rip_at
+{_inside("pemu_syscall_start", "pemu_syscall_end", "in_call")}
+  br i1 %in_call, label %divert, label %done
+divert:
+  %rcx_at = getelementptr i8, ptr %context, i64 {_RCX}
+  %rcx = load i64, ptr %rcx_at
+  %begun = icmp ne i64 %rcx, 0
+  %begun32 = zext i1 %begun to i32
+{_field("call_begun", s.CALL_BEGUN)}  store i32 %begun32, ptr %call_begun
+  store i64 ptrtoint (ptr @pemu_syscall_interrupted to i64), ptr %rip_at
+  ret void
+done:
+  ret void
+"""
+"""The end of a handler: the thread leaves native code, and a system call that has not been made."""
+
 SIGNAL_HANDLERS = f"""
 @pemu_syscall_start = external hidden global i8
 @pemu_syscall_end = external hidden global i8
@@ -184,11 +212,7 @@ copying:
   store i64 ptrtoint (ptr @pemu_copy_failed to i64), ptr %rip_at
   ret void
 real:
-  %sp = call i64 asm sideeffect "movq %rsp, $0", "=r"()
-  %bottom = and i64 %sp, {-ALTSTACK_BYTES}
-  %bottom_at = inttoptr i64 %bottom to ptr
-  %state = load ptr, ptr %bottom_at
-  %ctx_at = getelementptr i8, ptr %state, i64 {s.CONTEXT.offset}
+{_OWN_STATE}  %ctx_at = getelementptr i8, ptr %state, i64 {s.CONTEXT.offset}
   %ctx = load ptr, ptr %ctx_at
   %lo_at = getelementptr i8, ptr %ctx, i64 {CODE_START}
   %lo = load i64, ptr %lo_at
@@ -208,10 +232,10 @@ guest:
   %shifted = lshr i64 %error, 1
   %write = and i64 %shifted, 1
   %is_bus = icmp eq i32 %signal, 7
-  %bus = select i1 %is_bus, i64 2, i64 0
+  %bus = select i1 %is_bus, i64 {FAULT_BUS}, i64 0
   %code = or i64 %write, %bus
 {_field("exit_code", s.EXIT_CODE)}  store i64 %code, ptr %exit_code
-{_field("exit_reason", s.EXIT_REASON)}  store i32 {3}, ptr %exit_reason
+{_field("exit_reason", s.EXIT_REASON)}  store i32 {EXIT_FAULT}, ptr %exit_reason
   %rdi_at = getelementptr i8, ptr %context, i64 {_RDI}
   store ptr %state, ptr %rdi_at
   store i64 ptrtoint (ptr @pemu_fault_landing to i64), ptr %rip_at
@@ -227,53 +251,15 @@ host:
 }}
 
 define internal void @pemu_on_kick(ptr %context) nounwind {{
-  %sp = call i64 asm sideeffect "movq %rsp, $0", "=r"()
-  %bottom = and i64 %sp, {-ALTSTACK_BYTES}
-  %bottom_at = inttoptr i64 %bottom to ptr
-  %state = load ptr, ptr %bottom_at
-{_field("exit_flag", s.EXIT_FLAG)}  store volatile i32 1, ptr %exit_flag
-  %rip_at = getelementptr i8, ptr %context, i64 {_RIP}
-  %rip = load i64, ptr %rip_at
-{_inside("pemu_syscall_start", "pemu_syscall_end", "in_call")}
-  br i1 %in_call, label %divert, label %done
-divert:
-  %rcx_at = getelementptr i8, ptr %context, i64 {_RCX}
-  %rcx = load i64, ptr %rcx_at
-  %begun = icmp ne i64 %rcx, 0
-  %begun32 = zext i1 %begun to i32
-{_field("call_begun", s.CALL_BEGUN)}  store i32 %begun32, ptr %call_begun
-  store i64 ptrtoint (ptr @pemu_syscall_interrupted to i64), ptr %rip_at
-  ret void
-done:
-  ret void
-}}
+{_OWN_STATE}{_LEAVE_SOON}}}
 
 define void @pemu_on_signal(i32 %signal, ptr %info, ptr %context) nounwind {{
-  %sp = call i64 asm sideeffect "movq %rsp, $0", "=r"()
-  %bottom = and i64 %sp, {-ALTSTACK_BYTES}
-  %bottom_at = inttoptr i64 %bottom to ptr
-  %state = load ptr, ptr %bottom_at
-{_field("siginfo", s.SIGINFO)}  %copied = load [16 x i64], ptr %info
+{_OWN_STATE}{_field("siginfo", s.SIGINFO)}  %copied = load [16 x i64], ptr %info
   store [16 x i64] %copied, ptr %siginfo
 {_field("pending", s.SIGNAL_PENDING)}  store i32 1, ptr %pending
-{_field("exit_flag", s.EXIT_FLAG)}  store volatile i32 1, ptr %exit_flag
   %mask_at = getelementptr i8, ptr %context, i64 {_SIGMASK}
   store i64 {~OWN_SIGNALS}, ptr %mask_at
-  %rip_at = getelementptr i8, ptr %context, i64 {_RIP}
-  %rip = load i64, ptr %rip_at
-{_inside("pemu_syscall_start", "pemu_syscall_end", "in_call")}
-  br i1 %in_call, label %divert, label %done
-divert:
-  %rcx_at = getelementptr i8, ptr %context, i64 {_RCX}
-  %rcx = load i64, ptr %rcx_at
-  %begun = icmp ne i64 %rcx, 0
-  %begun32 = zext i1 %begun to i32
-{_field("call_begun", s.CALL_BEGUN)}  store i32 %begun32, ptr %call_begun
-  store i64 ptrtoint (ptr @pemu_syscall_interrupted to i64), ptr %rip_at
-  ret void
-done:
-  ret void
-}}
+{_LEAVE_SOON}}}
 """
 """C functions for `sigaction` with SA_SIGINFO and SA_ONSTACK, every signal masked.
 

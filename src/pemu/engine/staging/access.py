@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
-from pemu.engine.staging.flow import Code
-from pemu.engine.staging.softmmu import (
+from pemu.engine.layout.pages import PAGE
+from pemu.engine.layout.tlb_table import (
     ADDEND,
     BEYOND_SHIFT,
     MAPPED_BYTES,
-    PAGE,
     READ_MAP,
     READ_TAG,
     WRITE_MAP,
     WRITE_TAG,
-    entry_offset,
-    has_maps,
-    mapped,
 )
+from pemu.engine.staging.flow import Code
+from pemu.engine.staging.softmmu import entry_offset, has_maps, mapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
 from pemu.engine.layout.exits import EXIT_INTERRUPT, EXIT_SYSTEM
+from pemu.engine.layout.pages import PAGE
 from pemu.engine.staging import softmmu
 from pemu.engine.staging.architecture import (
     ACCESS_LOAD,
@@ -214,7 +215,7 @@ def _lookup(arch: Architecture, system: System) -> Function:
         enter(found.lshr(PAGE_FAULT_SHIFT).trunc(32).ir)
     with f.if_((found & RAM).eq(0), unlikely=True):
         enter(str(system.bus_error[1]))
-    host = (found & -softmmu.PAGE) | (pc & (softmmu.PAGE - 1))
+    host = (found & -PAGE) | (pc & (PAGE - 1))
     place = host - f.at(ctx, c.RAM_BASE)
     with f.if_(~fixed):
         known = find(f, ctx, tag_of(f, place | c.PLACE_TAG), place, machine=True)
@@ -292,7 +293,7 @@ def _enter_crossing(arch: Architecture) -> Function:
     slot = f.block_pc(arch, block) + size - arch.insn_bytes
     found = f.name(f.op(f"call i64 @pemu_probe_fetch(ptr %state, i64 {slot.ir})"), 64)
     host = f.at(f.context(), c.RAM_BASE) + f.at(block, c.SECOND_AT)
-    same = (found & (-softmmu.PAGE | RAM | PAGE_FAULT)).eq((host & -softmmu.PAGE) | RAM)
+    same = (found & (-PAGE | RAM | PAGE_FAULT)).eq((host & -PAGE) | RAM)
     with f.if_(same):
         f.tail("@pemu_enter_block")
         f.place(f.label("dead"))

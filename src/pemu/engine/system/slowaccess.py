@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
+from pemu.engine.layout import tlb_table
 from pemu.engine.layout.exits import EXIT_TRACK, EXIT_WATCH
-from pemu.engine.layout.pages import CODE, VOLATILE
-from pemu.engine.staging import softmmu
+from pemu.engine.layout.pages import CODE, PAGE, VOLATILE
 from pemu.engine.staging.architecture import (
     ACCESS_LOAD,
     ACCESS_LOOK,
@@ -96,7 +96,7 @@ def _access(name: str, more: str = "") -> Function:
 
 def _size(f: Function) -> Value:
     """Bytes of an access; above them stands how far beyond it the address is that faults tell."""
-    return f.name("%what", 64) & softmmu.SIZE_MASK
+    return f.name("%what", 64) & tlb_table.SIZE_MASK
 
 
 def _filled(f: Function, system: System, access: int) -> Value:
@@ -105,7 +105,7 @@ def _filled(f: Function, system: System, access: int) -> Value:
     misaligned = (address & (_size(f) - 1)).ne(0)
     _raise(f, misaligned, system.misaligned[access], address)
     found = f.name(f.op(f"call i64 @pemu_fill(ptr %state, i64 {address.ir}, i32 {access})"), 64)
-    beyond = f.name("%what", 64).lshr(softmmu.BEYOND_SHIFT)
+    beyond = f.name("%what", 64).lshr(tlb_table.BEYOND_SHIFT)
     code = found.lshr(PAGE_FAULT_SHIFT).trunc(32)
     _raise(f, (found & PAGE_FAULT).ne(0), code, address + beyond)
     with f.if_(f.at(f.context(), c.WATCHING).ne(0), unlikely=True):
@@ -127,7 +127,7 @@ def _leave_before_access(f: Function, reason: int) -> None:
 def _return_memory(f: Function, found: Value) -> None:
     """Emit: the access goes to the page of memory that has been found."""
     address = f.name("%address", 64)
-    f.do(f"ret i64 {((found & -softmmu.PAGE) - (address & -softmmu.PAGE)).ir}")
+    f.do(f"ret i64 {((found & -PAGE) - (address & -PAGE)).ir}")
 
 
 def _return_device_data(f: Function) -> None:
@@ -139,8 +139,8 @@ def _return_device_data(f: Function) -> None:
 
 def _device(f: Function, found: Value, what: str, more: str = "") -> Value:
     """Emit a device's access; yields its result."""
-    physical = (found & -softmmu.PAGE) | (f.name("%address", 64) & (softmmu.PAGE - 1))
-    key = (physical << softmmu.DEVICE_SHIFT) | _size(f)
+    physical = (found & -PAGE) | (f.name("%address", 64) & (PAGE - 1))
+    key = (physical << tlb_table.DEVICE_SHIFT) | _size(f)
     arguments = f"ptr %state, i64 {key.ir}{more}, i64 %address"
     return f.name(f.op(f"call i64 @pemu_device_{what}({arguments})"), 64)
 
@@ -174,7 +174,7 @@ def _slow_load(arch: Architecture, system: System) -> Function:
 def _notice_change(f: Function, found: Value) -> None:
     """Emit: leave for Python where a page with translated code is to change."""
     with f.if_((found & HOLDS_CODE).ne(0), unlikely=True):
-        page = (found & -softmmu.PAGE) - f.at(f.context(), c.RAM_BASE)
+        page = (found & -PAGE) - f.at(f.context(), c.RAM_BASE)
         f.put(s.EXIT_ADDRESS, page)
         _leave_before_access(f, EXIT_TRACK)
 
@@ -214,17 +214,17 @@ def _slow_pointer(system: System) -> Function:
 def _from_region(what: str, more: str = "") -> Function:
     """`pemu_region_<what>(state, address, what, ..., pc)`: the same from a compiled region.
 
-    It says beside the size which instruction makes the access (`softmmu.IN_SLOT`, FLOATS).
+    It says beside the size which instruction makes the access (`tlb_table.IN_SLOT`, FLOATS).
     """
     f = Function(
         f"hidden preserve_mostcc i64 @pemu_region_{what}(ptr %state, i64 %address, i64 %what"
         f"{more}, i64 %pc) nounwind noinline"
     )
     flags = f.name("%what", 64)
-    base = (flags & softmmu.FLOATS).ne(0).select(f.get(s.CODE_BASE), 0)
+    base = (flags & tlb_table.FLOATS).ne(0).select(f.get(s.CODE_BASE), 0)
     f.put(s.PC, f.name("%pc", 64) + base)
-    f.put(s.IN_SLOT, (flags & softmmu.IN_SLOT).ne(0).zext(32))
-    told = flags & softmmu.WHAT_MASK
+    f.put(s.IN_SLOT, (flags & tlb_table.IN_SLOT).ne(0).zext(32))
+    told = flags & tlb_table.WHAT_MASK
     arguments = f"ptr %state, i64 %address, i64 {told.ir}{more}"
     result = f.op(f"call preserve_mostcc i64 @pemu_slow_{what}({arguments})")
     f.do(f"ret i64 {result}")
@@ -246,8 +246,8 @@ def _flush_line() -> Function:
         f.do("ret i1 false")
         f.place(f.label("dead"))
     ctx = f.context()
-    inside = f.name("%address", 64) & (softmmu.PAGE - 1)
-    place = (found & -softmmu.PAGE) - f.at(ctx, c.RAM_BASE) + inside
+    inside = f.name("%address", 64) & (PAGE - 1)
+    place = (found & -PAGE) - f.at(ctx, c.RAM_BASE) + inside
     f.put(s.EXIT_ADDRESS, place)
     flag = f.raw_load(f.offset(f.pointer(f.at(ctx, c.PAGE_FLAGS)), place.lshr(12)), 8)
     noticed_here = (flag & (CODE | VOLATILE)).eq(CODE | VOLATILE)

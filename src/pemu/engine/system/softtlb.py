@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
-from pemu.engine.layout.pages import CODE, VOLATILE
+from pemu.engine.layout import tlb_table
+from pemu.engine.layout.pages import CODE, PAGE, VOLATILE
 from pemu.engine.staging import softmmu
 from pemu.engine.staging.architecture import (
     ACCESS_FETCH,
@@ -29,7 +30,7 @@ with translated code. For a device's page: beside its guest-physical address. El
 the exception's code, as `System.translate` does."""
 
 _NO_TAG = -1
-_MAPS = (softmmu.READ_TAG, softmmu.READ_MAP), (softmmu.WRITE_TAG, softmmu.WRITE_MAP)
+_MAPS = (tlb_table.READ_TAG, tlb_table.READ_MAP), (tlb_table.WRITE_TAG, tlb_table.WRITE_MAP)
 
 
 def functions(arch: Architecture, system: System) -> tuple[Function, ...]:
@@ -68,12 +69,12 @@ def _table_number(f: Function, system: System, mmu_mode: Value) -> Value:
     """Number of the present context's table for one way to translate."""
     is_common = f.const(system.common_modes, 64).lshr(mmu_mode).bit(0)
     context = is_common.select(f.const(0, 64), f.get(s.TLB_CONTEXT).zext(64))
-    return context * softmmu.MMU_MODES + mmu_mode
+    return context * tlb_table.MMU_MODES + mmu_mode
 
 
 def _table(f: Function, system: System, mmu_mode: Value) -> Value:
     """Host address of the same table."""
-    return f.get(s.TLB_TABLES) + _table_number(f, system, mmu_mode) * softmmu.TABLE_BYTES
+    return f.get(s.TLB_TABLES) + _table_number(f, system, mmu_mode) * tlb_table.TABLE_BYTES
 
 
 def mmu_mode(f: Function) -> Value:
@@ -85,28 +86,28 @@ def _set_context(system: System) -> Function:
     f = Function(
         "hidden preserve_mostcc void @pemu_set_context(ptr %state, i64 %number) nounwind noinline"
     )
-    number = f.name("%number", 64) & (softmmu.NUMBERS - 1)
-    known = f.pointer(f.get(s.TLB_TABLES) + softmmu.CONTEXT_BYTES * softmmu.CONTEXTS)
-    numbers = f.offset(known, softmmu.NUMBERS)
+    number = f.name("%number", 64) & (tlb_table.NUMBERS - 1)
+    known = f.pointer(f.get(s.TLB_TABLES) + tlb_table.CONTEXT_BYTES * tlb_table.CONTEXTS)
+    numbers = f.offset(known, tlb_table.NUMBERS)
     context = f.var(32, f.raw_load(f.offset(known, number), 8).zext(32))
     with f.if_(context.value.ne(f.get(s.TLB_CONTEXT) + 1)):
-        for mode in range(softmmu.MMU_MODES):
+        for mode in range(tlb_table.MMU_MODES):
             if system.common_modes >> mode & 1:
                 f.do(f"call void @pemu_forget_mapped(ptr %state, i64 {mode})")
     with f.if_(context.value.eq(0), unlikely=True):
         fresh = f.get(s.TLB_NEXT)
-        f.put(s.TLB_NEXT, (fresh + 1) & (softmmu.CONTEXTS - 1))
+        f.put(s.TLB_NEXT, (fresh + 1) & (tlb_table.CONTEXTS - 1))
         holder = f.offset(numbers, fresh.zext(64) << 1)
         before = f.raw_load(holder, 16).zext(64)
         f.raw_store(f.offset(known, before), f.const(0, 8))
         f.raw_store(holder, number.trunc(16))
         context.value = fresh + 1
         f.raw_store(f.offset(known, number), context.value.trunc(8))
-        start = f.get(s.TLB_TABLES) + fresh.zext(64) * softmmu.CONTEXT_BYTES
-        for mode in range(softmmu.MMU_MODES):
+        start = f.get(s.TLB_TABLES) + fresh.zext(64) * tlb_table.CONTEXT_BYTES
+        for mode in range(tlb_table.MMU_MODES):
             if not system.common_modes >> mode & 1:
-                number = fresh.zext(64) * softmmu.MMU_MODES + mode
-                _empty(f, number, start + mode * softmmu.TABLE_BYTES)
+                number = fresh.zext(64) * tlb_table.MMU_MODES + mode
+                _empty(f, number, start + mode * tlb_table.TABLE_BYTES)
     f.put(s.TLB_CONTEXT, context.value - 1)
     f.put(s.MEMORY_BASE, _table(f, system, mmu_mode(f)))
     f.do("ret void")
@@ -115,7 +116,7 @@ def _set_context(system: System) -> Function:
 
 def _used_at(f: Function, table: Value) -> str:
     """Pointer operand of the byte that tells whether a table (by its number) has entries."""
-    return f.offset(f.pointer(f.get(s.TLB_TABLES) + softmmu.USED_AT), table)
+    return f.offset(f.pointer(f.get(s.TLB_TABLES) + tlb_table.USED_AT), table)
 
 
 def _empty(f: Function, number: Value, start: Value) -> None:
@@ -129,9 +130,9 @@ def _empty(f: Function, number: Value, start: Value) -> None:
 def _each_entry(f: Function, start: Value, body: Callable[[str], None]) -> None:
     """Emit `body(pointer operand)` for every entry of the table at a host address."""
     at = f.var(64, start)
-    with f.while_(lambda: at.value.ult(start + softmmu.ENTRIES_BYTES)):
+    with f.while_(lambda: at.value.ult(start + tlb_table.ENTRIES_BYTES)):
         body(f.pointer(at.value))
-        at.value = at.value + (1 << softmmu.ENTRY_SHIFT)
+        at.value = at.value + (1 << tlb_table.ENTRY_SHIFT)
 
 
 def _call_forget(f: Function, table: str, entry: str) -> None:
@@ -146,7 +147,7 @@ def _forget(has_maps: bool) -> Function:
         with f.if_(tag.ne(_NO_TAG)):
             at = softmmu.mapped(f, "%table", map_at, tag.lshr(12))
             f.raw_store(at, f.const(0, 64), align=8)
-    for tag_at in (softmmu.READ_TAG, softmmu.WRITE_TAG, softmmu.FETCH_TAG):
+    for tag_at in (tlb_table.READ_TAG, tlb_table.WRITE_TAG, tlb_table.FETCH_TAG):
         f.set_at("%at", tag_at, f.const(_NO_TAG, 64))
     f.do("ret void")
     return f
@@ -155,16 +156,16 @@ def _forget(has_maps: bool) -> Function:
 def _forget_mapped() -> Function:
     """`pemu_forget_mapped(state, number)`: forget the entries of a table that are not fixed."""
     f = Function("internal void @pemu_forget_mapped(ptr %state, i64 %number) nounwind noinline")
-    table = f.pointer(f.get(s.TLB_TABLES) + f.name("%number", 64) * softmmu.TABLE_BYTES)
+    table = f.pointer(f.get(s.TLB_TABLES) + f.name("%number", 64) * tlb_table.TABLE_BYTES)
     first = f.var(64, 0)  # of so many entries that have a word of bits
-    with f.while_(lambda: first.value.ult(softmmu.ENTRIES)):
-        word = f.offset(table, first.value.lshr(3) + softmmu.MAPPED_AT)
+    with f.while_(lambda: first.value.ult(tlb_table.ENTRIES)):
+        word = f.offset(table, first.value.lshr(3) + tlb_table.MAPPED_AT)
         left = f.var(64, f.raw_load(word, 64, align=8))
         with f.if_(left.value.ne(0)):
             f.raw_store(word, f.const(0, 64), align=8)
             with f.while_(lambda: left.value.ne(0)):
                 entry = first.value + left.value.ctz()
-                _call_forget(f, table, f.offset(table, entry << softmmu.ENTRY_SHIFT))
+                _call_forget(f, table, f.offset(table, entry << tlb_table.ENTRY_SHIFT))
                 left.value = left.value & (left.value - 1)
         first.value = first.value + 64
     f.do("ret void")
@@ -175,10 +176,10 @@ def _each_table(f: Function, body: Callable[[Value, Value], None]) -> None:
     """Emit `body(number, host address)` for every table."""
     number = f.var(64, 0)
     at = f.var(64, f.get(s.TLB_TABLES))
-    with f.while_(lambda: number.value.ult(softmmu.MMU_MODES * softmmu.CONTEXTS)):
+    with f.while_(lambda: number.value.ult(tlb_table.MMU_MODES * tlb_table.CONTEXTS)):
         body(number.value, at.value)
         number.value = number.value + 1
-        at.value = at.value + softmmu.TABLE_BYTES
+        at.value = at.value + tlb_table.TABLE_BYTES
 
 
 def _flush_tlb() -> Function:
@@ -212,8 +213,8 @@ def _protect() -> Function:
 
     def protect(number: Value, start: Value) -> None:
         def forget(entry: str) -> None:
-            tag = f.at(entry, softmmu.WRITE_TAG)
-            with f.if_((tag + f.at(entry, softmmu.ADDEND)).eq(host)):
+            tag = f.at(entry, tlb_table.WRITE_TAG)
+            with f.if_((tag + f.at(entry, tlb_table.ADDEND)).eq(host)):
                 _call_forget(f, f.pointer(start), entry)
 
         with f.if_(f.raw_load(_used_at(f, number), 8).ne(0)):
@@ -232,7 +233,7 @@ def watch(f: Function, place: Value) -> None:
     with f.if_((page & CODE).eq(0), unlikely=True):
         f.do(f"%unused{f.label('x')} = atomicrmw or ptr {at}, i8 {CODE} monotonic")
         with f.if_((page & VOLATILE).eq(0)):
-            host = f.at(ctx, c.RAM_BASE) + (place & -softmmu.PAGE)
+            host = f.at(ctx, c.RAM_BASE) + (place & -PAGE)
             f.do(f"call void @pemu_protect(ptr %state, i64 {host.ir})")
 
 
@@ -297,15 +298,15 @@ def _fill(has_maps: bool, system: System) -> Function:
         table = f.pointer(f.at(ctx, c.PHYSICAL_MAP))
         backing.value = f.raw_load(f.offset(table, number << 3), 64, align=8)
     with f.if_(backing.value.eq(0), unlikely=True):
-        f.do(f"ret i64 {((found & -softmmu.PAGE) | DEVICE).ir}")
+        f.do(f"ret i64 {((found & -PAGE) | DEVICE).ir}")
         f.place(f.label("dead"))
-    host = backing.value & -softmmu.PAGE
+    host = backing.value & -PAGE
     flags = f.pointer(f.at(ctx, c.PAGE_FLAGS))
     flag = f.raw_load(f.offset(flags, (host - f.at(ctx, c.RAM_BASE)).lshr(12)), 8)
     holds_code = (flag & (CODE | VOLATILE)).eq(CODE)
-    writable = (found & PAGE_WRITE).ne(0) & (backing.value & softmmu.MAP_WRITABLE).ne(0)
-    page = address & -softmmu.PAGE
-    kept = (found & PAGE_ASK).eq(0) & ~is_watched(f, page, softmmu.PAGE, -1)
+    writable = (found & PAGE_WRITE).ne(0) & (backing.value & tlb_table.MAP_WRITABLE).ne(0)
+    page = address & -PAGE
+    kept = (found & PAGE_ASK).eq(0) & ~is_watched(f, page, PAGE, -1)
     table = f.pointer(f.get(s.MEMORY_BASE))
     entry = f.offset(table, softmmu.entry_offset(address))
     _call_forget(f, table, entry)
@@ -313,24 +314,24 @@ def _fill(has_maps: bool, system: System) -> Function:
     readable = (found & PAGE_READ).ne(0) & kept
     changeable = writable & ~holds_code & kept
     for at, allowed in (
-        (softmmu.READ_TAG, readable),
-        (softmmu.WRITE_TAG, changeable),
-        (softmmu.FETCH_TAG, (found & PAGE_EXECUTE).ne(0)),
+        (tlb_table.READ_TAG, readable),
+        (tlb_table.WRITE_TAG, changeable),
+        (tlb_table.FETCH_TAG, (found & PAGE_EXECUTE).ne(0)),
     ):
         f.set_at(entry, at, allowed.select(page, nothing))
     addend = host - page
-    f.set_at(entry, softmmu.ADDEND, addend)
+    f.set_at(entry, tlb_table.ADDEND, addend)
     if has_maps:
         for map_at, allowed in (
-            (softmmu.READ_MAP, readable),
-            (softmmu.WRITE_MAP, changeable),
+            (tlb_table.READ_MAP, readable),
+            (tlb_table.WRITE_MAP, changeable),
         ):
             at_page = softmmu.mapped(f, table, map_at, page.lshr(12))
             f.raw_store(at_page, allowed.select(addend, 0), align=8)
     f.raw_store(_used_at(f, _table_number(f, system, mode)), f.const(1, 8))
     with f.if_(~f.name(f.op(f"call i1 @pemu_fixed(ptr %state, i64 {address.ir})"), 1)):
-        number = softmmu.entry_offset(address).lshr(softmmu.ENTRY_SHIFT)
-        word = f.offset(table, (number.lshr(6) << 3) + softmmu.MAPPED_AT)
+        number = softmmu.entry_offset(address).lshr(tlb_table.ENTRY_SHIFT)
+        word = f.offset(table, (number.lshr(6) << 3) + tlb_table.MAPPED_AT)
         bit = f.const(1, 64) << (number & 63)
         f.raw_store(word, f.raw_load(word, 64, align=8) | bit, align=8)
     marks = writable.select(f.const(WRITABLE, 64), 0) | holds_code.select(
@@ -345,8 +346,8 @@ def _probe_fetch() -> Function:
     f = Function("internal i64 @pemu_probe_fetch(ptr %state, i64 %pc) nounwind")
     pc = f.name("%pc", 64)
     entry = f.offset(f.pointer(f.get(s.MEMORY_BASE)), softmmu.entry_offset(pc))
-    with f.if_(f.at(entry, softmmu.FETCH_TAG).eq(pc & -softmmu.PAGE)):
-        page = (pc & -softmmu.PAGE) + f.at(entry, softmmu.ADDEND)
+    with f.if_(f.at(entry, tlb_table.FETCH_TAG).eq(pc & -PAGE)):
+        page = (pc & -PAGE) + f.at(entry, tlb_table.ADDEND)
         f.do(f"ret i64 {(page | RAM).ir}")
         f.place(f.label("dead"))
     arguments = f"ptr %state, i64 %pc, i32 {ACCESS_FETCH}"

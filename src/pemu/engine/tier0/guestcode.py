@@ -6,8 +6,8 @@ from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
 from pemu.engine.layout.exits import EXIT_FAULT, EXIT_TRACK, FAULT_FETCH, FAULT_MISALIGNED
 from pemu.engine.layout.pages import CODE, READ, TRACK, VOLATILE, WRITE
+from pemu.engine.layout.tlb_table import MAP_RAM
 from pemu.engine.staging.architecture import PAGE_FAULT, PAGE_FAULT_SHIFT
-from pemu.engine.staging.softmmu import MAP_RAM
 from pemu.engine.system.privileged import FAULTED
 from pemu.engine.system.softtlb import watch
 

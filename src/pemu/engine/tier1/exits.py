@@ -5,6 +5,7 @@ from __future__ import annotations
 from pemu.engine.code.regionstore import FLOATING_PAGE
 from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
+from pemu.engine.layout import tlb_table
 from pemu.engine.layout.exits import (
     EXIT_BUDGET,
     EXIT_EXCEPTION,
@@ -12,6 +13,7 @@ from pemu.engine.layout.exits import (
     EXIT_INTERRUPT,
     EXIT_SYSTEM,
 )
+from pemu.engine.layout.pages import PAGE
 from pemu.engine.staging import softmmu
 from pemu.engine.staging.blocktable import block_slot
 from pemu.engine.staging.function import PASSED
@@ -127,10 +129,10 @@ class RegionExits(RegionRegisters):
         if self._block.loops:
             self._flush()
         function = self.runtime_function(f"pemu_region_{what}")
-        flags = size | (softmmu.IN_SLOT if self._in_slot else 0)
+        flags = size | (tlb_table.IN_SLOT if self._in_slot else 0)
         pc = self._address
         if self._floats:
-            flags |= softmmu.FLOATS
+            flags |= tlb_table.FLOATS
             pc -= FLOATING_PAGE
         arguments = (
             f"ptr %state, i64 {address.ir}, i64 {self.access(flags, beyond)}{more}, i64 {pc}"
@@ -279,7 +281,7 @@ class RegionExits(RegionRegisters):
         system = self.arch.system
         if system is None:
             return _LINK
-        if (target ^ self._block.pc) < softmmu.PAGE:
+        if (target ^ self._block.pc) < PAGE:
             return _LINK if self._is_fixed else _LINK_PAGE
         is_fixed = system.fixed(self, self.const(target, self.arch.xlen)).known
         return _LINK if self._is_fixed and is_fixed else _LINK_FAR
@@ -370,7 +372,7 @@ class RegionExits(RegionRegisters):
             else:
                 place = self.raw_load(self.offset(block, c.CODE_AT), 64, align=8)
                 own = self.raw_load(self.offset("%op", c.CODE_AT), 64, align=8)
-                same = (place ^ own).ult(softmmu.PAGE)
+                same = (place ^ own).ult(PAGE)
             self.do(f"br i1 {same.ir}, label %{there}, label %{miss}, !prof !1")
             self.place(there)
             if tail is _LINK_FAR:
