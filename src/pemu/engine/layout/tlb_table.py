@@ -42,7 +42,7 @@ MAP_RAM, MAP_WRITABLE = 1, 2
 DEVICE_SHIFT = 4
 """A device access is known by its guest-physical address, shifted by this, and its bytes."""
 
-SIZE_MASK, BEYOND_SHIFT, IN_SLOT, FLOATS = 0x0F, 4, 0x100, 0x200
-WHAT_MASK = 0xFF
-"""What a compiled region says of an access that the soft TLB does not serve: its bytes; whether it
-is in a delay slot; whether the address of its instruction counts from `state.CODE_BASE`."""
+SIZE_MASK, BEYOND_SHIFT, WHAT_MASK, IN_SLOT, FLOATS = 0x0F, 4, 0xFF, 0x100, 0x200
+"""What is said of an access that the soft TLB does not serve: its bytes; how far beyond the address
+is that exceptions tell (both: WHAT_MASK); by compiled regions, too, whether it is in a delay slot
+and whether the address of its instruction counts from `state.CODE_BASE`."""

@@ -47,6 +47,13 @@ class AccessBuilder(Code):
         at = self.offset(context, c.FUNCTIONS + 8 * c.SYSTEM_FUNCTION_NAMES.index(name))
         return self.op(f"load ptr, ptr {at}, align 8")
 
+    def tell(self, code: int, argument: Value | int) -> None:
+        """Store what is told of an exception or exit: its code, and an argument of 64 bits."""
+        if isinstance(argument, int):
+            argument = self.const(argument, 64)
+        self.do(f"store i64 {code}, ptr {self.field(s.EXIT_CODE)}, align 8")
+        self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+
     def _call_runtime(self, name: str, arguments: str = "") -> None:
         self.do(f"call preserve_mostcc void {self.runtime_function(name)}(ptr %state{arguments})")
 

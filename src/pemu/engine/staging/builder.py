@@ -6,6 +6,7 @@ decide where registers live, how faults stay precise and how control leaves an i
 
 from __future__ import annotations
 
+from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
 from pemu.engine.staging.access import AccessBuilder
 from pemu.engine.staging.helper import Helper
@@ -144,7 +145,13 @@ class InsnBuilder(AccessBuilder):
 
     def set_mode(self, mode: Value | int) -> None:
         """Go on in translation mode `mode`, an index into `arch.modes`; ends the block."""
-        raise NotImplementedError
+        if self.arch.system is not None:
+            self.update_mode()
+            return
+        if isinstance(mode, int):
+            mode = self.const(mode, 32)
+        self.raw_store(self.field(s.MODE_TAG), mode.zext(64) << c.MODE_SHIFT, align=8)
+        self.end_block()
 
     # Whole processors (`Architecture.system`).
 

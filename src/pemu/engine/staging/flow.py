@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+from pemu.engine.host.x86_64 import PARAMETERS
 from pemu.engine.staging.values import Emitter, StagingError, Value
 
 TYPE_CHECKING = False
@@ -75,6 +76,20 @@ class Code(Emitter):
         variable = Variable(self, width, pointer)
         variable.value = initial if isinstance(initial, Value) else self.const(initial, width)
         return variable
+
+    def hand_over(self, handler: str, op: str, *words: str, mem: str = "%mem") -> None:
+        """Go on in a handler (see `staging.function`); ends the basic block.
+
+        `handler`, `op`, `mem`: pointer operands. `words`: the first of the operands of 64 bits,
+        the carry before those that regions hand to each other.
+        """
+        rest = ["poison"] * (PARAMETERS - 3 - len(words))
+        listed = ", ".join(f"i64 {word}" for word in (*words, *rest))
+        self.do(
+            f"musttail call preserve_nonecc void {handler}(ptr {op}, ptr %state, ptr {mem}, "
+            f"{listed})"
+        )
+        self.do("ret void")
 
     def go_on(self, label: str) -> None:
         """Start a basic block that is entered only from what has just been emitted."""

@@ -26,8 +26,6 @@ PARAMETER_LIST = ", ".join(
 )
 ATTRIBUTES = 'nounwind strictfp "frame-pointer"="none"'
 
-_POISON = ", ".join(["i64 poison"] * PASSED)
-
 
 class Function(Code):
     """A native function under construction."""
@@ -83,11 +81,7 @@ class Function(Code):
 
     def tail(self, target: str, op: str = "%op", carry: str = "%carry") -> None:
         """Go on in the handler `target` (an operand); ends the basic block."""
-        self.do(
-            f"musttail call preserve_nonecc void {target}(ptr {op}, ptr %state, ptr {self.mem}, "
-            f"i64 {carry}, {_POISON})"
-        )
-        self.do("ret void")
+        self.hand_over(target, op, carry, mem=self.mem)
 
     def run_op(self, op: str, carry: str = "%carry") -> None:
         """Go on with the op at pointer operand `op`."""

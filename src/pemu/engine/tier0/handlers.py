@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pemu.engine.layout import context as c
 from pemu.engine.layout import state as s
 from pemu.engine.staging.builder import StateBuilder
-from pemu.engine.staging.function import PARAMETER_LIST, PASSED, based
+from pemu.engine.staging.function import PARAMETER_NAMES, based
 from pemu.engine.staging.insn import PatternError, bind
 from pemu.engine.staging.values import Value
 from pemu.engine.tier0 import runtime
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pemu.engine.staging.architecture import Architecture
     from pemu.engine.staging.flow import Otherwise
     from pemu.engine.staging.insn import BitField, Insn
+
+HANDED_ON = PARAMETER_NAMES[4:]
+"""What a handler was given and regions hand to each other."""
 
 OPERAND_BYTES = c.SLOT - c.OPERANDS
 
@@ -86,24 +89,17 @@ class Tier0Builder(StateBuilder):
         self.carry = target.zext(64).ir
 
     def _leave(self, target: str) -> None:
-        self.do(
-            f"musttail call preserve_nonecc void @{target}"
-            f"({PARAMETER_LIST.replace('%carry', 'poison')})"
-        )
-        self.do("ret void")
+        self.hand_over(f"@{target}", "%op", "poison", *HANDED_ON)
 
     def trap(self, code: int, when: Value | None = None, argument: Value | int = 0) -> None:
-        if isinstance(argument, int):
-            argument = self.const(argument, 64)
         if when is None:
             self._raise(code, argument)
         else:
             with self.if_(when, unlikely=True):
                 self._raise(code, argument)
 
-    def _raise(self, code: int, argument: Value) -> None:
-        self.do(f"store i64 {code}, ptr {self.field(s.EXIT_CODE)}, align 8")
-        self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+    def _raise(self, code: int, argument: Value | int) -> None:
+        self.tell(code, argument)
         self._stop("pemu_raise")
 
     def syscall(self) -> None:
@@ -148,31 +144,14 @@ class Tier0Builder(StateBuilder):
         self.end_block()
 
     def exit(self, number: int, argument: Value | int = 0) -> None:
-        if isinstance(argument, int):
-            argument = self.const(argument, 64)
-        self.do(f"store i64 {number}, ptr {self.field(s.EXIT_CODE)}, align 8")
-        self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+        self.tell(number, argument)
         self._stop("pemu_exit")
-
-    def set_mode(self, mode: Value | int) -> None:
-        if self.arch.system is not None:
-            self.update_mode()
-            return
-        if isinstance(mode, int):
-            mode = self.const(mode, 32)
-        self.ending = runtime.STOP_NEXT
-        self.raw_store(self.field(s.MODE_TAG), mode.zext(64) << c.MODE_SHIFT, align=8)
 
     def finish(self) -> str:
         """Return the handler's body."""
         op = self.next_op or self.offset("%op", c.OP)
         target = self.op(f"load ptr, ptr {op}, align 8")
-        passed = ", ".join(["i64 poison"] * PASSED)
-        self.do(
-            f"musttail call preserve_nonecc void {target}(ptr {op}, ptr %state, ptr %mem, "
-            f"i64 {self.carry}, {passed})"
-        )
-        self.do("ret void")
+        self.hand_over(target, op, self.carry)
         return "\n".join(["entry:", *self.entry_lines, "  br label %start", "start:", *self.lines])
 
 

@@ -18,7 +18,7 @@ from pemu.engine.layout.exits import (
 )
 from pemu.engine.staging import softmmu
 from pemu.engine.staging.blocktable import block_slot, find, tag_of
-from pemu.engine.staging.function import PASSED, Function, based, handler
+from pemu.engine.staging.function import Function, based, handler
 from pemu.engine.staging.values import Value
 
 TYPE_CHECKING = False
@@ -78,18 +78,13 @@ def region_entry(arch: Architecture) -> str:
     """`pemu_enter_region`: first op of a compiled block; `%op` is that op."""
     f = handler("pemu_enter_region", "hidden ")
     block = f.offset("%op", -c.HEADER)
-    arguments = []
+    hot = []
     for name, index in arch.hot_registers:
         register = arch.layout.by_name[name]
         value = f.at("%state", register.offset + index * register.stride, register.width)
-        arguments.append(f"i64 {value.zext(64).ir}")
-    arguments += ["i64 poison"] * (PASSED + 1 - len(arguments))
+        hot.append(value.zext(64).ir)
     entry = f.op(f"load ptr, ptr {f.offset(block, c.FAST_ENTRY)}, align 8")
-    f.do(
-        f"musttail call preserve_nonecc void {entry}(ptr {block}, ptr %state, ptr %mem, "
-        f"{', '.join(arguments)})"
-    )
-    f.do("ret void")
+    f.hand_over(entry, block, *hot)
     return f.text
 
 

@@ -16,7 +16,6 @@ from pemu.engine.layout.exits import (
 from pemu.engine.layout.pages import PAGE
 from pemu.engine.staging import softmmu
 from pemu.engine.staging.blocktable import block_slot
-from pemu.engine.staging.function import PASSED
 from pemu.engine.staging.values import Value
 from pemu.engine.tier1.registers import PagePc, RegionRegisters
 from pemu.engine.tier1.text import READ
@@ -79,8 +78,6 @@ class RegionExits(RegionRegisters):
         return target
 
     def trap(self, code: int, when: Value | None = None, argument: Value | int = 0) -> None:
-        if isinstance(argument, int):
-            argument = self.const(argument, 64)
         if when is None:
             self._raise(code, argument)
             self._stop()
@@ -102,10 +99,9 @@ class RegionExits(RegionRegisters):
             self._required.add(what)
         super().require(what, code, missing, argument)
 
-    def _raise(self, code: int, argument: Value) -> None:
+    def _raise(self, code: int, argument: Value | int) -> None:
         self._flush()
-        self.do(f"store i64 {code}, ptr {self.field(s.EXIT_CODE)}, align 8")
-        self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+        self.tell(code, argument)
         if self.arch.system is not None:
             self.blame()
             self._runtime("pemu_raise_here")
@@ -151,11 +147,8 @@ class RegionExits(RegionRegisters):
         self.end_block()
 
     def exit(self, number: int, argument: Value | int = 0) -> None:
-        if isinstance(argument, int):
-            argument = self.const(argument, 64)
         self._flush()
-        self.do(f"store i64 {number}, ptr {self.field(s.EXIT_CODE)}, align 8")
-        self.raw_store(self.field(s.EXIT_ADDRESS), argument.zext(64), align=8)
+        self.tell(number, argument)
         self._leave(EXIT_SYSTEM, self._after())
         self._stop()
 
@@ -182,13 +175,7 @@ class RegionExits(RegionRegisters):
 
     def _runtime(self, name: str, carry: str = "poison", op: str = "%op") -> None:
         """Go on in a runtime function; everything is in the state structure."""
-        function = self.runtime_function(name)
-        poison = ", ".join(["i64 poison"] * PASSED)
-        self.do(
-            f"musttail call preserve_nonecc void {function}(ptr {op}, ptr %state, ptr %mem, "
-            f"i64 {carry}, {poison})"
-        )
-        self.do("ret void")
+        self.hand_over(self.runtime_function(name), op, carry)
 
     def _after(self) -> int:
         return self._address + self.arch.insn_bytes
@@ -218,37 +205,24 @@ class RegionExits(RegionRegisters):
         self._ended = True
         self.place(self.label("dead"))
 
-    def set_mode(self, mode: Value | int) -> None:
-        if self.arch.system is not None:
-            self.update_mode()
-            return
-        if isinstance(mode, int):
-            mode = self.const(mode, 32)
-        self.raw_store(self.field(s.MODE_TAG), mode.zext(64) << c.MODE_SHIFT, align=8)
-        self.end_block()
-
     # Blocks and edges.
 
-    def _hot_arguments(self) -> str:
-        arguments = []
+    def _hot_words(self) -> list[str]:
+        """Operands of 64 bits: the hot registers, as they are now."""
+        words = []
         for key in self._hot:
             register = self._registers[key]
             self._temporaries += 1
             name = f"%t{self._temporaries}"
             kind = f"i{register.stride * 8}"
             self.lines.append((READ, name, key, 0, kind))
-            arguments.append(f"i64 {self.name(name, register.stride * 8).zext(64).ir}")
-        arguments += ["i64 poison"] * (PASSED + 1 - len(arguments))
-        return ", ".join(arguments)
+            words.append(self.name(name, register.stride * 8).zext(64).ir)
+        return words
 
     def _enter_block(self, block: str) -> None:
         """Go on in the block at pointer operand `block`, hot registers in host registers."""
         entry = self.op(f"load ptr, ptr {self.offset(block, c.FAST_ENTRY)}, align 8")
-        self.do(
-            f"musttail call preserve_nonecc void {entry}(ptr {block}, ptr %state, ptr %mem, "
-            f"{self._hot_arguments()})"
-        )
-        self.do("ret void")
+        self.hand_over(entry, block, *self._hot_words())
 
     def _inside(self, target: int) -> GuestBlock | None:
         """The block at an address, if the way there stays in the region."""
