@@ -37,7 +37,7 @@ PATIENCE = 0.05
 """Seconds after which threads that have not come to rest are asked once more."""
 
 REQUESTS = 20
-"""How often they are asked: one that waits where no signal reaches it counts as stopped."""
+"""How often threads in system calls are asked: where no signal reaches, one counts as stopped."""
 
 FAREWELL = 5.0
 """Seconds that an ending process waits for gdb to be told."""
@@ -49,8 +49,6 @@ MOST_WATCHED = 1 << 16
 """Bytes of a watchpoint: the guest is slow on all of its pages."""
 
 _SIGINT, _SIGTRAP = 2, 5
-_RECUR = ("breakpoint", "watch", "rwatch", "awatch")
-"""Stops that come again when the thread runs on from where it is."""
 
 
 class ThreadState:
@@ -153,7 +151,7 @@ class Debugger(Debuggee):
         elif reason == EXIT_FAULT and self._watchpoints.concerned(cpu):
             self._access(state)
         elif reason == EXIT_HOOK and cpu.pc in self._breakpoints:
-            self._stop(state, Stop("breakpoint", t.tid))
+            self._stop(state, Stop("breakpoint", t.tid), lasting=False)
         else:
             running.settle(t, reason)
             if self._watchpoints.active:
@@ -193,20 +191,18 @@ class Debugger(Debuggee):
         hit = self._watchpoints.hit(cpu)
         if hit is not None:
             kind, address = hit
-            self._stop(state, Stop(kind, state.thread.tid, _SIGTRAP, address=address))
+            stop = Stop(kind, state.thread.tid, _SIGTRAP, address=address)
+            self._stop(state, stop, lasting=False)
             return
         with self._condition:
             if self._passing or self._stopping:
                 return  # it comes here again
             self._passing = True
-            for _ in range(REQUESTS):
-                moving = [
-                    other
-                    for other in self._states.values()
-                    if other is not state and not other.resting and not other.calling
-                ]
-                if not moving:
-                    break
+            while moving := [
+                other
+                for other in self._states.values()
+                if other is not state and not other.resting and not other.calling
+            ]:
                 for other in moving:
                     other.thread.cpu.kick()
                 self._condition.wait(PATIENCE)
@@ -241,7 +237,7 @@ class Debugger(Debuggee):
             if state.action is not action or cpu.pc == before:
                 return
         if not self._stopping:
-            self._stop(state, Stop("signal", state.thread.tid, _SIGTRAP))
+            self._stop(state, Stop("signal", state.thread.tid, _SIGTRAP), lasting=False)
 
     def _rest(self, state: ThreadState) -> None:
         """Wait until the thread may run."""
@@ -261,10 +257,15 @@ class Debugger(Debuggee):
         os.eventfd_write(self._wake, 1)
         return True
 
-    def _stop(self, state: ThreadState, stop: Stop) -> None:
-        """Stop the debuggee in the running thread, and wait until that may go on."""
+    def _stop(self, state: ThreadState, stop: Stop, *, lasting: bool = True) -> None:
+        """Stop the debuggee in the running thread, and wait until that may go on.
+
+        Where gdb is being told something else, or waits for other threads only, it is told of a
+        lasting stop later; others come again when the thread runs on, or mean no more then.
+        """
         with self._condition:
-            if not self._post(stop) and stop.kind not in _RECUR:
+            told = state.action is not None and self._post(stop)
+            if lasting and not told:
                 state.pending = stop
             state.resting = True  # nobody need ask it to
         self._rest(state)
@@ -354,21 +355,25 @@ class Debugger(Debuggee):
             return None
         with self._condition:
             stop, self._event = self._event, None
-            if stop is not None and stop.kind not in ("exited", "killed"):
-                self._halt()
-            self._running = False
+            if stop is not None:
+                self._running = False  # another thread's stop on its way to rest has to wait
+                if stop.kind not in ("exited", "killed"):
+                    self._halt()
             return stop
 
     def _halt(self) -> None:
         """Bring all threads to rest. The lock is held."""
         engine = self.process.engine
-        for _ in range(REQUESTS):
+        requests = REQUESTS
+        while requests:
             moving = [state for state in self._states.values() if not state.resting]
             if not moving:
                 return
             for state in moving:
                 engine.interrupt(state.thread.cpu, state.thread.tid)
             self._condition.wait(PATIENCE)
+            # Guest code always ends, however slow the machine; some system calls never do.
+            requests = requests - 1 if all(state.calling for state in moving) else REQUESTS
 
     def resume(self, actions: Sequence[tuple[int | None, Action]]) -> None:
         with self._condition:
