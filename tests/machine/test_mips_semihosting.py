@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from tests.conftest import need
 from tests.machine.boards.test_mipssim import LINKING, OPTIONS
-from tests.machine.console import pemu_command, qemu_command
+from tests.machine.console import machine, pemu_command, qemu_command
+from tests.monitor.test_human import dialogue
 from tests.patience import LONG
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
@@ -103,6 +105,24 @@ def test_machine_ends_while_a_program_waits_for_input(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_machine_may_be_stopped_and_reset_while_a_program_waits_for_input(tmp_path: Path) -> None:
+    program = build("mips", tmp_path)
+    words = ("-semihosting-config", arguments("name", tmp_path / "file", "-"))
+    monitor = ("-monitor", f"unix:{tmp_path / 'monitor'},server=on,wait=off")
+    with (
+        machine(pemu_command("mips"), *WORDS, *monitor, "-kernel", program, *words) as console,
+        socket.socket(socket.AF_UNIX) as connected,
+    ):
+        console.expect("value")
+        connected.settimeout(LONG)
+        connected.connect(str(tmp_path / "monitor"))
+        lines = ("stop", "info status", "cont", "info status", "info registers", "system_reset")
+        answers = dialogue(connected, lines)
+        assert answers[1] == "VM status: paused\r\n"
+        assert answers[3] == "VM status: running\r\n"
+        console.expect("value")  # it runs from its beginning
 
 
 def test_without_semihosting_it_is_a_debug_break_point(tmp_path: Path) -> None:

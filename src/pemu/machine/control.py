@@ -116,6 +116,11 @@ class Control:
         """Whether somebody has asked for the end, or a reset, or there it is."""
         return self.ended or bool(self._wanted)
 
+    @property
+    def halting(self) -> bool:
+        """Whether processors are to come to `admit`: one that waits for the host must look."""
+        return self.state != "running" or self._held > 0
+
     # Processor threads
 
     def run_vcpu(self, cpu: Vcpu) -> None:

@@ -170,22 +170,31 @@ class _Call:
         self.shared.remove(self.number(0))
         return 0
 
-    def load(self) -> int:
+    def load(self) -> int | None:
         descriptor = self.file()
         size = min(self.argument(2) & 0xFFFF_FFFF, LONGEST_TRANSFER)
-        if descriptor == 0:
-            self._await_input()
+        if descriptor == 0 and not self._await_input():
+            return None
         data = os.read(descriptor, size)
         self.write(self.argument(1), data)
         return len(data)
 
-    def _await_input(self) -> None:
-        """Wait until somebody has typed, or the machine ends."""
-        control = self.processor.machine.control
-        while not control.ending and not select.select([0], [], [], 0.1)[0]:
-            pass
-        if control.ending:
-            raise OSError(errno.EINTR, "the machine ends")
+    def _await_input(self) -> bool:
+        """Wait until somebody has typed, or the machine ends; it may be paused meanwhile.
+
+        False where the processor has been sent elsewhere, and the call is forgotten.
+        """
+        control, cpu = self.processor.machine.control, self.processor.cpu
+        while True:
+            if control.halting and not control.ending:
+                pc = cpu.pc
+                control.admit(self.processor)
+                if cpu.pc != pc:
+                    return False
+            if control.ending:
+                raise OSError(errno.EINTR, "the machine ends")
+            if select.select([0], [], [], 0.1)[0]:
+                return True
 
     def store(self) -> int:
         size = min(self.argument(2) & 0xFFFF_FFFF, LONGEST_TRANSFER)
