@@ -230,6 +230,20 @@ def test_it_ends_with_the_last_client(tmp_path: Path, disk: Path) -> None:
     assert not socket.exists()
 
 
+def test_signal_that_comes_as_soon_as_the_socket_is_there_is_heeded(
+    tmp_path: Path, disk: Path
+) -> None:
+    words = command("nbd")
+    words[-1] = words[-1].replace(
+        "from pemu",
+        "import os, pemu.cli.nbd_serve as serve; real = serve.listen; "
+        "serve.listen = lambda place: (real(place), os.kill(os.getpid(), 15))[0]; from pemu",
+    )
+    socket = tmp_path / "socket"
+    run(*words, "-t", "-f", "raw", "-k", str(socket), str(disk))
+    assert not socket.exists()
+
+
 def test_fork_returns_when_clients_can_come(tmp_path: Path, disk: Path) -> None:
     socket, pid = tmp_path / "socket", tmp_path / "pid"
     words = ["--fork", "-t", "--pid-file", str(pid), "-f", "raw", "-k", str(socket), str(disk)]

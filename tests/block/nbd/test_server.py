@@ -117,6 +117,27 @@ def test_slow_client_may_take_its_time_after_the_handshake(
     assert limits[-1] is None
 
 
+def test_client_without_a_thread_is_sent_away_and_the_next_one_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = ["can't start new thread"]
+    start = threading.Thread.start
+
+    def may_start(thread: threading.Thread) -> None:
+        if refusals:
+            raise RuntimeError(refusals.pop())
+        start(thread)
+
+    with serving(tmp_path, Export(open_raw(tmp_path / "disk"))):
+        monkeypatch.setattr(threading.Thread, "start", may_start)
+        first, second = connect(tmp_path), connect(tmp_path)
+        assert first.closed()
+        second.greet()
+        assert second.go()[-1][0] == nbd.REP_ACK
+        for one in (first, second):
+            one.sock.close()
+
+
 def test_stop_sends_clients_away_and_removes_the_socket(tmp_path: Path) -> None:
     export = Export(open_raw(tmp_path / "disk"))
     with serving(tmp_path, export):
