@@ -157,10 +157,12 @@ class Control:
         for cpu in self._active.values():
             cpu.kick()
         self._held += 1
-        while any(thread != me for thread in self._active):
-            self._changed.wait()
-        self._held -= 1
-        self._changed.notify_all()
+        try:
+            while any(thread != me for thread in self._active):
+                self._changed.wait()
+        finally:
+            self._held -= 1
+            self._changed.notify_all()
 
     # What any thread may do
 
