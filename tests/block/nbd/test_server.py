@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
@@ -192,6 +193,20 @@ def test_end_of_a_client_is_told_only_of_one_that_had_requests(tmp_path: Path) -
     server.stop()
     image.close()
     assert len(told) == 1
+
+
+def test_client_that_only_looks_may_be_the_last_one(tmp_path: Path) -> None:
+    told: Queue[int] = Queue()
+    with serving(tmp_path, Export(open_raw(tmp_path / "disk")), gone=told.put):
+        looking, using = connect(tmp_path), connect(tmp_path)
+        for client in (looking, using):
+            client.greet()
+        using.go()
+        using.sock.close()
+        assert told.get(timeout=LONG) == 1
+        looking.option(nbd.OPT_ABORT)
+        looking.sock.close()
+        assert told.get(timeout=LONG) == 0
 
 
 def test_writethrough_flushes_each_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,9 @@ class Server:
 
     limit: clients at a time, 0 for any number; others wait once they have chosen an export, so that
     one that says nothing keeps nobody away. tls: what clients must prove.
-    gone(number): is told, from some thread, when a client has gone that had requests, and of how
-    many clients there still are. warn: is told what went wrong with a client; failed: of errors
-    inside Pemu; trace: of each request.
+    gone(number): is told, from some thread, how many clients there still are when one has gone
+    that had requests, and when others go later. warn: is told what went wrong with a client;
+    failed: of errors inside Pemu; trace: of each request.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Server:
         self._coming = 0
         self._waiting = 0
         self._using = 0
+        self._served = False
         self._clients: dict[Channel, Export | None] = {}
         self._stopping = False
         self._threads: list[threading.Thread] = []
@@ -126,6 +127,7 @@ class Server:
                 raise Refused(f"there is no export '{export.name}' any more")
             self._clients[channel] = export
             self._using += 1
+            self._served = True
             self._coming -= 1
             self._changed.notify_all()
 
@@ -159,8 +161,9 @@ class Server:
                 else:
                     self._coming -= 1
                 left = len(self._clients) - self._waiting
+                tell = used or self._served
                 self._changed.notify_all()
-            if used:
+            if tell:
                 self._gone(left)
 
     def remove(self, name: str) -> None:
