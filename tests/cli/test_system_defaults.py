@@ -21,6 +21,9 @@ class WithDrives(Board):
 
     empty_drives: ClassVar[tuple[str, ...]] = ("cdrom", "fda")
 
+    def create(self) -> None:
+        pass
+
 
 @pytest.mark.parametrize(
     ("words", "serials", "monitors"),

@@ -281,5 +281,8 @@ class _Nothing(Image):
     def within(self, offset: int, length: int, *, writes: bool = False) -> None:
         raise OSError(errno.ENOMEDIUM, "no medium")
 
+    def _read_into(self, offset: int, buffers: Buffers) -> None:
+        """Is not reached, as nothing is within."""
+
 
 _NOTHING = _Nothing("", 0, readonly=True)

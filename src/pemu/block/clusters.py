@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from pemu.block.image import Buffers, Extent, Image, Limits, Pieces, clear, damaged, take, zeroes
+from abc import abstractmethod
+
+from pemu.block.image import (
+    Buffers,
+    Extent,
+    Image,
+    Limits,
+    Pieces,
+    clear,
+    damaged,
+    read_only,
+    take,
+    zeroes,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,9 +52,9 @@ class ClusterImage(Image):
         super().__init__(name, size, readonly=readonly)
         self.cluster = cluster
 
+    @abstractmethod
     def locate(self, index: int) -> int:
         """Where in the file cluster `index` begins, bytes, ABSENT, ZERO, OTHER. Raises OSError."""
-        raise NotImplementedError
 
     def stretch(self, index: int) -> tuple[int, int]:
         """As `locate`, and for how many clusters that is known to hold. Raises OSError."""
@@ -54,13 +67,14 @@ class ClusterImage(Image):
     def allocate(self, index: int, count: int) -> tuple[int, int]:
         """Room in the file for clusters from `index` on, none of which has any: (offset, count).
 
-        The count may be smaller than the one asked for, but not 0. Raises OSError.
+        The count may be smaller than the one asked for, but not 0. Raises OSError. Formats that can
+        only be read need neither this nor `connect`.
         """
-        raise NotImplementedError
+        raise read_only()
 
     def connect(self, index: int, count: int, offset: int) -> None:
         """Clusters from `index` on have been written at `offset`: have the tables say so."""
-        raise NotImplementedError
+        raise read_only()
 
     def changes(self) -> int:
         """How many pages of tables are to be written."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from _thread import RLock
+from abc import ABC, abstractmethod
 
 from pemu.block.error import ImageError
 from pemu.records import NamedTuple, dataclass, field
@@ -145,7 +146,7 @@ class Check:
             self.messages.append(message)
 
 
-class Image:
+class Image(ABC):
     """An open image: a node of the graph.
 
     format: name of its driver. name: as the user gave it. size: bytes. readonly: whether writes
@@ -194,13 +195,16 @@ class Image:
 
     # What kinds of images define; offsets and lengths have been checked
 
+    @abstractmethod
     def _read_into(self, offset: int, buffers: Buffers) -> None:
         """Fill `buffers` with what is at `offset`. Raises OSError."""
-        raise NotImplementedError
 
     def _write_from(self, offset: int, pieces: Pieces) -> None:
-        """Write `pieces` one after the other. Raises OSError."""
-        raise NotImplementedError
+        """Write `pieces` one after the other. Raises OSError.
+
+        Kinds that can only be read have none.
+        """
+        raise read_only()
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         """As `write_zeroes`. Raises OSError."""
@@ -494,7 +498,7 @@ class Image:
         if offset < 0 or length < 0 or offset + length > self.size:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if writes and self.readonly:
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+            raise read_only()
 
     def read_below(self, offset: int, buffers: Buffers) -> None:
         """Fill `buffers` with what the image below has at `offset`, zeros past its end."""
@@ -517,6 +521,11 @@ def _each(calls: list[Callable[[], object]]) -> None:
             calls[0]()
         finally:
             _each(calls[1:])
+
+
+def read_only() -> OSError:
+    """What writes fail with where an image can only be read."""
+    return OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def damaged() -> OSError:

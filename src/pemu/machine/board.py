@@ -7,6 +7,7 @@ properties (`prop`) are those that `-M name,prop=value` sets.
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 
-class Board(Declaring):
+class Board(Declaring, ABC):
     """Base of boards: `machine` is what it builds, `config` what the user wants.
 
     name, description: as `-M help` shows them. default_cpu: by target ('mips', 'mips64el', ...).
@@ -58,9 +59,9 @@ class Board(Declaring):
         """The machine's RAM, where on the host the user wants it."""
         return Ram(name, self.ram_size, backend=self.config.ram_backend)
 
+    @abstractmethod
     def create(self) -> None:
         """Build the machine. Raises OptionError for what the user wants and cannot have."""
-        raise NotImplementedError
 
     def set(self, key: str, text: str) -> None:
         """Set a property from text. Raises OptionError."""

@@ -6,6 +6,7 @@ the same name in the device's own dictionary, so that later uses cost what an at
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
@@ -45,7 +46,7 @@ class Declaring:
         return {one.key: one for one in found}
 
 
-class Declared(Generic[T]):
+class Declared(ABC, Generic[T]):
     """Base of declarations. `name` is the attribute's, `help` one sentence without a full stop."""
 
     name = ""
@@ -65,9 +66,9 @@ class Declared(Generic[T]):
             return self
         raise AttributeError(f"{owner.__name__}.{self.name} has not been made yet")
 
+    @abstractmethod
     def create(self, device: Declaring) -> T:
         """The value for `device`."""
-        raise NotImplementedError
 
     def reset(self, device: Declaring) -> None:
         """Put the value for `device` back to what it is after power-on."""

@@ -7,6 +7,7 @@ machine) is in subclasses, such as `pemu.machine.mips`.
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pemu.engine.engine import Engine
@@ -49,7 +50,7 @@ class Debugger(Protocol):
         """The next instruction accesses a watched range, `address` being the first it accesses."""
 
 
-class Processor:
+class Processor(ABC):
     """A `pemu.machine.control.Vcpu`.
 
     cpu: the engine's cpu, whose registers are attributes by their declared names. `cache`, `mode`:
@@ -198,9 +199,9 @@ class Processor:
         elif cpu.exit_reason == EXIT_BUDGET and self._counted is not None:
             self._counted.run_timers()
 
+    @abstractmethod
     def settle(self, number: int, argument: int) -> None:
         """Do what an instruction has asked of the machine by `cpu.exit(number, argument)`."""
-        raise NotImplementedError
 
     def kick(self) -> None:
         """Make `run` return soon."""
@@ -223,9 +224,9 @@ class Processor:
             self._counted.idle()
         self._wake.clear()
 
+    @abstractmethod
     def reset(self) -> None:
         """Be as after power-on."""
-        raise NotImplementedError
 
     # For monitors and debuggers, while the processor stands
 
@@ -281,25 +282,25 @@ class Processor:
     variables: Sequence[Variable] = ()
     """The registers, in the order of gdb's numbers."""
 
+    @abstractmethod
     def accesses(self) -> list[tuple[int, int, bool]]:
         """What the next instruction will access: addresses, bytes, whether it stores."""
-        raise NotImplementedError
 
+    @abstractmethod
     def registers_text(self) -> str:
         """What `info registers` shows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tlb_text(self) -> str:
         """What `info tlb` shows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def named_register(self, name: str) -> int | None:
         """The value of a register by the name that the assembler or gdb has for it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def disassemble(self, address: int, data: bytes) -> str:
         """The instruction `data` at a guest-virtual address."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Keep what the next run can use, at the end of the machine."""

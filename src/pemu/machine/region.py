@@ -12,6 +12,7 @@ import ctypes
 import mmap
 import os
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from functools import partial
 from types import TracebackType
@@ -205,22 +206,22 @@ class Alias(Region):
         self.target.aliases.remove(self)
 
 
-class Terminal(Region):
+class Terminal(Region, ABC):
     """What answers accesses itself. Not used as such."""
 
     terminal = True
 
+    @abstractmethod
     def bus(self, order: Order) -> tuple[Read, Write]:
         """Read and write as a bus of byte order `order` sees them; sizes are 1, 2, 4 and 8."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_bytes(self, offset: int, length: int, order: Order) -> bytes:
         """The bytes at `offset`; `order` is that of the processor, for registers without own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_bytes(self, offset: int, data: bytes, order: Order) -> None:
         """Write `data` at `offset`."""
-        raise NotImplementedError
 
 
 class Ram(Terminal):

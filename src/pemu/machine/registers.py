@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -78,13 +79,13 @@ class BaseRegister(Declared[T]):
         if reset & ~self.mask or self.writable & ~self.mask or clears & ~self.mask:
             raise ValueError(f"register at {offset:#x}: a value of more than {bits} bits")
 
+    @abstractmethod
     def places(self) -> list[int]:
         """The offset of each register that this declares."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bind(self, device: Declaring, index: int) -> tuple[Get, Put]:
         """How register `index` of this declaration is read and written in `device`."""
-        raise NotImplementedError
 
     def label(self, index: int) -> str:
         """How logs call it."""

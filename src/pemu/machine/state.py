@@ -6,6 +6,7 @@ divisor = state.uint(16, reset=12)
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from pemu.machine.declare import Declared, Declaring, T
@@ -21,9 +22,9 @@ class Field(Declared[T]):
         super().__init__(help)
         self.kept = kept
 
+    @abstractmethod
     def initial(self) -> T:
         """A new value as after power-on."""
-        raise NotImplementedError
 
     def create(self, device: Declaring) -> T:
         return self.initial()
@@ -38,9 +39,9 @@ class Field(Declared[T]):
     def load(self, device: Declaring, saved: Any) -> None:
         device.__dict__[self.name] = self.check(saved)
 
+    @abstractmethod
     def check(self, saved: Any) -> T:
         """The value that was saved as `saved`; raises ValueError."""
-        raise NotImplementedError
 
 
 class UInt(Field[int]):

@@ -9,6 +9,7 @@ Parsing, error messages, help and completion derive from the declaration:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -87,7 +88,7 @@ class Reader:
 
 
 @dataclass
-class Argument:
+class Argument(ABC):
     """One argument: `name` as help shows it. `optional`: None where it is not given."""
 
     name: str
@@ -98,9 +99,9 @@ class Argument:
         """As it stands in the command's line of help."""
         return f"[{self.name}]" if self.optional else self.name
 
+    @abstractmethod
     def read(self, command: str, reader: Reader, scope: Scope) -> Any:
         """Its value from the text. Raises MonitorError."""
-        raise NotImplementedError
 
     def choices(self) -> Iterable[str]:
         """What it may be, for completion."""

@@ -6,6 +6,8 @@ inverse; and `name`, the word that help texts show for the value.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from pemu.options.error import OptionError, listed, quoted, unknown
 
 TYPE_CHECKING = False
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 UNSIGNED_64 = (1 << 64) - 1
 
 
-class ValueType:
+class ValueType(ABC):
     """The base of all value types."""
 
     __slots__ = ("name",)
@@ -24,9 +26,9 @@ class ValueType:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @abstractmethod
     def parse(self, text: str) -> Any:
         """The value that `text` stands for; raises `OptionError` where there is none."""
-        raise NotImplementedError
 
     def format(self, value: Any) -> str:
         """Text that `parse` turns into `value` again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -20,7 +21,7 @@ class Cancelled(Exception):
     """Raised in a job's thread where it is to come to an end."""
 
 
-class Job:
+class Job(ABC):
     """One job on the image of `backend`.
 
     kind: as QMP calls it. speed: bytes a second, 0 for no limit. offset, length: bytes done and to
@@ -102,9 +103,9 @@ class Job:
     def _prepare(self) -> None:
         """Called under the machine's lock before the thread runs."""
 
+    @abstractmethod
     def _work(self) -> None:
         """Do it. Raises OSError, ImageError, Cancelled."""
-        raise NotImplementedError
 
     def _finish(self, succeeded: bool) -> None:
         """Called under the machine's lock at the end. Raises OSError, ImageError."""

@@ -12,6 +12,7 @@ import re
 import ssl
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -41,16 +42,16 @@ _MOST_DIGITS = 18
 _FTP_ERRORS = (ftplib.Error, OSError, EOFError, ValueError)
 
 
-class Server:
+class Server(ABC):
     """Where a file is. Raises ImageError from `size`, OSError from `fetch`."""
 
+    @abstractmethod
     def size(self) -> int:
         """Bytes of the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fetch(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes at `offset`; called from several threads."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """End all connections."""

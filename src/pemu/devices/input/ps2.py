@@ -6,6 +6,8 @@ wheel as of Microsoft's IntelliMouse. Keys do not repeat by themselves: whoever 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from pemu.devices.input.ps2_keys import codes
 from pemu.machine import state
 from pemu.machine.declare import Output
@@ -22,7 +24,7 @@ OVERRUN = {1: 0xFF, 2: 0x00, 3: 0x00}
 """What tells that keys have been lost, by scan code set."""
 
 
-class Ps2Device(Device):
+class Ps2Device(Device, ABC):
     """What both have: a queue of replies to commands, and one of what the user does."""
 
     category = "input"
@@ -63,13 +65,13 @@ class Ps2Device(Device):
             self.command(value)
         self.update()
 
+    @abstractmethod
     def command(self, value: int) -> None:
         """Carry out a command."""
-        raise NotImplementedError
 
+    @abstractmethod
     def argument(self, command: int, value: int) -> None:
         """Take the argument of `command`."""
-        raise NotImplementedError
 
 
 class Ps2Keyboard(Ps2Device):

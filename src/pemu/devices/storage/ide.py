@@ -6,6 +6,7 @@ disks and packet devices have in common; `ide_hd` and `ide_cd` have the commands
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -169,7 +170,7 @@ class IdeBus(Bus):
             first.interrupt()
 
 
-class IdeDevice(BlockDevice):
+class IdeDevice(BlockDevice, ABC):
     """Base of drives on an IDE bus. packets: whether it takes packet commands."""
 
     packets: ClassVar[bool] = False
@@ -232,20 +233,20 @@ class IdeDevice(BlockDevice):
 
     # What kinds of drives define
 
+    @abstractmethod
     def signature(self) -> tuple[int, int]:
         """What the two middle registers hold after a reset."""
-        raise NotImplementedError
 
+    @abstractmethod
     def execute(self, command: int) -> bool:
         """Carry out a command; False where there is no such one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transfer(self, memory: GuestBuffers) -> None:
         """Carry out the DMA that `dma` has announced, to or from `memory`.
 
         `memory` has at most as many bytes as announced; the controller may have fewer.
         """
-        raise NotImplementedError
 
     # The task file
 
