@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pemu.block.backend import Backend
+from pemu.block.backend import WORKERS, Backend
 from pemu.block.image import Buffers, Image
 from tests.patience import LONG
 
@@ -154,7 +154,8 @@ def test_a_device_that_fails_does_not_end_its_worker(monkeypatch: pytest.MonkeyP
     backend.close()
 
 
-def test_closing_under_the_lock_that_workers_want() -> None:
+@pytest.mark.parametrize("count", [1, 3 * WORKERS])
+def test_closing_under_the_lock_that_workers_want(count: int) -> None:
     lock = threading.RLock()
 
     def post(function: Callable[[], object]) -> None:
@@ -164,6 +165,7 @@ def test_closing_under_the_lock_that_workers_want() -> None:
     bench = Memory(4096)
     backend = Backend(bench, post=post)
     with lock:
-        backend.write(0, [b"written"], lambda error: None)
+        for number in range(count):
+            backend.write(7 * number, [b"written"], lambda error: None)
         backend.close()
-    assert bench.data.startswith(b"written")
+    assert bench.data.startswith(b"written" * count)

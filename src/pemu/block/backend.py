@@ -11,7 +11,10 @@ import errno
 import sys
 import threading
 from _thread import allocate_lock
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from queue import SimpleQueue
 
 from pemu.block.image import Buffers, Image
@@ -74,7 +77,7 @@ class Request:
             error = errno.ECANCELED if self._done is None else self.run()
         finally:
             self._running.release()
-        self._backend.post(lambda: self._backend.complete(self, error))
+        self._backend.tell(self, error)
 
     def deliver(self, error: int) -> None:
         """Tell the device, if it still wants to know."""
@@ -123,6 +126,10 @@ class Backend:
         self._stopped: list[Request] = []
         self._requests: SimpleQueue[Request | None] = SimpleQueue()
         self._workers = 0
+        self._finished: deque[tuple[Request, int]] = deque()
+        self._telling = False
+        self._lock = allocate_lock()
+        """Guards the two above."""
 
     @property
     def size(self) -> int:
@@ -232,10 +239,28 @@ class Backend:
     def _serve(self) -> None:
         """Be a worker."""
         while (request := self._requests.get()) is not None:
-            try:
+            with _reported():
                 request.carry_out()
-            except Exception:  # of the device: the others go on
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), None)))
+
+    def tell(self, request: Request, error: int) -> None:
+        """Have the device told of a request that a worker has carried out.
+
+        One worker does that for all: the machine's lock may be held by who waits for a request that
+        no worker has taken yet, so that they must not all wait for it.
+        """
+        with self._lock:
+            self._finished.append((request, error))
+            if self._telling:
+                return
+            self._telling = True
+        while True:
+            with self._lock:
+                if not self._finished:
+                    self._telling = False
+                    return
+                request, error = self._finished.popleft()
+            with _reported():
+                self.post(partial(self.complete, request, error))
 
     # The medium
 
@@ -273,6 +298,15 @@ class Backend:
                     pass  # the guest has been told of what it asked for; nobody is left to tell
             self.image.close()
             self.image = None
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Shows an error of the device that the body raises: other requests go on."""
+    try:
+        yield
+    except Exception:
+        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), None)))
 
 
 class _Nothing(Image):
