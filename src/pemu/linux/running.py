@@ -162,5 +162,4 @@ def _mark_dead(t: Thread, address: int) -> None:
     if value & _TID != t.tid & _TID:
         return
     t.mem.put_u32(address, value & _WAITERS | _OWNER_DIED)
-    if value & _WAITERS:
-        _wake(t, address)
+    _wake(t, address)  # in any case: somebody may have begun to wait since the word was read

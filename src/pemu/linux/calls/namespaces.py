@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from time import sleep
+import os
+from _thread import get_native_id
+from time import monotonic, sleep
 
 from pemu.linux import fdtable
 from pemu.linux.calls.dirs import keep_everything
@@ -32,24 +34,36 @@ Comparison = Named(
 
 CLONE_NEWNS = 0x20000
 
-_TRIES = 200
+PATIENCE = 30.0
+"""Seconds to wait for the ends of threads; a debugger's may stay."""
 
 
 def _alone(t: Thread, number: int, *arguments: int) -> int:
     """Make a host call that the kernel may refuse to processes with threads.
 
-    Those of Pemu's own end first. The kernel may count one a little longer.
+    Those of Pemu's own end first. For the kernel a thread ends a little later than for Python.
     """
     result = t.host_syscall(number, *arguments)
     if result != -errno.EINVAL or len(t.process.threads) > 1:
         return result
     t.process.engine.rest()
-    for _ in range(_TRIES):
+    end = monotonic() + PATIENCE
+    while result == -errno.EINVAL:
+        is_last = not _has_others() or monotonic() > end
         result = t.host_syscall(number, *arguments)
-        if result != -errno.EINVAL:
+        if is_last:
             break
         sleep(0.0001)
     return result
+
+
+def _has_others() -> bool:
+    """Whether the kernel knows of more threads than the running one and the process's first."""
+    try:
+        tasks = os.listdir("/proc/self/task")
+    except OSError:  # a chroot without /proc
+        return False
+    return bool({int(task) for task in tasks} - {os.getpid(), get_native_id()})
 
 
 @syscall("unshare", CloneFlags)

@@ -6,6 +6,7 @@ import errno
 import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
+from pemu.engine.host.forking import fork as fork_host
 from pemu.engine.layout import call_table as k
 from pemu.engine.memory.access import GuestFault
 from pemu.isa.mips.names import A3, SP, V0
@@ -184,13 +185,15 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
         try:
             if flags & CLONE_VFORK:
                 reader, writer = fdtable.pipe()
-            pid = os.fork()
+            pid = fork_host()
         except OSError:
             engine.after_fork_parent()
             signals.apply_mask(t)
             raise
         if pid:
             engine.after_fork_parent()
+            if writer >= 0:
+                fdtable.drop(writer)  # before another thread forks a child that would have it
         else:
             t.tid = get_native_id()
             engine.after_fork_child(t.cpu)
@@ -199,7 +202,6 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
         if flags & CLONE_PARENT_SETTID:
             _put_tid(t, parent_tid, pid)
         if reader >= 0:
-            fdtable.drop(writer)
             while not _ended(reader):
                 pass
             fdtable.drop(reader)
