@@ -355,17 +355,26 @@ class Engine(NativeContext):
             return
         if not self._compiles:
             return
+        if cpu.epoch != self.epoch:
+            # All code has been thrown away, perhaps this too: its memory stays until `cpu` goes on.
+            self.count_again(block)
+            return
         wait = self.mode == "tier1"
         if self._compiler is None:
             with self.lock:
                 if self._compiler is None and not wait:
-                    self._early.append(block)
+                    if cpu.epoch == self.epoch:
+                        self._early.append(block)
                     if not self._patient:
                         self._be_patient()
                     return
             self._make_compiler()
         if self._compiler is not None:
-            self._compiler.request(block, wait=wait)
+            self._compiler.request(block, cpu.epoch, wait=wait)
+
+    def count_again(self, block: int) -> None:
+        """Have a block reported again when it has run as often as it takes to be hot."""
+        ctypes.c_uint32.from_address(block + c.COUNTER).value = self._get(c.HOT_THRESHOLD)
 
     @property
     def patience(self) -> float:
@@ -399,7 +408,7 @@ class Engine(NativeContext):
             compiler = self._construct_compiler()
             with self.lock:
                 for block in self._early:
-                    compiler.request(block, wait=False)
+                    compiler.request(block, self.epoch, wait=False)
                 self._early.clear()
 
     def _construct_compiler(self) -> Compiler:

@@ -135,13 +135,15 @@ class Compiler:
         self._saved = monotonic()
         self._sorted = 0.0
         self._serial = 0
-        self._reported: deque[int] = deque()  # hot blocks on their way to the queue
+        # Hot blocks on their way to the queue, and the epochs of their code.
+        self._reported: deque[tuple[int, int]] = deque()
         self._queue: list[int] = []
         self._generation = 0  # grows when all blocks are thrown away
         self._wake = threading.Condition()
         self._busy = False
         self._begin = 0.0  # time before which short programs are left in tier 0
         self._stopping = False
+        self._ending = threading.Lock()  # one thread at a time has the background thread end
         self._thread: threading.Thread | None = None
         self._changed: list[tuple[int, int]] = []
         self._compiling = threading.Lock()
@@ -149,14 +151,19 @@ class Compiler:
 
     # Requests.
 
-    def request(self, block: int, *, wait: bool) -> None:
-        """Have the block at host address `block` compiled; now, or by the background thread."""
+    def request(self, block: int, epoch: int, *, wait: bool) -> None:
+        """Have the block at host address `block` compiled; now, or by the background thread.
+
+        `epoch`: that of the block's code, which may be thrown away at any time.
+        """
         if wait:
             with self._compiling:
-                self._compile([block], self._generation, wait=True)
+                generation = self._generation
+                if epoch == self._engine.epoch:
+                    self._compile([block], generation, wait=True)
             return
         # No lock while the thread is at work: it has it for as long as it sorts.
-        self._reported.append(block)
+        self._reported.append((block, epoch))
         if not self._busy:
             with self._wake:
                 if self._thread is None:
@@ -201,20 +208,23 @@ class Compiler:
         What has been reported is in the queue then.
         """
         while self._reported:
-            self._queue.append(self._reported.popleft())
+            block, epoch = self._reported.popleft()
+            if epoch == self._engine.epoch:
+                self._queue.append(block)
         if self._queue:
             return self._begin - monotonic()
         return self._saved + SAVE_INTERVAL - monotonic() if self._fresh else None
 
     def rest(self) -> None:
         """End the background thread; the next request starts it again."""
-        with self._wake:
-            thread, self._thread = self._thread, None
-            self._stopping = True
-            self._wake.notify()
-        if thread is not None:
-            thread.join()
-        self._stopping = False
+        with self._ending:
+            with self._wake:
+                thread, self._thread = self._thread, None
+                self._stopping = True
+                self._wake.notify()
+            if thread is not None:
+                thread.join()
+            self._stopping = False
 
     def close(self) -> None:
         """Stop the background thread before the process ends."""
@@ -262,12 +272,8 @@ class Compiler:
         if not status.value & c.INNER:
             return False
         status.value = status.value & ~c.INNER | c.HEATED
-        self._count_again(block)
+        self._engine.count_again(block)
         return True
-
-    def _count_again(self, block: int) -> None:
-        threshold = self._engine.context[c.HOT_THRESHOLD >> 3]
-        ctypes.c_uint32.from_address(block + c.COUNTER).value = threshold
 
     def _compile(self, batch: list[int], generation: int, *, wait: bool = False) -> list[int]:
         """Compile the regions of hot blocks; returns those left for another module.
@@ -313,7 +319,7 @@ class Compiler:
                 base = engine.place_code(blob.code, blob.data)
             except MemoryError:
                 for head, _ in formed:
-                    self._count_again(head)
+                    self._engine.count_again(head)
                 return []
             bases = sorted(
                 (blob.symbols[region.name], region_base(blocks)) for region, blocks in regions
@@ -432,7 +438,7 @@ class Compiler:
                     continue
                 status.value &= ~c.COMPILED
                 ctypes.c_uint64.from_address(header + c.FAST_ENTRY).value = symbols["pemu_tier0"]
-                self._count_again(header)
+                self._engine.count_again(header)
                 ctypes.c_uint64.from_address(header + c.HEADER).value = symbols["pemu_enter_block"]
         if gone:
             self._engine.kick_all()
@@ -486,17 +492,17 @@ class Compiler:
         """Wait until LLVM is idle."""
         self._compiling.acquire()
         LOCK.acquire()
-        self._wake.acquire()
 
     def after_fork_parent(self) -> None:
         """Let the background thread go on."""
-        self._wake.release()
         LOCK.release()
         self._compiling.release()
 
     def after_fork_child(self) -> None:
         """The background thread does not exist here; the next request starts one."""
         self._wake = threading.Condition()
+        self._ending = threading.Lock()
+        self._stopping = False
         self._thread = None
         self._busy = False
         self._reported.clear()
