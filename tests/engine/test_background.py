@@ -76,7 +76,7 @@ def test_hot_block_may_be_gone_before_it_is_reported(
     cpu.run()
     while cpu.exit_reason != EXIT_SYSCALL:
         if cpu.exit_reason == EXIT_TRACK:
-            engine.memory.track(cpu.exit_addr)
+            cpu.engine.memory.track(cpu.exit_addr)
         cpu.run()
     cpu.detach()
     assert not late or jit == "tier0"

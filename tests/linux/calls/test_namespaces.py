@@ -46,7 +46,7 @@ def test_descriptor_of_a_process(guest: Guest, monkeypatch: pytest.MonkeyPatch) 
 def test_call_waits_for_the_ends_of_threads(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     # A thread has ended for Python, but not for the kernel, in which it does not come to run.
     ends = threading.Event()
-    seen = []
+    seen: list[int] = []
 
     def host_syscall(number: int, *arguments: int) -> int:
         if len(seen) == 1:
