@@ -28,6 +28,8 @@ SETUP = (
     "set confirm off",
     "set pagination off",
     "set heuristic-fence-post 1",
+    "set tcp connect-timeout 300",
+    "set remotetimeout 300",
     "set architecture mips:isa32r2",
     "set endian big",
 )
