@@ -8,7 +8,8 @@ import random
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
-from pemu.block.image import Buffers, Image, Pieces
+from pemu.block.image import Image
+from pemu.block.pieces import Buffers, Pieces
 
 SECTOR = 512
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pemu.block.backend import WORKERS, Backend
-from pemu.block.image import Buffers, Image
+from pemu.block.image import Image
+from pemu.block.pieces import Buffers
 from tests.patience import LONG
 
 

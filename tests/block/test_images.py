@@ -15,8 +15,9 @@ import pytest
 
 from pemu.block.filters.overlay import CLUSTER, Overlay
 from pemu.block.graph import Graph
-from pemu.block.image import Buffers, Image, Pieces
+from pemu.block.image import Image
 from pemu.block.opening import Mode
+from pemu.block.pieces import Buffers, Pieces
 from pemu.block.protocols.file import File
 from pemu.options.error import OptionError
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from functools import partial
 from queue import SimpleQueue
 
-from pemu.block.image import Buffers, Image
+from pemu.block.image import Image
+from pemu.block.pieces import Buffers
 
 WORKERS = 8
 """Threads for all requests of one backend: more requests than that wait for each other."""

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from pemu.block.image import (
-    Buffers,
-    Extent,
-    Image,
-    Limits,
-    Pieces,
-    clear,
-    damaged,
-    read_only,
-    take,
-    zeroes,
-)
+from pemu.block.image import Extent, Image, Limits, damaged, read_only
+from pemu.block.pieces import Buffers, Pieces, clear, take, zeroes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import os
 import threading
 import time
 
-from pemu.block.image import Image, Packed, is_zero
+from pemu.block.image import Image
+from pemu.block.pieces import Packed, is_zero
 from pemu.records import NamedTuple
 
 TYPE_CHECKING = False

@@ -13,28 +13,15 @@ from _thread import RLock
 from abc import ABC, abstractmethod
 
 from pemu.block.error import ImageError
+from pemu.block.pieces import ZEROES, Buffers, Packed, Pieces, clear, is_zero
 from pemu.records import NamedTuple, dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any, ClassVar, Self, TypeAlias
+    from typing import Any, ClassVar, Self
 
 SECTOR = 512
-
-Buffers: TypeAlias = "Sequence[memoryview]"
-"""Writable pieces of memory that are filled one after the other."""
-
-Pieces: TypeAlias = "Sequence[bytes | memoryview]"
-"""Pieces of memory that are written one after the other."""
-
-Packed = bytes | memoryview
-"""A cluster in compressed form."""
-
-_ZERO_BYTES = bytes(1 << 20)
-
-ZEROES = memoryview(_ZERO_BYTES)
-"""Zeros to write."""
 
 
 class Extent(NamedTuple):
@@ -531,39 +518,3 @@ def read_only() -> OSError:
 def damaged() -> OSError:
     """What a request fails with where tables or headers cannot be true."""
     return OSError(errno.EIO, os.strerror(errno.EIO))
-
-
-def is_zero(data: bytes | memoryview) -> bool:
-    """Whether `data` is all zeros."""
-    # startswith compares as memcmp does; `==` of memoryviews takes 60 times as long.
-    most = len(_ZERO_BYTES)
-    if len(data) <= most:
-        return _ZERO_BYTES.startswith(data)
-    return all(_ZERO_BYTES.startswith(data[at : at + most]) for at in range(0, len(data), most))
-
-
-def clear(view: memoryview) -> None:
-    """Fill `view` with zeros."""
-    for at in range(0, len(view), len(ZEROES)):
-        part = view[at : at + len(ZEROES)]
-        part[:] = ZEROES[: len(part)]
-
-
-def zeroes(length: int) -> list[memoryview]:
-    """Pieces with `length` bytes of zeros, without taking memory for them."""
-    pieces = [ZEROES] * (length // len(ZEROES))
-    rest = length % len(ZEROES)
-    return [*pieces, ZEROES[:rest]] if rest else pieces
-
-
-def take(buffers: Buffers, length: int) -> tuple[list[memoryview], list[memoryview]]:
-    """The first `length` bytes of `buffers`, and the rest."""
-    taken, rest = [], []
-    for view in buffers:
-        part = view[:length]
-        if len(part):
-            taken.append(part)
-        if len(part) < len(view):
-            rest.append(view[len(part) :])
-        length -= len(part)
-    return taken, rest

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from itertools import accumulate
 
 from pemu.block.extents import above
-from pemu.block.image import Buffers, Extent, Image, take
+from pemu.block.image import Extent, Image
+from pemu.block.pieces import Buffers, take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

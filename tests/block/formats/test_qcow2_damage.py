@@ -13,8 +13,9 @@ import pytest
 from pemu.block.formats.qcow2.header import DIRTY, Fields, MoreFields, parse_header
 from pemu.block.formats.qcow2.snapshots import Entry, Extra
 from pemu.block.graph import Graph
-from pemu.block.image import Image, Pieces, Snapshot
+from pemu.block.image import Image, Snapshot
 from pemu.block.opening import Mode
+from pemu.block.pieces import Pieces
 from tests.block.formats.exchange import create, open_image
 from tests.block.mutation import Field, entries, exercise, fields_of, mutations, tangles
 from tests.block.recording import Recording

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pemu.block.filters.filter import Filter
-from pemu.block.image import Buffers, Extent, Image, Limits, Pieces, take
+from pemu.block.image import Extent, Image, Limits
+from pemu.block.pieces import Buffers, Pieces, take
 
 
 class Aligned(Filter):

@@ -8,8 +8,9 @@ from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.extents import above
 from pemu.block.filters.filter import Filter
-from pemu.block.image import Buffers, Extent, Image, Pieces, take
+from pemu.block.image import Extent, Image
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, Pieces, take
 from pemu.options.keyval import Key
 from pemu.options.types import Text
 

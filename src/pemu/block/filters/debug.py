@@ -18,8 +18,9 @@ from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.filters.aligned import Aligned
 from pemu.block.filters.filter import Filter
-from pemu.block.image import Buffers, Extent, Image, Limits, Pieces, take
+from pemu.block.image import Extent, Image, Limits
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, Pieces, take
 from pemu.options.error import quoted
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, Int, ListOf, Size, Text

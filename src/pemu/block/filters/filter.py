@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pemu.block.error import ImageError
-from pemu.block.image import Buffers, Extent, Image, Limits, Pieces
+from pemu.block.image import Extent, Image, Limits
+from pemu.block.pieces import Buffers, Pieces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

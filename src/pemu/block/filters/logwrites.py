@@ -11,8 +11,9 @@ from typing import ClassVar
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.filters.filter import Filter
-from pemu.block.image import Image, Pieces
+from pemu.block.image import Image
 from pemu.block.opening import Opening
+from pemu.block.pieces import Pieces
 from pemu.block.structure import U32, U64, Structure
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Int, Size

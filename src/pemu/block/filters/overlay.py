@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from pemu.block.error import ImageError
-from pemu.block.image import Buffers, Extent, Image, Pieces, take
+from pemu.block.image import Extent, Image
+from pemu.block.pieces import Buffers, Pieces, take
 
 CLUSTER = 1 << 16
 """Bytes that are copied at a time: what is written first costs one copy of that many."""

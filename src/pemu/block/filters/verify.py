@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.filters.filter import Filter
-from pemu.block.image import Buffers, Image, Pieces
+from pemu.block.image import Image
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, Pieces
 
 
 class Verify(Filter):

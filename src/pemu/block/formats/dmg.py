@@ -16,8 +16,9 @@ from typing import ClassVar, NamedTuple
 
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Extent, Image, clear, damaged, take
+from pemu.block.image import SECTOR, Extent, Image, damaged
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, clear, take
 from pemu.block.structure import U32, U64, Annotated, Structure
 
 LARGEST_TABLES = 64 << 20

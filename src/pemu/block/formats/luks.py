@@ -12,8 +12,9 @@ from pemu.block.crypto.luks import Luks, header_bytes
 from pemu.block.crypto.secrets import secret
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import Buffers, Extent, Image, Limits, Pieces
+from pemu.block.image import Extent, Image, Limits
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, Pieces
 from pemu.block.tree import typed
 from pemu.options.keyval import Key
 from pemu.options.types import Text

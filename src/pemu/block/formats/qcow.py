@@ -15,8 +15,9 @@ from pemu.block.crypto.ciphers import SectorCipher
 from pemu.block.crypto.secrets import secret
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Image, Limits, Packed, Pieces, damaged
+from pemu.block.image import SECTOR, Image, Limits, damaged
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, Packed, Pieces
 from pemu.block.structure import U8, U16, U32, U64, Structure
 from pemu.block.table import Table, TableTree
 from pemu.options.keyval import Group, Key

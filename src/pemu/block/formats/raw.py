@@ -8,8 +8,9 @@ import os
 from pemu.block.creation import Creation
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, Pieces, clear, take
+from pemu.block.image import SECTOR, Extent, Image, Limits
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, Pieces, clear, take
 from pemu.block.probe import PROBED, probe
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Size

@@ -42,8 +42,9 @@ from pemu.block.formats.vhdx_layout import (
     sealed,
 )
 from pemu.block.formats.vhdx_log import is_pending, replay
-from pemu.block.image import SECTOR, Check, Image, Pieces, damaged
+from pemu.block.image import SECTOR, Check, Image, damaged
 from pemu.block.opening import Opening
+from pemu.block.pieces import Pieces
 from pemu.block.table import Table, write_entries
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Enum, Size

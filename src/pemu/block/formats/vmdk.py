@@ -33,19 +33,9 @@ from pemu.block.formats.vmdk_extent import (
     open_sparse,
 )
 from pemu.block.formats.vmdk_sesparse import SeSparseExtent, open_sesparse
-from pemu.block.image import (
-    SECTOR,
-    Buffers,
-    Check,
-    Extent,
-    Image,
-    Limits,
-    Packed,
-    Pieces,
-    damaged,
-    take,
-)
+from pemu.block.image import SECTOR, Check, Extent, Image, Limits, damaged
 from pemu.block.opening import Mode, Opening, resolve
+from pemu.block.pieces import Buffers, Packed, Pieces, take
 from pemu.block.table import write_entries
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Enum, Text

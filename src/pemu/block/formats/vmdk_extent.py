@@ -14,18 +14,8 @@ from typing import ClassVar
 
 from pemu.block.clusters import ABSENT, OTHER, ZERO, ClusterImage
 from pemu.block.error import ImageError
-from pemu.block.image import (
-    SECTOR,
-    Buffers,
-    Check,
-    Extent,
-    Image,
-    Packed,
-    Pieces,
-    clear,
-    damaged,
-    take,
-)
+from pemu.block.image import SECTOR, Check, Extent, Image, damaged
+from pemu.block.pieces import Buffers, Packed, Pieces, clear, take
 from pemu.block.structure import U8, U16, U32, U64, Annotated, Structure
 from pemu.block.table import Table, TableTree
 

@@ -18,8 +18,9 @@ from pemu.block.creation import Creation
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.formats.raw import Raw
-from pemu.block.image import SECTOR, Extent, Image, Pieces, damaged
+from pemu.block.image import SECTOR, Extent, Image, damaged
 from pemu.block.opening import Opening
+from pemu.block.pieces import Pieces
 from pemu.block.structure import U8, U16, U32, U64, Annotated, Structure
 from pemu.block.table import Table, write_entries
 from pemu.options.keyval import Key

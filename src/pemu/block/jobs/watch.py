@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pemu.block.filters.filter import Filter
-from pemu.block.image import Image, Pieces
+from pemu.block.image import Image
+from pemu.block.pieces import Pieces
 
 
 class Watch(Filter):

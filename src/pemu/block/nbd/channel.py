@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pemu.block.image import take
+from pemu.block.pieces import take
 
 if TYPE_CHECKING:
     import ssl

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pemu.block.error import ImageError
-from pemu.block.image import Buffers, Pieces, clear, take
 from pemu.block.nbd import protocol as nbd
 from pemu.block.nbd.channel import Channel, Gone
 from pemu.block.nbd.tls import Credentials
+from pemu.block.pieces import Buffers, Pieces, clear, take
 
 MAX_REPLY = 16 << 20
 """Bytes of a chunk that is no data: block status is the longest."""

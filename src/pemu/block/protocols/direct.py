@@ -7,8 +7,8 @@ import os
 import threading
 
 from pemu.block.error import ImageError
-from pemu.block.image import Buffers, Pieces, clear, take
 from pemu.block.opening import Mode
+from pemu.block.pieces import Buffers, Pieces, clear, take
 from pemu.block.protocols.file import File
 
 BLOCK = 4096

@@ -7,8 +7,9 @@ import os
 import stat
 
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Extent, Image, Pieces, clear, take
+from pemu.block.image import SECTOR, Extent, Image
 from pemu.block.opening import Mode
+from pemu.block.pieces import Buffers, Pieces, clear, take
 from pemu.block.protocols.locks import lock, unlock
 from pemu.fdsets import open_path
 

@@ -12,12 +12,13 @@ from pemu.block.creation import Creation
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.filters.aligned import Aligned
-from pemu.block.image import Buffers, Extent, Image, Limits, Pieces, take
+from pemu.block.image import Extent, Image, Limits
 from pemu.block.nbd import protocol as nbd
 from pemu.block.nbd.channel import Channel, Gone
 from pemu.block.nbd.client import Connection, Negotiation
 from pemu.block.nbd.tls import Credentials, find_credentials
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, Pieces, take
 from pemu.options.error import OptionError
 from pemu.options.keyval import Group, Key
 from pemu.options.types import Bool, Enum, Int, Text

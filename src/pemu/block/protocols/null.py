@@ -7,8 +7,9 @@ from typing import Any
 
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import Buffers, Extent, Image, Pieces, clear
+from pemu.block.image import Extent, Image
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, Pieces, clear
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Int, Size, Text
 

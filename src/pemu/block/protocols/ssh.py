@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pemu.block.creation import Creation
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import Buffers, Extent, Image, Pieces
+from pemu.block.image import Extent, Image
 from pemu.block.opening import Mode, Opening
+from pemu.block.pieces import Buffers, Pieces
 from pemu.block.protocols.sftp import CREATE, READ, TRUNCATE, WRITE, Sftp
 from pemu.block.tree import typed
 from pemu.options.keyval import Group, Key

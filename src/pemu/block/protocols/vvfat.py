@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, Pieces, clear, take
+from pemu.block.image import SECTOR, Extent, Image, Limits
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, Pieces, clear, take
 from pemu.block.protocols.fat_layout import Layout, Node, geometry, scan
 from pemu.block.protocols.fat_tree import Found, Reader
 from pemu.options.keyval import Key

@@ -21,8 +21,9 @@ from urllib.parse import unquote, urlsplit
 from pemu.block.crypto.secrets import secret
 from pemu.block.driver import Driver
 from pemu.block.error import ImageError
-from pemu.block.image import SECTOR, Buffers, Extent, Image, take
+from pemu.block.image import SECTOR, Extent, Image
 from pemu.block.opening import Opening
+from pemu.block.pieces import Buffers, take
 from pemu.options.keyval import Key
 from pemu.options.types import Bool, Int, Size, Text
 

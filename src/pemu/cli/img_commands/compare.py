@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from pemu.block.extents import Stretch, above, unfiltered
-from pemu.block.image import Extent, Image, is_zero
+from pemu.block.image import Extent, Image
+from pemu.block.pieces import is_zero
 from pemu.cli.img_commands.progress import Progress
 from pemu.cli.img_commands.session import COMMON, Session, mistake, usage
 from pemu.options.error import OptionError

@@ -16,7 +16,7 @@ from pemu.block.formats.qcow2.header import (
 )
 from pemu.block.formats.qcow2.layout import COMPRESSED, COPIED, OFFSET, REFCOUNT_OFFSET, ZERO
 from pemu.block.formats.qcow2.words import load_words, zeros
-from pemu.block.image import ZEROES
+from pemu.block.pieces import ZEROES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from pemu.block.formats.qcow2.layout import (
 )
 from pemu.block.formats.qcow2.mapping import runs
 from pemu.block.formats.qcow2.writing import Qcow2Writing
-from pemu.block.image import SECTOR, ZEROES
+from pemu.block.image import SECTOR
+from pemu.block.pieces import ZEROES
 
 PREALLOCATION = ("off", "metadata", "falloc", "full")
 

@@ -7,7 +7,7 @@ import zlib
 from _thread import _local
 
 from pemu.block.formats.qcow2.header import ZSTD
-from pemu.block.image import Packed
+from pemu.block.pieces import Packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from pemu.block.formats.qcow2.mapping import Run, known_place, runs
 from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.overlaps import TEMPLATES
 from pemu.block.formats.qcow2.words import read_into_padded, read_padded
-from pemu.block.image import SECTOR, Buffers, Extent, Image, Limits, clear, take
+from pemu.block.image import SECTOR, Extent, Image, Limits
+from pemu.block.pieces import Buffers, clear, take
 from pemu.records import dataclass, field
 
 TYPE_CHECKING = False

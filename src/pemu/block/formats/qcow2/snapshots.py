@@ -16,7 +16,8 @@ from pemu.block.formats.qcow2.layout import COMPRESSED, COPIED, OFFSET, check_l1
 from pemu.block.formats.qcow2.metadata import Metadata
 from pemu.block.formats.qcow2.switching import Switch
 from pemu.block.formats.qcow2.words import load_words, read_padded, same_until
-from pemu.block.image import Buffers, Pieces, Snapshot
+from pemu.block.image import Snapshot
+from pemu.block.pieces import Buffers, Pieces
 from pemu.block.structure import U16, U32, U64, Structure
 from pemu.records import dataclass
 

@@ -6,7 +6,8 @@ import sys
 from array import array
 from collections.abc import Iterator
 
-from pemu.block.image import Image, clear
+from pemu.block.image import Image
+from pemu.block.pieces import clear
 
 TYPES = {8: "B", 16: "H", 32: "I", 64: "Q"}
 """Bits of a word, and what `array` calls it."""

@@ -22,7 +22,8 @@ from pemu.block.formats.qcow2.layout import (
 )
 from pemu.block.formats.qcow2.mapping import gone, runs
 from pemu.block.formats.qcow2.reading import Qcow2Reading
-from pemu.block.image import SECTOR, ZEROES, Packed, Pieces, take
+from pemu.block.image import SECTOR
+from pemu.block.pieces import ZEROES, Packed, Pieces, take
 from pemu.records import NamedTuple
 
 TYPE_CHECKING = False
