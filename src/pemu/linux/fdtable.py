@@ -1,9 +1,9 @@
 """What Pemu has to know about file descriptors.
 
-Guest descriptors are host descriptors, and the host keeps the book.  Two kinds are special: Pemu's
+Guest descriptors are host descriptors, and the host keeps the book. Two kinds are special: Pemu's
 own, which a guest must not close, and those that carry a translator: data that depend on the byte
 order or on signal numbers (signalfd; eventfd, timerfd, inotify, netlink for a big-endian guest),
-directories whose offsets a 32-bit guest cannot hold, and those in /proc.  A byte in `SPECIAL` tells
+directories whose offsets a 32-bit guest cannot hold, and those in /proc. A byte in `SPECIAL` tells
 them, also native code, which leaves them to Python.
 """
 

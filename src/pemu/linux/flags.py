@@ -1,6 +1,6 @@
 """Constants whose numbers differ between guest and host: both directions, and names for -strace.
 
-A row is "NAME guest host", or "NAME number" when both agree.  Numbers are written as in C.
+A row is "NAME guest host", or "NAME number" when both agree. Numbers are written as in C.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Flags:
 
     A row may name several bits at once (`O_SYNC` contains `O_DSYNC`): put it before its parts.
     `fields` are masks whose bits together hold one number (`O_ACCMODE`): rows inside such a mask
-    match by equality.  Bits without a row are dropped when translated, or kept if `keep` is set;
+    match by equality. Bits without a row are dropped when translated, or kept if `keep` is set;
     for them a host's value gets `invalid`, bits that the call refuses.
     """
 

@@ -64,7 +64,7 @@ _BYTES_HEADER = bytes.__basicsize__ - 1
 def address_of(data: bytes) -> int:
     """The host address of the bytes of `data`, NUL-terminated, for a call that only reads them.
 
-    The caller keeps `data` alive during the call.  A bytes object holds its data inline, one
+    The caller keeps `data` alive during the call. A bytes object holds its data inline, one
     header from its own address: asking ctypes for the same costs ten times as much.
     """
     return id(data) + _BYTES_HEADER

@@ -6,7 +6,7 @@
     1234 +++ exited with 1 +++
 
 Arguments before the first that the call fills are written before the call is made, so that a
-call that waits, or never returns, can be seen.  When another thread writes in between, the line is
+call that waits, or never returns, can be seen. When another thread writes in between, the line is
 continued as strace does it.
 """
 

@@ -8,9 +8,9 @@ A call is declared once, by its name; `linux/mips/numbers.py` says which number 
     passthrough("fchmod", Fd, Mode)
 
 A Python function gets decoded arguments (`types`), and returns a number >= 0, or minus a host
-error number, or raises OSError; None leaves the registers alone.  A GuestFault becomes EFAULT.  A
+error number, or raises OSError; None leaves the registers alone. A GuestFault becomes EFAULT.  A
 passthrough is made by the host with the same arguments, pointers turned into host addresses or
-converted copies.  Declarations of other modules than the ones used are never imported:
+converted copies. Declarations of other modules than the ones used are never imported:
 `calls/__init__.py` says which module declares which call.
 """
 
@@ -158,7 +158,7 @@ def syscall(
 ) -> Callable[[F], F]:
     """Declare the system call `name`, made by the decorated function.
 
-    `abis`: where this declaration holds.  `native`: the host's call that native code makes with
+    `abis`: where this declaration holds. `native`: the host's call that native code makes with
     these arguments without asking the function, or a function that tells the form of such a call.
     `returns`: see `Call`.
     """

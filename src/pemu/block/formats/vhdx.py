@@ -106,7 +106,7 @@ class Vhdx(ClusterImage):
             if is_pending(file, self.header):
                 raise ImageError(
                     f"VHDX image file '{file.name}' opened read-only, but contains a log that needs"
-                    " to be replayed.  To replay the log, run:\n"
+                    " to be replayed. To replay the log, run:\n"
                     f"pemu-img check -r all '{file.name}'"
                 )
             return
@@ -324,7 +324,7 @@ DRIVER = Driver(
         Key(
             "block_state_zero",
             Bool(),
-            "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to "
+            "Force use of payload blocks of type 'ZERO'. Non-standard, but default. Do not set to "
             "'off' when using 'qemu-img convert' with subformat=dynamic.",
         ),
     ),

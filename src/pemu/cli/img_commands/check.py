@@ -67,7 +67,8 @@ def run(words: Sequence[str]) -> int:
                 fixed, found = found, image.check_image("")
         except ImageError as error:
             if type(image).check_image is _without_checks():
-                return _unsupported(str(error), json)
+                warn(str(error))
+                return NO_CHECKS
             raise
         except OSError as error:
             found, fixed = Check(errors=1), None
@@ -88,11 +89,6 @@ def _without_checks() -> Any:
     from pemu.block.image import Image
 
     return Image.check_image
-
-
-def _unsupported(text: str, json: bool) -> int:
-    warn(text)
-    return NO_CHECKS
 
 
 def _as_json(found: Check, fixed: Check | None, name: str, format: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import os
 from contextlib import ExitStack
 
 from pemu.block.copying import WORKERS, Copier, CopyError, Piece
-from pemu.block.driver import Driver
 from pemu.block.error import ImageError
 from pemu.block.extents import above, unfiltered
 from pemu.block.graph import creating_protocol
@@ -311,7 +310,7 @@ def _create(
     size = number(values.pop("size"), "image size") if "size" in values else source.image.size
     _settle_backing(session, source, values, name)
     if wanted.compress:
-        _settle_compression(driver, values)
+        _settle_compression(values)
     try:
         session.graph.create(format, name, size, values)
     except ImageError as error:
@@ -332,7 +331,7 @@ def _settle_backing(session: Session, source: _Source, values: dict[str, str], n
     image.close()
 
 
-def _settle_compression(driver: Driver, values: dict[str, str]) -> None:
+def _settle_compression(values: dict[str, str]) -> None:
     if values.get("encryption") == "on" or values.get("encrypt.format"):
         raise OptionError("Compression and encryption not supported at the same time")
     if values.get("preallocation", "off") != "off":

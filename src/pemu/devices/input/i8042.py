@@ -23,7 +23,16 @@ KEYBOARD_OFF, MOUSE_OFF, TRANSLATE = 0x10, 0x20, 0x40
 A20 = 0x02
 """The bit of the output port that lets address line 20 through."""
 
-_TAKES_DATA = (0x60, 0xD1, 0xD2, 0xD3, 0xD4)
+# Commands
+READ_MODE, WRITE_MODE = 0x20, 0x60  # byte 0 of the memory
+LAST_BYTE = 0x1F
+MOUSE_DISABLE, MOUSE_ENABLE, MOUSE_TEST = 0xA7, 0xA8, 0xA9
+SELF_TEST, KEYBOARD_TEST, KEYBOARD_DISABLE, KEYBOARD_ENABLE = 0xAA, 0xAB, 0xAD, 0xAE
+READ_INPUT_PORT, READ_OUTPUT_PORT, WRITE_OUTPUT_PORT = 0xC0, 0xD0, 0xD1
+FROM_KEYBOARD, FROM_THE_MOUSE, TO_MOUSE = 0xD2, 0xD3, 0xD4
+A20_OFF, A20_ON, READ_TEST_INPUTS = 0xDD, 0xDF, 0xE0
+
+_TAKES_DATA = (WRITE_MODE, WRITE_OUTPUT_PORT, FROM_KEYBOARD, FROM_THE_MOUSE, TO_MOUSE)
 
 
 class I8042(IsaDevice):
@@ -137,30 +146,28 @@ class I8042(IsaDevice):
             return
         if value in _TAKES_DATA:
             self.command = value
-        elif value == 0x20:
+        elif value == READ_MODE:
             self._put(self.mode)
-        elif value in (0xA7, 0xA8):
-            self._set_mode(MOUSE_OFF, value == 0xA7)
-        elif value in (0xAD, 0xAE):
-            self._set_mode(KEYBOARD_OFF, value == 0xAD)
-        elif value == 0xAA:
+        elif value in (MOUSE_DISABLE, MOUSE_ENABLE):
+            self._set_mode(MOUSE_OFF, value == MOUSE_DISABLE)
+        elif value in (KEYBOARD_DISABLE, KEYBOARD_ENABLE):
+            self._set_mode(KEYBOARD_OFF, value == KEYBOARD_DISABLE)
+        elif value == SELF_TEST:
             self.passed = True
             self._put(0x55)
-        elif value in (0xA9, 0xAB):  # tests of the interfaces
+        elif value in (MOUSE_TEST, KEYBOARD_TEST, READ_TEST_INPUTS):
             self._put(0x00)
-        elif value == 0xC0:
+        elif value == READ_INPUT_PORT:
             self._put(0x80)
-        elif value == 0xD0:
+        elif value == READ_OUTPUT_PORT:
             self._put(self._output_port())
-        elif value in (0xDD, 0xDF):
+        elif value in (A20_OFF, A20_ON):
             self._write_output_port(
-                self.output_port | A20 if value == 0xDF else self.output_port & ~A20
+                self.output_port | A20 if value == A20_ON else self.output_port & ~A20
             )
-        elif value == 0xE0:
+        elif READ_MODE < value <= READ_MODE | LAST_BYTE:
             self._put(0x00)
-        elif 0x21 <= value <= 0x3F:
-            self._put(0x00)
-        elif 0x61 <= value <= 0x7F:
+        elif WRITE_MODE < value <= WRITE_MODE | LAST_BYTE:
             self.command = value
         else:
             self.guest_error(f"unknown command {value:#04x}")
@@ -182,17 +189,17 @@ class I8042(IsaDevice):
     def _write_data(self, offset: int, value: int, size: int) -> None:
         self.was_command = False
         command, self.command = self.command, 0
-        if command == 0x60:
+        if command == WRITE_MODE:
             self.mode = value
             self._update()
             self._fetch()
-        elif command == 0xD1:
+        elif command == WRITE_OUTPUT_PORT:
             self._write_output_port(value)
-        elif command == 0xD2:
+        elif command == FROM_KEYBOARD:
             self._put(value)
-        elif command == 0xD3:
+        elif command == FROM_THE_MOUSE:
             self._put(value, mouse=True)
-        elif command == 0xD4:
+        elif command == TO_MOUSE:
             self.mode &= ~MOUSE_OFF
             self.mouse.write(value)
         elif not command:

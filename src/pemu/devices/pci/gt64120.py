@@ -166,7 +166,7 @@ class Gt64120(Device):
             self.pci_memory,
             machine.io.root,
             self.pirqs,
-            route=lambda slot, pin: self.route(slot, pin),
+            route=lambda slot, pin: self.route(slot, pin),  # boards set it later
         )
         self.region = _Isd(self)
         self.own(self.region)

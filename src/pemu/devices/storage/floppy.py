@@ -31,14 +31,18 @@ NOT_RESET, INTERRUPTS, MOTORS = 0x04, 0x08, 0x10
 REQUEST, TO_HOST, NO_DMA, COMMAND_BUSY = 0x80, 0x40, 0x20, 0x10
 
 # Status register 0
-ABNORMAL, INVALID, SEEK_END, NOT_READY = 0x40, 0x80, 0x20, 0x08
+ABNORMAL, INVALID, SEEK_END, EQUIPMENT_CHECK, NOT_READY = 0x40, 0x80, 0x20, 0x10, 0x08
 POLLED = 0xC0
 
-# Status registers 1 and 2
-NO_DATA, WRITE_PROTECTED, END_OF_CYLINDER, DATA_ERROR, OVERRUN = 0x04, 0x02, 0x80, 0x20, 0x10
+# Status register 1
+NO_ADDRESS_MARK, WRITE_PROTECTED, NO_DATA = 0x01, 0x02, 0x04
+OVERRUN, DATA_ERROR, END_OF_CYLINDER = 0x10, 0x20, 0x80
+
+# Status register 3
+TRACK_0, PROTECTED, ALWAYS_ONE = 0x10, 0x40, 0x28
 
 DISK_CHANGED = 0x80
-VERSION = 0x90
+CHIP_VERSION, CHIP_PART = 0x90, 0x41
 
 
 class Format(NamedTuple):
@@ -69,24 +73,31 @@ def format_of(size: int) -> Format | None:
     return Format(18, 80, 2) if size else None
 
 
+# Commands: the lower five bits; the upper ones are parameters.
+READ_TRACK, SPECIFY, SENSE_DRIVE_STATUS, WRITE_DATA, READ_DATA = 0x02, 0x03, 0x04, 0x05, 0x06
+RECALIBRATE, SENSE_INTERRUPT_STATUS, READ_ID, DUMPREG, SEEK = 0x07, 0x08, 0x0A, 0x0E, 0x0F
+VERSION, PERPENDICULAR_MODE, CONFIGURE, LOCK, PART_ID = 0x10, 0x12, 0x13, 0x14, 0x18
+COMMAND_MASK = 0x1F
+MULTI_TRACK = 0x80
+
 _LENGTHS = {
-    0x02: 9,  # READ TRACK
-    0x03: 3,  # SPECIFY
-    0x04: 2,  # SENSE DRIVE STATUS
-    0x05: 9,  # WRITE DATA
-    0x06: 9,  # READ DATA
-    0x07: 2,  # RECALIBRATE
-    0x08: 1,  # SENSE INTERRUPT STATUS
-    0x0A: 2,  # READ ID
-    0x0E: 1,  # DUMPREG
-    0x0F: 3,  # SEEK
-    0x10: 1,  # VERSION
-    0x12: 2,  # PERPENDICULAR MODE
-    0x13: 4,  # CONFIGURE
-    0x14: 1,  # LOCK
-    0x18: 1,  # PART ID
+    READ_TRACK: 9,
+    SPECIFY: 3,
+    SENSE_DRIVE_STATUS: 2,
+    WRITE_DATA: 9,
+    READ_DATA: 9,
+    RECALIBRATE: 2,
+    SENSE_INTERRUPT_STATUS: 1,
+    READ_ID: 2,
+    DUMPREG: 1,
+    SEEK: 3,
+    VERSION: 1,
+    PERPENDICULAR_MODE: 2,
+    CONFIGURE: 4,
+    LOCK: 1,
+    PART_ID: 1,
 }
-"""Bytes of each command, by its lower five bits; the upper ones are parameters."""
+"""Bytes of each command; others have one."""
 
 
 class IsaFdc(IsaDevice):
@@ -270,7 +281,7 @@ class IsaFdc(IsaDevice):
             self._next_byte()
         elif self.phase == "command":
             self.command.append(value)
-            if len(self.command) >= _LENGTHS.get(self.command[0] & 0x1F, 1):
+            if len(self.command) >= _LENGTHS.get(self.command[0] & COMMAND_MASK, 1):
                 self._execute()
 
     def _next_byte(self) -> None:
@@ -297,48 +308,48 @@ class IsaFdc(IsaDevice):
             self._interrupt()
 
     def _execute(self) -> None:
-        code = self.command[0] & 0x1F
+        code = self.command[0] & COMMAND_MASK
         number = self.command[1] & 3 if len(self.command) > 1 else 0
-        if code in (0x02, 0x05, 0x06):
+        if code in (READ_TRACK, WRITE_DATA, READ_DATA):
             self._begin_transfer()
-        elif code == 0x03:
+        elif code == SPECIFY:
             self.specified = list(self.command[1:3])
             self._answer()
-        elif code == 0x04:
+        elif code == SENSE_DRIVE_STATUS:
             self._answer(self._drive_status(number, self.command[1] & 4))
-        elif code in (0x07, 0x0F):
-            self._seek(number, 0 if code == 0x07 else self.command[2])
-        elif code == 0x08 and self.interrupt_status:
+        elif code in (RECALIBRATE, SEEK):
+            self._seek(number, 0 if code == RECALIBRATE else self.command[2])
+        elif code == SENSE_INTERRUPT_STATUS and self.interrupt_status:
             self.line.lower()
             status = self.interrupt_status.pop(0)
             self._answer(status, self.tracks[status & 3])
-        elif code == 0x0A:
+        elif code == READ_ID:
             self._read_id(number)
-        elif code == 0x0E:
+        elif code == DUMPREG:
             tracks, specified = self.tracks, self.specified
             self._answer(*tracks, *specified, 0, self.locked << 7, self.configured, 0)
-        elif code == 0x10 and self.command[0] == 0x10:
-            self._answer(VERSION)
-        elif code == 0x12:
+        elif self.command[0] == VERSION:
+            self._answer(CHIP_VERSION)
+        elif code == PERPENDICULAR_MODE:
             self._answer()
-        elif code == 0x13:
+        elif code == CONFIGURE:
             self.configured = self.command[2]
             self._answer()
-        elif code == 0x14:
+        elif code == LOCK:
             self.locked = self.command[0] >> 7
             self._answer(self.locked << 4)
-        elif self.command[0] == 0x18:
-            self._answer(0x41)
+        elif self.command[0] == PART_ID:
+            self._answer(CHIP_PART)
         else:
             self._answer(INVALID)
 
     def _drive_status(self, number: int, head: int) -> int:
         backend = self._backend(number)
-        status = 0x28 | head | number
+        status = ALWAYS_ONE | head | number
         if not self.tracks[number]:
-            status |= 0x10
+            status |= TRACK_0
         if backend is not None and backend.readonly:
-            status |= 0x40
+            status |= PROTECTED
         return status
 
     def _seek(self, number: int, track: int) -> None:
@@ -350,7 +361,7 @@ class IsaFdc(IsaDevice):
                 self.changed[number] = 0
             status = SEEK_END | number
         else:
-            status = SEEK_END | ABNORMAL | 0x10 | number  # no track 0 was found
+            status = SEEK_END | ABNORMAL | EQUIPMENT_CHECK | number  # no track 0 was found
         self.interrupt_status = bytearray((status,))
         self._interrupt()
 
@@ -358,7 +369,7 @@ class IsaFdc(IsaDevice):
         backend = self._backend(number)
         head = self.command[1] >> 2 & 1
         if backend is None or backend.image is None:
-            self._fail(ABNORMAL | number | head << 2, 0x01)
+            self._fail(ABNORMAL | number | head << 2, NO_ADDRESS_MARK)
         else:
             self._answer(number | head << 2, 0, 0, self.tracks[number], head, 1, 2, interrupt=True)
 
@@ -375,7 +386,7 @@ class IsaFdc(IsaDevice):
             self._fail(ABNORMAL | NOT_READY | number, 0)
         elif self.command[5] != 2 or not self._inside(layout):
             self._fail(ABNORMAL | number, NO_DATA)
-        elif self.command[0] & 0x1F == 0x05:
+        elif self._writes:
             if backend.readonly:
                 self._fail(ABNORMAL | number, WRITE_PROTECTED)
             else:
@@ -402,7 +413,7 @@ class IsaFdc(IsaDevice):
     @property
     def _writes(self) -> bool:
         """Whether the host brings the sectors."""
-        return self.command[0] & 0x1F == 0x05
+        return self.command[0] & COMMAND_MASK == WRITE_DATA
 
     def _offer(self, phase: str, data: bytes | bytearray) -> None:
         """Begin to transfer a sector between the controller and the host."""
@@ -483,7 +494,7 @@ class IsaFdc(IsaDevice):
         track, head, sector = self.sector
         if sector < min(self.command[6], layout.sectors):
             return [track, head, sector + 1]
-        if self.command[0] & 0x80 and not head and layout.heads == 2:
+        if self.command[0] & MULTI_TRACK and not head and layout.heads == 2:
             return [track, 1, 1]
         return None
 
@@ -503,7 +514,7 @@ class IsaFdc(IsaDevice):
         """End a transfer as the DMA controller wants it; the result names the next sector."""
         drive_and_head = self.command[1] & 3 | (self.sector[1] & 1) << 2
         track, head, _ = self.sector
-        both_sides = self.command[0] & 0x80
+        both_sides = self.command[0] & MULTI_TRACK
         following = self._following() or [track + 1 & 0xFF, 0 if both_sides else head, 1]
         self._answer(drive_and_head, 0, 0, *following, 2, interrupt=True)
 

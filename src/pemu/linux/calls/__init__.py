@@ -1,6 +1,6 @@
-"""The system calls, one module a kind.  Which module declares which call stands here.
+"""The system calls, one module a kind. Which module declares which call stands here.
 
-A module is imported when one of its calls is first made.  `tests/linux/test_syscall_index.py`
+A module is imported when one of its calls is first made. `tests/linux/test_syscall_index.py`
 checks that each list holds just the names that its module declares.
 """
 

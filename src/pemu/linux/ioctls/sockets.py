@@ -1,7 +1,7 @@
 """Sockets and network interfaces.
 
 A `struct ifreq` is a name and a union whose member depends on the request; its size is 32 bytes
-with a 32-bit word, 40 with a 64-bit one.  Left out: SIOCETHTOOL, bridges, wireless.
+with a 32-bit word, 40 with a 64-bit one. Left out: SIOCETHTOOL, bridges, wireless.
 Sources: the kernel's `asm/sockios.h`, `linux/sockios.h`, `linux/if.h`, `linux/route.h`,
 `linux/if_arp.h`.
 """

@@ -1,7 +1,7 @@
 """System call numbers of the three MIPS ABIs, Linux 6.1.
 
 Each row starts with the number of its first name; the names after it follow without a gap.
-Numbers that the kernel keeps reserved have no name.  Source: the kernel's `asm/unistd_o32.h`,
+Numbers that the kernel keeps reserved have no name. Source: the kernel's `asm/unistd_o32.h`,
 `asm/unistd_n64.h`, `asm/unistd_n32.h`.
 """
 

@@ -1,10 +1,10 @@
 """Netlink messages between a guest and the host's kernel.
 
-Netlink speaks the byte order of the kernel.  A big-endian guest's messages are therefore turned
+Netlink speaks the byte order of the kernel. A big-endian guest's messages are therefore turned
 here, header, family header and attributes, by tables of the attribute types (Linux uapi headers
 `linux/netlink.h`, `rtnetlink.h`, `if_link.h`, `if_addr.h`, `neighbour.h`, `fib_rules.h`,
-`nexthop.h`, `genetlink.h`, `inet_diag.h`, `unix_diag.h`).  An attribute that no table knows keeps
-its payload.  For guests of either order the error numbers in acknowledgements are converted.
+`nexthop.h`, `genetlink.h`, `inet_diag.h`, `unix_diag.h`). An attribute that no table knows keeps
+its payload. For guests of either order the error numbers in acknowledgements are converted.
 
 Left out: the attributes of generic netlink families other than the controller, of traffic control
 kinds, and of XFRM; their headers are converted and their payloads pass as they are.

@@ -1,7 +1,7 @@
 """Options of sockets: how the value of each is turned between guest and host.
 
 Most values are ints or structures without word-sized fields, which only a big-endian guest has
-otherwise; those that hold longs or pointers are converted for every guest.  A value whose option
+otherwise; those that hold longs or pointers are converted for every guest. A value whose option
 is not listed is turned as a number if it has a number's size, else passed as it is.
 
 Left out: the tables of iptables and its like (`ENOPROTOOPT`), whose structures hold pointers and

@@ -1,7 +1,7 @@
 """Socket addresses: the guest's byte order against the host's, and how -strace shows them.
 
-Layouts do not depend on the word size.  What the wire fixes (ports, Internet addresses) is in
-network order on both sides and stays.  Source: the address headers of Linux uapi.
+Layouts do not depend on the word size. What the wire fixes (ports, Internet addresses) is in
+network order on both sides and stays. Source: the address headers of Linux uapi.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Byte order of records whose layout does not depend on the word size.
 
 A layout names the widths of the fields in order, with `struct`'s letters and counts: `"4B2HI"` is
-four bytes, two 16-bit and one 32-bit number.  A `*` ends the layout: the last letter repeats
-as long as there is data.  Padding is spelt out, so that no alignment rule is needed.
+four bytes, two 16-bit and one 32-bit number. A `*` ends the layout: the last letter repeats
+as long as there is data. Padding is spelt out, so that no alignment rule is needed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Structures of System V IPC: what IPC_STAT and its like exchange.
 
-The layouts that IPC_64 selects, and the older ones without it.  Source: Linux uapi `linux/ipc.h`,
+The layouts that IPC_64 selects, and the older ones without it. Source: Linux uapi `linux/ipc.h`,
 `shm.h`, `sem.h`, `msg.h` and the `asm/*buf.h` of MIPS and x86.
 """
 
