@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,18 @@ def test_image_below_that_has_changed_is_noticed(tmp_path: Path) -> None:
         image.read(0, 512)
     image.close()
     assert qemu("qemu-io", "-r", "-c", "read 0 512", path, check=False).returncode == 1
+
+
+@pytest.mark.parametrize("subformat", ["monolithicSparse", "twoGbMaxExtentSparse"])
+def test_extents_of_an_image_whose_base_is_gone_are_closed(tmp_path: Path, subformat: str) -> None:
+    base, path = tmp_path / "base.vmdk", tmp_path / "disk.vmdk"
+    create("vmdk", base, SIZE, {})
+    create("vmdk", path, SIZE, {"backing_file": "base.vmdk", "subformat": subformat})
+    base.unlink()
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ImageError, match="Could not open backing file"):
+        open_image(path)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_stream_optimized(tmp_path: Path) -> None:

@@ -243,6 +243,7 @@ def _open(opening: Opening) -> Image:
         except BaseException:
             file.close()
             raise
+        opening.own(extent)
         offset, room = _place_of_descriptor(file, magic)
         text = file.read(offset, room) if room else COWD
         descriptor = Descriptor.parse(text)
@@ -282,16 +283,11 @@ def _open_text(opening: Opening, file: Image) -> Vmdk:
     extents: list[Image] = []
     lines = []
     locked = False
-    try:
-        for line in descriptor.extents:
-            if line.access != "NOACCESS":
-                extents.append(_open_extent(opening, file, line))
-                lines.append((line.kind, extents[-1].name))
-                locked = locked or line.access == "RDONLY"
-    except BaseException:
-        for one in extents:
-            one.close()
-        raise
+    for line in descriptor.extents:
+        if line.access != "NOACCESS":
+            extents.append(opening.own(_open_extent(opening, file, line)))
+            lines.append((line.kind, extents[-1].name))
+            locked = locked or line.access == "RDONLY"
     if not extents:
         raise ImageError("the VMDK descriptor names no extents")
     readonly = opening.mode.readonly or locked

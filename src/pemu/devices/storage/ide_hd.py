@@ -345,10 +345,10 @@ class IdeDisk(IdeDevice):
     def set_features(self) -> None:
         """SET FEATURES."""
         feature, value = self.features[0], self.count[0]
-        if feature in (0x02, 0x82):
-            self.write_cache = feature == 0x02
+        if feature in (_WRITE_CACHE_ON, _WRITE_CACHE_OFF):
+            self.write_cache = feature == _WRITE_CACHE_ON
             self.flush_if(not self.write_cache)
-        elif feature == 0x03:
+        elif feature == _TRANSFER_MODE:
             kind, number = value & 0xF8, value & 7
             modes = {0: 2, 8: 5, SINGLE_WORD_DMA: 3, MULTI_WORD_DMA: 3, ULTRA_DMA: 6}
             if number >= modes.get(kind, 0):
@@ -421,6 +421,8 @@ def _first(buffers: list[memoryview], length: int) -> list[memoryview]:
 
 _TRIM = 0x06
 
+_WRITE_CACHE_ON, _WRITE_CACHE_OFF, _TRANSFER_MODE = 0x02, 0x82, 0x03
+
 _IGNORED_FEATURES = (0x05, 0x85, 0x42, 0xC2, 0x55, 0xAA, 0x66, 0xCC, 0x67, 0x69, 0x96, 0x9A)
 """Power management, noise, look-ahead, what a reset keeps: nothing that would make a difference."""
 
@@ -437,42 +439,45 @@ _Action = Callable[[IdeDisk], object]
 
 _COMMANDS: dict[int, _Action] = {
     _TRIM: IdeDisk.data_set,
-    **dict.fromkeys(range(16, 32), IdeDisk.succeed),  # RECALIBRATE
-    0x20: _pio(writes=False),
-    0x21: _pio(writes=False),
-    0x24: _pio(writes=False, extended=True),
-    0x25: _dma(writes=False, extended=True),
+    **dict.fromkeys(range(0x10, 0x20), IdeDisk.succeed),  # RECALIBRATE
+    0x20: _pio(writes=False),  # READ SECTORS
+    0x21: _pio(writes=False),  # the same without retries
+    0x24: _pio(writes=False, extended=True),  # READ SECTORS EXT
+    0x25: _dma(writes=False, extended=True),  # READ DMA EXT
     0x27: lambda disk: disk.native_max(True),
-    0x29: _pio(writes=False, extended=True, multiple=True),
-    0x30: _pio(writes=True),
-    0x31: _pio(writes=True),
-    0x34: _pio(writes=True, extended=True),
-    0x35: _dma(writes=True, extended=True),
-    0x39: _pio(writes=True, extended=True, multiple=True),
-    0x3C: _pio(writes=True),
+    0x29: _pio(writes=False, extended=True, multiple=True),  # READ MULTIPLE EXT
+    0x30: _pio(writes=True),  # WRITE SECTORS
+    0x31: _pio(writes=True),  # the same without retries
+    0x34: _pio(writes=True, extended=True),  # WRITE SECTORS EXT
+    0x35: _dma(writes=True, extended=True),  # WRITE DMA EXT
+    0x39: _pio(writes=True, extended=True, multiple=True),  # WRITE MULTIPLE EXT
+    0x3C: _pio(writes=True),  # WRITE VERIFY
     0x40: lambda disk: disk.verify(False),
-    0x41: lambda disk: disk.verify(False),
+    0x41: lambda disk: disk.verify(False),  # without retries
     0x42: lambda disk: disk.verify(True),
-    **dict.fromkeys(range(112, 128), IdeDisk.seek),
+    **dict.fromkeys(range(0x70, 0x80), IdeDisk.seek),
     0x91: IdeDisk.set_geometry,
-    **dict.fromkeys((148, 149, 150, 151, 153), IdeDisk.succeed),  # standby, idle, sleep
+    # Standby, idle and sleep, by their old numbers
+    **dict.fromkeys((0x94, 0x95, 0x96, 0x97, 0x99), IdeDisk.succeed),
     0x98: IdeDisk.power_mode,
     0xB0: IdeDisk.smart,
-    0xC4: _pio(writes=False, multiple=True),
-    0xC5: _pio(writes=True, multiple=True),
+    0xC4: _pio(writes=False, multiple=True),  # READ MULTIPLE
+    0xC5: _pio(writes=True, multiple=True),  # WRITE MULTIPLE
     0xC6: IdeDisk.set_multiple,
-    0xC8: _dma(writes=False),
-    0xC9: _dma(writes=False),
-    0xCA: _dma(writes=True),
-    0xCB: _dma(writes=True),
-    **dict.fromkeys((224, 225, 226, 227, 230), IdeDisk.succeed),
+    0xC8: _dma(writes=False),  # READ DMA
+    0xC9: _dma(writes=False),  # the same without retries
+    0xCA: _dma(writes=True),  # WRITE DMA
+    0xCB: _dma(writes=True),  # the same without retries
+    # Standby, idle and sleep
+    **dict.fromkeys((0xE0, 0xE1, 0xE2, 0xE3, 0xE6), IdeDisk.succeed),
     0xE4: IdeDisk.read_buffer,
     0xE5: IdeDisk.power_mode,
-    0xE7: IdeDisk.flush_if,
+    0xE7: IdeDisk.flush_if,  # FLUSH CACHE
     0xE8: IdeDisk.write_buffer,
-    0xEA: IdeDisk.flush_if,
+    0xEA: IdeDisk.flush_if,  # FLUSH CACHE EXT
     0xEC: IdeDisk.identify,
     0xEF: IdeDisk.set_features,
     0xF5: IdeDisk.succeed,  # SECURITY FREEZE LOCK: there are no passwords to be frozen
     0xF8: lambda disk: disk.native_max(False),
 }
+"""By the command's number; the methods say which one it is."""
