@@ -99,6 +99,13 @@ class Engine(NativeContext):
         with self._making:
             self.tier0.load(entry)
 
+    def load_module(
+        self, name: str, make: Callable[[], tuple[bytes, dict[str, int]]]
+    ) -> dict[str, int]:
+        """Load other native code, as `Tier0Parts.load_module` does."""
+        with self._making:
+            return self.tier0.load_module(name, make)
+
     def query(self, cpu: Cpu, part: str, name: str) -> int:
         """Return the host address of a query of the instruction set (`InstructionSet.queries`)."""
         with self._making:

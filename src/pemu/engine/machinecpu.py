@@ -30,6 +30,8 @@ _LISTENER = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 MOST_INSTRUCTIONS = 1 << 62
 """Are never run."""
 
+_libc = ctypes.CDLL(None)
+
 _LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
 _STORE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 
@@ -157,6 +159,30 @@ class MachineCpu(Cpu):
         for field, callback in zip((c.DEVICE_LOAD, c.DEVICE_STORE), self._devices, strict=True):
             address = ctypes.cast(callback, ctypes.c_void_p).value or 0
             self.engine.context[field >> 3] = address
+
+    def set_native_devices(self, table: int, lock: int) -> None:
+        """Have native code make accesses itself: those in the tables at a host address.
+
+        `layout.native_devices` tells what is in them. `lock`: host address of the POSIX semaphore
+        that is held meanwhile; where somebody else has it, the access goes the usual way. While
+        the cpu stands, or on its thread.
+        """
+        context = self.engine.context
+        functions = (c.LOCK_TRY, "sem_trywait"), (c.LOCK_POST, "sem_post")
+        for field, name in functions:
+            address = ctypes.cast(getattr(_libc, name), ctypes.c_void_p).value or 0
+            context[field >> 3] = address
+        context[c.DEVICE_LOCK >> 3] = lock
+        context[c.NATIVE_DEVICES >> 3] = table
+
+    def address_of(self, register: str) -> int:
+        """The host address of a register."""
+        return self.address + self.engine.arch.layout.by_name[register].offset
+
+    @property
+    def look_address(self) -> int:
+        """The host address of the byte that `look_for_interrupts` sets."""
+        return self.address + s.IRQ_FLAG.offset
 
     def bus_error(self) -> None:
         """The access that is being made is a bus error."""

@@ -15,6 +15,7 @@ from pemu.engine.host.masking import with_own_descriptors, with_signals_blocked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import RLock
+    from collections.abc import Callable
 
     from pemu.engine.code.area import CodeArea
     from pemu.engine.code.cache import CodeCache
@@ -99,12 +100,25 @@ class Tier0Parts:
 
     def _load(self, part: str, features: frozenset[str], *, last: bool) -> dict[str, int]:
         """Put a part into the code area; return its symbols' host addresses."""
-        name = " ".join([self._arch.name, *([part] if part else []), *sorted(features)])
-        stored = self._cache.open_tier0(name) if self._cache is not None else None
-        if stored is None:
+
+        def compile_part() -> tuple[bytes, dict[str, int]]:
             from pemu.engine.tier0.modules import compile_tier0
 
-            code, symbols = compile_tier0(self._arch, part, features)
+            return compile_tier0(self._arch, part, features)
+
+        name = " ".join([self._arch.name, *([part] if part else []), *sorted(features)])
+        return self.load_module(name, compile_part, last=last)
+
+    def load_module(
+        self, name: str, make: Callable[[], tuple[bytes, dict[str, int]]], *, last: bool = True
+    ) -> dict[str, int]:
+        """Put code into the code area, to stay; return its symbols' host addresses.
+
+        `make`: makes the code, with its symbols' offsets, where the cache has none of this name.
+        """
+        stored = self._cache.open_tier0(name) if self._cache is not None else None
+        if stored is None:
+            code, symbols = make()
             if self._cache is not None:
                 self._cache.store_tier0(name, code, symbols)
             with self._lock:

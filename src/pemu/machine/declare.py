@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
-from pemu.machine.irq import Irq, input_lines
+from pemu.machine.irq import Input, Irq, Line, input_lines
+from pemu.machine.native import Cell, Cells, Place, is_native, lay_out
 
 if TYPE_CHECKING:
     from pemu.machine.clock import Clocks, Timer
@@ -24,20 +25,32 @@ class Declaring:
     """Base of classes with declarations; `declarations` has them by name, bases' first.
 
     clocks: in devices, the machine's, which their timers go by.
+    cells: in devices, what native code sees of them (`pemu.machine.native`).
+    bound: in devices, whether native code makes accesses to them.
     """
 
     clocks: Clocks
+    cells: Cells
+    bound = False
     declarations: ClassVar[dict[str, Declared[Any]]] = {}
+    native_layout: ClassVar[dict[str, Place]] = {}
+    """Where in the cells things are that native code uses (`pemu.machine.native`)."""
 
     def __init_subclass__(cls) -> None:
         declared: dict[str, Declared[Any]] = {}
         for base in reversed(cls.__mro__):
             for name, value in vars(base).items():
+                if isinstance(value, Cell):
+                    value = value.declared
                 if isinstance(value, Declared):
                     declared[name] = value
                 else:
                     declared.pop(name, None)
         cls.declarations = declared
+        cls.native_layout = lay_out(cls)
+        for name, place in cls.native_layout.items():
+            if place.kind == "value":
+                setattr(cls, name, Cell(declared[name], place.first, declared[name].cell_type))
 
     @classmethod
     def properties(cls) -> dict[str, Property[Any]]:
@@ -50,6 +63,10 @@ class Declared(ABC, Generic[T]):
     """Base of declarations. `name` is the attribute's, `help` one sentence without a full stop."""
 
     name = ""
+    cells = 0
+    """How many cells native code needs for it; `cell_kind` as `native.Place` has it."""
+    cell_kind = "value"
+    cell_type: type = int
 
     def __init__(self, help: str = "") -> None:
         self.help = help
@@ -90,6 +107,9 @@ class Property(Declared[T]):
         that object then, or None. `text` holds the given name.
     """
 
+    cells = 1
+    cell_kind = "property"
+
     def __init__(
         self, type: ValueType, default: Any, help: str = "", *, key: str = "", backend: str = ""
     ) -> None:
@@ -111,8 +131,11 @@ class Property(Declared[T]):
 class Output(Declared[Irq]):
     """An interrupt line, or any other wire, that the device drives."""
 
+    cells = 1
+    cell_kind = "line"
+
     def create(self, device: Declaring) -> Irq:
-        return Irq()
+        return Line() if device.native_layout else Irq()
 
     def lines(self, device: Declaring) -> list[Irq]:
         """The lines that this declares, of `device`."""
@@ -134,12 +157,14 @@ class Output(Declared[Irq]):
 class Outputs(Declared[list[Irq]]):
     """Several lines that the device drives."""
 
+    cell_kind = "line"
+
     def __init__(self, count: int, help: str = "") -> None:
         super().__init__(help)
-        self.count = count
+        self.count = self.cells = count
 
     def create(self, device: Declaring) -> list[Irq]:
-        return [Irq() for _ in range(self.count)]
+        return [Line() if device.native_layout else Irq() for _ in range(self.count)]
 
     def lines(self, device: Declaring) -> list[Irq]:
         """The lines that this declares, of `device`."""
@@ -168,7 +193,10 @@ class Inputs(Declared[list[Irq]]):
         self.method = method
 
     def create(self, device: Declaring) -> list[Irq]:
-        return input_lines(partial(self.method, device), self.count)
+        handler = partial(self.method, device)
+        if is_native(self.method):
+            return [Line(Input(handler, number, device, self.name)) for number in range(self.count)]
+        return input_lines(handler, self.count)
 
     def save(self, device: Declaring) -> list[int]:
         return [line.level for line in device.__dict__[self.name]]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from pemu.machine.declare import Declaring, Output, Outputs, Property
 from pemu.machine.irq import Irq
+from pemu.machine.native import Cells
 from pemu.machine.region import Order, Terminal
+from pemu.machine.state import Derived
 from pemu.options.error import OptionError
 
 if TYPE_CHECKING:
@@ -120,8 +122,9 @@ class Device(Declaring):
         self.dma_space: AddressSpace = machine.memory
         self.regions: list[Terminal] = []
         """What `info qtree` shows; `Device.own` adds to it."""
+        self.cells = Cells(sum(place.size for place in self.native_layout.values()))
         for name, declared in self.declarations.items():
-            self.__dict__[name] = declared.create(self)
+            setattr(self, name, declared.create(self))
 
     def __repr__(self) -> str:
         return f"<{self.path}>"
@@ -210,7 +213,7 @@ class Device(Declaring):
         state = {"version": self.version}
         for name, declared in self.declarations.items():
             saved = declared.save(self)
-            if not isinstance(declared, Property):
+            if not isinstance(declared, Property | Derived):
                 state[name] = saved
         return state
 
@@ -221,7 +224,8 @@ class Device(Declaring):
         """
         if state.get("version") != self.version:
             raise ValueError(f"{self.path}: state of version {state.get('version')!r}")
-        wanted = {n: d for n, d in self.declarations.items() if not isinstance(d, Property)}
+        unsaved = (Property, Derived)
+        wanted = {n: d for n, d in self.declarations.items() if not isinstance(d, unsaved)}
         for name in state.keys() - wanted.keys() - {"version"}:
             raise ValueError(f"{self.path}: unknown state {name!r}")
         for name, declared in wanted.items():

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pemu.engine.layout.tlb_table import DEVICE_SHIFT
+from pemu.machine.nativeaccess import NativeAccess
 from pemu.machine.region import BusError, Load, Store
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class DeviceAccess:
     ) -> None:
         self._memory = machine.memory
         self._special = special
+        self._native = NativeAccess(machine, cpu)
         self._loads: _Found[Load] = _Found(self._find_load)
         self._stores: _Found[Store] = _Found(self._find_store)
         self._memory.listen(self._forget)
@@ -85,11 +87,18 @@ class DeviceAccess:
         """Other devices may be seen now. While the cpu stands, or on its thread."""
         self._loads.clear()
         self._stores.clear()
+        self._native.forget()
 
     def _find_load(self, address: int, size: int) -> Load:
         special = self._special(address)
-        return partial(special, address, None) if special else self._memory.load(address, size)
+        if special:
+            return partial(special, address, None)
+        self._native.find(address << DEVICE_SHIFT | size, stores=False)
+        return self._memory.load(address, size)
 
     def _find_store(self, address: int, size: int) -> Store:
         special = self._special(address)
-        return partial(special, address) if special else self._memory.store(address, size)
+        if special:
+            return partial(special, address)
+        self._native.find(address << DEVICE_SHIFT | size, stores=True)
+        return self._memory.store(address, size)

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
+
+from pemu.machine.native import Cells
+
+if TYPE_CHECKING:
+    from pemu.machine.declare import Declaring
 
 Sink = Callable[[int], object]
 """What hears of a line's changes: a function of the new level."""
@@ -77,6 +83,77 @@ class Irq:
     def _fan_out(self, level: int) -> None:
         for sink in self._sinks:
             sink(level)
+
+
+class Line(Irq):
+    """A line whose level native code sees and sets, too: one of a device with native methods.
+
+    cells: the level; then, once native code may drive it, the native function that hears of
+    changes, and its first two arguments.
+    """
+
+    __slots__ = ("bound", "cells")
+
+    def __init__(self, *sinks: Irq | Sink) -> None:
+        self.cells = Cells(4)
+        self.bound: bool | None = None  # whether native code drives it; not found out yet
+        super().__init__(*sinks)
+
+    @property
+    def level(self) -> int:
+        return self.cells.view[0]
+
+    @level.setter
+    def level(self, level: int) -> None:
+        self.cells.view[0] = level
+
+    def connect(self, sink: Irq | Sink) -> None:
+        if self.bound:
+            raise RuntimeError("a line is connected before the guest uses it")
+        super().connect(sink)
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """What hears of changes."""
+        return self._sinks
+
+
+class Input:
+    """What hears of an input line of a device whose method native code runs, too."""
+
+    __slots__ = ("device", "name", "number", "_handler")
+
+    def __init__(
+        self, handler: Callable[[int, int], object], number: int, device: Declaring, name: str
+    ) -> None:
+        self._handler = handler
+        self.number = number
+        self.device = device
+        self.name = name
+
+    def __call__(self, level: int) -> None:
+        self._handler(self.number, level)
+
+
+class ProcessorInput:
+    """What hears of an interrupt input of a processor, and can be reached by native code.
+
+    cells: host addresses of the processor's levels (4 bytes), of the byte that has it look for
+    interrupts, and of the cell that keeps it awake; the input's bit.
+    """
+
+    __slots__ = ("_handler", "cells")
+
+    def __init__(
+        self, handler: Callable[[int], object], levels: int, look: int, awake: int, bit: int
+    ) -> None:
+        self._handler = handler
+        self.cells = Cells(4)
+        for index, value in enumerate((levels, look, awake, bit)):
+            self.cells.view[index] = value
+
+    def __call__(self, level: int) -> None:
+        self._handler(level)
 
 
 def _nowhere(level: int) -> None:

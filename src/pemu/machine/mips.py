@@ -25,12 +25,11 @@ from pemu.isa.mips.cp0.translate import DEBUG_PHYSICAL
 from pemu.isa.mips.cpu import system_architecture
 from pemu.isa.mips.disassembler import disassemble
 from pemu.isa.mips.exceptions import DEBUG_STEP, WATCH
+from pemu.machine.irq import ProcessorInput
 from pemu.machine.processor import Processor
 from pemu.machine.region import BusError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pemu.engine.code.cache import CodeCache
     from pemu.machine.deviceaccess import SpecialDevice
     from pemu.machine.machine import Machine
@@ -73,7 +72,7 @@ class MipsProcessor(Processor):
         self._counters = machine.clocks.virtual.timer(self._watch_counters)
         self._log: ProcessorLog | None = None
 
-    def line(self, number: int) -> Callable[[int], None]:
+    def line(self, number: int) -> ProcessorInput:
         """Interrupt input `number`, 0 for IP2: a function of its level."""
         if not 0 <= number < HARDWARE_LINES:
             raise ValueError(f"interrupt input {number}: a MIPS processor has 0 to 5")
@@ -87,7 +86,8 @@ class MipsProcessor(Processor):
             if level:
                 self.wake()
 
-        return set_level
+        levels = cpu.address_of("irq_lines")
+        return ProcessorInput(set_level, levels, cpu.look_address, self.awake.address, bit)
 
     def reset(self) -> None:
         """Be as after power-on."""

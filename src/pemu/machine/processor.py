@@ -17,6 +17,7 @@ from pemu.engine.machinecpu import MachineCpu, PhysicalMap, Watches
 from pemu.engine.memory.machine import MachineMemory
 from pemu.machine.deviceaccess import DeviceAccess
 from pemu.machine.icount import InstructionTime
+from pemu.machine.native import Cells
 from pemu.machine.region import Ram
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Processor(ABC):
         self.watches = Watches(self.engine)
         self._places: dict[Ram, int] = {}
         self._wake = threading.Event()
+        self.awake = Cells(1)
+        """Not 0 where native code has done what `wake` does."""
         self._attached_to = 0
         self._breakpoints: set[int] = set()
         self._own_hooks: set[int] = set()
@@ -218,6 +221,9 @@ class Processor(ABC):
         """Wait for `wake` or `kick`, or return at once if one came since the last time."""
         if not self.sleeps:
             return
+        if self.awake.view[0]:
+            self.awake.view[0] = 0
+            self._wake.set()
         if self._counted is None:
             self._wake.wait()
         elif not self._wake.is_set():

@@ -16,10 +16,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from functools import partial
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pemu.machine.memory_backend import MemoryBackend
+from pemu.machine.native import is_native
 from pemu.options.error import OptionError
+
+if TYPE_CHECKING:
+    from pemu.machine.declare import Declaring
 
 Order = Literal["little", "big"]
 Read = Callable[[int, int], int]
@@ -360,6 +364,20 @@ class Mmio(Terminal):
     def _takes(self, offset: int, size: int) -> bool:
         """Whether the device takes an access as it is."""
         return self.minimum <= size <= self.maximum and not offset & (size - 1)
+
+    def native(
+        self, offset: int, size: int, order: Order, stores: bool
+    ) -> tuple[Declaring, str, int] | None:
+        """What makes an access without Python, if anything does (`pemu.machine.nativecode`).
+
+        The device, the function's name, and its third argument.
+        """
+        method = self.write if stores else self.read
+        swapped = size > 1 and self.order not in (None, order)
+        if swapped or not self._takes(offset, size) or not is_native(method):
+            return None
+        device: Declaring = method.__self__  # type: ignore[union-attr]
+        return device, f"mmio_{method.__name__}", offset << 4 | size
 
     def device_load(self, offset: int, size: int) -> Load:
         """What reads at `offset` in the device's own byte order."""

@@ -107,6 +107,8 @@ class BaseRegister(Declared[T]):
 class Register(BaseRegister[int]):
     """One register; see the module."""
 
+    cells = 1
+
     def on_read(self, method: Callable[[Any], int]) -> Callable[[Any], int]:
         """Decorator: reads return what `method(self)` does."""
         self._read = method
@@ -129,17 +131,21 @@ class Register(BaseRegister[int]):
 
     def reset(self, device: Declaring) -> None:
         if not self.kept:
-            device.__dict__[self.name] = self.initial
+            setattr(device, self.name, self.initial)
 
     def save(self, device: Declaring) -> int:
-        value: int = device.__dict__[self.name]
+        value: int = getattr(device, self.name)
         return value
 
     def load(self, device: Declaring, saved: Any) -> None:
-        device.__dict__[self.name] = self.check(saved)
+        setattr(device, self.name, self.check(saved))
 
     def bind(self, device: Declaring, index: int) -> tuple[Get, Put]:
+        values: Any
+        name: Any
         values, name = device.__dict__, self.name
+        if self.name in device.native_layout:
+            values, name = device.cells.view, device.native_layout[self.name].first
         writable, clears = self.writable, self.clears
         written_to = self._method(device, self._write)
 
@@ -228,9 +234,10 @@ class Registers(BaseRegister[list[int]]):
 class _Slot:
     """A register in its bank: where it is and how it is read and written."""
 
-    __slots__ = ("get", "label", "mask", "offset", "put", "size")
+    __slots__ = ("get", "label", "mask", "name", "offset", "put", "size")
 
     def __init__(self, label: str, offset: int, size: int, get: Get, put: Put) -> None:
+        self.name = ""  # of its declaration, if that is of a single register
         self.label = label
         self.offset = offset
         self.size = size
@@ -274,6 +281,8 @@ class RegisterBank(Mmio):
         for one in declared:
             for index, offset in enumerate(one.places()):
                 self.define(one.label(index), offset, one.bits // 8, *one.bind(device, index))
+                if isinstance(one, Register):
+                    self._slots[offset].name = one.name
         self._traced = device.machine.log.traced("device_register")
         if self._traced:
             self.read, self.write = self._traced_read, self._traced_write
@@ -297,6 +306,15 @@ class RegisterBank(Mmio):
         """The name of the register at `offset`."""
         slot = self._covering.get(offset)
         return slot.label if slot else f"{offset:#x}"
+
+    def native(
+        self, offset: int, size: int, order: Order, stores: bool
+    ) -> tuple[Declaring, str, int] | None:
+        slot = self._whole(offset, size)
+        if slot is None or not slot.name:
+            return None
+        swapped = "_swapped" if size > 1 and self.order != order else ""
+        return self.device, f"{'store' if stores else 'load'}_{slot.name}{swapped}", 0
 
     def device_load(self, offset: int, size: int) -> Load:
         slot = self._whole(offset, size)

@@ -31,13 +31,13 @@ class Field(Declared[T]):
 
     def reset(self, device: Declaring) -> None:
         if not self.kept:
-            device.__dict__[self.name] = self.initial()
+            setattr(device, self.name, self.initial())
 
     def save(self, device: Declaring) -> Any:
-        return device.__dict__[self.name]
+        return getattr(device, self.name)
 
     def load(self, device: Declaring, saved: Any) -> None:
-        device.__dict__[self.name] = self.check(saved)
+        setattr(device, self.name, self.check(saved))
 
     @abstractmethod
     def check(self, saved: Any) -> T:
@@ -46,6 +46,8 @@ class Field(Declared[T]):
 
 class UInt(Field[int]):
     """An unsigned integer of `bits` bits. The device keeps it in range."""
+
+    cells = 1
 
     def __init__(self, bits: int, reset: int, help: str, kept: bool) -> None:
         super().__init__(help, kept=kept)
@@ -64,6 +66,8 @@ class UInt(Field[int]):
 class SInt(UInt):
     """A signed integer of `bits` bits."""
 
+    cells = 0
+
     def check(self, saved: Any) -> int:
         if not isinstance(saved, int) or not -1 << (self.bits - 1) <= saved < 1 << (self.bits - 1):
             raise ValueError(f"{self.name}: {saved!r} is no signed number of {self.bits} bits")
@@ -72,6 +76,9 @@ class SInt(UInt):
 
 class Flag(Field[bool]):
     """True or False."""
+
+    cells = 1
+    cell_type = bool
 
     def __init__(self, reset: bool, help: str, kept: bool) -> None:
         super().__init__(help, kept=kept)
@@ -149,6 +156,27 @@ class Buffer(Field[bytearray]):
         return data
 
 
+class Derived(Declared[Any]):
+    """What derives from other state, and native code uses: `count` integers, or one if that is 0.
+
+    It is neither reset nor saved.
+    """
+
+    def __init__(self, count: int, help: str) -> None:
+        super().__init__(help)
+        self.count = count
+        self.cells = count or 1
+        self.cell_kind = "array" if count else "value"
+
+    def create(self, device: Declaring) -> Any:
+        place = device.native_layout.get(self.name)
+        if not self.count:
+            return 0
+        if place is None:
+            return [0] * self.count
+        return device.cells.view[place.first : place.first + self.count]
+
+
 def uint(bits: int, *, reset: int = 0, help: str = "", kept: bool = False) -> Field[int]:
     """An unsigned integer of `bits` bits."""
     return UInt(bits, reset, help, kept)
@@ -162,6 +190,16 @@ def sint(bits: int, *, reset: int = 0, help: str = "", kept: bool = False) -> Fi
 def flag(*, reset: bool = False, help: str = "", kept: bool = False) -> Field[bool]:
     """True or False."""
     return Flag(reset, help, kept)
+
+
+def derived(*, help: str = "") -> Declared[int]:
+    """An unsigned integer that derives from other state."""
+    return Derived(0, help)
+
+
+def derived_array(count: int, *, help: str = "") -> Declared[list[int]]:
+    """So many of them."""
+    return Derived(count, help)
 
 
 def text(*, reset: str = "", help: str = "", kept: bool = False) -> Field[str]:

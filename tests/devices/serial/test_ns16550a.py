@@ -351,3 +351,64 @@ def test_any_accesses(made: list[Access]) -> None:
             port.uart.event(Event.BREAK)
         advance(port.machine, 1_000_000)
     check_state(port.machine)
+
+
+# What native code sends (tests/machine/test_native.py) is passed on together
+
+
+@pytest.fixture
+def gathering(port: Port) -> Port:
+    """A port whose guest has begun to send, while native code makes its accesses."""
+    port.uart.bound = True
+    port.write(DATA, ord("a"))
+    return port
+
+
+def test_first_byte_is_passed_on_at_once(gathering: Port) -> None:
+    assert gathering.line.sent == b"a"
+
+
+def test_bytes_after_it_are_passed_on_soon(gathering: Port) -> None:
+    for byte in b"bcd":
+        gathering.write(DATA, byte)
+    assert gathering.line.sent == b"a"
+    clock = gathering.machine.clocks.realtime
+    assert (clock.deadline() or 0) - clock.now() <= 1_000_000
+    gathering.uart._pass_on()
+    assert gathering.line.sent == b"abcd"
+
+
+def test_after_a_pause_a_byte_is_passed_on_at_once(gathering: Port) -> None:
+    gathering.uart._pass_on()
+    gathering.write(DATA, ord("b"))
+    assert gathering.line.sent == b"ab"
+
+
+def test_many_bytes_are_passed_on_in_order(gathering: Port) -> None:
+    data = bytes(number & 0xFF for number in range(3000))
+    for byte in data:
+        gathering.write(DATA, byte)
+    gathering.uart._pass_on()
+    assert gathering.line.sent == b"a" + data
+
+
+@pytest.mark.parametrize("end", ["reset", "save", "unplugged"])
+def test_no_byte_is_lost_at_the_end(gathering: Port, end: str) -> None:
+    gathering.write(DATA, ord("b"))
+    getattr(gathering.uart, end)()
+    assert gathering.line.sent == b"ab"
+
+
+def test_bytes_that_the_back_end_refuses_wait_in_order(gathering: Port) -> None:
+    gathering.line.room = 2
+    for byte in b"bcdef":
+        gathering.write(DATA, byte)
+    gathering.uart._pass_on()
+    assert gathering.line.sent == b"abc"
+    assert gathering.read(LSR) == 0  # more is to be sent when these are
+    gathering.line.room = 10
+    gathering.uart.writable()
+    gathering.write(DATA, ord("g"))
+    gathering.uart._pass_on()
+    assert gathering.line.sent == b"abcdefg"
+    assert gathering.read(LSR) == 0x60

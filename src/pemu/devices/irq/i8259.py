@@ -14,6 +14,7 @@ from pemu.machine import prop, state
 from pemu.machine.declare import Output, inputs
 from pemu.machine.irq import Irq
 from pemu.machine.isa import IsaBus, IsaDevice
+from pemu.machine.native import in_python, native
 from pemu.machine.region import Mmio
 from pemu.machine.registers import Register, RegisterBank
 
@@ -62,11 +63,13 @@ class I8259(IsaDevice):
 
     elcr = Register(0, bank="elcr", help="inputs that are level triggered")
 
+    counts = state.derived_array(8, help="interrupts of each input since power-on, for users")
+
     region: Mmio
-    counts: list[int]
     slave: I8259 | None = None
 
     @inputs(8)
+    @native
     def pins(self, number: int, level: int) -> None:
         """IR0 to IR7."""
         bit = 1 << number
@@ -79,7 +82,7 @@ class I8259(IsaDevice):
             self.requests |= bit
         else:
             self.levels &= ~bit
-            follows = self.elcr & bit or self.slave is not None and number == CASCADE
+            follows = bool(self.elcr & bit or self.slave is not None and number == CASCADE)
             if not follows or not self.requests & bit:
                 return
             self.requests &= ~bit
@@ -94,7 +97,6 @@ class I8259(IsaDevice):
         return True
 
     def realize(self) -> None:
-        self.counts = [0] * 8  # since power-on, for users: no part of the state
         for number, line in enumerate(self.pins):
             line.unheard = partial(self._latched, number)
         self.region = Mmio("pic", 2, self._read, self._write, self, maximum=1)
@@ -106,6 +108,7 @@ class I8259(IsaDevice):
 
     # Priorities
 
+    @native
     def _highest(self, bits: int) -> int | None:
         """The input of highest priority among `bits`, None if they are 0."""
         if not bits:
@@ -115,6 +118,7 @@ class I8259(IsaDevice):
         turned = (bits << 8 | bits) >> self.first
         return (self.first + (turned & -turned).bit_length() - 1) & 7
 
+    @native
     def _next(self) -> int | None:
         """The input that is to be served next, None if none is."""
         wanted = self._highest(self.requests & ~self.mask)
@@ -132,6 +136,7 @@ class I8259(IsaDevice):
             return wanted
         return None
 
+    @native
     def _update(self) -> None:
         wanted = self.requests & ~self.mask
         if wanted and (not self.in_service or self._next() is not None):
@@ -142,15 +147,19 @@ class I8259(IsaDevice):
 
     # Acknowledging
 
+    @native
     def acknowledge(self) -> int:
         """Be asked for a vector by the bus; returns it."""
+        if self.slave is not None and not self.single and self._next() == CASCADE:
+            in_python()
+            self._serve()
+            return self.slave.acknowledge()
         number = self._serve()
         if number is None:
             number = 7  # the request is gone: the default interrupt, which is not in service
-        elif number == CASCADE and self.slave is not None and not self.single:
-            return self.slave.acknowledge()
         return self.base + number
 
+    @native
     def _serve(self) -> int | None:
         """Begin to serve the next input, if there is one."""
         number = self._next()
@@ -166,6 +175,7 @@ class I8259(IsaDevice):
         self._update()
         return number
 
+    @native
     def _end(self, number: int | None, rotate: bool) -> None:
         """End the service of input `number`; of the most urgent one if it is None."""
         if number is None:
@@ -179,6 +189,7 @@ class I8259(IsaDevice):
 
     # Ports
 
+    @native
     def _read(self, offset: int, size: int) -> int:
         if self.polled:
             self.polled = False
@@ -188,6 +199,7 @@ class I8259(IsaDevice):
             return self.mask
         return self.in_service if self.reads_isr else self.requests
 
+    @native
     def _write(self, offset: int, value: int, size: int) -> None:
         if offset:
             self._initialize(value)
@@ -198,6 +210,7 @@ class I8259(IsaDevice):
         else:
             self._command(value)
 
+    @native
     def _begin(self, icw1: int) -> None:
         """Take ICW1: forget everything and expect the other words."""
         self.requests = self.levels & self.elcr  # edges are to come anew
@@ -209,6 +222,7 @@ class I8259(IsaDevice):
         self.step = WANTS_ICW2
         self._update()
 
+    @native
     def _initialize(self, value: int) -> None:
         """Take a word at the odd port: ICW2 to ICW4, then the mask."""
         if self.step == DONE:
@@ -226,6 +240,7 @@ class I8259(IsaDevice):
             self.step = DONE
         self._update()
 
+    @native
     def _operate(self, ocw3: int) -> None:
         self.polled = bool(ocw3 & OCW3_POLL)
         if ocw3 & OCW3_READ:
@@ -234,10 +249,13 @@ class I8259(IsaDevice):
             self.special_mask = bool(ocw3 & OCW3_MASK_MODE)
         self._update()
 
+    @native
     def _command(self, ocw2: int) -> None:
         """End of interrupt and rotation, by the three bits R, SL, EOI."""
         number = ocw2 & 7
-        rotate, specific, end = ocw2 & 0x80, ocw2 & 0x40, ocw2 & 0x20
+        rotate = ocw2 & 0x80
+        specific = ocw2 & 0x40
+        end = ocw2 & 0x20
         if end:
             self._end(number if specific else None, bool(rotate))
         elif not specific:

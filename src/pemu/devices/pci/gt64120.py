@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from pemu.machine.declare import Output, Outputs
 from pemu.machine.device import Device
+from pemu.machine.native import native
 from pemu.machine.pci import PciBus, PciDevice
 from pemu.machine.region import Alias, Mmio, Region, transaction
 from pemu.machine.registers import Register, RegisterBank, Registers
@@ -265,6 +266,7 @@ class Gt64120(Device):
         self.irq.set(self.cause & self.cause_mask)
 
     @acknowledge0.on_read
+    @native
     def _read_acknowledge(self) -> int:
         return self.acknowledge()
 

@@ -19,6 +19,7 @@ from pemu.machine.clock import SECOND
 from pemu.machine.declare import Output, Outputs, inputs, timer
 from pemu.machine.irq import Irq
 from pemu.machine.isa import LINES, IsaBus
+from pemu.machine.native import native
 from pemu.machine.pci import PciDevice
 from pemu.machine.region import Region
 from pemu.machine.registers import Register, RegisterBank, Registers
@@ -58,6 +59,7 @@ class Piix4Isa(PciDevice):
 
     isa_levels = state.uint(LINES, kept=True, help="interrupts that ISA devices assert")
     pci_levels = state.uint(4, kept=True, help="PIRQA to PIRQD, as they are asserted")
+    _routed = state.derived(help="interrupts that PCI interrupts are routed to and assert")
 
     status = Register(0x06, 16, reset=0x0200, writable=0, clears=0x7800, bank="config")
     io_recovery = Register(0x4C, reset=0x4D, bank="config")
@@ -82,11 +84,12 @@ class Piix4Isa(PciDevice):
     pic: I8259
 
     @inputs(LINES)
+    @native
     def isa_pins(self, number: int, level: int) -> None:
         """Interrupts of ISA devices."""
         bit = 1 << number
         self.isa_levels = self.isa_levels | bit if level else self.isa_levels & ~bit
-        self.pic_lines[number].set(level or self._routed >> number & 1)
+        self.pic_lines[number].set(bool(level or self._routed >> number & 1))
 
     def _unheard(self, number: int, pin: Irq) -> bool:
         """Whether nothing changes when an ISA interrupt, which is high, falls and rises."""
@@ -101,7 +104,6 @@ class Piix4Isa(PciDevice):
 
     def realize(self) -> None:
         io = self.bus.io
-        self._routed = 0
         self.isa = IsaBus(self.machine, "isa.0", self, self.bus.memory, io, self.isa_pins)
         self.pic, pins = pair(self.isa, self.intr)
         for number, (line, pin) in enumerate(zip(self.pic_lines, pins, strict=True)):

@@ -7,7 +7,7 @@ ends that are serial lines. DMA signalling (FCR bit 3) is left out: the pins are
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pemu.chardev.interface import Chardev, Event, FrontEnd, LineSettings
 from pemu.machine import prop, state
@@ -15,6 +15,7 @@ from pemu.machine.clock import MILLISECOND, SECOND
 from pemu.machine.declare import Output, timer
 from pemu.machine.device import Device
 from pemu.machine.isa import IsaDevice
+from pemu.machine.native import in_python, native
 from pemu.machine.region import Mmio
 from pemu.machine.registers import Register, RegisterBank
 from pemu.options.error import OptionError
@@ -32,8 +33,16 @@ LSR_DATA, LSR_OVERRUN, LSR_BREAK, LSR_THR_EMPTY, LSR_IDLE, LSR_FIFO_ERROR = 1, 2
 LSR_ERRORS = 0x1E
 MSR_CTS, MSR_DSR, MSR_RI, MSR_DCD = 16, 32, 64, 128
 MSR_TERI, MSR_DELTAS = 4, 15
+MSR_CONNECTED = MSR_DCD | MSR_DSR | MSR_CTS
+"""What it shows where no real lines are."""
 
 _BYTES = [bytes((byte,)) for byte in range(256)]
+
+GATHERED = 1024
+"""Bytes that are sent without telling the back end of each: more than a guest sends meanwhile."""
+
+GATHER = MILLISECOND
+"""For how long that goes on at most: nobody sees it, and it is many accesses."""
 
 POLL_MODEM = 10 * MILLISECOND
 """How often the modem lines of a host's port are read while their interrupt is enabled."""
@@ -51,11 +60,18 @@ class Uart(Device, FrontEnd):
 
     received = state.buffer(FIFO_SIZE, help="the receive FIFO, or the one byte without FIFOs")
     errors = state.buffer(FIFO_SIZE, help="line status bits of each byte received")
-    to_send = state.buffer(FIFO_SIZE, help="what the back end has not taken yet")
+    to_send = state.buffer(FIFO_SIZE + GATHERED, help="what the back end has not taken yet")
     divisor = state.uint(16, reset=12)
     line_errors = state.uint(8, help="error bits of LSR")
     thr_interrupt = state.flag(help="whether there is an interrupt for the empty THR")
     timed_out = state.flag(help="whether bytes have waited in the FIFO for four characters' time")
+
+    filled = state.derived(help="bytes in the receive FIFO")
+    waiting = state.derived(help="bytes that the back end has not taken yet")
+    gathering = state.derived_array(GATHERED, help="bytes sent that it has not been told of")
+    gathered = state.derived(help="how many they are")
+    gathers = state.derived(help="how many there may be at the moment")
+    real_lines = state.derived(help="whether the modem lines are those of a host's port")
 
     data = Register(0, writable=0, help="RBR, THR, low byte of the divisor")
     ier = Register(1, writable=0)
@@ -63,7 +79,7 @@ class Uart(Device, FrontEnd):
     lcr = Register(3)
     mcr = Register(4, writable=0x1F)
     lsr = Register(5, writable=0)
-    msr = Register(6, writable=0, reset=MSR_DCD | MSR_DSR | MSR_CTS)
+    msr = Register(6, writable=0, reset=MSR_CONNECTED)
     scr = Register(7)
 
     bank: RegisterBank
@@ -74,22 +90,32 @@ class Uart(Device, FrontEnd):
         self._choked = False
         self._line: LineSettings | None = None
         self.backend = None
+        self._gathered_enough = self.machine.clocks.realtime.timer(self._pass_on)
 
     def realized(self) -> None:
         if self.chardev is not None:
             self.backend = self.chardev.attach(self)
+            self.real_lines = self.backend.modem_lines() is not None
 
     def unplugged(self) -> None:
+        self._stop_gathering()
         if self.backend is not None:
             self.backend.detach()
             self.backend = None
 
     def reset(self) -> None:
+        self._stop_gathering()
+        self._count()
         self.msr = self._modem_inputs()
         self._drive_modem_lines()
         self._accept_input()
 
+    def save(self) -> dict[str, Any]:
+        self._stop_gathering()
+        return super().save()
+
     def loaded(self) -> None:
+        self._count()
         self._set_line()
         self._drive_modem_lines()
         self._transmit()
@@ -97,6 +123,7 @@ class Uart(Device, FrontEnd):
 
     # Interrupts
 
+    @native
     def _pending(self) -> int:
         """The identification of the most urgent interrupt."""
         ier = self.ier
@@ -105,7 +132,7 @@ class Uart(Device, FrontEnd):
         if ier & IER_LINE and self.line_errors:
             return IIR_LINE
         if ier & IER_RECEIVED:
-            if self.received and len(self.received) >= self._trigger:
+            if self.filled and self.filled >= self._trigger():
                 return IIR_RECEIVED
             if self.timed_out:
                 return IIR_TIMEOUT
@@ -115,10 +142,11 @@ class Uart(Device, FrontEnd):
             return IIR_MODEM
         return IIR_NONE
 
+    @native
     def _update_irq(self) -> None:
         self.irq.set(self._pending() != IIR_NONE)
 
-    @property
+    @native
     def _trigger(self) -> int:
         return TRIGGERS[self.fcr >> 6] if self.fcr & FCR_ENABLE else 1
 
@@ -160,6 +188,7 @@ class Uart(Device, FrontEnd):
             self.line_errors |= errors  # those of the byte that is read next are seen
         self.received.append(byte)
         self.errors.append(errors)
+        self._count()
         self._watch_timeout()
 
     def _take(self) -> int:
@@ -168,6 +197,7 @@ class Uart(Device, FrontEnd):
             return 0
         byte = self.received.pop(0)
         del self.errors[0]
+        self._count()
         if self.errors:
             self.line_errors |= self.errors[0]
         self._watch_timeout()
@@ -200,25 +230,46 @@ class Uart(Device, FrontEnd):
 
     # Sending
 
+    @native
     def _send(self, byte: int) -> None:
+        if self.mcr & MCR_LOOP or self.waiting or self.gathered >= self.gathers:
+            in_python()
+            self._send_now(byte)
+            return
         self.thr_interrupt = False
-        interrupts = self.ier & IER_THR_EMPTY
+        others = self._pending() != IIR_NONE
+        self.gathering[self.gathered] = byte
+        self.gathered += 1
+        self.thr_interrupt = True
+        self._renew_irq(others)
+
+    def _send_now(self, byte: int) -> None:
+        self.thr_interrupt = False
         if self.mcr & MCR_LOOP:
             self._update_irq()
             self._receive(byte, 0)
             self.thr_interrupt = True
             self._update_irq()
             return
-        others = interrupts and self._pending() != IIR_NONE
+        others = self._pending() != IIR_NONE
+        self._tell_gathered()
         waiting, backend = self.to_send, self.backend
         if not waiting and backend is not None and backend.write(_BYTES[byte]):
             self.thr_interrupt = True
+            if self.bound and not self.gathers:
+                self.gathers = GATHERED
+                self._gathered_enough.arm_in(GATHER)
         else:
             if waiting and len(waiting) >= (FIFO_SIZE if self.fcr & FCR_ENABLE else 1):
                 waiting.pop()
             waiting.append(byte)
             self._transmit()
-        if not interrupts or others:
+        self._renew_irq(others)
+
+    @native
+    def _renew_irq(self, others: bool) -> None:
+        """A byte has been sent; others: whether another interrupt than its own is pending."""
+        if not self.ier & IER_THR_EMPTY or others:
             return
         if self.irq.level and self.thr_interrupt:
             self.irq.renew()  # where interrupts are edges, each byte sent is to make one
@@ -231,9 +282,44 @@ class Uart(Device, FrontEnd):
         while waiting:
             taken = backend.write(bytes(waiting)) if backend else len(waiting)
             if not taken:
-                return
+                break
             del waiting[:taken]
             self.thr_interrupt = not waiting
+        self._count()
+
+    # Bytes that native code has sent. The guest sends on while the back end hears of them together.
+
+    def _pass_on(self) -> None:
+        """Tell the back end of the bytes that have been sent in the last time, and go on so."""
+        if self._tell_gathered():
+            self._gathered_enough.arm_in(GATHER)
+        else:
+            self.gathers = 0
+
+    def _tell_gathered(self) -> int:
+        """Tell the back end of the bytes that have been sent; returns how many they were."""
+        count = self.gathered
+        if not count:
+            return 0
+        data = bytes(list(self.gathering[:count]))
+        self.gathered = 0
+        taken = self.backend.write(data) if self.backend else count
+        if taken < count:
+            self.to_send[:0] = data[taken:]
+            self.thr_interrupt = False
+            self._count()
+            self._update_irq()
+        return count
+
+    def _stop_gathering(self) -> None:
+        self._tell_gathered()
+        self.gathers = 0
+        self._gathered_enough.cancel()
+
+    def _count(self) -> None:
+        """Note how full the FIFOs are."""
+        self.filled = len(self.received)
+        self.waiting = len(self.to_send)
 
     # The line
 
@@ -269,7 +355,7 @@ class Uart(Device, FrontEnd):
             return sum(there for here, there in pairs if self.mcr & here)
         lines = self.backend.modem_lines() if self.backend else None
         if lines is None:
-            return MSR_DCD | MSR_DSR | MSR_CTS
+            return MSR_CONNECTED
         return MSR_CTS * lines.cts | MSR_DSR * lines.dsr | MSR_RI * lines.ri | MSR_DCD * lines.dcd
 
     def _read_modem_lines(self) -> None:
@@ -300,31 +386,39 @@ class Uart(Device, FrontEnd):
         return self.divisor & 0xFF if self.lcr & LCR_DLAB else self._take()
 
     @data.on_write
+    @native
     def _data_written(self, written: int, old: int) -> None:
         if self.lcr & LCR_DLAB:
+            in_python()
             self.divisor = self.divisor & 0xFF00 | written
             self._set_line()
         else:
             self._send(written)
 
     @ier.on_read
+    @native
     def _read_ier(self) -> int:
         return self.divisor >> 8 if self.lcr & LCR_DLAB else self.ier
 
     @ier.on_write
+    @native
     def _ier_written(self, written: int, old: int) -> None:
         if self.lcr & LCR_DLAB:
+            in_python()
             self.divisor = self.divisor & 0xFF | written << 8
             self._set_line()
             return
-        self.ier = written & 0x0F
-        if self.ier & ~old & IER_THR_EMPTY and not self.to_send:
-            self.thr_interrupt = True
-        if (self.ier ^ old) & IER_MODEM:
+        if (written ^ old) & IER_MODEM:
+            in_python()
+            self.ier = written & 0x0F
             self._poll_modem_lines()
+        self.ier = written & 0x0F
+        if self.ier & ~old & IER_THR_EMPTY and not self.waiting:
+            self.thr_interrupt = True
         self._update_irq()
 
     @fcr.on_read
+    @native
     def _read_iir(self) -> int:
         pending = self._pending()
         if pending == IIR_THR_EMPTY:
@@ -344,6 +438,7 @@ class Uart(Device, FrontEnd):
         if switched or written & FCR_ENABLE and written & FCR_CLEAR_SENT:
             self.to_send.clear()
             self.thr_interrupt = True
+        self._count()
         self._update_irq()
         self._accept_input()
 
@@ -361,10 +456,12 @@ class Uart(Device, FrontEnd):
         self._accept_input()
 
     @lsr.on_read
+    @native
     def _read_lsr(self) -> int:
-        status = 0 if self.to_send else LSR_THR_EMPTY | LSR_IDLE
-        if not self.received and not self.line_errors:
+        status = 0 if self.waiting else LSR_THR_EMPTY | LSR_IDLE
+        if not self.filled and not self.line_errors:
             return status
+        in_python()
         status |= self.line_errors
         if self.received:
             status |= LSR_DATA
@@ -378,7 +475,11 @@ class Uart(Device, FrontEnd):
         return status
 
     @msr.on_read
+    @native
     def _read_msr(self) -> int:
+        if not self.real_lines and not self.mcr & MCR_LOOP and self.msr == MSR_CONNECTED:
+            return self.msr
+        in_python()
         self._read_modem_lines()
         value = self.msr
         if value & MSR_DELTAS:

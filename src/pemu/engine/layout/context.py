@@ -54,7 +54,11 @@ WATCHING = 416  # 1: accesses to them leave native code (EXIT_WATCH); 0: they ar
 ON_EXCEPTION = 424  # host address of what is told of exceptions (`runtime.report`), 0 for nothing
 ON_FILL = 432  # the same for translated addresses
 DEVICE_STORE = 440  # the same for stores
-FUNCTIONS = 448  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
+NATIVE_DEVICES = 448  # host address of the tables of accesses that need no Python, or 0
+DEVICE_LOCK = 456  # host addresses of the semaphore that is taken for them,
+LOCK_TRY = 464  # and of the C library's functions that try to take it
+LOCK_POST = 472  # and give it back
+FUNCTIONS = 480  # host addresses of runtime functions for compiled regions, see FUNCTION_NAMES
 SIZE = 1024
 
 FUNCTION_NAMES = (

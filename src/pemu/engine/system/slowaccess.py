@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pemu.engine.layout import context as c
+from pemu.engine.layout import native_devices, tlb_table
 from pemu.engine.layout import state as s
-from pemu.engine.layout import tlb_table
 from pemu.engine.layout.exits import EXIT_TRACK, EXIT_WATCH
 from pemu.engine.layout.pages import CODE, PAGE, VOLATILE
 from pemu.engine.staging.architecture import (
@@ -77,6 +77,9 @@ def _device_access(system: System, what: str, field: int, more: str = "") -> Fun
         f"internal i64 @pemu_device_{what}(ptr %state, i64 %key{more}, i64 %address) "
         "nounwind noinline"
     )
+    value = "%value" if more else "0"
+    with f.if_(f.at(f.context(), c.NATIVE_DEVICES).ne(0)):
+        _native_access(f, native_devices.ENTRIES if more else 0, value)
     function = f.pointer(f.at(f.context(), field))
     result = f.name(call_python(f, "i64", function, f"i64 %key{more}"), 64)
     failed = f.get(s.BUS_ERROR).ne(0)
@@ -84,6 +87,30 @@ def _device_access(system: System, what: str, field: int, more: str = "") -> Fun
     _raise(f, failed, system.bus_error[0], f.name("%address", 64))
     f.do(f"ret i64 {result.ir}")
     return f
+
+
+def _native_access(f: Function, first: int, value: str) -> None:
+    """Emit: return what a device's native function yields, if there is one and nobody has the lock.
+
+    Its entry is looked for from entry number `first` on.
+    """
+    ctx = f.context()
+    key = f.name("%key", 64)
+    index = (key * native_devices.FACTOR).lshr(64 - native_devices.PLACE_BITS)
+    place = f.at(ctx, c.NATIVE_DEVICES) + (index + first) * native_devices.ENTRY_BYTES
+    entry = f.pointer(place)
+    with f.if_(f.at(entry, native_devices.KEY).eq(key)):
+        lock = f.at(ctx, c.DEVICE_LOCK).ir
+        take, post = f.pointer(f.at(ctx, c.LOCK_TRY)), f.pointer(f.at(ctx, c.LOCK_POST))
+        with f.if_(f.name(f.op(f"call i32 {take}(i64 {lock})"), 32).eq(0)):
+            function = f.pointer(f.at(entry, native_devices.FUNCTION))
+            cells = f.at(entry, native_devices.FIRST).ir
+            arguments = f"i64 {cells}, i64 {value}, i64 {f.at(entry, native_devices.THIRD).ir}"
+            result = f.name(f.op(f"call i64 {function}({arguments})"), 64)
+            f.op(f"call i32 {post}(i64 {lock})")
+            with f.if_(result.ne(native_devices.IN_PYTHON)):
+                f.do(f"ret i64 {result.ir}")
+                f.place(f.label("dead"))
 
 
 def _access(name: str, more: str = "") -> Function:
