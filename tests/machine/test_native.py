@@ -14,7 +14,7 @@ import pytest
 from pemu.chardev.interface import FrontEnd
 from pemu.devices.pci.gt64120 import Gt64120
 from pemu.devices.pci.piix4 import Piix4Isa
-from pemu.devices.serial.ns16550a import IsaSerial
+from pemu.devices.serial.ns16550a import IsaSerial, SerialMm
 from pemu.engine.layout.native_devices import ENTRIES, IN_PYTHON, place_of
 from pemu.engine.layout.tlb_table import DEVICE_SHIFT
 from pemu.machine import state
@@ -258,6 +258,20 @@ def test_device_behind_which_python_hears_is_left_to_python(board: Board) -> Non
     board.access(SERIAL + 1, 1, 2, True)
     assert board.made == 0
     assert heard == [1]
+
+
+def test_registers_some_bytes_apart_are_native(board: Board) -> None:
+    line = Line()
+    uart = board.machine.create(SerialMm, regshift=3, chardev=line)
+    board.machine.memory.root.add(uart.region, 0x1F000900, 1)
+    uart.irq.connect(board.mips.processor.line(2))
+    board.machine.reset_devices()
+    assert board.access(0x1F000928, 1, None, True) == 0x60
+    assert board.access(0x1F000928, 4, None, True) == 0x60
+    board.access(0x1F000908, 4, 2, True)
+    assert board.made == 3
+    assert board.cpu.irq_lines == 4
+    assert board.access(0x1F000910, 4, None, True) == 2
 
 
 # What cannot be native

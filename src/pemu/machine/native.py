@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -90,22 +91,30 @@ class Cell:
         device.cells.view[self._index] = value
 
 
+@cache
+def _marked(cls: type) -> frozenset[str]:
+    """The names of what a class itself defines and marks."""
+    return frozenset(name for name, value in vars(cls).items() if is_native(_method_of(value)))
+
+
+def _method_of(value: object) -> Any:
+    """What is called: of the declaration of input lines, the method that it was made from."""
+    return getattr(value, "method", value)
+
+
 def methods(cls: type[Declaring]) -> dict[str, Callable[..., Any]]:
     """The marked methods of a class of devices by name; of input lines, what they call."""
-    found: dict[str, Callable[..., Any]] = {}
-    for base in reversed(cls.__mro__):
-        for name, value in vars(base).items():
-            found.pop(name, None)
-            method = getattr(value, "method", value)
-            if is_native(method):
-                found[name] = method
-    return found
+    names = sorted({name for base in cls.__mro__ for name in _marked(base)})
+    found = {name: _method_of(getattr(cls, name)) for name in names}
+    return {name: method for name, method in found.items() if is_native(method)}
 
 
 def lay_out(cls: type[Declaring]) -> dict[str, Place]:
     """Where the things are that the marked methods of a class use; none where there are none."""
     used = {name for method in methods(cls).values() for name in method.__code__.co_names}
     layout: dict[str, Place] = {}
+    if not used:
+        return layout
     end = 0
 
     def place(name: str, count: int, kind: str) -> None:

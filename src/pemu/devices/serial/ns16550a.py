@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 from pemu.chardev.interface import Chardev, Event, FrontEnd, LineSettings
 from pemu.machine import prop, state
 from pemu.machine.clock import MILLISECOND, SECOND
-from pemu.machine.declare import Output, timer
+from pemu.machine.declare import Declaring, Output, timer
 from pemu.machine.device import Device
 from pemu.machine.isa import IsaDevice
 from pemu.machine.native import in_python, native
-from pemu.machine.region import Mmio
+from pemu.machine.region import Mmio, Order
 from pemu.machine.registers import Register, RegisterBank
 from pemu.options.error import OptionError
 
@@ -516,6 +516,19 @@ class IsaSerial(Uart, IsaDevice):
         self.bus.connect(self.irq, self.isairq)
 
 
+class _Spaced(Mmio):
+    """Registers some bytes apart, which any access reaches."""
+
+    owner: SerialMm
+
+    def native(
+        self, offset: int, size: int, order: Order, stores: bool
+    ) -> tuple[Declaring, str, int] | None:
+        if not self._takes(offset, size):
+            return None
+        return self.owner.bank.native(offset >> self.owner.regshift, 1, order, stores)
+
+
 class SerialMm(Uart):
     """A 16550A whose registers are `1 << regshift` bytes apart. The board maps `region`."""
 
@@ -532,7 +545,7 @@ class SerialMm(Uart):
             raise OptionError(f"serial-mm: regshift={self.regshift} is more than 12")
         super().realize()
         size = 8 << self.regshift
-        self.region = Mmio("serial", size, self._read, self._write, self, maximum=8, order=None)
+        self.region = _Spaced("serial", size, self._read, self._write, self, maximum=8, order=None)
         self.own(self.region)
 
     def _read(self, offset: int, size: int) -> int:
