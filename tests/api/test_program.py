@@ -17,7 +17,7 @@ import pytest
 import pemu
 from tests.api.conftest import build
 from tests.conftest import need
-from tests.patience import LONG
+from tests.patience import LONG, until
 
 
 def test_program_runs_to_its_exit_status(guest: Path) -> None:
@@ -183,8 +183,33 @@ def test_time_limit_ends_the_waiting_of_a_system_call(guest: Path) -> None:
 def test_stop_from_another_thread_lets_run_return(guest: Path) -> None:
     with pemu.Program([guest, "loop"]) as program:
         program.run(until="add")
-        timer = threading.Timer(1, program.stop)
-        timer.start()
+
+        def stop() -> None:
+            until(program._connection.is_running_elsewhere)
+            program.stop()
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        assert program.run() is None
+        assert program.returncode is None
+        thread.join()
+
+
+def test_stop_before_the_program_has_been_told_to_go_on(
+    guest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pemu.Program([guest, "loop"]) as program:
+        program.run(until="add")
+        post = program._connection.post
+
+        def post_late(verb: str, *arguments: object) -> None:
+            if verb == "resume":
+                thread = threading.Thread(target=program.stop)
+                thread.start()
+                thread.join()
+            post(verb, *arguments)
+
+        monkeypatch.setattr(program._connection, "post", post_late)
         assert program.run() is None
         assert program.returncode is None
 

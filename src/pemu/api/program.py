@@ -198,6 +198,9 @@ class Program:
         late = interrupted = False
         with connection.running():
             connection.post("resume", self.thread, step)
+            if self._stopping:
+                # By another thread, whose message may have come before this one.
+                connection.post("interrupt")
             while True:
                 try:
                     event = connection.event(None if self._stopping else deadline)
