@@ -104,6 +104,8 @@ ON_A_BOARD = (
     "gva2gpa 0x80001000",
     "gva2gpa 0xc0000000",
     "gva2gpa",
+    "gva2gpa 0x80000000",
+    "logfile",
     "ringbuf_write r hello",
     "ringbuf_read r 3",
     "ringbuf_read r 30",

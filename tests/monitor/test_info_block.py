@@ -68,6 +68,12 @@ def answers(command: list[str], folder: Path, options: str, lines: list[str]) ->
             "file.node-name=f",
             ["info block -n -v n", "info block -v -n f", "info block -n", "info block -n g"],
         ),
+        (
+            "-blockdev raw,node-name=n,file.driver=file,file.filename=disc.img "
+            "-blockdev raw,node-name=m,file.driver=file,file.filename=more.img "
+            "-device ide-hd,drive=m",
+            ["info block", "info block n", "info block -n n"],
+        ),
     ],
 )
 def test_like_reference(

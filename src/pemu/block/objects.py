@@ -6,7 +6,7 @@ from pemu.block.error import ImageError
 from pemu.block.tree import from_json, typed
 from pemu.modules import load
 from pemu.options.error import OptionError, listed, quoted
-from pemu.options.keyval import Group, Key, Select
+from pemu.options.keyval import Group, Key, Select, split
 from pemu.options.types import Id
 
 TYPE_CHECKING = False
@@ -49,6 +49,15 @@ OBJECT = Group(
         "kind of object",
     ),
 )
+
+
+def show_help(texts: Sequence[str]) -> None:
+    """Raise HelpRequest with the answer where one of several --object asks for help."""
+    for text in texts:
+        if not text.startswith("{") and any(
+            value is None and key in ("help", "?") for key, value in split(text, implied="qom-type")
+        ):
+            OBJECT.parse(text)
 
 
 def add_object(objects: dict[str, Any], text: str) -> None:

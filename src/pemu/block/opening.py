@@ -129,6 +129,10 @@ class Opening:
         child = self.graph.open_child(self._children[key], mode)
         return self.own(child)
 
+    def filtered(self, key: str) -> Image:
+        """Open what a filter stands before: as it is, where the options name no format."""
+        return self.child(key, self.mode._replace(protocol=True))
+
     def given(self, key: str) -> bool:
         """Whether the options say anything about the child `key`."""
         return key in self._children

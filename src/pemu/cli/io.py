@@ -71,10 +71,12 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _shell(given: Given) -> int:
+    from pemu.block.objects import show_help
     from pemu.cli.image_options import new_graph
     from pemu.cli.io_commands.files import open_into
     from pemu.cli.io_commands.shell import Shell
 
+    show_help(given.all("object"))
     image_opts = "image-opts" in given
     if image_opts and "f" in given:
         raise OptionError("--image-opts and -f are mutually exclusive")

@@ -89,6 +89,10 @@ def _run(words: Sequence[str]) -> int:
         return outcome.show(f"{PROGRAM} version {VERSION}")
     if "selinux-label" in given:
         raise OptionError("--selinux-label is not supported yet")
+    if "object" in given:
+        from pemu.block.objects import show_help
+
+        show_help(given.all("object"))
     if "L" in given:
         from pemu.cli.nbd_list import show_exports
 

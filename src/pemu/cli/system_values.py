@@ -225,15 +225,16 @@ class Icount(Lazy):
     def parse(self, text: str) -> Any:
         values = super().parse(text)
         shift = values["shift"]
-        if shift != "auto":
-            try:
-                values["shift"] = Int(maximum=10).parse(shift)
-            except OptionError as error:
-                raise error.within("shift") from None
-        elif not values["sleep"]:
-            raise OptionError("sleep=off needs a fixed shift; write shift=<0 to 10>,sleep=off")
-        if values["align"] and (shift == "auto" or not values["sleep"]):
-            raise OptionError("align=on needs a fixed shift and sleep=on")
+        if values["align"] and shift is None:
+            raise OptionError("align=on needs a shift; write shift=<0 to 10>,align=on")
+        if values["align"] and not values["sleep"]:
+            raise OptionError("align=on and sleep=off are incompatible; drop one of them")
+        if shift in (None, "auto"):  # virtual time follows the host's either way
+            return {**values, "shift": "auto", "align": False, "sleep": True}
+        try:
+            values["shift"] = Int(maximum=10).parse(shift)
+        except OptionError as error:
+            raise error.within("shift") from None
         return values
 
 
@@ -242,7 +243,7 @@ def icount_group() -> Group:
     return Group(
         "-icount",
         (
-            Key("shift", Text("N|auto"), "an instruction takes 2**N ns", default="auto"),
+            Key("shift", Text("N|auto"), "an instruction takes 2**N ns; auto if not said"),
             Key("align", Bool(), "say when the guest falls behind the host", default=False),
             Key("sleep", Bool(), "let idle time pass as on the host", default=True),
             Key("rr", NotYet(), "record or replay"),

@@ -69,7 +69,7 @@ def pc() -> Pc:
 
 
 def test_self_test(pc: Pc) -> None:
-    assert pc.status() == 0x10
+    assert pc.status() == 0x18
     pc.command(0xAA)
     assert (pc.status(), pc.read(), pc.status()) == (0x1D, 0x55, 0x1C)
 

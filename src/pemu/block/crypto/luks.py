@@ -327,10 +327,10 @@ class Luks:
             slots.append(shown)
         return {
             "ivgen-alg": self.generator,
-            **({"ivgen-hash-alg": self.generator_hash} if self.generator == "essiv" else {}),
             "hash-alg": self.hash,
             "cipher-alg": self.cipher,
             "uuid": _text(self.header.uuid),
+            **({"ivgen-hash-alg": self.generator_hash} if self.generator == "essiv" else {}),
             "cipher-mode": self.mode,
             "slots": slots,
             "payload-offset": self.payload,

@@ -70,7 +70,7 @@ class CopyOnRead(Filter):
 def _open(opening: Opening) -> Image:
     if opening.mode.readonly:
         raise ImageError("copy-on-read needs an image that is open for writing")
-    below = opening.child("file", opening.mode)
+    below = opening.filtered("file")
     bottom = None
     name = opening.options["bottom"]
     if name is not None:

@@ -325,7 +325,7 @@ def _open(opening: Opening) -> Image:
         for one in options["set-state"] or ()
     ]
     rules += map(_injection, options["inject-error"] or ())
-    below = opening.child("image", opening.mode)
+    below = opening.filtered("image")
     image = Debug(below, rules, most=most)
     return _Blocks(image, align) if align > 1 else image
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pemu.block.error import ImageError
-from pemu.block.image import Extent, Image, Limits
+from pemu.block.image import Extent, Image, Limits, Snapshot
 from pemu.block.pieces import Buffers, Pieces
 
 TYPE_CHECKING = False
@@ -71,3 +71,18 @@ class Filter(Image):
 
     def grow(self) -> None:
         self._below.grow()
+
+    def snapshots(self) -> list[Snapshot]:
+        return self._below.snapshots()
+
+    def create_snapshot(self, snapshot: Snapshot) -> None:
+        self._below.create_snapshot(snapshot)
+
+    def apply_snapshot(self, key: str) -> None:
+        self._below.apply_snapshot(key)
+
+    def delete_snapshot(self, key: str) -> None:
+        self._below.delete_snapshot(key)
+
+    def show_snapshot(self, key: str) -> None:
+        self._below.show_snapshot(key)

@@ -120,7 +120,7 @@ def _open(opening: Opening) -> Image:
     sector = options["log-sector-size"]
     if sector & (sector - 1) or not 512 <= sector <= 1 << 23:
         raise ImageError(f"Invalid log sector size {sector}")
-    below = opening.child("file", opening.mode)
+    below = opening.filtered("file")
     log = opening.child("log", opening.mode.of_file())
     log.grow()
     return LogWrites(

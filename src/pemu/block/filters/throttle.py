@@ -241,7 +241,7 @@ def _open(opening: Opening) -> Image:
     group = opening.graph.objects.get(name)
     if not isinstance(group, ThrottleGroup):
         raise ImageError(f"Throttle group '{name}' does not exist")
-    return Throttled(opening.child("file", opening.mode), group)
+    return Throttled(opening.filtered("file"), group)
 
 
 DRIVER = Driver(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pemu.block.crypto.secrets import secret
 from pemu.block.driver import find_driver
 from pemu.block.tree import typed
 from pemu.cli.img_commands.creation import check_keys, creation_keys, option_help, option_pairs
@@ -67,6 +68,7 @@ def run(words: Sequence[str]) -> int:
         raise OptionError(f"Block driver '{format}' does not support size measurement")
     values = _own_values(driver, format, pairs)
     session = Session(given)
+    _check_secret(session, format, values)
     image = session.open(given.words[0], format=given.get("f")) if given.words else None
     try:
         if image is not None and "l" in given:
@@ -107,3 +109,13 @@ def _own_values(driver: Driver, format: str, pairs: Sequence[tuple[str, str]]) -
     own = {key.name for key in driver.creation} - {"size"}
     chosen = {name: value for name, value in pairs if name in own}
     return typed(chosen, driver.creation, f"Format '{format}'")
+
+
+def _check_secret(session: Session, format: str, values: dict[str, Any]) -> None:
+    """A new LUKS header needs its passphrase, also where none is made. Raises OptionError."""
+    name = "key-secret" if format == "luks" else "encrypt.key-secret"
+    if format != "luks" and values.get("encrypt.format") != "luks":
+        return
+    if values[name] is None:
+        raise OptionError(f"Parameter '{name}' is required for cipher")
+    secret(session.graph.objects, values[name])

@@ -9,6 +9,7 @@ from pemu.block.driver import FILTERS, FORMATS, PROTOCOLS, Driver, find_driver
 from pemu.block.error import ImageError
 from pemu.block.graph import Graph
 from pemu.block.image import Image
+from pemu.block.objects import show_help
 from pemu.block.opening import Mode
 from pemu.block.tree import Tree
 from pemu.cli import outcome
@@ -43,6 +44,7 @@ def usage(words: Sequence[str], options: str, *, help: str) -> Given:
     given = parse(words, options, HINT)
     if "h" in given:
         raise HelpRequest(help)
+    show_help(given.all("object"))
     return given
 
 
@@ -88,7 +90,7 @@ class Session:
         """Have an image read as one of its snapshots: an id, a name, or snapshot.id=,
         snapshot.name=. Raises OptionError."""
         key = text
-        if text.startswith(("snapshot.id=", "snapshot.name=")):
+        if text.startswith("snapshot."):
             wanted = {name: value or "" for name, value in split(text)}
             unknown_keys = wanted.keys() - {"snapshot.id", "snapshot.name"}
             if unknown_keys:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from pemu.block.driver import PROTOCOLS
 from pemu.block.graph import NODE_KEYS, Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
@@ -111,6 +112,8 @@ def _reopen(shell: Shell, words: list[str]) -> None:
         raise OptionError("Cannot set both -c and the cache options")
     common = typed({key: options.pop(key) for key in _CHANGEABLE & options.keys()},
                    NODE_KEYS, "A node")  # fmt: skip
+    if common["read-only"] and not image.readonly:
+        raise OptionError("Read-only block node cannot support read-write users; use reopen -r")
     if common["read-only"] is not None:
         readonly = bool(common["read-only"])
     shell.collect(wait=True)
@@ -151,13 +154,24 @@ def _length(shell: Shell, words: list[str]) -> None:
     shell.say(amount(shell.opened().size))
 
 
+_INFORMED = ("file", "host_device", "qcow", "qcow2", "qed", "vdi", "vhdx", "vmdk", "vpc")
+"""Formats and protocols that tell of clusters; of others `info` fails, as qemu-io's does."""
+
+
 def _info(shell: Shell, words: list[str]) -> None:
     from pemu.block.describe import detail_lines
 
-    image = shell.opened()
+    image = told = shell.opened()
     shell.say(f"format name: {image.format}")
-    shell.say(f"cluster size: {amount(image.limits().cluster)}")
-    shell.say(f"vm state offset: {amount(image.vmstate_offset)}")
+    if image.format in (*PROTOCOLS, "blkdebug", "blkverify"):
+        shell.say(f"format name: {image.format}")
+    while told.filter or told.format in ("raw", "luks"):
+        told = next(iter(told.children.values()))
+    if told.format not in _INFORMED:
+        shell.failed = True
+        return
+    shell.say(f"cluster size: {amount(told.limits().cluster)}")
+    shell.say(f"vm state offset: {amount(told.vmstate_offset)}")
     details = image.details()
     if details:
         shell.say("\n".join(["Format specific information:", *detail_lines(details)]))

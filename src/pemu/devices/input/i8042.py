@@ -55,7 +55,7 @@ class I8042(IsaDevice):
     full = state.flag(help="`output` has not been read yet")
     from_mouse = state.flag()
     command = state.uint(8, help="the command whose data comes next, 0 for none")
-    was_command = state.flag(help="the last write was to port 64")
+    was_command = state.flag(reset=True, help="the last write was to port 64")
     passed = state.flag(help="the self-test has been made")
     output_port = state.uint(8, reset=0x03)
     released = state.flag(help="the next code of the keyboard is that of a key let go")

@@ -40,16 +40,23 @@ _LIMITS = [
 )
 def block(monitor: Monitor, nodes: bool, verbose: bool, wanted: str | None) -> None:
     drives = list(monitor.instance.drives)
-    if nodes:
+    shown = [drive for drive in drives if not _is_node(drive)]
+    if nodes or wanted and all(drive.id != wanted for drive in shown):
         images = {name: one for drive in reversed(drives) for name, one in _nodes(drive).items()}
         texts = {name: _node(image) for name, image in images.items()}
     else:
-        texts = {drive.id: _drive(drive) for drive in drives}
-        images = {drive.id: image for drive in drives if (image := _contents(drive)) is not None}
+        texts = {drive.id: _drive(drive) for drive in shown}
+        images = {drive.id: image for drive in shown if (image := _contents(drive)) is not None}
     for place, (name, text) in enumerate(texts.items()):
         if wanted in (None, name):
             details = _images(images[name]) if verbose and name in images else ""
             monitor.write(("\n" if place else "") + text + details)
+
+
+def _is_node(drive: Drive) -> bool:
+    """Whether it is only a node of -blockdev, which no device uses."""
+    image = drive.backend.image
+    return drive.owner is None and image is not None and image.node_name == drive.id
 
 
 def _drive(drive: Drive) -> str:
@@ -70,12 +77,13 @@ def _drive(drive: Drive) -> str:
         text += f"    Removable device: {locked}, tray {state}\n"
     if image is not None:
         text += _settings(image, writethrough=backend.writethrough, unsafe=backend.unsafe)
-        if isinstance(backend.image, Throttled) and any(backend.image.group.limits.values()):
-            limits = backend.image.group.limits
+        limiter = backend.image
+        if image is not limiter and isinstance(limiter, Throttled) and limiter.group.limited:
+            limits = limiter.group.limits
             said = " ".join(
                 f"{one}={limits.get(OLD_NAMES[one], 0)}" for one in (*_LIMITS, "iops_size")
             )
-            text += f"    I/O throttling:   {said} group={backend.image.group.name or drive.id}\n"
+            text += f"    I/O throttling:   {said} group={limiter.group.name or drive.id}\n"
     return text
 
 

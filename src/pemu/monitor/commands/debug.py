@@ -59,7 +59,7 @@ def _choose(machine: Machine, items: Iterable[str], events: Iterable[str]) -> No
                 cpu.choose_log()
 
 
-@COMMANDS.command("logfile", Word("filename"), help="output logs to 'filename'")
+@COMMANDS.command("logfile", Word("filename", kind="filename"), help="output logs to 'filename'")
 def logfile(monitor: Monitor, filename: str) -> None:
     try:
         monitor.instance.machine.log.redirect(filename)

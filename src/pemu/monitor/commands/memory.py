@@ -119,7 +119,7 @@ def virtual_to_physical(monitor: Monitor, address: int) -> None:
     cpu = monitor.cpu()
     with monitor.instance.machine.control.standing():
         found = cpu.translate(address)
-    monitor.write("Unmapped\n" if found is None else f"gpa: {found:#x}\n")
+    monitor.write("Unmapped\n" if found is None else f"gpa: {hex(found) if found else 0}\n")
 
 
 @COMMANDS.command(

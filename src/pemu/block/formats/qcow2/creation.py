@@ -199,7 +199,9 @@ def _chosen_method(options: dict[str, Any]) -> int:
     method = options["encrypt.format"]
     if options["encryption"]:
         if method:
-            raise ImageError("Options encryption and encrypt.format are mutually exclusive")
+            raise ImageError(
+                "'encrypt.format' and its alias 'encryption' can't be used at the same time"
+            )
         method = "aes"
     elif given and not method:
         raise ImageError("Parameter 'encrypt.format' is missing")

@@ -42,7 +42,8 @@ def open_image(opening: Opening) -> Image:
         readonly=mode.readonly,
         warn=opening.graph.warn,
     )
-    _open_data_file(opening, image)
+    if not mode.describe:
+        _open_data_file(opening, image)
     image.load_bitmaps()
     _unlock(opening, image)
     below = opening.backing(header.backing_file, header.backing_format)
@@ -63,8 +64,10 @@ def _open_data_file(opening: Opening, image: Qcow2) -> None:
         data = opening.child("data-file", mode)
     elif image.header.data_file:
         name = resolve(image.header.data_file, opening.name)
-        data = opening.graph.open_protocol(name, mode)
-        opening.own(data)
+        try:
+            data = opening.own(opening.graph.open_protocol(name, mode))
+        except OSError as error:
+            raise ImageError(f"Could not open '{name}': {error.strerror or error}") from None
     else:
         raise ImageError("'data-file' is required for this image")
     image.use_data_file(data)
