@@ -19,6 +19,7 @@ from pemu.block.error import ImageError
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
+from tests.patience import LONG
 
 
 class Login(paramiko.ServerInterface):  # type: ignore[misc]
@@ -75,6 +76,7 @@ class Server(threading.Thread):
             except OSError:
                 return
             transport = paramiko.Transport(connection)
+            transport.banner_timeout = transport.handshake_timeout = LONG
             transport.add_server_key(self.key)
             transport.set_subsystem_handler("sftp", paramiko.SFTPServer, Files)
             transport.start_server(server=self.login, event=threading.Event())

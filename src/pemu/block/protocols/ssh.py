@@ -163,6 +163,7 @@ def connect(options: Mapping[str, Any]) -> Any:
     except OSError as error:
         raise ImageError(f"'{host}:{port}': {error.strerror or error}") from None
     transport = paramiko.Transport(connection)
+    transport.banner_timeout = transport.handshake_timeout = TIMEOUT  # less than that otherwise
     try:
         transport.start_client(timeout=TIMEOUT)
         check_key(transport.get_remote_server_key(), host, port, options["host-key-check"] or {})
