@@ -129,10 +129,13 @@ def image_with_data(path: Path, case: Damage) -> bytes:
     return path.read_bytes()
 
 
-def run_mutations(path: Path, case: Damage, each: Callable[[int], int]) -> None:
-    data = image_with_data(path, case)
+@pytest.mark.parametrize("often", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_field_changed(tmp_path: Path, case: Damage, often: bool) -> None:
+    data = image_with_data(tmp_path / "disk", case)
     fields = case.fields(data)
-    for number, (what, changed) in enumerate(mutations(data, fields, 1, each(len(fields)))):
+    each = case.cases // len(fields) if often else 6
+    for number, (what, changed) in enumerate(mutations(data, fields, 1, each)):
         exercise(case.format, changed, what, writes=bool(number % 2), seed=number)
         if case.seal is not None:
             sealed = bytearray(changed)
@@ -141,35 +144,16 @@ def run_mutations(path: Path, case: Damage, each: Callable[[int], int]) -> None:
             exercise(case.format, bytes(sealed), what, writes=bool(number % 2), seed=number)
 
 
+@pytest.mark.parametrize("share", [200, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_each_field_changed(tmp_path: Path, case: Damage) -> None:
-    run_mutations(tmp_path / "disk", case, lambda fields: 6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_each_field_changed_often(tmp_path: Path, case: Damage) -> None:
-    run_mutations(tmp_path / "disk", case, lambda fields: case.cases // fields)
-
-
-def run_tangles(path: Path, case: Damage, count: int) -> None:
-    data = image_with_data(path, case)
-    for number, (what, changed) in enumerate(tangles(data, case.fields(data), 1, count)):
+def test_structures_at_odds(tmp_path: Path, case: Damage, share: int) -> None:
+    data = image_with_data(tmp_path / "disk", case)
+    found = tangles(data, case.fields(data), 1, case.cases // share)
+    for number, (what, changed) in enumerate(found):
         sealed = bytearray(changed)
         if case.seal is not None and number % 4 and len(changed) == len(data):
             case.seal(sealed)
         exercise(case.format, bytes(sealed), what, writes=bool(number % 3), seed=number)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_structures_at_odds(tmp_path: Path, case: Damage) -> None:
-    run_tangles(tmp_path / "disk", case, case.cases // 200)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_structures_at_odds_often(tmp_path: Path, case: Damage) -> None:
-    run_tangles(tmp_path / "disk", case, case.cases // 10)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -87,38 +87,20 @@ def entry(data: bytes, offset: int) -> int:
     return int.from_bytes(data[offset : offset + 8], "big") & 0x00FFFFFFFFFFFE00
 
 
-def run_mutations(path: Path, options: dict[str, str], each: int) -> None:
-    data = image_with_data(path, options)
+@pytest.mark.parametrize("each", [4, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+def test_each_field_changed(tmp_path: Path, options: dict[str, str], each: int) -> None:
+    data = image_with_data(tmp_path / "disk", options)
     for number, (what, changed) in enumerate(mutations(data, fields(data), 1, each)):
         exercise("qcow2", changed, what, writes=bool(number % 2), seed=number)
 
 
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("options", OPTIONS, ids=name_of)
-def test_each_field_changed(tmp_path: Path, options: dict[str, str]) -> None:
-    run_mutations(tmp_path / "disk", options, 4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
-def test_each_field_changed_often(tmp_path: Path, options: dict[str, str]) -> None:
-    run_mutations(tmp_path / "disk", options, 100)
-
-
-def run_tangles(path: Path, options: dict[str, str], count: int) -> None:
-    data = image_with_data(path, options)
+def test_structures_at_odds(tmp_path: Path, options: dict[str, str], count: int) -> None:
+    data = image_with_data(tmp_path / "disk", options)
     for number, (what, changed) in enumerate(tangles(data, fields(data), 1, count)):
         exercise("qcow2", changed, what, writes=bool(number % 3), seed=number)
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
-def test_structures_at_odds(tmp_path: Path, options: dict[str, str]) -> None:
-    run_tangles(tmp_path / "disk", options, 100)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
-def test_structures_at_odds_often(tmp_path: Path, options: dict[str, str]) -> None:
-    run_tangles(tmp_path / "disk", options, 2000)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=name_of)

@@ -85,8 +85,12 @@ def test_state_that_qemu_wrote_is_read(tmp_path: Path) -> None:
     image.close()
 
 
-def damaged(path: Path, places: dict[str, int]) -> None:
+def damaged(path: Path, places: dict[str, int]) -> Path:
     """An image in which words are changed: 'l2+n' the nth of the first L2 table, and so on."""
+    Graph().create("qcow2", str(path), 10 << 20, {})
+    image = opened(path)
+    image.write(0, PLAIN)
+    image.close()
     data = bytearray(path.read_bytes())
     header = Fields.parse(data)
     bases = {"l1": header.l1_table_offset, "reftable": header.refcount_table_offset}
@@ -98,6 +102,7 @@ def damaged(path: Path, places: dict[str, int]) -> None:
         at = bases[name] + int(number) * width
         data[at : at + width] = value.to_bytes(width, "big")
     path.write_bytes(data)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -118,12 +123,7 @@ def damaged(path: Path, places: dict[str, int]) -> None:
     ids=str,
 )
 def test_check_counts_what_qemu_counts(tmp_path: Path, places: dict[str, int]) -> None:
-    path = tmp_path / "disk"
-    Graph().create("qcow2", str(path), 10 << 20, {})
-    image = opened(path)
-    image.write(0, PLAIN)
-    image.close()
-    damaged(path, places)
+    path = damaged(tmp_path / "disk", places)
     command = ["qemu-img", "check", "--output=json", str(path)]
     asked: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True).stdout)
     image = opened(path, readonly=True, repair=True)
@@ -151,12 +151,7 @@ def test_check_counts_what_qemu_counts(tmp_path: Path, places: dict[str, int]) -
     ids=str,
 )
 def test_damage_is_repaired(tmp_path: Path, places: dict[str, int]) -> None:
-    path = tmp_path / "disk"
-    Graph().create("qcow2", str(path), 10 << 20, {})
-    image = opened(path)
-    image.write(0, PLAIN)
-    image.close()
-    damaged(path, places)
+    path = damaged(tmp_path / "disk", places)
     image = opened(path, repair=True)
     image.check_image("all")
     assert image.check_image().corruptions == 0
@@ -165,12 +160,7 @@ def test_damage_is_repaired(tmp_path: Path, places: dict[str, int]) -> None:
 
 
 def test_leaks_are_given_back(tmp_path: Path) -> None:
-    path = tmp_path / "disk"
-    Graph().create("qcow2", str(path), 10 << 20, {})
-    image = opened(path)
-    image.write(0, PLAIN)
-    image.close()
-    damaged(path, {"l2+1": 0})
+    path = damaged(tmp_path / "disk", {"l2+1": 0})
     image = opened(path, repair=True)
     found = image.check_image("leaks")
     image.close()

@@ -197,11 +197,19 @@ def fields(name: str, data: bytes) -> list[Field]:
     return found
 
 
-def run_mutations(name: str, each: int) -> None:
+@pytest.mark.parametrize("each", [6, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", IMAGES)
+def test_each_field_changed(name: str, each: int) -> None:
     format, make = IMAGES[name]
     data = make()
     for number, (what, changed) in enumerate(mutations(data, fields(name, data), 1, each)):
         exercise(format, changed, what, writes=False, seed=number)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_files_that_end_too_early(name: str) -> None:
+    format, make = IMAGES[name]
+    data = make()
     for end in (0, 1, 511, 512, 700, 4096, len(data) - 1):
         exercise(format, data[:end], f"the first {end} bytes", writes=False)
 
@@ -213,17 +221,6 @@ def test_structures_at_odds(name: str, count: int) -> None:
     data = make()
     for number, (what, changed) in enumerate(tangles(data, fields(name, data), 1, count)):
         exercise(format, changed, what, writes=False, seed=number)
-
-
-@pytest.mark.parametrize("name", IMAGES)
-def test_each_field_changed(name: str) -> None:
-    run_mutations(name, 6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", IMAGES)
-def test_each_field_changed_often(name: str) -> None:
-    run_mutations(name, 300)
 
 
 def test_lzfse_needs_a_package(tmp_path: Path) -> None:

@@ -79,8 +79,12 @@ def test_instruction_with_drawn_operands_gives_the_same_result(
     assert not pair.differences([word], state), listing(pair.arch, [word])
 
 
-def run_each(pair: Pair, words: int, states: int) -> None:
-    """Run each instruction with so many operand fields, each from so many states."""
+@pytest.mark.parametrize(
+    ("words", "states"), [(2, 6), pytest.param(20, 10, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(("model", "big_endian", "abi", "unicorn_model"), MODELS)
+def test_each_instruction_gives_the_same_result(pair: Pair, words: int, states: int) -> None:
+    """Each runs with so many operand fields, each from so many states."""
     chance = random.Random(SEED)
     for insn in checked(pair.arch):
         for _ in range(words):
@@ -89,19 +93,6 @@ def run_each(pair: Pair, words: int, states: int) -> None:
                 [random_state(chance, pair.arch, [insn]) for _ in range(states)],
                 f"{insn.name}, seed {SEED}",
             )
-
-
-@pytest.mark.parametrize(("model", "big_endian", "abi", "unicorn_model"), MODELS)
-def test_each_instruction_gives_the_same_result(pair: Pair) -> None:
-    run_each(pair, 2, 6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("model", "big_endian", "abi", "unicorn_model"), MODELS)
-def test_each_instruction_gives_the_same_result_often(pair: Pair) -> None:
-    before = pair.unicorn.instructions
-    run_each(pair, 20, 10)
-    print(f"{pair.unicorn.instructions - before} instructions")
 
 
 def run_programs(pair: Pair, count: int, states: int) -> None:
