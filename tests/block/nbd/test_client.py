@@ -294,9 +294,10 @@ class Late(Channel):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self.received, self.gate = threading.Event(), threading.Event()
+        self.begun, self.received, self.gate = (threading.Event() for _ in range(3))
 
     def receive_some(self, view: memoryview) -> int:
+        self.begun.set()
         try:
             return super().receive_some(view)
         finally:
@@ -332,7 +333,7 @@ def test_connection_may_be_lost_while_an_answer_is_received() -> None:
 def test_descriptor_of_a_lost_connection_stays_until_all_have_noticed() -> None:
     with late() as (connection, channel, server), ThreadPoolExecutor() as pool:
         asked = pool.submit(connection.request, nbd.FLUSH)
-        assert server.recv(nbd.Request.SIZE, socket.MSG_WAITALL)
+        assert channel.begun.wait(LONG)
         connection._lose(Gone(5, "another thread could not send"))
         assert channel.received.wait(LONG)
         connection.close()
