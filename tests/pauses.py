@@ -45,7 +45,7 @@ def _descendants(root: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                parent = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
                 children.setdefault(int(parent), []).append(int(entry.name))
     found = [root]
     for process in found:
