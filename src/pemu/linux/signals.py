@@ -80,8 +80,12 @@ def apply_mask(t: Thread) -> None:
 
 
 def leave_to_others(t: Thread) -> None:
-    """Let the running thread, which is about to end, take no more signals."""
-    every = ctypes.c_uint64((1 << 64) - 1 & ~OWN_SIGNALS)
+    """Let the running thread, which is about to end, take no more signals.
+
+    The engine's own neither: there will be no cpu to note them for, and the process's first thread
+    stays.
+    """
+    every = ctypes.c_uint64((1 << 64) - 1)
     _libc.syscall(_NR_SIGPROCMASK, _SIG_SETMASK, ctypes.byref(every), None, 8)
     data = t.cpu.take_signal()
     if data is not None:
