@@ -64,7 +64,7 @@ def with_own_descriptors(action: Callable[[], object]) -> None:
             done.release()
 
     try:
-        start_new_thread(run, ())
+        with_signals_blocked(lambda: start_new_thread(run, ()))
     except RuntimeError:
         return
     done.acquire()
