@@ -11,12 +11,10 @@ from pemu.chardev.mux import Mux
 from pemu.chardev.options import CHARDEV, backend
 from pemu.options.error import OptionError, quoted, unknown
 
-PATIENCE = 30.0
-"""Seconds that output waits at the end for a reader that takes none of it. On a busy host a reader
-may stand for some; a user who is tired of waiting sends a signal (`Host.hurried`)."""
-
-SHORT_PATIENCE = 2.0
-"""The same where a signal has ended the machine: somebody wants it to be gone."""
+PATIENCE = 5.0
+"""Seconds that output waits at the end for a reader that takes none of it. Who has sent `poweroff`
+through a terminal and reads it no more waits for the end, too; a signal makes it come at once
+(`Host.hurried`)."""
 
 
 class Chardevs:

@@ -17,7 +17,7 @@ from functools import partial
 from pemu import fdsets
 from pemu.block.objects import add_object
 from pemu.chardev.interface import Chardev, Host
-from pemu.chardev.registry import PATIENCE, SHORT_PATIENCE, Chardevs
+from pemu.chardev.registry import Chardevs
 from pemu.cli import background, outcome
 from pemu.cli.privileges import give_up
 from pemu.cli.system_cpu import code_cache, maker
@@ -307,8 +307,7 @@ class Session:
 
         for number in _ENDING:
             signal.signal(number, hurry)
-        by_signal = self.machine.control.cause == "host-signal"
-        chardevs.close(SHORT_PATIENCE if by_signal else PATIENCE)
+        chardevs.close()
 
     def _run_cpu(self, cpu: Vcpu) -> None:
         try:
