@@ -11,7 +11,7 @@ from pemu.chardev.mux import Mux
 from pemu.chardev.options import CHARDEV, backend
 from pemu.options.error import OptionError, quoted, unknown
 
-PATIENCE = 5.0
+PATIENCE = 3.0
 """Seconds that output waits at the end for a reader that takes none of it. Who has sent `poweroff`
 through a terminal and reads it no more waits for the end, too; a signal makes it come at once
 (`Host.hurried`)."""
