@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
-from pemu.machine.irq import Input, Irq, Line, input_lines
+from pemu.machine.irq import Irq, Line, input_lines
 from pemu.machine.native import Cell, Cells, Place, is_native, lay_out
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Declaring:
                 else:
                     declared.pop(name, None)
         cls.declarations = declared
-        cls.native_layout = lay_out(cls)
+        cls.native_layout = lay_out(cls, declared)
         for name, place in cls.native_layout.items():
             if place.kind == "value":
                 setattr(cls, name, Cell(declared[name], place.first, declared[name].cell_type))
@@ -182,6 +182,23 @@ class Outputs(Declared[list[Irq]]):
             raise ValueError(f"{self.name}: not {self.count} levels")
         for line, level in zip(device.__dict__[self.name], saved, strict=True):
             line.level = _level(level)
+
+
+class Input:
+    """What hears of an input line of a device whose method native code runs, too."""
+
+    __slots__ = ("device", "name", "number", "_handler")
+
+    def __init__(
+        self, handler: Callable[[int, int], object], number: int, device: Declaring, name: str
+    ) -> None:
+        self._handler = handler
+        self.number = number
+        self.device = device
+        self.name = name
+
+    def __call__(self, level: int) -> None:
+        self._handler(self.number, level)
 
 
 class Inputs(Declared[list[Irq]]):

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from pemu.machine.native import Cells
-
-if TYPE_CHECKING:
-    from pemu.machine.declare import Declaring
 
 Sink = Callable[[int], object]
 """What hears of a line's changes: a function of the new level."""
@@ -116,23 +112,6 @@ class Line(Irq):
     def sinks(self) -> list[Sink]:
         """What hears of changes."""
         return self._sinks
-
-
-class Input:
-    """What hears of an input line of a device whose method native code runs, too."""
-
-    __slots__ = ("device", "name", "number", "_handler")
-
-    def __init__(
-        self, handler: Callable[[int, int], object], number: int, device: Declaring, name: str
-    ) -> None:
-        self._handler = handler
-        self.number = number
-        self.device = device
-        self.name = name
-
-    def __call__(self, level: int) -> None:
-        self._handler(self.number, level)
 
 
 class ProcessorInput:

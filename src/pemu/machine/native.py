@@ -22,12 +22,9 @@ What such methods use of a device lies in its *cells*, 8 bytes each, which both 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-
-if TYPE_CHECKING:
-    from pemu.machine.declare import Declared, Declaring
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -74,12 +71,19 @@ class Place(NamedTuple):
     kind: str
 
 
+class Placed(Protocol):
+    """What lies in cells: a declaration (`pemu.machine.declare.Declared`)."""
+
+    cells: int
+    cell_kind: str
+
+
 class Cell:
     """The attribute of a field or register that lies in a cell."""
 
     __slots__ = ("_convert", "_index", "declared")
 
-    def __init__(self, declared: Declared[Any], index: int, convert: type) -> None:
+    def __init__(self, declared: Placed, index: int, convert: type) -> None:
         self.declared = declared
         self._index = index
         self._convert = convert
@@ -102,14 +106,14 @@ def _method_of(value: object) -> Any:
     return getattr(value, "method", value)
 
 
-def methods(cls: type[Declaring]) -> dict[str, Callable[..., Any]]:
+def methods(cls: type) -> dict[str, Callable[..., Any]]:
     """The marked methods of a class of devices by name; of input lines, what they call."""
     names = sorted({name for base in cls.__mro__ for name in _marked(base)})
     found = {name: _method_of(getattr(cls, name)) for name in names}
     return {name: method for name, method in found.items() if is_native(method)}
 
 
-def lay_out(cls: type[Declaring]) -> dict[str, Place]:
+def lay_out(cls: type, declarations: Mapping[str, Placed]) -> dict[str, Place]:
     """Where the things are that the marked methods of a class use; none where there are none."""
     used = {name for method in methods(cls).values() for name in method.__code__.co_names}
     layout: dict[str, Place] = {}
@@ -122,12 +126,12 @@ def lay_out(cls: type[Declaring]) -> dict[str, Place]:
         layout[name] = Place(end, count, kind)
         end += count
 
-    for name, declared in cls.declarations.items():
+    for name, declared in declarations.items():
         if name in used and declared.cells:
             place(name, declared.cells, declared.cell_kind)
     annotated = {
         name: None for base in cls.__mro__ for name in vars(base).get("__annotations__", {})
     }
-    for name in sorted(annotated.keys() & used - cls.declarations.keys()):
+    for name in sorted(annotated.keys() & used - declarations.keys()):
         place(name, 2, "other")
     return layout

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 from pemu.engine.layout.native_devices import ENTRIES, ENTRY_BYTES, place_of
 from pemu.engine.layout.tlb_table import DEVICE_SHIFT
-from pemu.machine.irq import Input, Line, ProcessorInput, Sink
+from pemu.machine.declare import Declaring, Input
+from pemu.machine.irq import Line, ProcessorInput, Sink
 from pemu.machine.native import CELL, Cells, is_native
 from pemu.machine.region import Mmio
 
 if TYPE_CHECKING:
     from pemu.engine.machinecpu import MachineCpu
-    from pemu.machine.declare import Declaring
     from pemu.machine.machine import Machine
 
 _FIELDS = ENTRY_BYTES // CELL
