@@ -14,7 +14,7 @@ from pemu.engine.staging.builder import with_registers
 from pemu.engine.tier0.decoder import ModeDecoders
 from pemu.engine.tier1 import explore
 from pemu.engine.tier1.explore import PAGE
-from pemu.engine.tier1.guestblock import GuestBlock, Shape, join
+from pemu.engine.tier1.guestblock import GuestBlock, Shape, join, order
 from pemu.engine.tier1.region import RegionBuilder
 
 TYPE_CHECKING = False
@@ -30,6 +30,9 @@ MAX_WORDS = 700
 UNSTEADY = 8
 """A register that leads elsewhere than the last time more often than once in so many is not
 guessed."""
+
+MOST_LEFT_OUT = 32
+"""Blocks left out of a region that are followed to where they lead back into it."""
 
 _MASK = (1 << 64) - 1
 
@@ -244,6 +247,9 @@ class Former:
                     blocks = around
                     break
         join(blocks)
+        for block in order(start, blocks):
+            # A loop that runs already does not come by the region's head.
+            block.is_entry |= block.is_loop_head
         return blocks
 
     def _collect(self, head: int, mode: int) -> dict[int, GuestBlock]:
@@ -254,7 +260,10 @@ class Former:
         most_blocks, most_words = (
             (explore.MAX_BLOCKS, explore.MAX_WORDS) if eager else (MAX_BLOCKS, MAX_WORDS)
         )
+        # Inside a region already: as far as to where that, or another, can be entered.
+        joins = bool(u32(head + c.STATUS) & c.HEATED)
         blocks: dict[int, GuestBlock] = {}
+        left_out: list[int] = []
         pending = [(start, head, True)]
         words = 0
         while pending and len(blocks) < most_blocks and words < most_words:
@@ -273,9 +282,34 @@ class Former:
                     continue
                 following = self.find(target, head)
                 if following:
+                    if joins and u32(following + c.STATUS) & c.COMPILED:
+                        continue
                     if eager or self.executed(following) >= least:
                         pending.append((target, following, block.is_call))
+                    else:
+                        left_out.append(following)
                 elif eager and not block.is_call and target // PAGE == start // PAGE:
                     # Stores to the head's page are noticed.
                     pending.append((target, 0, False))
+        self._mark_ways_back(blocks, left_out, mode)
         return blocks
+
+    def _mark_ways_back(
+        self, blocks: dict[int, GuestBlock], left_out: list[int], mode: int
+    ) -> None:
+        """Let control enter a region where it comes back from blocks that were left out."""
+        seen = set(left_out)
+        for header in left_out:
+            block = self._read_block(header, mode)
+            if block is None:
+                continue
+            for target in (block.after, None if block.is_call else block.taken):
+                if target is None:
+                    continue
+                if target in blocks:
+                    blocks[target].is_entry = True
+                elif len(seen) < MOST_LEFT_OUT:
+                    following = self.find(target, header)
+                    if following and following not in seen:
+                        seen.add(following)
+                        left_out.append(following)
