@@ -249,7 +249,7 @@ class Former:
         join(blocks)
         for block in order(start, blocks):
             # A loop that runs already does not come by the region's head.
-            block.is_entry |= block.is_loop_head
+            block.is_entry |= block.is_loop_head and block.header != 0
         return blocks
 
     def _collect(self, head: int, mode: int) -> dict[int, GuestBlock]:
@@ -260,8 +260,9 @@ class Former:
         most_blocks, most_words = (
             (explore.MAX_BLOCKS, explore.MAX_WORDS) if eager else (MAX_BLOCKS, MAX_WORDS)
         )
-        # Inside a region already: as far as to where that, or another, can be entered.
-        joins = bool(u32(head + c.STATUS) & c.HEATED)
+        # A machine runs more code than can be compiled: none twice, if it can be helped. A program
+        # may well have a loop again in the region of a loop around it.
+        joins = self._engine.arch.system is not None or bool(u32(head + c.STATUS) & c.HEATED)
         blocks: dict[int, GuestBlock] = {}
         left_out: list[int] = []
         pending = [(start, head, True)]
@@ -282,9 +283,8 @@ class Former:
                     continue
                 following = self.find(target, head)
                 if following:
-                    if joins and u32(following + c.STATUS) & c.COMPILED:
-                        continue
-                    if eager or self.executed(following) >= least:
+                    is_head = joins and u32(following + c.STATUS) & c.COMPILED
+                    if not is_head and (eager or self.executed(following) >= least):
                         pending.append((target, following, block.is_call))
                     else:
                         left_out.append(following)
@@ -307,7 +307,7 @@ class Former:
                 if target is None:
                     continue
                 if target in blocks:
-                    blocks[target].is_entry = True
+                    blocks[target].is_entry |= blocks[target].header != 0
                 elif len(seen) < MOST_LEFT_OUT:
                     following = self.find(target, header)
                     if following and following not in seen:
