@@ -305,9 +305,10 @@ class Session:
         def hurry(*_: object) -> None:
             chardevs.host.hurried = True
 
-        for number in _ENDING:
-            signal.signal(number, hurry)
+        before = {number: signal.signal(number, hurry) for number in _ENDING}
         chardevs.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def _run_cpu(self, cpu: Vcpu) -> None:
         try:
