@@ -177,7 +177,8 @@ def test_breakpoint_stops_each_time_and_the_program_ends_with_its_status(debug: 
 
 def test_breakpoint_in_code_that_is_hot_already(debug: Debug) -> None:
     session = debug("events", "mips", "spin")
-    session.start("continue", "break events.c:60", "continue", "print shared > 0", "kill")
+    lines = ["break events.c:60", "continue", "continue", "print shared > 0", "kill"]
+    session.start("continue", *lines)
     assert session.guest.stdout is not None
     assert session.guest.stdout.readline() == "ready\n"
     time.sleep(1)
