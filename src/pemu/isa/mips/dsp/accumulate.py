@@ -6,7 +6,7 @@ with a choice of accumulator.
 
 from __future__ import annotations
 
-from pemu.isa.mips.dsp.lanes import Lanes
+from pemu.isa.mips.dsp.lanes import SIGNED, UNSIGNED, Lanes
 from pemu.isa.mips.dsp.unit import (
     accumulator,
     accumulator_flag,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     Limit = Callable[[Cpu, Value, Value], Value]
     """Of an accumulator's new value, exact in twice its width, and the number of its flag: the
     value that is kept."""
-
-UNSIGNED, SIGNED = False, True
 
 
 def whole(lanes: Lanes) -> Lanes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from operator import add, sub
 
-from pemu.isa.mips.dsp.lanes import Lanes
+from pemu.isa.mips.dsp.lanes import SIGNED, UNSIGNED, Lanes
 from pemu.isa.mips.dsp.unit import (
     CARRY,
     OVERFLOW_ADD,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     LaneOperation = Callable[[Lanes, Lanes], Lanes]
 
-UNSIGNED, SIGNED = False, True
 WRAP, SATURATE = False, True
 TRUNCATE, ROUND = 0, 1
 

@@ -5,7 +5,7 @@ Comparisons leave one bit a lane in the field ccond of DSPControl, which `pick` 
 
 from __future__ import annotations
 
-from pemu.isa.mips.dsp.lanes import Lanes
+from pemu.isa.mips.dsp.lanes import SIGNED, UNSIGNED, Lanes
 from pemu.isa.mips.dsp.unit import (
     CCOND,
     OVERFLOW_SHIFT,
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
     Comparison = Callable[[Value, Value], Value]
 
-UNSIGNED, SIGNED = False, True
 
-
-def equal(width: int, signed: bool) -> Comparison:
+def equal(width: int) -> Comparison:
     """One bit a lane: equal."""
     return lambda a, b: Lanes.split(a, width).eq(Lanes.split(b, width)).join()
 
@@ -137,13 +135,13 @@ def _shifted_halves(rounding: int) -> Callable[[int], Meaning]:
 COMPARE = "010001 010101"
 
 for _op, _mnemonics, _needs, _comparison in (
-    ("00000", "cmpu.eq.qb cmpu.eq.ob", "dsp", equal(8, UNSIGNED)),
+    ("00000", "cmpu.eq.qb cmpu.eq.ob", "dsp", equal(8)),
     ("00001", "cmpu.lt.qb cmpu.lt.ob", "dsp", less(8, UNSIGNED)),
     ("00010", "cmpu.le.qb cmpu.le.ob", "dsp", less_or_equal(8, UNSIGNED)),
-    ("01000", "cmp.eq.ph cmp.eq.qh", "dsp", equal(16, SIGNED)),
+    ("01000", "cmp.eq.ph cmp.eq.qh", "dsp", equal(16)),
     ("01001", "cmp.lt.ph cmp.lt.qh", "dsp", less(16, SIGNED)),
     ("01010", "cmp.le.ph cmp.le.qh", "dsp", less_or_equal(16, SIGNED)),
-    ("10000", "- cmp.eq.pw", "dsp", equal(32, SIGNED)),
+    ("10000", "- cmp.eq.pw", "dsp", equal(32)),
     ("10001", "- cmp.lt.pw", "dsp", less(32, SIGNED)),
     ("10010", "- cmp.le.pw", "dsp", less_or_equal(32, SIGNED)),
 ):
@@ -156,7 +154,7 @@ declare_rd_rs_rt(
     COMPARE,
     (
         ("00011", "pick.qb pick.ob", "dsp", pick(8)),
-        ("00100", "cmpgu.eq.qb cmpgu.eq.ob", "dsp", to_register(equal(8, UNSIGNED))),
+        ("00100", "cmpgu.eq.qb cmpgu.eq.ob", "dsp", to_register(equal(8))),
         ("00101", "cmpgu.lt.qb cmpgu.lt.ob", "dsp", to_register(less(8, UNSIGNED))),
         ("00110", "cmpgu.le.qb cmpgu.le.ob", "dsp", to_register(less_or_equal(8, UNSIGNED))),
         ("01011", "pick.ph pick.qh", "dsp", pick(16)),
@@ -167,7 +165,7 @@ declare_rd_rs_rt(
         ("10011", "- pick.pw", "dsp", pick(32)),
         ("10100", "precrq.ph.w precrq.qh.pw", "dsp", halves(16, Lanes.odd)),
         ("10101", "precrq_rs.ph.w precrq_rs.qh.pw", "dsp", rounded_fractions),
-        ("11000", "cmpgdu.eq.qb cmpgdu.eq.ob", "dspr2", to_both(equal(8, UNSIGNED))),
+        ("11000", "cmpgdu.eq.qb cmpgdu.eq.ob", "dspr2", to_both(equal(8))),
         ("11001", "cmpgdu.lt.qb cmpgdu.lt.ob", "dspr2", to_both(less(8, UNSIGNED))),
         ("11010", "cmpgdu.le.qb cmpgdu.le.ob", "dspr2", to_both(less_or_equal(8, UNSIGNED))),
         ("11100", "- precrq.pw.l", "dsp", halves(32, Lanes.odd)),

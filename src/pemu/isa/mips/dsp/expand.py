@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pemu.isa.mips.dsp.lanes import Lanes
+from pemu.isa.mips.dsp.lanes import SIGNED, UNSIGNED, Lanes
 from pemu.isa.mips.dsp.unit import OVERFLOW_ADD, declare, operand, set_register, settle
 
 TYPE_CHECKING = False
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pemu.isa.mips.state import Cpu
 
     UnaryOperation = Callable[[Cpu, Value], Value]
-
-SIGNED = True
 
 
 def magnitudes(width: int) -> UnaryOperation:
@@ -33,7 +31,7 @@ def magnitudes(width: int) -> UnaryOperation:
 
 def expand(width: int, part: Callable[[Lanes], Lanes], shift: int) -> UnaryOperation:
     """Widen some of the lanes to twice their width and shift them left."""
-    return lambda cpu, a: (part(Lanes.split(a, width)).widen(not SIGNED) << shift).join()
+    return lambda cpu, a: (part(Lanes.split(a, width)).widen(UNSIGNED) << shift).join()
 
 
 def replicate(width: int) -> UnaryOperation:

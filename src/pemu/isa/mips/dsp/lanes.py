@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from pemu.engine.staging.values import Emitter
 
+UNSIGNED, SIGNED = False, True
+"""How lanes are read as numbers."""
+
 
 class Lanes:
     """`count` lanes of `width` bits. Operators are modulo 2**width, as those of `Value`.

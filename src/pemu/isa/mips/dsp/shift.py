@@ -5,7 +5,7 @@ Each exists with the amount in the instruction and in the low bits of a register
 
 from __future__ import annotations
 
-from pemu.isa.mips.dsp.lanes import Lanes
+from pemu.isa.mips.dsp.lanes import SIGNED, UNSIGNED, Lanes
 from pemu.isa.mips.dsp.unit import OVERFLOW_SHIFT, declare, operand, set_register, settle
 
 TYPE_CHECKING = False
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pemu.isa.mips.state import Cpu
 
     Shift = Callable[[Cpu, Lanes, Value], Value]
-
-UNSIGNED, SIGNED = False, True
 
 
 def left_unsigned(cpu: Cpu, exact: Lanes, amount: Value) -> Value:
