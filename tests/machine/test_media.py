@@ -58,7 +58,7 @@ def test_medium_that_the_guest_holds_is_asked_for(host: Host) -> None:
     host.channel = 1
     assert host.packet_data(0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8)[4] == 1  # eject requested
     media.eject(drive, force=True)
-    assert drive.backend.image is None
+    assert (drive.backend.image, device.locked) == (None, False)
 
 
 def test_medium_stays_where_the_new_one_cannot_be_opened(host: Host) -> None:

@@ -111,6 +111,7 @@ class Session:
         self.chardevs: Chardevs | None = None
         self.drives: list[Drive] = []
         self.failure: BaseException | None = None
+        self.terminating = False
 
     def build(self, properties: dict[str, str]) -> None:
         """Make everything that the options name. Raises OptionError."""
@@ -329,7 +330,9 @@ class Session:
         Monitor(self.instance, COMMANDS, show).run("commit all")
 
     def _signalled(self, number: int) -> None:
-        outcome.fail(self.program, f"terminating on signal {int(number)}")
+        if not self.terminating:  # `timeout` sends its signal twice
+            outcome.fail(self.program, f"terminating on signal {int(number)}")
+        self.terminating = True
         self.machine.control.quit("host-signal")
 
     def _ports(self, chardevs: Chardevs) -> tuple[list[Chardev | None], list[Chardev | None]]:

@@ -75,7 +75,9 @@ def _open(drive: Drive, force: bool) -> None:
         return
     if held.locked:
         held.request_eject()
-        if not force:
+        if force:
+            held.locked = False
+        else:
             raise OptionError(
                 f"Device '{drive.id}' is locked and force was not specified, wait for tray to open "
                 "and try again"

@@ -373,6 +373,15 @@ def test_tray_opens_unless_locked(host: Host) -> None:
     assert host.read(7) == 0x50
 
 
+def test_disc_in_an_open_tray_is_not_there(host: Host) -> None:
+    """Linux closes the tray when the drive is opened, where it is told that it is open."""
+    host.channel = 1
+    host.packet(0x1B, 0, 0, 0, 2)
+    assert host.packet_data(0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8)[5] == 1
+    host.packet(0x1B, 0, 0, 0, 3)
+    assert host.packet_data(0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8)[5] == 2
+
+
 def test_table_of_contents(host: Host) -> None:
     host.channel = 1
     data = host.packet_data(0x43, 0, 0, 0, 0, 0, 0, 0, 100)

@@ -316,7 +316,7 @@ class IdeCd(IdeDevice):
         data = mmc.event_status(
             self.packet[4],
             polled=bool(self.packet[1] & 1),
-            present=self.backend.image is not None,
+            present=self.backend.image is not None and not self.tray_open,
             open=self.tray_open,
             event=self.event,
         )
