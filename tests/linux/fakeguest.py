@@ -9,6 +9,8 @@ from array import array
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from pemu.engine.memory.process import AddressSpace
 from pemu.linux import fdtable, syscall
 from pemu.linux.mips.errno import TO_HOST
@@ -206,6 +208,11 @@ class Guest:
     def aligned(self, *value: int) -> tuple[int, ...]:
         """The padding word that o32 wants before a pair in odd position, then the pair."""
         return (0, *value) if self.target.xlen == 32 else value
+
+
+def fails(number: int) -> pytest.RaisesExc[GuestError]:
+    """A `with` statement whose call has to fail with this error."""
+    return pytest.raises(GuestError, match=f": {errno.errorcode[number]}$")
 
 
 def words(*values: int) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 
 from pemu.linux import fdtable
 from pemu.linux.structs.files import F_OWNER_EX, FLOCK_32, FLOCK_64, OPEN_HOW
-from tests.linux.fakeguest import Guest, GuestError
+from tests.linux.fakeguest import Guest, fails
 
 O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_APPEND = 0, 1, 2, 0x100, 0x400, 8
 O_NONBLOCK, O_CLOEXEC, O_DIRECTORY, O_TMPFILE = 0x80, 0x80000, 0x10000, 0x410000
@@ -21,10 +21,6 @@ F_GETLK64, F_SETLK64 = 33, 34
 F_SETOWN, F_GETOWN, F_SETOWN_EX, F_GETOWN_EX = 24, 23, 15, 16
 F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS = 1030, 1031, 1032, 1033, 1034
 WRITE_LOCK = 1
-
-
-def fails(number: int) -> pytest.RaisesContext[GuestError]:  # type: ignore[name-defined]
-    return pytest.raises(GuestError, match=errno.errorcode[number])
 
 
 def test_open_translates_flags_and_creates(guest: Guest, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.linux.fakeguest import STACK, Guest, GuestError
+from tests.linux.fakeguest import STACK, Guest, fails
 
 PAGE = 4096
 RW, RX, NONE = 3, 5, 0
@@ -28,10 +28,6 @@ def mmap(
     if guest.target.abi == "o32":
         return guest.call("mmap2", start, length, protection, flags, fd, page)
     return guest.call("mmap", start, length, protection, flags, fd, page * PAGE)
-
-
-def fails(number: int) -> pytest.RaisesContext[GuestError]:  # type: ignore[name-defined]
-    return pytest.raises(GuestError, match=f": {errno.errorcode[number]}$")
 
 
 def test_anonymous_mapping_is_zero_and_goes_away(guest: Guest) -> None:

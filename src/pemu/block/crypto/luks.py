@@ -107,11 +107,16 @@ class Luks:
         luks._check()
         return luks
 
+    @property
+    def _sectors(self) -> int:
+        """Sectors of a slot's key material."""
+        return -(-self.header.key_bytes * STRIPES // SECTOR)
+
     def _check(self) -> None:
         """Raise ImageError where places or counts cannot be."""
         if not 1 <= self.header.iterations <= MOST_ITERATIONS:
             raise ImageError(f"LUKS header: {self.header.iterations} iterations of the master key")
-        sectors = -(-self.header.key_bytes * STRIPES // SECTOR)
+        sectors = self._sectors
         start = -(-(_Header.SIZE + SLOTS * _Slot.SIZE) // SECTOR)
         places = []
         for i, slot in enumerate(self.slots):
@@ -197,8 +202,7 @@ class Luks:
         """The master key if `passphrase` is that of the slot."""
         size = self.header.key_bytes
         derived = _derive(self.hash, passphrase, slot.salt, slot.iterations, size)
-        length = -(-size * STRIPES // SECTOR) * SECTOR
-        material = self.read(slot.material * SECTOR, length)
+        material = self.read(slot.material * SECTOR, self._sectors * SECTOR)
         try:
             split = self._sector_cipher(derived).decrypt(0, material)[: size * STRIPES]
         except ImageError:  # halves of an XTS key that happen to be equal
@@ -225,9 +229,8 @@ class Luks:
         slot = self.slots[index]
         slot.active, slot.iterations, slot.salt = _INACTIVE, 0, b""
         self._write_header()
-        length = -(-self.header.key_bytes * STRIPES // SECTOR) * SECTOR
         for _ in range(3):
-            self.write(slot.material * SECTOR, os.urandom(length))
+            self.write(slot.material * SECTOR, os.urandom(self._sectors * SECTOR))
 
     def _write_header(self) -> None:
         self.write(0, self.header.emit() + b"".join(slot.emit() for slot in self.slots))

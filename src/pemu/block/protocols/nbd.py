@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from itertools import chain, repeat
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -101,16 +102,15 @@ class NbdImage(Image):
         for any number.
         """
         end = time.monotonic() + seconds
-        for attempt in range(1 << 30):
+        pauses = chain(PAUSES, repeat(PAUSES[-1]))
+        while True:
             try:
                 return self._connect(max(end - time.monotonic(), least) or None)
             except Gone as error:
-                pause = PAUSES[min(attempt, len(PAUSES) - 1)]
                 left = end - time.monotonic()
                 if left <= 0:
                     raise ImageError(str(error.strerror)) from None
-            time.sleep(min(pause, left))
-        raise AssertionError
+            time.sleep(min(next(pauses), left))
 
     def _connected(self) -> Connection:
         """The connection, a new one where the old one is lost. Raises OSError."""

@@ -54,7 +54,7 @@ def setgroups(t: Thread, count: int, groups: int) -> int:
     return t.host_syscall(NR["setgroups"], count, address_of(data))
 
 
-# --- capabilities: two header words (version, pid), one or two sets of three words ----------------
+# Capabilities: two header words (version, pid), one or two sets of three words
 
 _CAPABILITY_V1 = 0x19980330
 _CAPABILITY_VERSIONS = {_CAPABILITY_V1: 1, 0x20071026: 2, 0x20080522: 2}

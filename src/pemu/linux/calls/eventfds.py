@@ -31,7 +31,7 @@ SignalfdFlags = FlagsType("int", Flags(_DESCRIPTOR_FLAGS.format("SFD"), keep=Tru
 TimerfdFlags = FlagsType("int", Flags(_DESCRIPTOR_FLAGS.format("TFD"), keep=True))
 TimerfdSetFlags = Bits("int", "TFD_TIMER_ABSTIME 1 TFD_TIMER_CANCEL_ON_SET 2")
 
-# --- eventfd -------------------------------------------------------------------------------------
+# eventfd
 
 
 @syscall("eventfd", UInt)
@@ -44,7 +44,7 @@ def eventfd2(t: Thread, count: int, flags: int) -> int:
     return translators.counter(t, t.host_syscall(NR["eventfd2"], count, flags))
 
 
-# --- signalfd ------------------------------------------------------------------------------------
+# signalfd
 
 
 def _signalfd(t: Thread, fd: int, mask: int, size: int, flags: int) -> int:
@@ -68,7 +68,7 @@ def signalfd4(t: Thread, fd: int, mask: int, size: int, flags: int) -> int:
     return _signalfd(t, fd, mask, size, flags)
 
 
-# --- timerfd -------------------------------------------------------------------------------------
+# timerfd
 
 passthrough("timerfd_settime", Fd, TimerfdSetFlags, In(ITIMERSPEC), Out(ITIMERSPEC))
 passthrough("timerfd_gettime", Fd, Out(ITIMERSPEC))

@@ -76,7 +76,7 @@ def _stat_or_set(
     return result
 
 
-# --- semaphores ----------------------------------------------------------------------------------
+# Semaphores
 
 SEMOPM = 32000
 SEMBUF = "3H"
@@ -170,7 +170,7 @@ def semtimedop_time64(t: Thread, ident: int, operations: int, count: int, timeou
     return _semop(t, ident, operations, count, timeout, TIMESPEC64)
 
 
-# --- message queues ------------------------------------------------------------------------------
+# Message queues
 
 MSG_STAT, MSG_INFO, MSG_STAT_ANY = 11, 12, 13
 TEXT_MAX = 64 << 20
@@ -227,7 +227,7 @@ def msgrcv(t: Thread, ident: int, message: int, size: int, wanted: int, flags: i
     return result
 
 
-# --- shared memory -------------------------------------------------------------------------------
+# Shared memory
 
 SHM_LOCK, SHM_UNLOCK, SHM_STAT, SHM_INFO_COMMAND, SHM_STAT_ANY = 11, 12, 13, 14, 15
 SHM_RDONLY, SHM_RND, SHM_REMAP, SHM_EXEC = 0o10000, 0o20000, 0o40000, 0o100000
@@ -318,7 +318,7 @@ def shmdt(t: Thread, address: int) -> int:
     return 0
 
 
-# --- o32's one call for all -----------------------------------------------------------------------
+# The one call of o32 for all of them
 
 
 # Its calls; source: `linux/ipc.h`.

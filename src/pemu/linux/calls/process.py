@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from pemu.linux.process import Thread
 
 PAGE = 4096
-CLONE_VM, CLONE_VFORK, CLONE_THREAD = 0x100, 0x4000, 0x10000
+CLONE_VM, CLONE_FS, CLONE_FILES, CLONE_SIGHAND = 0x100, 0x200, 0x400, 0x800
+CLONE_VFORK, CLONE_THREAD = 0x4000, 0x10000
 CLONE_SETTLS, CLONE_PARENT_SETTID = 0x80000, 0x100000
 CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
 CLONE_PTRACE, CLONE_SYSVSEM, CLONE_DETACHED = 0x2000, 0x40000, 0x400000
@@ -48,7 +49,7 @@ _FORK_FLAGS |= CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID
 _FORK_FLAGS |= CLONE_PTRACE | CLONE_SYSVSEM | CLONE_DETACHED | CLONE_UNTRACED | CLONE_IO
 """What a process may share, or what makes no difference where it is not honoured."""
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x1000
-_THREAD_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | CLONE_THREAD
+_THREAD_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD
 
 MAX_STRING = 32 * 4096
 """Bytes of one argument or variable of execve, with its end."""
@@ -188,6 +189,9 @@ def _fork(t: Thread, flags: int, stack: int, parent_tid: int, tls: int, child_ti
             pid = fork_host()
         except OSError:
             engine.after_fork_parent()
+            for end in (reader, writer):
+                if end >= 0:
+                    fdtable.drop(end)
             signals.apply_mask(t)
             raise
         if pid:

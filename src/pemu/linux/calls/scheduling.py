@@ -65,7 +65,7 @@ def nice(t: Thread, increment: int) -> int:
     return -errno.EPERM if result == -errno.EACCES else result
 
 
-# --- affinity: an array of longs, bit n of the whole stands for processor n -----------------------
+# Affinity: an array of longs, bit n of the whole stands for processor n
 
 
 def _mask_to_host(t: Thread, data: bytes) -> bytes:

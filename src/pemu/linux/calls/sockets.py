@@ -55,7 +55,7 @@ passthrough("connect", Fd, SockaddrInType(2), Int)
 passthrough("listen", Fd, Int)
 passthrough("shutdown", Fd, How)
 
-# --- making sockets ------------------------------------------------------------------------------
+# Making sockets
 
 
 def _made(t: Thread, fd: int, family: int, protocol: int) -> None:
@@ -95,7 +95,7 @@ def socketpair(t: Thread, family: int, kind: int, protocol: int, result: int) ->
     return done
 
 
-# --- addresses -----------------------------------------------------------------------------------
+# Addresses
 
 
 class _AddressResult:
@@ -165,7 +165,7 @@ def accept4(t: Thread, fd: int, address: int, length: int, flags: int) -> int:
     return _accept(t, fd, address, length, flags & ~0xF)
 
 
-# --- options -------------------------------------------------------------------------------------
+# Options
 
 
 _GUEST_SO_ERROR, _HOST_SO_ERROR = 0x1007, 4
@@ -217,7 +217,7 @@ def getsockopt(t: Thread, fd: int, level: int, option: int, value: int, length: 
     return get_option(t, fd, level, option, value, length)
 
 
-# --- plain data: where native code does not do it ------------------------------------------------
+# Plain data: where native code does not do it
 
 
 def send_to(
@@ -295,7 +295,7 @@ def recv(t: Thread, fd: int, start: int, size: int, flags: int) -> int:
     return receive_from(t, fd, start, size, flags)
 
 
-# --- o32's one call for all -----------------------------------------------------------------------
+# The one call of o32 for all of them
 
 _SOCKETCALLS = (
     *(("socket", 3), ("bind", 3), ("connect", 3), ("listen", 2), ("accept", 3)),

@@ -143,7 +143,7 @@ def reboot(t: Thread, magic1: int, magic2: int, command: int, argument: int) -> 
     return -errno.EPERM
 
 
-# --- personality ---------------------------------------------------------------------------------
+# Personality
 
 PER_MASK = 0xFF
 PER_LINUX32 = 0x08

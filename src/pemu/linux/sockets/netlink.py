@@ -101,7 +101,7 @@ def _numbers(
     return table
 
 
-# --- rtnetlink -----------------------------------------------------------------------------------
+# rtnetlink
 
 _IFINFO = "2BH3I"
 _BRIDGE_PORT = _numbers(
@@ -255,7 +255,7 @@ _ROUTE_FAMILIES: dict[int, Family] = {
     108: (_IFINFO, _LINK),
 }
 
-# --- socket diagnosis ----------------------------------------------------------------------------
+# Socket diagnosis
 
 TCP_INFO = "8B24I4Q6I4Q2I2Q6I2HI"
 _SOCKET_ID = "36B3I"  # ports and addresses are in network order already
@@ -278,7 +278,7 @@ _DIAG: dict[int, tuple[Family, Family]] = {
     17: (_PACKET_REQUEST, _PACKET_REPLY),
 }
 
-# --- other families ------------------------------------------------------------------------------
+# Other families
 
 _GENERIC_HEADER = "2BH"
 _CONTROLLER: Attributes = {
