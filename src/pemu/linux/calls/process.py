@@ -133,7 +133,7 @@ def _new_thread(
     started.acquire()
     made: list[GuestThread] = []
 
-    def body() -> None:
+    def begin() -> GuestThread:
         cpu.attach()
         thread = GuestThread(t.process, cpu)
         thread.sigmask = t.sigmask
@@ -146,19 +146,29 @@ def _new_thread(
             # Before the new thread runs: it may end, and clear the same word, at once.
             _put_tid(thread, parent_tid, thread.tid)
         t.process.threads[thread.tid] = thread
-        made.append(thread)
-        started.release()
+        return thread
+
+    def body() -> None:
+        try:
+            thread = begin()
+            made.append(thread)
+        except OSError:
+            return  # the host has no memory for its signal stack
+        finally:
+            started.release()
         signals.apply_mask(thread)
         run_thread(thread)
 
     try:
         start_new_thread(body, ())
         started.acquire()
-    except RuntimeError as error:
-        engine.remove_cpu(cpu)
-        raise OSError(errno.EAGAIN, "no more threads") from error
+    except RuntimeError:
+        pass  # the host has no more threads
     finally:
         signals.apply_mask(t)
+    if not made:
+        engine.remove_cpu(cpu)
+        raise OSError(errno.EAGAIN, "no more threads")
     return made[0].tid
 
 
