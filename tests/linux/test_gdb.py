@@ -29,6 +29,8 @@ from tests.patience import LONG, free_port, listens, settled, until
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs" / "gdb"
 TARGETS = ("mips", "mipsel", "mips64el")
 Build = Callable[[str, str], Path]
+PATIENCE = ("set tcp connect-timeout 300", "set remotetimeout 300")
+"""gdb asks again after two seconds, and does not know then which answer is which."""
 
 PAIR = """
  .globl __start
@@ -67,7 +69,7 @@ class Session:
         """Start gdb, which obeys `commands` when it has connected."""
         place = self.place if self.place.startswith("/") else f"127.0.0.1:{self.place}"
         words = [need("gdb-multiarch"), "-nx", "-q", "-batch"]
-        first = ("set confirm off", "set width 0", "set tcp connect-timeout 300")
+        first = ("set confirm off", "set width 0", *PATIENCE)
         for line in (*first, f"target remote {place}", *commands):
             words += ["-ex", line]
         self.wait_for_socket()
