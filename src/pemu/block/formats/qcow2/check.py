@@ -143,19 +143,20 @@ class Checker:
                 continue
             for at in range(start, start + count * words, words):
                 entry = table[at]
-                if not entry:
+                bitmap = table[at + 1] if words == 2 else 0
+                if not entry and not bitmap:
                     continue
                 if entry & COMPRESSED:
-                    self._count_packed(entry)
+                    if not self._count_packed(entry, at // words, bitmap):
+                        continue
                     check.allocated_clusters += active
                     check.compressed_clusters += active
                     check.fragmented_clusters += active
                     continue
                 place = entry & OFFSET
-                if entry & _L2_RESERVED or (words == 2 and entry & ZERO):
+                if entry & _L2_RESERVED:
                     self._bad(f"ERROR found l2 entry with reserved bits set: {entry:x}")
-                if words == 2 and table[at + 1] & (table[at + 1] >> 32) & 0xFFFFFFFF:
-                    self._bad(f"ERROR found l2 entry with wrong subclusters: {table[at + 1]:x}")
+                self._check_subclusters(place, bitmap)
                 if layout.external:
                     if entry & COPIED:
                         allocated += 1
@@ -178,6 +179,16 @@ class Checker:
         if active:
             check.allocated_clusters += allocated
 
+    def _check_subclusters(self, place: int, bitmap: int) -> None:
+        """Look at what an extended entry says of the parts of the cluster at `place`, if any."""
+        if place and bitmap & bitmap >> 32:
+            self._bad(
+                f"ERROR offset={place:x}: Allocated cluster has corrupted subcluster allocation "
+                "bitmap"
+            )
+        elif not place and bitmap & 0xFFFFFFFF:
+            self._bad("ERROR: Unallocated cluster has non-zero subcluster allocation map")
+
     def _count_row(self, entry: int, count: int) -> bool:
         """Count clusters that follow each other, as bulk copies leave them.
 
@@ -194,16 +205,27 @@ class Checker:
         self.references[low : low + count] = array("I", [1]) * count
         return True
 
-    def _count_packed(self, entry: int) -> None:
+    def _count_packed(self, entry: int, index: int, bitmap: int) -> bool:
+        """Count a compressed cluster, unless its bitmap of subclusters is damaged; returns that.
+
+        index: of the entry in its table.
+        """
         if entry & COPIED:
             self._bad(
-                f"ERROR: coffset={entry & self.layout.packed_offset:x}: copied flag must never be "
-                "set for compressed clusters"
+                f"ERROR: coffset=0x{entry & self.layout.packed_offset:x}: copied flag must never "
+                "be set for compressed clusters"
             )
         if self.layout.external:
             self._bad(f"ERROR compressed cluster in image with data file: {entry:x}")
-            return
+            return True
+        if bitmap:
+            self._bad(
+                f"ERROR compressed cluster {index} with non-zero subcluster allocation bitmap, "
+                f"entry=0x{entry & ~COPIED:x}"
+            )
+            return False
         self._count(*self.layout.packed(entry))
+        return True
 
     def _straightened(self, table: array[int], at: int, offset: int, *, active: bool) -> bool:
         """An entry points to no cluster's beginning; returns whether it is a zero without room now.
@@ -211,6 +233,8 @@ class Checker:
         table: an L2 table, at `offset` in the file.
         """
         place, zero = table[at] & OFFSET, active and bool(table[at] & ZERO)
+        if self.layout.words == 2:
+            zero = active and not table[at + 1] & 0xFFFFFFFF
         what = "Preallocated" if zero else "Data"
         text = f"offset={place:x}: {what} cluster is not properly aligned; L2 entry corrupted."
         if not zero or self.repair != "all" or self.layout.words == 2:
@@ -341,7 +365,7 @@ class Checker:
             for at in range(start, start + count * words, words):
                 entry = table[at]
                 place = entry & OFFSET
-                if not place or entry & COMPRESSED or place & mask:
+                if not place or entry & COMPRESSED:
                     continue
                 cluster = place >> bits
                 if cluster // per != number:
