@@ -38,11 +38,9 @@ MAX_BATCH = 24
 """Regions in a module: a module costs 1.5-2 ms before its first instruction, but none of its
 regions can run before the last one is compiled."""
 
-
-LONG_QUEUE = 1000
-SORT_INTERVAL = 0.5
-"""A queue of so many blocks is sorted only after so many seconds: it takes 2 us a block, for which
-the guest's threads may have to wait."""
+SORT_INTERVAL = 1e-4
+"""The queue is sorted again after so many seconds for each block in it: it takes 2 us a block, for
+which the guest's threads may have to wait."""
 
 MOST_PAGES = 1024
 """Of a range whose regions are looked up page by page."""
@@ -188,7 +186,7 @@ class Compiler:
                     return
                 self._busy = True
                 # Blocks go on counting while they wait: the hottest first.
-                if len(self._queue) < LONG_QUEUE or monotonic() > self._sorted + SORT_INTERVAL:
+                if monotonic() > self._sorted + SORT_INTERVAL * len(self._queue):
                     self._queue.sort(key=self._former.executed, reverse=True)
                     self._sorted = monotonic()
                 batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]

@@ -285,10 +285,13 @@ class RegionExits(RegionRegisters):
         The successors, if any, are where calls inside the region return to. They and what was
         seen before are compared with.
         """
-        dirty = set(self._dirty)
         likely = list(self._block.successors)
         if self._block.guess is not None and self._block.guess not in likely:
             likely.append(self._block.guess)
+        if all(self._stores(pc) for pc in likely):
+            self._flush()
+            self._dirty = set()
+        dirty = set(self._dirty)
         for pc in likely:
             here, elsewhere = self.label("here"), self.label("elsewhere")
             there = self._from_page(self.const(pc, self.arch.xlen)).trunc(self.arch.xlen)
