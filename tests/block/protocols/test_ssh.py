@@ -91,6 +91,8 @@ def server() -> Iterator[Server]:
     made = Server()
     made.start()
     yield made
+    made.listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, which could take others' clients
+    made.join()
     made.listener.close()
     for transport in made.transports:
         transport.close()

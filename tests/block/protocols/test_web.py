@@ -293,6 +293,8 @@ def ftp() -> Iterator[Ftp]:
     server = Ftp()
     server.start()
     yield server
+    server.listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, which could take others' clients
+    server.join()
     server.listener.close()
 
 
