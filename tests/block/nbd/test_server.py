@@ -20,7 +20,7 @@ from pemu.block.nbd.server import Server
 from pemu.block.opening import Mode
 from pemu.sockets import Unix, listen
 from tests.block.nbd.serving import SIZE, Client, dialogue, open_raw, serving
-from tests.patience import LONG
+from tests.patience import LONG, until
 
 
 def test_many_clients_write_at_once(tmp_path: Path) -> None:
@@ -190,6 +190,7 @@ def test_end_of_a_client_is_told_only_of_one_that_had_requests(tmp_path: Path) -
             else:
                 client.option(nbd.OPT_ABORT)
                 assert client.closed()
+                until(lambda: not server._clients, "the end of the first client")
     server.stop()
     image.close()
     assert len(told) == 1
