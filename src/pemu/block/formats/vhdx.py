@@ -324,7 +324,7 @@ DRIVER = Driver(
         Key(
             "block_state_zero",
             Bool(),
-            "Force use of payload blocks of type 'ZERO'. Non-standard, but default. Do not set to "
+            "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to "
             "'off' when using 'qemu-img convert' with subformat=dynamic.",
         ),
     ),
