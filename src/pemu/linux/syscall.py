@@ -8,7 +8,7 @@ A call is declared once, by its name; `linux/mips/numbers.py` says which number 
     passthrough("fchmod", Fd, Mode)
 
 A Python function gets decoded arguments (`types`), and returns a number >= 0, or minus a host
-error number, or raises OSError; None leaves the registers alone. A GuestFault becomes EFAULT.  A
+error number, or raises OSError; None leaves the registers alone. A GuestFault becomes EFAULT. A
 passthrough is made by the host with the same arguments, pointers turned into host addresses or
 converted copies. Declarations of other modules than the ones used are never imported:
 `calls/__init__.py` says which module declares which call.
@@ -438,7 +438,7 @@ def settle_restart(t: Thread, handler_ran: bool, sa_restart: bool = False) -> No
     """Decide what becomes of an interrupted call, before a handler's frame is built.
 
     `handler_ran`: a handler is about to run, or none will; `sa_restart`: it was installed with
-    SA_RESTART.  The call is made again (its registers are as they were: pc goes back to the
+    SA_RESTART. The call is made again (its registers are as they were: pc goes back to the
     instruction), or ends with EINTR.
     """
     kind = t.restart

@@ -2,7 +2,7 @@
 
 Numbers that the kernel's `_IO`, `_IOR`, `_IOW`, `_IOWR` make contain the size of the argument, and
 MIPS codes their direction in other bits than x86-64; others are fixed, and differ where MIPS
-followed IRIX.  Sources: the kernel's MIPS and generic `asm/ioctl.h`, `asm/ioctls.h`.
+followed IRIX. Sources: the kernel's MIPS and generic `asm/ioctl.h`, `asm/ioctls.h`.
 """
 
 from __future__ import annotations

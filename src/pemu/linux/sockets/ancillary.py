@@ -1,7 +1,7 @@
 """Control messages of sendmsg and recvmsg: headers by ABI, payloads by kind.
 
 A header is a size_t and two ints, messages are aligned to the word size (for n32 and o32 to 4
-bytes, also under a 64-bit kernel). Levels and types are the host's but for SOL_SOCKET.  Payloads
+bytes, also under a 64-bit kernel). Levels and types are the host's but for SOL_SOCKET. Payloads
 whose kind is not known are turned as a number if they have its size, else passed as they are.
 """
 

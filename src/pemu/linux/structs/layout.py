@@ -7,7 +7,7 @@
 A field is "type name", "type name[count]" or a tuple of a `Struct`, a name and optionally a
 count. Types are C's (`char short int long longlong ptr size_t` and the unsigned ones with a `u` in
 front) and `u8 s8 ... u64 s64`. `long`, `ulong`, `ptr`, `size_t` have the ABI's word size. Every
-type is aligned to its own size, as on MIPS (also o32) and x86-64.  `char name[n]` is bytes; any
+type is aligned to its own size, as on MIPS (also o32) and x86-64. `char name[n]` is bytes; any
 other array is a tuple. Fields that a writer does not name are zero.
 """
 
