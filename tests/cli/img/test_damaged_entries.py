@@ -11,9 +11,9 @@ from tests.cli.sidebyside import Answer, Pair
 _COPIED = 1 << 63
 
 
-def findings(answer: Answer) -> tuple[int, list[str]]:
-    """The exit status and all that is said, wherever it is said."""
-    return answer.status, sorted((answer.output + answer.error).splitlines())
+def findings(answer: Answer) -> tuple[int, str, list[str]]:
+    """The exit status, the summary, and what is found, in whatever order."""
+    return answer.status, answer.output, sorted(answer.error.splitlines())
 
 
 @pytest.mark.parametrize("options", ["cluster_size=16k", "cluster_size=16k,extended_l2=on"])

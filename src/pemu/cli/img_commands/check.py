@@ -16,6 +16,7 @@ from pemu.cli.img_commands.session import (
     usage,
     warn,
 )
+from pemu.cli.outcome import show_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def run(words: Sequence[str]) -> int:
         format = image.format
     finally:
         close(image)
+    for line in (*(fixed.messages if fixed else ()), *found.messages):
+        show_error(line)
     if json:
         print_json(_as_json(found, fixed, name, format))
     else:
@@ -112,7 +115,6 @@ def _as_text(found: Check, fixed: Check | None) -> str:
     lines = []
     if fixed is not None:
         lines += [
-            *fixed.messages,
             "The following inconsistencies were found and repaired:",
             "",
             f"    {fixed.leaks_fixed} leaked clusters",
@@ -120,7 +122,6 @@ def _as_text(found: Check, fixed: Check | None) -> str:
             "",
             "Double checking the fixed image now...",
         ]
-    lines += found.messages
     if not (found.corruptions or found.leaks or found.errors):
         lines.append("No errors were found on the image.")
     if found.corruptions:
