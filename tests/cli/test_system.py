@@ -250,11 +250,7 @@ def test_short_options_have_a_general_form_in_a_file(tmp_path: Path) -> None:
     words += ["-name", "n,process=p", "-icount", "3", "-mon", "m", "disk.img"]
     before = options(*words, "-writeconfig", str(path))
     after = options("-readconfig", str(path))
-    assert after.machine == [
-        [("kernel", "vmlinux")],
-        [("append", "a=b,c d")],
-        [("firmware", "f")],
-    ]
+    assert after.machine == [[("kernel", "vmlinux"), ("append", "a=b,c d"), ("firmware", "f")]]
     assert after.drives == [
         ("drive", "file=b,,c.img,index=1"),
         ("drive", "file=d.iso,index=2,media=cdrom"),
@@ -262,6 +258,19 @@ def test_short_options_have_a_general_form_in_a_file(tmp_path: Path) -> None:
     ]
     for same in ("accel", "smp", "boot", "name", "icount", "mon"):
         assert getattr(after, same) == getattr(before, same)
+
+
+def test_written_options_add_to_those_that_were_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config"
+    path.write_text('[machine]\ntype = "mipssim"\n\n[memory]\nsize = "64M"\n')
+    options("-readconfig", str(path), "-M", "malta", "-append", "x", "-writeconfig", "-")
+    assert capfd.readouterr().out == (
+        "# pemu configuration file\n\n"
+        '[machine]\n  type = "malta"\n  append = "x"\n\n'
+        '[memory]\n  size = "64M"\n'
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ is `-drive id=disk0,file=disk.img,if=ide`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 
@@ -58,6 +59,19 @@ IMPLIED = {
     "trace": "enable",
 }
 """The key whose value may stand first in an option without its name."""
+
+ONCE = {
+    "boot-opts",
+    "icount",
+    "machine",
+    "memory",
+    "msg",
+    "name",
+    "overcommit",
+    "rtc",
+    "smp-opts",
+}
+"""Sections of options that add to each other where they are given several times."""
 
 MACHINE_KEYS = {
     "kernel": "kernel",
@@ -109,25 +123,39 @@ def read(path: str) -> list[tuple[str, str]]:
 
 
 def write(path: str, given: Iterable[tuple[str, str]]) -> None:
-    """Write those of `given`, pairs of option and value, that have sections. Raises OptionError."""
+    """Write those of `given`, pairs of option and value, that have sections.
+
+    To standard output if `path` is "-". Raises OptionError.
+    """
     names = {option: section for section, option in SECTIONS.items()}
-    parts = ["# pemu configuration file\n"]
+    sections: list[tuple[str, dict[str, str | None]]] = []
     for option, text in given:
         option, text = _general(option, text)
         if option not in names:
             continue
-        items = split(text, IMPLIED.get(option, ""))
-        id = dict(items).get("id")
-        head = f'[{names[option]} "{id}"]' if id else f"[{names[option]}]"
-        lines = [f'  {key} = "{_shown(value)}"' for key, value in items if key != "id"]
-        parts.append("\n".join([head, *lines]) + "\n")
+        name = names[option]
+        items = dict(split(text, IMPLIED.get(option, "")))
+        once = next((before for one, before in sections if one == name in ONCE), None)
+        if once is None:
+            sections.append((name, items))
+        else:
+            once.update(items)
+    parts = ["# pemu configuration file\n", *(_section(*one) for one in sections)]
     try:
-        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        where = os.dup(1) if path == "-" else path
+        with open(where, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write("\n".join(parts))
     except OSError as error:
         raise OptionError(
             f"-writeconfig: {quoted(path)} cannot be written ({error.strerror})"
         ) from None
+
+
+def _section(name: str, items: dict[str, str | None]) -> str:
+    id = items.get("id")
+    head = f'[{name} "{id}"]' if id else f"[{name}]"
+    lines = [f'  {key} = "{_shown(value)}"' for key, value in items.items() if key != "id"]
+    return "\n".join([head, *lines]) + "\n"
 
 
 def _general(option: str, text: str) -> tuple[str, str]:
