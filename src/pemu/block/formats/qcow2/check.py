@@ -129,55 +129,59 @@ class Checker:
 
     def _count_l2(self, offset: int, *, active: bool) -> None:
         """Count what an L2 table refers to."""
-        layout, check = self.layout, self.check
-        cluster, words = layout.cluster, layout.words
+        layout = self.layout
+        words = layout.words
         table = self.metadata.table_at(offset)
-        references, clusters, bits = self.references, self.clusters, layout.cluster_bits
-        allocated = follows = 0
-        for start, count in rows(table, words, cluster):
+        follows = 0  # where the next cluster is if it follows the last one
+        for start, count in rows(table, words, layout.cluster):
             if count > 1 and not layout.external and self._count_row(table[start], count):
                 place = table[start] & OFFSET
-                allocated += count
-                check.fragmented_clusters += bool(active and follows and place != follows)
-                follows = place + count * cluster
+                follows = self._note_used(place, count, follows, active=active)
                 continue
             for at in range(start, start + count * words, words):
-                entry = table[at]
-                bitmap = table[at + 1] if words == 2 else 0
-                if not entry and not bitmap:
-                    continue
-                if entry & COMPRESSED:
-                    if not self._count_packed(entry, at // words, bitmap):
-                        continue
-                    check.allocated_clusters += active
-                    check.compressed_clusters += active
-                    check.fragmented_clusters += active
-                    continue
-                place = entry & OFFSET
-                if entry & _L2_RESERVED:
-                    self._bad(f"ERROR found l2 entry with reserved bits set: {entry:x}")
-                self._check_subclusters(place, bitmap)
-                if layout.external:
-                    if entry & COPIED:
-                        allocated += 1
-                        check.fragmented_clusters += bool(active and follows and place != follows)
-                        follows = place + cluster
-                    continue
-                if not place:
-                    continue
-                crooked = bool(place & (cluster - 1))
-                if crooked and self._straightened(table, at, offset, active=active):
-                    continue
-                number = place >> bits
-                if number < clusters and not crooked:
-                    references[number] += 1
-                else:
-                    self._count(place, cluster)
-                allocated += 1
-                check.fragmented_clusters += bool(active and follows and place != follows)
-                follows = place + cluster
+                if any(table[at : at + words]):
+                    cluster = self._count_entry(table, at, offset, active=active)
+                    if cluster is not None:
+                        follows = self._note_used(cluster, 1, follows, active=active)
+
+    def _note_used(self, place: int, count: int, follows: int, *, active: bool) -> int:
+        """Note clusters in use from offset `place` on; returns the offset of their end."""
         if active:
-            check.allocated_clusters += allocated
+            self.check.allocated_clusters += count
+            self.check.fragmented_clusters += bool(follows and place != follows)
+        return place + count * self.layout.cluster
+
+    def _count_entry(self, table: array[int], at: int, offset: int, *, active: bool) -> int | None:
+        """Count what the entry at index `at` of the L2 table at `offset` refers to.
+
+        Returns the offset of its cluster if that is in use and not compressed.
+        """
+        layout, check = self.layout, self.check
+        entry = table[at]
+        bitmap = table[at + 1] if layout.words == 2 else 0
+        if entry & COMPRESSED:
+            if self._count_packed(entry, at // layout.words, bitmap):
+                check.allocated_clusters += active
+                check.compressed_clusters += active
+                check.fragmented_clusters += active
+            return None
+        place: int = entry & OFFSET
+        if entry & _L2_RESERVED:
+            self._bad(f"ERROR found l2 entry with reserved bits set: {entry:x}")
+        self._check_subclusters(place, bitmap)
+        if layout.external:
+            return place if entry & COPIED else None
+        if not place:
+            return None
+        crooked = bool(place & (layout.cluster - 1))
+        if crooked and self._straightened(table, at, offset, active=active):
+            return None
+        number = place >> layout.cluster_bits
+        if number < self.clusters and not crooked:
+            self.references[number] += 1
+        else:
+            self._count(place, layout.cluster)
+        return place
 
     def _check_subclusters(self, place: int, bitmap: int) -> None:
         """Look at what an extended entry says of the parts of the cluster at `place`, if any."""
