@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import ROOT
-from tests.patience import LONG
+from tests.patience import run_tool
 
 
 class Answer(NamedTuple):
@@ -74,9 +73,7 @@ def pemu_tool(tool: str, folder: Path, *words: str, input: str = "") -> Answer:
 
 
 def _run(words: list[str], folder: Path, input: str, program: str) -> Answer:
-    done = subprocess.run(
-        words, cwd=folder, input=input.encode(), capture_output=True, timeout=LONG
-    )
+    done = run_tool(words, folder=folder, input=input.encode())
     output, error = (
         text.decode("utf-8", "replace").replace(program, "TOOL")
         for text in (done.stdout, done.stderr)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pemu.block.error import ImageError
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
+from tests.patience import run_tool
 
 SIZE = 1 << 20
 
@@ -40,12 +40,9 @@ def opened(path: Path, key: str = "s0", **more: bytes) -> Image:
 def tool(name: str, *words: str) -> str:
     if not shutil.which(name):
         pytest.skip(f"{name} (package qemu-utils) is missing")
-    for _ in range(20):
-        done = subprocess.run([name, *words], capture_output=True, text=True)
-        if "Unable to get accurate CPU usage" not in done.stderr:  # qemu-img on a busy host
-            break
+    done = run_tool([name, *words])
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.decode()
 
 
 def theirs(path: Path) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from pemu.block.error import ImageError
 from pemu.block.graph import Graph
 from pemu.block.image import Image
 from pemu.block.opening import Mode
-from tests.patience import LONG
+from tests.patience import run_tool
 
 READONLY = Mode(readonly=True)
 
@@ -37,7 +36,9 @@ OPTIONS = (
 def run(*command: str | Path) -> str:
     if shutil.which(str(command[0])) is None:
         pytest.skip(f"{command[0]} is missing; scripts/system-packages.sh installs it")
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONG).stdout
+    done = run_tool(command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
 
 
 def contents(path: Path) -> bytes:
